@@ -1,0 +1,216 @@
+//! Kong's nouns: Service, Route, Consumer, Upstream, Target, Plugin and their credentials.
+//!
+//! Plain data. Defaults and validity belong to the schemas (`kong-compat/kong/db/schema/entities`);
+//! a value of these types has passed them, so there is no `Option` for "not given yet".
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// A value that is never printed: keys, passwords, tokens.
+///
+/// `Debug` and `Serialize` give `***`, so neither a log line nor an admin answer can hold it.
+#[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(value: &str) -> Self {
+        Self(value.into())
+    }
+
+    /// The secret itself, for the one place that puts it on the wire.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+/// An application protocol of a Service, a Route or a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Protocol {
+    Http,
+    Https,
+    Grpc,
+    Grpcs,
+    Ws,
+    Wss,
+    Tcp,
+    Tls,
+    TlsPassthrough,
+    Udp,
+}
+
+impl Protocol {
+    /// The port that goes without saying: it is left out of `Host`.
+    pub fn default_port(self) -> u16 {
+        if self.is_tls() { 443 } else { 80 }
+    }
+
+    /// Whether the connection is encrypted.
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Https | Self::Grpcs | Self::Wss | Self::Tls)
+    }
+}
+
+/// A reference to another entity, as Kong writes it: `{"id": ...}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Ref {
+    /// Primary key of the referenced entity.
+    pub id: Uuid,
+}
+
+/// Where requests go: an upstream application.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs)]
+pub struct Service {
+    pub id: Uuid,
+    pub name: Option<String>,
+    pub protocol: Protocol,
+    /// A host name, an IP address, or the name of an [`Upstream`].
+    pub host: String,
+    pub port: u16,
+    pub path: Option<String>,
+    pub retries: u32,
+    /// Milliseconds.
+    pub connect_timeout: u64,
+    /// Milliseconds between two writes.
+    pub write_timeout: u64,
+    /// Milliseconds between two reads.
+    pub read_timeout: u64,
+    pub enabled: bool,
+    /// `None` leaves it to the gateway, which verifies.
+    pub tls_verify: Option<bool>,
+    pub tags: Option<Vec<String>>,
+    /// The entity as log records and Lua plugins see it.
+    #[serde(skip)]
+    pub json: Arc<Value>,
+}
+
+/// Which requests go to a Service.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs)]
+pub struct Route {
+    pub id: Uuid,
+    pub name: Option<String>,
+    pub protocols: Vec<Protocol>,
+    pub methods: Option<Vec<String>>,
+    pub hosts: Option<Vec<String>>,
+    /// A prefix, or a regular expression after `~`.
+    pub paths: Option<Vec<String>>,
+    pub headers: Option<BTreeMap<String, Vec<String>>>,
+    pub snis: Option<Vec<String>>,
+    pub https_redirect_status_code: u16,
+    pub regex_priority: i64,
+    pub strip_path: bool,
+    pub preserve_host: bool,
+    pub request_buffering: bool,
+    pub response_buffering: bool,
+    pub service: Option<Ref>,
+    pub tags: Option<Vec<String>>,
+    /// The entity as log records and Lua plugins see it.
+    #[serde(skip)]
+    pub json: Arc<Value>,
+}
+
+/// A virtual host name that is balanced over Targets.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs)]
+pub struct Upstream {
+    pub id: Uuid,
+    pub name: String,
+    pub algorithm: String,
+    pub slots: u32,
+    /// Replaces the host in `Host`; the target's port is still appended (Kong does so too).
+    pub host_header: Option<String>,
+    pub tags: Option<Vec<String>>,
+    #[serde(skip)]
+    pub json: Arc<Value>,
+}
+
+/// One address of an Upstream.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs)]
+pub struct Target {
+    pub id: Uuid,
+    /// `host:port`.
+    pub target: String,
+    /// 0 takes the target out of rotation.
+    pub weight: u32,
+    pub upstream: Ref,
+    pub tags: Option<Vec<String>>,
+    #[serde(skip)]
+    pub json: Arc<Value>,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs)]
+pub struct Consumer {
+    pub id: Uuid,
+    pub username: Option<String>,
+    pub custom_id: Option<String>,
+    pub tags: Option<Vec<String>>,
+    /// The groups of this consumer, ordered by name: the order in which their plugins are tried.
+    #[serde(skip)]
+    pub groups: Vec<Arc<ConsumerGroup>>,
+    #[serde(skip)]
+    pub json: Arc<Value>,
+}
+
+/// Consumers that share plugins.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs)]
+pub struct ConsumerGroup {
+    pub id: Uuid,
+    pub name: String,
+    pub tags: Option<Vec<String>>,
+    #[serde(skip)]
+    pub json: Arc<Value>,
+}
+
+/// A key of a Consumer (`keyauth_credentials`).
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs)]
+pub struct KeyAuthCredential {
+    pub id: Uuid,
+    pub key: Secret,
+    pub consumer: Ref,
+    pub tags: Option<Vec<String>>,
+}
+
+/// One configured plugin and the scope it applies to.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs)]
+pub struct PluginEntity {
+    pub id: Uuid,
+    pub name: String,
+    pub instance_name: Option<String>,
+    pub enabled: bool,
+    /// Every field that the plugin's schema declares is here; unset ones are null.
+    pub config: Value,
+    pub service: Option<Ref>,
+    pub route: Option<Ref>,
+    pub consumer: Option<Ref>,
+    pub consumer_group: Option<Ref>,
+    pub protocols: Vec<Protocol>,
+    pub tags: Option<Vec<String>>,
+}

@@ -1,0 +1,14 @@
+//! Silverback: an AI gateway for Azure OpenAI that runs Kong's configuration and Kong's plugins.
+//!
+//! One sentence: **data is shared, behaviour is per worker.** ARCHITECTURE.md has the rest; the
+//! modules below are in reading order.
+
+pub mod azure;
+pub mod config;
+pub mod entity;
+pub mod llm;
+pub mod lua;
+pub mod schema;
+pub mod settings;
+pub mod sim;
+pub mod snapshot;

@@ -1,0 +1,2 @@
+//! The binary: arguments, exit codes, signals; nothing else.
+fn main() {}

@@ -1,0 +1,49 @@
+//! Schemas: types, defaults and checks, in Kong's words.
+//!
+//! A schema is written in Lua (`schema.lua`) for every entity and every plugin, native or not.
+//! `lua::schema` reads the file; what it means is here.
+
+use std::rc::Rc;
+
+use serde_json::Value;
+
+/// One step of the way to a value: `services`, `0`, `config`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A field of a record, or a key of a map.
+    Field(String),
+    /// A position in an array, from 0.
+    Index(usize),
+}
+
+/// What is wrong with one value, and where.
+///
+/// The path is relative to the value that was checked. An error about several fields at once has
+/// the path of the record that holds them (Kong puts it under `@entity`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    /// The way to the value.
+    pub path: Vec<Step>,
+    /// Kong's text.
+    pub message: String,
+}
+
+/// Checks one kind of value and fills in what was left out.
+pub trait Check {
+    /// The value with every declared field present (null when unset), and everything wrong with it.
+    ///
+    /// With errors the value is not to be used.
+    fn process(&self, input: Value) -> (Value, Vec<Error>);
+
+    /// Paths of fields that may hold a `{vault://...}` reference; `*` stands for any index or key.
+    fn referenceable(&self) -> &[String];
+}
+
+/// Where schemas come from: the loader's Lua VM.
+pub trait Schemas {
+    /// The schema of an entity by its collection, such as `services` or `keyauth_credentials`.
+    fn entity(&self, collection: &str) -> Option<Rc<dyn Check>>;
+
+    /// The schema of a plugin's `config`, or why there is none (Kong's text).
+    fn plugin(&self, name: &str) -> Result<Rc<dyn Check>, String>;
+}

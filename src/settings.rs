@@ -1,0 +1,41 @@
+//! kong.conf, `KONG_*`, `AZURE_*`: the only reader of the environment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A copy of the process environment, taken once at start; tests make their own.
+#[derive(Clone, Default)]
+pub struct Env(Arc<BTreeMap<String, String>>);
+
+impl Env {
+    /// The environment of this process. Values that are not UTF-8 are left out.
+    #[allow(clippy::disallowed_methods)] // the one place that may
+    pub fn of_process() -> Self {
+        let vars = std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        Self(Arc::new(vars.collect()))
+    }
+
+    /// The value of a variable; an empty one counts as not set.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|v| !v.is_empty())
+    }
+
+    /// All variables, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(k, v)| (k.as_str(), v.as_str()))
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Env {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(vars: I) -> Self {
+        Self(Arc::new(vars.into_iter().map(|(k, v)| (k.into(), v.into())).collect()))
+    }
+}
+
+impl std::fmt::Debug for Env {
+    /// Names only: values may be secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}

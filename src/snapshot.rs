@@ -1,0 +1,49 @@
+//! One loaded configuration: validated entities with their indexes.
+//!
+//! A Snapshot is data. It crosses threads in an `Arc` and is never changed; each worker compiles
+//! it into a Runloop of its own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::entity::{
+    Consumer, ConsumerGroup, KeyAuthCredential, PluginEntity, Route, Service, Target, Upstream,
+};
+
+/// Everything a configuration says, after validation.
+#[derive(Debug, Default, Clone)]
+pub struct Snapshot {
+    /// Fingerprint of the text that was loaded; equal text gives an equal hash.
+    pub hash: String,
+    /// By id.
+    pub services: HashMap<Uuid, Arc<Service>>,
+    /// In the order of the file.
+    pub routes: Vec<Arc<Route>>,
+    /// By name: a `service.host` equal to one of them is balanced.
+    pub upstreams: HashMap<String, Arc<Upstream>>,
+    /// By upstream id, in the order of the file.
+    pub targets: HashMap<Uuid, Vec<Arc<Target>>>,
+    /// By id.
+    pub consumers: HashMap<Uuid, Arc<Consumer>>,
+    /// Ids of consumers by username.
+    pub consumers_by_username: HashMap<String, Uuid>,
+    /// By id.
+    pub consumer_groups: HashMap<Uuid, Arc<ConsumerGroup>>,
+    /// By key.
+    pub keyauth_credentials: HashMap<String, Arc<KeyAuthCredential>>,
+    /// In the order of the file; disabled ones are kept (they show in dumps) and never run.
+    pub plugins: Vec<Arc<PluginEntity>>,
+}
+
+impl Snapshot {
+    /// The consumer that `anonymous` or a credential names, by id or by username.
+    pub fn consumer(&self, id_or_username: &str) -> Option<&Arc<Consumer>> {
+        let id = Uuid::parse_str(id_or_username)
+            .ok()
+            .filter(|id| self.consumers.contains_key(id))
+            .or_else(|| self.consumers_by_username.get(id_or_username).copied())?;
+        self.consumers.get(&id)
+    }
+}
