@@ -8,6 +8,8 @@ pub mod config;
 pub mod entity;
 pub mod llm;
 pub mod lua;
+pub mod pdk;
+pub mod plugin;
 pub mod schema;
 pub mod settings;
 pub mod sim;
