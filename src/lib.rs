@@ -10,6 +10,8 @@ pub mod llm;
 pub mod lua;
 pub mod pdk;
 pub mod plugin;
+pub mod respond;
+pub mod router;
 pub mod schema;
 pub mod settings;
 pub mod sim;
