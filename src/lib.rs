@@ -14,11 +14,14 @@ pub mod lua;
 pub mod metrics;
 pub mod pdk;
 pub mod plugin;
+#[path = "../plugins/mod.rs"]
+pub mod plugins;
 pub mod proxy;
 pub mod respond;
 pub mod router;
 pub mod schema;
 pub mod settings;
+pub mod shared;
 pub mod sim;
 pub mod snapshot;
 pub mod tls;
