@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 pub mod json;
 pub mod splice;
+pub mod sse;
 
 
 /// What Kong sends as `Accept-Encoding`: no brotli may come back, since replies are read here.
