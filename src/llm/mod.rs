@@ -12,6 +12,7 @@ use serde::Deserialize;
 pub mod json;
 pub mod splice;
 pub mod sse;
+pub mod usage;
 
 
 /// What Kong sends as `Accept-Encoding`: no brotli may come back, since replies are read here.
