@@ -9,9 +9,11 @@ use std::fmt;
 
 use serde::Deserialize;
 
+pub mod config;
 pub mod json;
 pub mod splice;
 pub mod sse;
+pub mod unsupported;
 pub mod usage;
 
 
