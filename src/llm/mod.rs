@@ -9,13 +9,25 @@ use std::fmt;
 
 use serde::Deserialize;
 
+pub mod address;
+pub mod azure;
 pub mod config;
+mod credential;
+pub mod error;
 pub mod json;
+pub mod openai;
+pub mod plan;
+mod site;
 pub mod splice;
 pub mod sse;
+pub mod template;
 pub mod unsupported;
 pub mod usage;
 
+pub use error::Error;
+pub use openai::Body;
+pub use plan::{Plan, Prepared};
+pub use template::Client;
 
 /// What Kong sends as `Accept-Encoding`: no brotli may come back, since replies are read here.
 pub const ACCEPT_ENCODING: &str = "gzip, identity";
