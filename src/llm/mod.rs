@@ -17,6 +17,7 @@ pub mod error;
 pub mod json;
 pub mod openai;
 pub mod plan;
+pub mod reply;
 mod site;
 pub mod splice;
 pub mod sse;
