@@ -112,28 +112,29 @@ impl<B: AsRef<[u8]>> Object<B> {
         let mut placed: SmallVec<[bool; 16]> = smallvec::smallvec![false; edits.len()];
         let mut kept_end = None;
         for (index, member) in self.members.iter().enumerate() {
-            let edit = edits.iter().position(|edit| self.is_named(member, &edit.key.name));
-            match edit.and_then(|at| edits[at].value.filter(|_| !placed[at]).map(|v| (at, v))) {
-                Some((at, value)) => {
-                    placed[at] = true;
-                    copy.replace(member.value, member.end, value);
-                }
-                // A copy that goes takes one comma along: the one before it, or the one after it
-                // when nothing is kept in front.
-                None if edit.is_some() => {
-                    let next = self.members.get(index + 1);
-                    let range = match kept_end {
-                        Some(end) => (end, member.end),
-                        None => (member.key, next.map_or(member.end, |next| next.key)),
-                    };
-                    copy.replace(range.0, range.1, b"");
-                    // The comma before it is gone now, so the next one to go starts here.
-                    kept_end = kept_end.map(|_| member.end);
-                    continue;
-                }
-                None => {}
+            let Some(at) = edits.iter().position(|edit| self.is_named(member, &edit.key.name))
+            else {
+                kept_end = Some(member.end);
+                continue;
+            };
+            if let Some(value) = edits[at].value.filter(|_| !placed[at]) {
+                placed[at] = true;
+                copy.replace(member.value, member.end, value);
+                kept_end = Some(member.end);
+                continue;
             }
-            kept_end = Some(member.end);
+            // This copy goes and takes one comma along: the one before it, or the one after it
+            // when nothing is kept in front.
+            match kept_end {
+                Some(end) => {
+                    copy.replace(end, member.end, b"");
+                    kept_end = Some(member.end);
+                }
+                None => {
+                    let next = self.members.get(index + 1).map_or(member.end, |next| next.key);
+                    copy.replace(member.key, next, b"");
+                }
+            }
         }
         let end = self.members.last().map_or(self.inside, |member| member.end);
         copy.replace(end, end, b"");
