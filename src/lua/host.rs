@@ -1,8 +1,11 @@
 //! What Kong's own Lua gets from C libraries and ours gets from Rust: module `silverback.host`.
 //!
-//! Only what `kong-compat/` needs and cannot do in Lua: regular expressions and certificates.
+//! Only what `kong-compat/` needs and Lua does badly: regular expressions, certificates, addresses.
 //! Plugins have no business here; they have the PDK.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use mlua::{Lua, Table};
 use regex_syntax::ast::{self, ErrorKind};
 use rustls::crypto::ring::sign::any_supported_type;
@@ -20,6 +23,10 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     host.set("key_error", lua.create_function(|_, pem: String| Ok(key_error(&pem)))?)?;
     let mismatch = |_: &Lua, (cert, key): (String, String)| Ok(key_differs(&cert, &key));
     host.set("key_differs", lua.create_function(mismatch)?)?;
+    host.set("is_ip", lua.create_function(|_, text: String| Ok(is_ip(&text)))?)?;
+    let range = |_: &Lua, text: String| Ok(is_ip(&text) || text.parse::<IpNet>().is_ok());
+    host.set("is_ip_or_cidr", lua.create_function(range)?)?;
+    host.set("utf8_error", lua.create_function(|_, text: mlua::LuaString| Ok(utf8_error(&text)))?)?;
 
     let preload: Table = lua.globals().get::<Table>("package")?.get("preload")?;
     preload.set("silverback.host", lua.create_function(move |_, _: String| Ok(host.clone()))?)
@@ -90,6 +97,15 @@ fn key_differs(cert: &str, key: &str) -> bool {
     let Ok(key) = any_supported_type(&key) else { return false };
     let mismatch = CertifiedKey::new(vec![cert], key).keys_match();
     matches!(mismatch, Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)))
+}
+
+fn is_ip(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok()
+}
+
+/// The position of the first byte that is not UTF-8, counted from 1 as Lua does.
+fn utf8_error(text: &mlua::LuaString) -> Option<usize> {
+    std::str::from_utf8(&text.as_bytes()).err().map(|error| error.valid_up_to() + 1)
 }
 
 #[cfg(test)]

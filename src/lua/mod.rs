@@ -66,6 +66,18 @@ impl Vm {
         self.lua.globals().get::<mlua::Function>("require")?.call(module)
     }
 
+    /// Whether `require` would find a module, on the user's path or embedded.
+    pub fn has_module(&self, module: &str) -> bool {
+        embedded(module).is_some() || self.path_of(module).is_some()
+    }
+
+    /// The user's file that provides a module; it wins over an embedded one.
+    pub fn path_of(&self, module: &str) -> Option<String> {
+        let package: mlua::Table = self.lua.globals().get("package").ok()?;
+        let path: String = package.get("path").ok()?;
+        package.get::<mlua::Function>("searchpath").ok()?.call((module, path)).ok()?
+    }
+
     /// The state itself, for the other files of this folder.
     pub(crate) fn lua(&self) -> &Lua {
         &self.lua
