@@ -4,13 +4,28 @@
 //! modules below are in reading order.
 
 pub mod azure;
+pub mod balancer;
+pub mod chain;
 pub mod config;
+pub mod dns;
 pub mod entity;
 pub mod llm;
 pub mod lua;
+pub mod metrics;
 pub mod pdk;
 pub mod plugin;
+#[path = "../plugins/mod.rs"]
+pub mod plugins;
+pub mod proxy;
+pub mod respond;
+pub mod router;
+pub mod runloop;
 pub mod schema;
+pub mod server;
 pub mod settings;
+pub mod shared;
 pub mod sim;
 pub mod snapshot;
+pub mod telemetry;
+pub mod tls;
+pub mod upstream;

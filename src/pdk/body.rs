@@ -123,41 +123,68 @@ pub enum ReadError {
     Idle(u64),
 }
 
-/// Reads a body to its end, up to `limit` bytes, waiting at most `idle_ms` between two reads.
+/// Puts a body together and accounts for it.
+pub struct Collector {
+    lease: Lease,
+    limit: usize,
+    first: Bytes,
+    rest: BytesMut,
+}
+
+impl Collector {
+    /// An empty body that may grow to `limit` bytes.
+    pub fn new(limit: usize, budget: &Arc<Budget>) -> Self {
+        let lease = Lease { budget: budget.clone(), bytes: 0 };
+        Self { lease, limit, first: Bytes::new(), rest: BytesMut::new() }
+    }
+
+    /// Adds a piece.
+    ///
+    /// # Errors
+    /// The body or all bodies together are too large.
+    pub fn push(&mut self, data: Bytes) -> Result<(), ReadError> {
+        if self.lease.bytes + data.len() > self.limit {
+            return Err(ReadError::TooLarge { limit: self.limit });
+        }
+        if !self.lease.budget.take(data.len()) {
+            return Err(ReadError::NoRoom);
+        }
+        self.lease.bytes += data.len();
+        // Most bodies come in one piece: keep it as it is.
+        if self.first.is_empty() && self.rest.is_empty() {
+            self.first = data;
+            return Ok(());
+        }
+        if self.rest.is_empty() {
+            self.rest.reserve(2 * (self.first.len() + data.len()));
+            self.rest.extend_from_slice(&self.first);
+        }
+        self.rest.extend_from_slice(&data);
+        Ok(())
+    }
+
+    /// The body.
+    pub fn finish(self) -> Buffered {
+        let bytes = if self.rest.is_empty() { self.first } else { self.rest.freeze() };
+        Buffered { bytes, lease: Some(Arc::new(self.lease)) }
+    }
+}
+
+/// Reads a request body to its end, up to `limit` bytes, waiting `idle_ms` between two reads.
 pub async fn read_whole(
     mut incoming: Incoming,
     limit: usize,
     idle_ms: u64,
     budget: &Arc<Budget>,
 ) -> Result<Buffered, ReadError> {
-    let hint = incoming.size_hint();
-    if hint.lower() > limit as u64 {
+    if incoming.size_hint().lower() > limit as u64 {
         return Err(ReadError::TooLarge { limit });
     }
-    let mut lease = Lease { budget: budget.clone(), bytes: 0 };
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
+    let mut whole = Collector::new(limit, budget);
     while let Some(data) = next_data(&mut incoming, idle_ms).await? {
-        if !budget.take(data.len()) {
-            return Err(ReadError::NoRoom);
-        }
-        lease.bytes += data.len();
-        if lease.bytes > limit {
-            return Err(ReadError::TooLarge { limit });
-        }
-        // Most bodies come in one piece: keep it as it is.
-        if first.is_empty() && rest.is_empty() {
-            first = data;
-            continue;
-        }
-        if rest.is_empty() {
-            rest.reserve(usize::try_from(hint.lower()).unwrap_or(0).max(2 * first.len()));
-            rest.extend_from_slice(&first);
-        }
-        rest.extend_from_slice(&data);
+        whole.push(data)?;
     }
-    let bytes = if rest.is_empty() { first } else { rest.freeze() };
-    Ok(Buffered { bytes, lease: Some(Arc::new(lease)) })
+    Ok(whole.finish())
 }
 
 /// The next bytes of a body; trailers are left out.

@@ -60,6 +60,8 @@ pub struct Matched {
     pub route: Arc<entity::Route>,
     /// Its Service; a Route without one answers 503 unless a plugin does.
     pub service: Option<Arc<entity::Service>>,
+    /// What `strip_path` cut off: `X-Forwarded-Prefix`.
+    pub prefix: Option<String>,
     /// Groups of the regular expression that matched: number or name, and text.
     pub captures: Rc<[(String, String)]>,
 }

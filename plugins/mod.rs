@@ -1,0 +1,56 @@
+//! The table of native plugins: name, priority, constructor.
+//!
+//! A plugin is a folder: `schema.lua` says what its configuration may be, `handler.rs` (or
+//! `handler.lua`) what it does. Priorities are Kong's.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use crate::entity::PluginEntity;
+use crate::plugin::Plugin;
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
+
+#[path = "request-termination/handler.rs"]
+mod request_termination;
+
+/// A plugin written in Rust.
+pub struct Native {
+    /// The name in a configuration.
+    pub name: &'static str,
+    /// Greater runs earlier.
+    pub priority: i64,
+    /// Makes an instance, or says everything that stands against it.
+    pub make: fn(&Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>>,
+}
+
+/// What a plugin is made from.
+pub struct Context<'a> {
+    /// The process.
+    pub shared: &'a Arc<Shared>,
+    /// The configuration it belongs to.
+    pub snapshot: &'a Arc<Snapshot>,
+    /// Its own part of it.
+    pub entity: &'a Arc<PluginEntity>,
+}
+
+impl Context<'_> {
+    /// The configuration as the plugin's own type. The schema has filled in and checked it, so a
+    /// mismatch means that schema.lua and handler.rs disagree.
+    ///
+    /// # Errors
+    /// The field in question.
+    pub fn config<T: DeserializeOwned>(&self) -> Result<T, Vec<String>> {
+        T::deserialize(&self.entity.config).map_err(|error| vec![format!("config: {error}")])
+    }
+}
+
+/// Every native plugin.
+pub const NATIVE: &[Native] =
+    &[Native { name: "request-termination", priority: 2, make: request_termination::make }];
+
+/// The native plugin of this name.
+pub fn native(name: &str) -> Option<&'static Native> {
+    NATIVE.iter().find(|native| native.name == name)
+}

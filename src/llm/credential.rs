@@ -1,0 +1,110 @@
+//! A configured key: the header, query argument or body member that carries it.
+//!
+//! Kong's rules: the configured key replaces what the client sent in the same place, unless
+//! `allow_override` is on. Nothing here can be printed.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+
+use crate::llm::address::encode;
+use crate::llm::config::{Auth, ParamLocation};
+use crate::llm::error::Error;
+use crate::llm::openai::Body;
+use crate::llm::plan::Invalid;
+use crate::llm::splice::{Edit, Key, quote};
+use crate::llm::template::Client;
+
+/// Members that the gateway reads or sets, so that no key can be there.
+const RESERVED: [&str; 8] =
+    ["messages", "prompt", "model", "stream", "max_tokens", "temperature", "top_p", "top_k"];
+
+/// The key of a target, if it has one; a managed identity is none.
+#[derive(Default)]
+pub(super) struct Credential {
+    header: Option<(HeaderName, HeaderValue)>,
+    param: Option<Param>,
+    allow_override: bool,
+}
+
+struct Param {
+    key: Key,
+    location: ParamLocation,
+    /// `name=value`, encoded, or the JSON of the value.
+    text: Box<str>,
+}
+
+impl Credential {
+    pub(super) fn new(auth: &Auth) -> Result<Self, Invalid> {
+        let header = match (&auth.header_name, &auth.header_value) {
+            (Some(name), Some(value)) => {
+                let name = HeaderName::from_bytes(name.as_bytes());
+                let name = name.map_err(|_| Invalid::Header("header_name"))?;
+                let mut value = HeaderValue::from_bytes(value.expose().as_bytes())
+                    .map_err(|_| Invalid::Header("header_value"))?;
+                value.set_sensitive(true);
+                Some((name, value))
+            }
+            _ => None,
+        };
+        let param = match (&auth.param_name, &auth.param_value, auth.param_location) {
+            (Some(name), Some(value), Some(location)) => {
+                Some(Param::new(name, value.expose(), location)?)
+            }
+            _ => None,
+        };
+        Ok(Self { header, param, allow_override: auth.allow_override == Some(true) })
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.header.is_some() || self.param.is_some()
+    }
+
+    /// The header to set, unless the client's own is kept.
+    pub(super) fn header(&self, client: &Client<'_>) -> Option<(HeaderName, HeaderValue)> {
+        let header = self.header.as_ref();
+        header
+            .filter(|(name, _)| !(self.allow_override && client.headers.contains_key(name)))
+            .cloned()
+    }
+
+    /// The query argument: its name, `name=value`, and whether the client's own is kept.
+    pub(super) fn in_query(&self) -> Option<(&str, &str, bool)> {
+        let param = self.param.as_ref().filter(|param| param.location == ParamLocation::Query)?;
+        Some((param.key.name(), &param.text, self.allow_override))
+    }
+
+    /// The member to set in the body, unless the client's own is kept.
+    pub(super) fn in_body(&self, body: &Body) -> Option<Edit<'_>> {
+        let param = self.body_param()?;
+        let own = body.object().is_some_and(|object| object.get(param.key.name()).is_some());
+        (!(own && self.allow_override)).then(|| Edit::set(&param.key, param.text.as_bytes()))
+    }
+
+    /// The body of route type `preserve`; `None` when it stays as it is.
+    ///
+    /// Kong leaves the key out here without a word; a request without its key is of no use.
+    pub(super) fn in_preserved(&self, body: &Body) -> Result<Option<Bytes>, Error> {
+        if self.body_param().is_none() {
+            return Ok(None);
+        }
+        let object = body.object().ok_or(Error::NoBodyForCredential)?;
+        Ok(self.in_body(body).map(|edit| object.edited(&[edit])))
+    }
+
+    fn body_param(&self) -> Option<&Param> {
+        self.param.as_ref().filter(|param| param.location == ParamLocation::Body)
+    }
+}
+
+impl Param {
+    fn new(name: &str, value: &str, location: ParamLocation) -> Result<Self, Invalid> {
+        let text = match location {
+            ParamLocation::Query => format!("{}={}", encode(name), encode(value)),
+            ParamLocation::Body if RESERVED.contains(&name) => {
+                return Err(Invalid::Reserved(name.to_owned()));
+            }
+            ParamLocation::Body => String::from_utf8_lossy(&quote(value)).into_owned(),
+        };
+        Ok(Self { key: Key::new(name), location, text: text.into() })
+    }
+}

@@ -1,0 +1,185 @@
+//! Where a target is: the options that say so, and what they come to.
+//!
+//! Without templates that is worked out once. With templates it is tried at load with a stand-in
+//! for the client's values, so that a mistake in the configuration does not wait for a request.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::uri::PathAndQuery;
+
+use crate::llm::address::{self, Arguments, BadUrl, Endpoint};
+use crate::llm::config::Options;
+use crate::llm::error::Error;
+use crate::llm::plan::{Invalid, path_and_query};
+use crate::llm::template::{Client, Place, Text, first_template};
+use crate::llm::{Provider, RouteType, azure, openai};
+
+/// The options that say where a target is, templates filled in.
+#[derive(Default)]
+pub(super) struct Site<'a> {
+    pub(super) azure_instance: Option<&'a str>,
+    pub(super) azure_deployment_id: Option<&'a str>,
+    pub(super) azure_api_version: Option<&'a str>,
+    pub(super) upstream_url: Option<&'a str>,
+    pub(super) upstream_path: Option<&'a str>,
+}
+
+impl Site<'_> {
+    fn locate(&self, provider: Provider, route: RouteType) -> Result<Located, Invalid> {
+        match provider {
+            Provider::Azure => azure::locate(self, route),
+            _ => openai::locate(self, route),
+        }
+    }
+}
+
+/// What a [`Site`] comes to.
+pub(super) struct Located {
+    pub(super) endpoint: Endpoint,
+    /// `None`: the client's own.
+    pub(super) path: Option<String>,
+    /// Encoded; sent unless the client has its own.
+    pub(super) api_version: Option<String>,
+    /// The whole request target for a client without a query.
+    pub(super) target: Option<PathAndQuery>,
+    pub(super) names: Option<Arc<azure::Names>>,
+}
+
+impl Located {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        path: Option<String>,
+        api_version: Option<String>,
+        names: Option<Arc<azure::Names>>,
+    ) -> Self {
+        let arguments = Arguments { api_version: api_version.as_deref(), credential: None };
+        let query = address::query("", arguments);
+        let target = path.as_deref().and_then(|path| path_and_query(path, &query));
+        Self { endpoint, path, api_version, target, names }
+    }
+}
+
+/// A place that is the same for all clients, or one that depends on them.
+pub(super) enum Where {
+    Fixed(Arc<Located>),
+    PerClient(Box<Texts>),
+}
+
+/// A [`Site`] before its templates are filled in.
+pub(super) struct Texts {
+    azure_instance: Option<Text>,
+    azure_deployment_id: Option<Text>,
+    azure_api_version: Option<Text>,
+    upstream_url: Option<Text>,
+    upstream_path: Option<Text>,
+}
+
+impl Where {
+    pub(super) fn new(
+        provider: Provider,
+        route: RouteType,
+        options: &Options,
+    ) -> Result<Self, Invalid> {
+        let texts = Texts::new(options)?;
+        let located = texts.locate(provider, route, |text| Ok(text.sample()))?;
+        if texts.are_fixed() {
+            return Ok(Self::Fixed(Arc::new(located)));
+        }
+        Ok(Self::PerClient(Box::new(texts)))
+    }
+
+    /// The place for this client.
+    pub(super) fn of(
+        &self,
+        provider: Provider,
+        route: RouteType,
+        client: &Client<'_>,
+    ) -> Result<Arc<Located>, Error> {
+        match self {
+            Self::Fixed(located) => Ok(located.clone()),
+            Self::PerClient(texts) => {
+                texts.locate(provider, route, |text| text.render(client)).map(Arc::new)
+            }
+        }
+    }
+
+    /// The place, when it is the same for all.
+    pub(super) fn fixed(&self) -> Option<&Located> {
+        match self {
+            Self::Fixed(located) => Some(located),
+            Self::PerClient(_) => None,
+        }
+    }
+}
+
+impl Texts {
+    fn new(options: &Options) -> Result<Self, Invalid> {
+        let text = |field, value: &Option<String>, place| {
+            value.as_deref().map(|value| Text::new(field, value, place))
+        };
+        let in_url = options.upstream_url.as_deref().map_or(Ok(Place::Path), place_in_url);
+        let in_url = in_url.map_err(Invalid::url("upstream_url"))?;
+        let deployment = &options.azure_deployment_id;
+        Ok(Self {
+            azure_instance: text("azure_instance", &options.azure_instance, Place::Label),
+            azure_deployment_id: text("azure_deployment_id", deployment, Place::Segment),
+            azure_api_version: text("azure_api_version", &options.azure_api_version, Place::Free),
+            upstream_url: text("upstream_url", &options.upstream_url, in_url),
+            upstream_path: text("upstream_path", &options.upstream_path, Place::Path),
+        })
+    }
+
+    fn are_fixed(&self) -> bool {
+        let texts = [
+            &self.azure_instance,
+            &self.azure_deployment_id,
+            &self.azure_api_version,
+            &self.upstream_url,
+            &self.upstream_path,
+        ];
+        texts.into_iter().flatten().all(|text| text.fixed().is_some())
+    }
+
+    /// Fills every text in and works out the place. At load the fault is a mistake in the
+    /// configuration; later it can only be the client's value.
+    fn locate<'a, E: From<Invalid>>(
+        &'a self,
+        provider: Provider,
+        route: RouteType,
+        fill: impl Fn(&'a Text) -> Result<Cow<'a, str>, E>,
+    ) -> Result<Located, E> {
+        let fill = |text: &'a Option<Text>| text.as_ref().map(&fill).transpose();
+        let instance = fill(&self.azure_instance)?;
+        let deployment = fill(&self.azure_deployment_id)?;
+        let version = fill(&self.azure_api_version)?;
+        let (url, path) = (fill(&self.upstream_url)?, fill(&self.upstream_path)?);
+        let site = Site {
+            azure_instance: instance.as_deref(),
+            azure_deployment_id: deployment.as_deref(),
+            azure_api_version: version.as_deref(),
+            upstream_url: url.as_deref(),
+            upstream_path: path.as_deref(),
+        };
+        Ok(site.locate(provider, route)?)
+    }
+}
+
+impl From<Invalid> for Error {
+    /// A place that was fine with a stand-in and is not with the client's value.
+    fn from(invalid: Invalid) -> Self {
+        let field = match invalid {
+            Invalid::Missing(field) | Invalid::Url { field, .. } => field,
+            _ => "the target",
+        };
+        Self::UnsafeValue { field }
+    }
+}
+
+/// What a template in a URL stands for. It may not choose where our credential goes, so in front
+/// of the path only a part of a host name is left to it.
+fn place_in_url(url: &str) -> Result<Place, BadUrl> {
+    let Some((before, ..)) = first_template(url) else { return Ok(Place::Path) };
+    let (_, rest) = before.split_once("://").ok_or(BadUrl::TemplateInHost)?;
+    Ok(if rest.contains('/') { Place::Path } else { Place::Label })
+}

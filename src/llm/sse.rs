@@ -1,0 +1,221 @@
+//! Server-sent events: where they begin and end in a stream of bytes.
+//!
+//! The gateway passes events byte for byte, comments and `event:` lines included, and only looks
+//! at them. A read from the network is no event: it may hold many, or cut one anywhere, even
+//! between CR and LF. What is forwarded always ends at the end of an event, so a stream that
+//! breaks never leaves half a JSON object with the client. Grammar: the HTML standard, "Parsing
+//! an event stream".
+
+use std::borrow::Cow;
+
+use bytes::{Bytes, BytesMut};
+use memchr::{memchr, memchr2};
+use smallvec::SmallVec;
+
+/// The longest event that is held while it is incomplete, in bytes.
+pub const EVENT_SIZE_MAX: usize = 1024 * 1024;
+
+/// The event that ends a stream which the upstream did not finish; no `[DONE]` follows it.
+pub const BROKEN: &[u8] =
+    b"data: {\"error\":{\"message\":\"the upstream ended the stream before it \
+was complete\",\"type\":\"server_error\",\"param\":null,\"code\":\"upstream_stream_broken\"}}\n\n";
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// An upstream event is longer than [`EVENT_SIZE_MAX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a server-sent event is larger than {EVENT_SIZE_MAX} bytes")]
+pub struct TooLong;
+
+/// One event as it was received, with its blank line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event<'a> {
+    raw: &'a [u8],
+}
+
+impl<'a> Event<'a> {
+    /// The bytes of the event.
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// What the `data` lines say; joined by LF when there are several, `None` when there is none.
+    pub fn data(&self) -> Option<Cow<'a, [u8]>> {
+        let mut lines = lines(self.raw).filter_map(|line| field(line, b"data"));
+        let first = lines.next()?;
+        let mut joined = Cow::Borrowed(first);
+        for line in lines {
+            let joined = joined.to_mut();
+            joined.push(b'\n');
+            joined.extend_from_slice(line);
+        }
+        Some(joined)
+    }
+
+    /// Whether this is OpenAI's last event.
+    pub fn is_done(&self) -> bool {
+        let likely = self.raw.len() < 64 || self.raw.trim_ascii_end().ends_with(b"[DONE]");
+        likely && self.data().is_some_and(|data| data.trim_ascii() == b"[DONE]")
+    }
+}
+
+/// How the bytes from the upstream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The response is complete as HTTP sees it.
+    Complete,
+    /// The connection failed, or the read timed out.
+    Broken,
+}
+
+/// What the stream was, once it has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It ended with `[DONE]`.
+    Done,
+    /// It ended between two events without `[DONE]`: passed as it is, as in Kong.
+    NotDone,
+    /// It broke; the client is told with [`BROKEN`].
+    Broken,
+}
+
+/// Cuts the bytes of one upstream response into events.
+#[derive(Default)]
+pub struct Framer {
+    /// The beginning of an event whose end is not here yet.
+    held: BytesMut,
+    /// The current line has bytes.
+    in_line: bool,
+    /// The last byte was a CR; an LF now would belong to it.
+    after_cr: bool,
+    /// An event has ended, so no byte order mark can come.
+    started: bool,
+    done: bool,
+}
+
+/// Bytes to send on, in order; two when the first event began in an earlier read.
+pub type Forward = SmallVec<[Bytes; 2]>;
+
+impl Framer {
+    /// Takes one read, shows every event that ends in it, and gives what may go to the client.
+    ///
+    /// Events that lie within the read are not copied.
+    pub fn push(
+        &mut self,
+        read: Bytes,
+        mut seen: impl FnMut(Event<'_>),
+    ) -> Result<Forward, TooLong> {
+        let mut forward = Forward::new();
+        let mut from = 0;
+        if self.after_cr && self.held.is_empty() && read.first() == Some(&b'\n') {
+            // The second half of the CRLF that ended the last event.
+            self.after_cr = false;
+            from = 1;
+        }
+        let mut start = 0;
+        while let Some(end) = self.boundary(&read, from) {
+            if self.held.is_empty() {
+                self.show(&read[from..end], &mut seen)?;
+            } else {
+                let mut whole = std::mem::take(&mut self.held);
+                whole.extend_from_slice(&read[..end]);
+                self.show(&whole, &mut seen)?;
+                forward.push(whole.freeze());
+                start = end;
+            }
+            from = end;
+        }
+        if self.held.len() + (read.len() - from) > EVENT_SIZE_MAX {
+            return Err(TooLong);
+        }
+        self.held.extend_from_slice(&read[from..]);
+        if start < from {
+            forward.push(read.slice(start..from));
+        }
+        Ok(forward)
+    }
+
+    /// Takes the end of the stream; gives what the client still needs, and how it went.
+    ///
+    /// A `[DONE]` without its blank line counts and gets one. Any other event that is cut off is
+    /// dropped, because half of it is of no use.
+    pub fn finish(mut self, ended: Ended, mut seen: impl FnMut(Event<'_>)) -> (Bytes, Outcome) {
+        let mut last = std::mem::take(&mut self.held);
+        let cut = lines(&last).any(|line| !line.is_empty() && line[0] != b':');
+        if !self.done && cut && (Event { raw: &last }).is_done() {
+            // After a lone CR an LF would only complete the CRLF.
+            let rest: &[u8] = if last.ends_with(b"\n") { b"\n" } else { b"\n\n" };
+            last.extend_from_slice(rest);
+            seen(Event { raw: &last });
+            return (last.freeze(), Outcome::Done);
+        }
+        match (self.done, ended) {
+            (true, _) => (Bytes::new(), Outcome::Done),
+            (false, Ended::Complete) if !cut => (Bytes::new(), Outcome::NotDone),
+            (false, _) => (Bytes::from_static(BROKEN), Outcome::Broken),
+        }
+    }
+
+    fn show(&mut self, raw: &[u8], seen: &mut impl FnMut(Event<'_>)) -> Result<(), TooLong> {
+        if raw.len() > EVENT_SIZE_MAX {
+            return Err(TooLong);
+        }
+        let raw = if self.started { raw } else { raw.strip_prefix(BOM).unwrap_or(raw) };
+        self.started = true;
+        let event = Event { raw };
+        self.done |= event.is_done();
+        seen(event);
+        Ok(())
+    }
+
+    /// Where the event that is open ends in `bytes`: just after its blank line.
+    fn boundary(&mut self, bytes: &[u8], mut at: usize) -> Option<usize> {
+        if let Some(first) = bytes.get(at).filter(|_| self.after_cr) {
+            at += usize::from(*first == b'\n');
+            self.after_cr = false;
+        }
+        loop {
+            let Some(stop) = memchr2(b'\n', b'\r', &bytes[at..]) else {
+                self.in_line |= at < bytes.len();
+                return None;
+            };
+            let blank = !self.in_line && stop == 0;
+            self.in_line = false;
+            let cr = bytes[at + stop] == b'\r';
+            at += stop + 1;
+            if cr && bytes.get(at) == Some(&b'\n') {
+                at += 1;
+            } else if cr && at == bytes.len() {
+                self.after_cr = true;
+            }
+            if blank {
+                return Some(at);
+            }
+        }
+    }
+}
+
+/// The lines of `bytes` without their ends: LF, CR or CRLF.
+fn lines(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        if bytes.is_empty() {
+            return None;
+        }
+        let stop = memchr2(b'\n', b'\r', bytes).unwrap_or(bytes.len());
+        let (line, rest) = bytes.split_at(stop);
+        let end = if rest.starts_with(b"\r\n") { 2 } else { rest.len().min(1) };
+        bytes = &rest[end..];
+        Some(line)
+    })
+}
+
+/// The value of a line of this field, without the one optional blank.
+fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let colon = memchr(b':', line).unwrap_or(line.len());
+    let (key, value) = line.split_at(colon);
+    let value = value.strip_prefix(b":").unwrap_or(value);
+    (key == name).then(|| value.strip_prefix(b" ").unwrap_or(value))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,226 @@
+//! What a configuration asks for that is not built yet.
+//!
+//! Kong's schemas accept more than this gateway does. Nothing of it is ignored in silence: every
+//! field that is set to more than its default and would have no effect is a line here, with the
+//! field's path and what to use in its place.
+
+use serde_json::Value;
+
+use crate::llm::config::{AiProxy, AiProxyAdvanced, Auth, Balancer, Model, Options};
+use crate::llm::{Provider, RouteType};
+
+/// Lines for `config` of `ai-proxy`; empty when everything works.
+pub fn in_ai_proxy(config: &AiProxy) -> Vec<String> {
+    let mut lines = Lines(Vec::new());
+    lines.plugin(config.llm_format.as_deref(), config.genai_category.as_deref());
+    lines.target("config", config.route_type, config.auth.as_ref(), &config.model);
+    lines.0
+}
+
+/// Lines for `config` of `ai-proxy-advanced`; empty when everything works.
+pub fn in_ai_proxy_advanced(config: &AiProxyAdvanced) -> Vec<String> {
+    let mut lines = Lines(Vec::new());
+    lines.plugin(config.llm_format.as_deref(), config.genai_category.as_deref());
+    lines.balancer(config.balancer.as_ref());
+    lines.not_built("config.acls", config.acls.as_ref());
+    lines.not_built("config.embeddings", config.embeddings.as_ref());
+    lines.not_built("config.vectordb", config.vectordb.as_ref());
+    for (index, target) in config.targets.iter().enumerate() {
+        let path = format!("config.targets[{index}]");
+        lines.target(&path, target.route_type, target.auth.as_ref(), &target.model);
+    }
+    lines.0
+}
+
+struct Lines(Vec<String>);
+
+impl Lines {
+    fn instead(&mut self, path: &str, value: &str, instead: &str) {
+        self.0.push(format!("{path}: '{value}' is not built yet; use {instead}"));
+    }
+
+    /// A field without a value that works.
+    fn not_built(&mut self, path: &str, value: Option<&Value>) {
+        if value.is_some_and(is_set) {
+            self.0.push(format!("{path}: not built yet; leave it out"));
+        }
+    }
+
+    fn plugin(&mut self, llm_format: Option<&str>, genai_category: Option<&str>) {
+        if let Some(format) = llm_format.filter(|format| *format != "openai") {
+            self.instead("config.llm_format", format, "openai");
+        }
+        if let Some(category) = genai_category.filter(|category| *category != "text/generation") {
+            self.instead("config.genai_category", category, "text/generation");
+        }
+    }
+
+    fn balancer(&mut self, balancer: Option<&Balancer>) {
+        let algorithm = balancer.and_then(|balancer| balancer.algorithm.as_deref());
+        if let Some(algorithm) = algorithm.filter(|algorithm| *algorithm != "round-robin") {
+            self.instead("config.balancer.algorithm", algorithm, "round-robin");
+        }
+    }
+
+    fn target(&mut self, path: &str, route: RouteType, auth: Option<&Auth>, model: &Model) {
+        if !matches!(route, RouteType::Chat | RouteType::Completions | RouteType::Preserve) {
+            let instead = "llm/v1/chat, llm/v1/completions or preserve";
+            self.instead(&format!("{path}.route_type"), route.as_str(), instead);
+        }
+        if !matches!(model.provider, Provider::Azure | Provider::Openai) {
+            let provider = model.provider.as_str();
+            self.instead(&format!("{path}.model.provider"), provider, "azure or openai");
+            // Its options and credentials follow from it; one line says enough.
+            return;
+        }
+        if let Some(auth) = auth {
+            self.auth(&format!("{path}.auth"), auth);
+        }
+        if let Some(options) = &model.options {
+            self.options(&format!("{path}.model.options"), options);
+        }
+    }
+
+    fn auth(&mut self, path: &str, auth: &Auth) {
+        let fields = [
+            ("aws_access_key_id", auth.aws_access_key_id.is_some()),
+            ("aws_secret_access_key", auth.aws_secret_access_key.is_some()),
+            ("gcp_use_service_account", auth.gcp_use_service_account == Some(true)),
+            ("gcp_service_account_json", auth.gcp_service_account_json.is_some()),
+            ("gcp_metadata_url", auth.gcp_metadata_url.is_some()),
+            ("gcp_oauth_token_url", auth.gcp_oauth_token_url.is_some()),
+        ];
+        for (field, _) in fields.into_iter().filter(|(_, set)| *set) {
+            self.0.push(format!(
+                "{path}.{field}: not built yet; use header_name and header_value, \
+                 or azure_use_managed_identity"
+            ));
+        }
+    }
+
+    fn options(&mut self, path: &str, options: &Options) {
+        let prices_and_sizes = [
+            ("cache_read_cost", &options.cache_read_cost),
+            ("cache_write_cost", &options.cache_write_cost),
+            ("cache_write_cost_list", &options.cache_write_cost_list),
+            ("context_window_factor", &options.context_window_factor),
+            ("service_tier_factor", &options.service_tier_factor),
+            ("embeddings_dimensions", &options.embeddings_dimensions),
+        ];
+        let other_providers = [
+            ("bedrock", &options.bedrock),
+            ("cohere", &options.cohere),
+            ("dashscope", &options.dashscope),
+            ("databricks", &options.databricks),
+            ("gemini", &options.gemini),
+            ("huggingface", &options.huggingface),
+        ];
+        for (field, value) in prices_and_sizes.into_iter().chain(other_providers) {
+            self.not_built(&format!("{path}.{field}"), value.as_ref());
+        }
+        let formats = [
+            ("anthropic_version", &options.anthropic_version),
+            ("llama2_format", &options.llama2_format),
+            ("mistral_format", &options.mistral_format),
+        ];
+        for (field, _) in formats.into_iter().filter(|(_, value)| value.is_some()) {
+            self.0.push(format!("{path}.{field}: its provider is not built yet; leave it out"));
+        }
+    }
+}
+
+/// Whether a value says anything: dumped configurations spell out records full of defaults.
+fn is_set(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(members) => members.iter().any(|(name, value)| match name.as_str() {
+            // Defaults of Kong's schema for other providers.
+            "embedding_input_type" => value != "classification" && is_set(value),
+            "international" => *value == Value::Bool(false),
+            _ => is_set(value),
+        }),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::llm::config::Target;
+    use crate::llm::config::tests::target;
+
+    fn advanced(targets: Vec<Target>, more: Value) -> AiProxyAdvanced {
+        let mut config = json!({
+            "targets": [], "balancer": null, "response_streaming": "allow",
+            "max_request_body_size": 1048576, "model_name_header": true, "llm_format": "openai",
+            "genai_category": "text/generation", "acls": null, "embeddings": null,
+            "vectordb": null
+        });
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        AiProxyAdvanced { targets, ..serde_json::from_value(config).unwrap() }
+    }
+
+    #[test]
+    fn what_is_built_gives_no_line() {
+        let auth = json!({"azure_use_managed_identity": true, "azure_client_id": "id"});
+        let options = json!({
+            "top_k": 4, "input_cost": 1.5, "max_tokens": 5,
+            "dashscope": {"international": true},
+            "cohere": {"embedding_input_type": "classification", "wait_for_model": null},
+            "bedrock": {"aws_region": null, "embeddings_normalize": false}
+        });
+        let targets = vec![
+            target(auth, options, json!({"model_alias": "a"})),
+            target(json!({}), json!({}), json!({"provider": "openai", "route_type": "preserve"})),
+        ];
+        assert_eq!(in_ai_proxy_advanced(&advanced(targets, json!({}))), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_line_names_field_and_remedy() {
+        let balancer = json!({
+            "algorithm": "semantic", "connect_timeout": 60000, "write_timeout": 60000,
+            "read_timeout": 60000, "retries": 5, "failover_criteria": ["error"], "max_fails": 0,
+            "fail_timeout": 10000, "slots": 10000, "hash_on_header": "X-Kong-LLM-Request-ID",
+            "latency_strategy": "tpot", "tokens_count_strategy": "total-tokens"
+        });
+        let more = json!({
+            "balancer": balancer, "acls": {"allow": [{"match": []}], "deny": null},
+            "vectordb": {"strategy": "redis"}, "llm_format": "anthropic",
+            "genai_category": "realtime/generation"
+        });
+        let auth = json!({"gcp_use_service_account": true});
+        let options = json!({
+            "service_tier_factor": [{"tier": "x", "factor": 2}], "gemini": {"project_id": "p"},
+            "mistral_format": "openai"
+        });
+        let gemini = json!({"provider": "gemini", "route_type": "llm/v1/embeddings"});
+        let targets = vec![target(json!({}), json!({}), gemini), target(auth, options, json!({}))];
+        let lines = in_ai_proxy_advanced(&advanced(targets, more));
+        assert_eq!(
+            lines,
+            [
+                "config.llm_format: 'anthropic' is not built yet; use openai",
+                "config.genai_category: 'realtime/generation' is not built yet; \
+                 use text/generation",
+                "config.balancer.algorithm: 'semantic' is not built yet; use round-robin",
+                "config.acls: not built yet; leave it out",
+                "config.vectordb: not built yet; leave it out",
+                "config.targets[0].route_type: 'llm/v1/embeddings' is not built yet; \
+                 use llm/v1/chat, llm/v1/completions or preserve",
+                "config.targets[0].model.provider: 'gemini' is not built yet; \
+                 use azure or openai",
+                "config.targets[1].auth.gcp_use_service_account: not built yet; \
+                 use header_name and header_value, or azure_use_managed_identity",
+                "config.targets[1].model.options.service_tier_factor: not built yet; \
+                 leave it out",
+                "config.targets[1].model.options.gemini: not built yet; leave it out",
+                "config.targets[1].model.options.mistral_format: its provider is not built \
+                 yet; leave it out",
+            ]
+        );
+    }
+}
