@@ -4,11 +4,22 @@
 //! modules below are in reading order.
 
 pub mod azure;
+pub mod balancer;
+pub mod chain;
 pub mod config;
+pub mod dns;
 pub mod entity;
 pub mod llm;
 pub mod lua;
+pub mod metrics;
+pub mod pdk;
+pub mod plugin;
+pub mod proxy;
+pub mod respond;
+pub mod router;
 pub mod schema;
 pub mod settings;
 pub mod sim;
 pub mod snapshot;
+pub mod tls;
+pub mod upstream;

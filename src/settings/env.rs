@@ -1,4 +1,4 @@
-//! kong.conf, `KONG_*`, `AZURE_*`: the only reader of the environment.
+//! A copy of the process environment.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,0 +1,225 @@
+//! Counters: one shard per worker, summed when somebody looks.
+//!
+//! A series is made once (that takes a lock) and kept by whoever counts; counting is one relaxed
+//! addition to memory that no other worker writes.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+const SHARDS: usize = 16;
+
+thread_local! {
+    static SHARD: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Says which shard this thread counts in. Workers call it once, with their number.
+pub fn enter_worker(number: usize) {
+    SHARD.set(number % SHARDS);
+}
+
+/// Alone on its cache line, so that workers do not slow each other down.
+#[derive(Default)]
+#[repr(align(64))]
+struct Shard(AtomicU64);
+
+/// A number that only grows.
+#[derive(Clone, Default)]
+pub struct Counter(Arc<[Shard; SHARDS]>);
+
+impl Counter {
+    /// Adds to the counter.
+    pub fn add(&self, n: u64) {
+        self.0[SHARD.get()].0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The sum over all workers.
+    pub fn value(&self) -> u64 {
+        self.0.iter().map(|shard| shard.0.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// Observations counted by upper bound.
+#[derive(Clone)]
+pub struct Histogram {
+    bounds: &'static [u64],
+    buckets: Arc<[Counter]>,
+    sum: Counter,
+}
+
+impl Histogram {
+    fn new(bounds: &'static [u64]) -> Self {
+        let buckets = std::iter::repeat_with(Counter::default).take(bounds.len() + 1).collect();
+        Self { bounds, buckets, sum: Counter::default() }
+    }
+
+    /// Counts one observation.
+    pub fn observe(&self, value: u64) {
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
+        if let Some(counter) = self.buckets.get(bucket) {
+            counter.add(1);
+        }
+        self.sum.add(value);
+    }
+}
+
+enum Series {
+    Counter(Counter),
+    Histogram(Histogram),
+}
+
+struct Family {
+    help: &'static str,
+    kind: &'static str,
+    series: BTreeMap<String, Series>,
+}
+
+/// Series by name and labels.
+#[derive(Default)]
+pub struct Metrics {
+    families: Mutex<BTreeMap<&'static str, Family>>,
+}
+
+/// Label names and values.
+pub type Labels<'a> = &'a [(&'a str, &'a str)];
+
+/// Series that one family may have. Label values come from configuration, but model names can
+/// come from clients: past this bound they share one series.
+const SERIES_MAX: usize = 10_000;
+
+impl Metrics {
+    /// The counter with this name and these labels.
+    pub fn counter(&self, name: &'static str, help: &'static str, labels: Labels<'_>) -> Counter {
+        let make = || Series::Counter(Counter::default());
+        let counter = |series: &Series| match series {
+            Series::Counter(counter) => Some(counter.clone()),
+            Series::Histogram(_) => None,
+        };
+        self.series(name, help, "counter", labels, make, counter).unwrap_or_default()
+    }
+
+    /// The histogram with this name and these labels.
+    pub fn histogram(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        bounds: &'static [u64],
+        labels: Labels<'_>,
+    ) -> Histogram {
+        let make = || Series::Histogram(Histogram::new(bounds));
+        let histogram = |series: &Series| match series {
+            Series::Histogram(histogram) => Some(histogram.clone()),
+            Series::Counter(_) => None,
+        };
+        self.series(name, help, "histogram", labels, make, histogram)
+            .unwrap_or_else(|| Histogram::new(bounds))
+    }
+
+    fn series<T>(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        kind: &'static str,
+        labels: Labels<'_>,
+        make: impl FnOnce() -> Series,
+        take: impl FnOnce(&Series) -> Option<T>,
+    ) -> Option<T> {
+        let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
+        let family =
+            families.entry(name).or_insert_with(|| Family { help, kind, series: BTreeMap::new() });
+        let mut key = label_text(labels);
+        if family.series.len() >= SERIES_MAX && !family.series.contains_key(&key) {
+            key = label_text(&[("overflow", "true")]);
+        }
+        take(family.series.entry(key).or_insert_with(make))
+    }
+
+    /// Everything in Prometheus' text format.
+    pub fn render(&self) -> String {
+        let families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::new();
+        for (name, family) in families.iter() {
+            let _ = writeln!(text, "# HELP {name} {}\n# TYPE {name} {}", family.help, family.kind);
+            for (labels, series) in &family.series {
+                match series {
+                    Series::Counter(counter) => {
+                        let _ = writeln!(text, "{name}{} {}", braced(labels), counter.value());
+                    }
+                    Series::Histogram(histogram) => histogram.render(&mut text, name, labels),
+                }
+            }
+        }
+        text
+    }
+}
+
+impl Histogram {
+    fn render(&self, text: &mut String, name: &str, labels: &str) {
+        let mut total = 0;
+        let comma = if labels.is_empty() { "" } else { "," };
+        for (index, counter) in self.buckets.iter().enumerate() {
+            total += counter.value();
+            let bound = self.bounds.get(index).map_or("+Inf".to_owned(), u64::to_string);
+            let _ = writeln!(text, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {total}");
+        }
+        let _ = writeln!(text, "{name}_count{} {total}", braced(labels));
+        let _ = writeln!(text, "{name}_sum{} {}", braced(labels), self.sum.value());
+    }
+}
+
+fn braced(labels: &str) -> String {
+    if labels.is_empty() { String::new() } else { format!("{{{labels}}}") }
+}
+
+fn label_text(labels: Labels<'_>) -> String {
+    let mut text = String::new();
+    for (name, value) in labels {
+        let comma = if text.is_empty() { "" } else { "," };
+        let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let _ = write!(text, "{comma}{name}=\"{value}\"");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_count_apart_and_are_summed() {
+        let metrics = Metrics::default();
+        let counter = metrics.counter("x_total", "An x.", &[("a", "q\"uote")]);
+        enter_worker(1);
+        counter.add(2);
+        enter_worker(2);
+        metrics.counter("x_total", "An x.", &[("a", "q\"uote")]).add(3);
+        let text = metrics.render();
+        assert_eq!(
+            text,
+            "# HELP x_total An x.\n# TYPE x_total counter\nx_total{a=\"q\\\"uote\"} 5\n"
+        );
+    }
+
+    #[test]
+    fn histograms_are_cumulative() {
+        let metrics = Metrics::default();
+        let histogram = metrics.histogram("h", "H.", &[10, 20], &[]);
+        for value in [10, 11, 99] {
+            histogram.observe(value);
+        }
+        let text = metrics.render();
+        assert!(text.contains("h_bucket{le=\"10\"} 1\nh_bucket{le=\"20\"} 2\n"), "{text}");
+        assert!(text.contains("h_bucket{le=\"+Inf\"} 3\nh_count 3\nh_sum 120\n"), "{text}");
+    }
+
+    #[test]
+    fn series_do_not_grow_without_bound() {
+        let metrics = Metrics::default();
+        for n in 0..SERIES_MAX + 50 {
+            metrics.counter("y_total", "Y.", &[("n", &n.to_string())]).add(1);
+        }
+        assert!(metrics.render().contains("y_total{overflow=\"true\"} 50\n"));
+    }
+}

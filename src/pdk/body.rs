@@ -1,0 +1,212 @@
+//! Bodies: what is read whole is counted against one budget for the process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use thiserror::Error;
+
+/// A piece of the reply on its way to the client, as `body_filter` sees it.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    /// The bytes; a filter may replace them.
+    pub data: Bytes,
+    /// This is the last piece (Kong: `ngx.arg[2]`).
+    pub last: bool,
+    /// The upstream broke off instead of ending; comes with `last`.
+    pub broken: bool,
+}
+
+/// A request body, or a reply body that is whole.
+#[derive(Default)]
+pub enum Body {
+    /// No body.
+    #[default]
+    Empty,
+    /// In memory.
+    Whole(Buffered),
+    /// Still on the wire.
+    Stream(Incoming),
+}
+
+impl Body {
+    /// Bytes that are known to come, if they are known.
+    pub fn exact_len(&self) -> Option<u64> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Whole(whole) => Some(whole.bytes.len() as u64),
+            Self::Stream(incoming) => incoming.size_hint().exact(),
+        }
+    }
+}
+
+/// Bytes in memory and their share of the budget, given back when both are dropped.
+#[derive(Clone, Default)]
+pub struct Buffered {
+    /// The bytes.
+    pub bytes: Bytes,
+    lease: Option<Arc<Lease>>,
+}
+
+impl From<Bytes> for Buffered {
+    /// Bytes that somebody else accounts for, such as a body a plugin made.
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, lease: None }
+    }
+}
+
+impl Buffered {
+    /// The same share of the budget for other bytes: a body that a plugin rewrote.
+    pub fn with_bytes(&self, bytes: Bytes) -> Self {
+        Self { bytes, lease: self.lease.clone() }
+    }
+}
+
+/// How many body bytes the whole process may hold in memory at a time.
+pub struct Budget {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), limit })
+    }
+
+    /// Bytes in use now.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before.saturating_add(bytes) <= self.limit;
+        if !fits {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        fits
+    }
+}
+
+struct Lease {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Why a body could not be read whole.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ReadError {
+    /// The body is longer than the caller's limit. It is gone.
+    #[error("body is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// All bodies together would exceed the budget of the process.
+    #[error("the gateway holds as many body bytes as buffer_budget allows")]
+    NoRoom,
+    /// The peer broke off.
+    #[error("the body broke off: {0}")]
+    Broken(String),
+    /// No data within the time allowed between two reads.
+    #[error("no data within {0} ms")]
+    Idle(u64),
+}
+
+/// Puts a body together and accounts for it.
+pub struct Collector {
+    lease: Lease,
+    limit: usize,
+    first: Bytes,
+    rest: BytesMut,
+}
+
+impl Collector {
+    /// An empty body that may grow to `limit` bytes.
+    pub fn new(limit: usize, budget: &Arc<Budget>) -> Self {
+        let lease = Lease { budget: budget.clone(), bytes: 0 };
+        Self { lease, limit, first: Bytes::new(), rest: BytesMut::new() }
+    }
+
+    /// Adds a piece.
+    ///
+    /// # Errors
+    /// The body or all bodies together are too large.
+    pub fn push(&mut self, data: Bytes) -> Result<(), ReadError> {
+        if self.lease.bytes + data.len() > self.limit {
+            return Err(ReadError::TooLarge { limit: self.limit });
+        }
+        if !self.lease.budget.take(data.len()) {
+            return Err(ReadError::NoRoom);
+        }
+        self.lease.bytes += data.len();
+        // Most bodies come in one piece: keep it as it is.
+        if self.first.is_empty() && self.rest.is_empty() {
+            self.first = data;
+            return Ok(());
+        }
+        if self.rest.is_empty() {
+            self.rest.reserve(2 * (self.first.len() + data.len()));
+            self.rest.extend_from_slice(&self.first);
+        }
+        self.rest.extend_from_slice(&data);
+        Ok(())
+    }
+
+    /// The body.
+    pub fn finish(self) -> Buffered {
+        let bytes = if self.rest.is_empty() { self.first } else { self.rest.freeze() };
+        Buffered { bytes, lease: Some(Arc::new(self.lease)) }
+    }
+}
+
+/// Reads a request body to its end, up to `limit` bytes, waiting `idle_ms` between two reads.
+pub async fn read_whole(
+    mut incoming: Incoming,
+    limit: usize,
+    idle_ms: u64,
+    budget: &Arc<Budget>,
+) -> Result<Buffered, ReadError> {
+    if incoming.size_hint().lower() > limit as u64 {
+        return Err(ReadError::TooLarge { limit });
+    }
+    let mut whole = Collector::new(limit, budget);
+    while let Some(data) = next_data(&mut incoming, idle_ms).await? {
+        whole.push(data)?;
+    }
+    Ok(whole.finish())
+}
+
+/// The next bytes of a body; trailers are left out.
+async fn next_data(body: &mut Incoming, idle_ms: u64) -> Result<Option<Bytes>, ReadError> {
+    let idle = std::time::Duration::from_millis(idle_ms);
+    loop {
+        // A body that is here already costs no timer.
+        let frame = match futures_util::FutureExt::now_or_never(body.frame()) {
+            Some(frame) => frame,
+            None => {
+                let waited = tokio::time::timeout(idle, body.frame()).await;
+                waited.map_err(|_| ReadError::Idle(idle_ms))?
+            }
+        };
+        match frame {
+            None => return Ok(None),
+            Some(Err(error)) => return Err(ReadError::Broken(error.to_string())),
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The log record of an exchange (`kong.log.serialize`), field for field as Kong writes it.
+
+use std::cell::RefCell;
+
+use http::HeaderMap;
+use serde_json::{Map, Value, json};
+
+use super::{Exchange, Source};
+
+/// Values that plugins add to the record (`kong.log.set_serialize_value`).
+#[derive(Default)]
+pub struct Extra(RefCell<Vec<(String, Value)>>);
+
+impl Extra {
+    /// Puts a value at a dotted path, such as `ai.proxy.usage`. `\.` is a dot inside a name.
+    pub fn set(&self, path: &str, value: Value) {
+        self.0.borrow_mut().push((path.to_owned(), value));
+    }
+}
+
+/// Workspace of a gateway without workspaces (Kong DB-less).
+const WORKSPACE: &str = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
+
+/// The record that log plugins write.
+///
+/// Kong masks `authorization` and `proxy-authorization`. We also mask every value that was marked
+/// sensitive when it was set, which is every credential the gateway adds.
+pub fn serialize(ex: &Exchange) -> Value {
+    let mut record = Map::new();
+    record.insert("request".into(), request(ex));
+    record.insert("response".into(), response(ex));
+    record.insert("latencies".into(), latencies(ex));
+    record.insert("client_ip".into(), ex.request.connection.client.ip().to_string().into());
+    record.insert("started_at".into(), ex.times.started_at_ms.get().into());
+    record.insert("upstream_uri".into(), upstream_uri(ex).into());
+    let status = ex.service.status.get();
+    record.insert("upstream_status".into(), status.map_or("".into(), |s| s.as_u16().into()));
+    let source = if ex.response.source() == Source::Service { "upstream" } else { "kong" };
+    record.insert("source".into(), source.into());
+    record.insert("workspace".into(), WORKSPACE.into());
+    record.insert("workspace_name".into(), "default".into());
+    if let Some(matched) = ex.matched() {
+        record.insert("tries".into(), tries(ex));
+        record.insert("route".into(), (*matched.route.json).clone());
+        if let Some(service) = &matched.service {
+            record.insert("service".into(), (*service.json).clone());
+        }
+    }
+    if let Some(consumer) = ex.client.consumer() {
+        record.insert("consumer".into(), (*consumer.json).clone());
+    }
+    if let Some(credential) = ex.client.credential() {
+        let entity = json!({"id": credential.id, "consumer_id": credential.consumer_id});
+        record.insert("authenticated_entity".into(), entity);
+    }
+    let mut record = Value::Object(record);
+    for (path, value) in ex.log.0.borrow().iter() {
+        insert(&mut record, path, value.clone());
+    }
+    record
+}
+
+fn request(ex: &Exchange) -> Value {
+    let request = &ex.request;
+    let query = ex.service.query().or_else(|| request.raw_query().map(str::to_owned));
+    let headers = request.headers();
+    let uri = request.uri.path_and_query().map_or("/", |target| target.as_str());
+    let host = if request.host.is_empty() { "kong" } else { &request.host };
+    json!({
+        "id": ex.id.as_str(),
+        "method": request.method.as_str(),
+        "uri": uri,
+        "url": format!("{}://{host}:{}{uri}", request.scheme(), request.connection.port),
+        "querystring": query_args(query.as_deref().unwrap_or_default()),
+        "headers": header_map(&headers),
+        "size": head_size(&headers) + request.method.as_str().len() + uri.len() + 12
+            + usize::try_from(request.body_len().unwrap_or(0)).unwrap_or(0),
+    })
+}
+
+fn response(ex: &Exchange) -> Value {
+    let headers = ex.response.headers();
+    let sent = usize::try_from(ex.response.sent.get()).unwrap_or(usize::MAX);
+    json!({
+        "status": ex.response.status().as_u16(),
+        "headers": header_map(&headers),
+        "size": head_size(&headers).saturating_add(sent).saturating_add(17),
+    })
+}
+
+fn latencies(ex: &Exchange) -> Value {
+    let total = ex.times.since_start_ms(None);
+    let upstream = ex.times.upstream_ms();
+    let before = ex.times.sent.get().map_or(total, |sent| ex.times.since_start_ms(Some(sent)));
+    let receive = upstream.map_or(0, |wait| total.saturating_sub(before + wait));
+    json!({
+        "request": total,
+        "kong": before,
+        "proxy": upstream.map_or(-1, |ms| i64::try_from(ms).unwrap_or(i64::MAX)),
+        "receive": receive,
+    })
+}
+
+fn tries(ex: &Exchange) -> Value {
+    let tries = ex.service.tries.borrow();
+    let one = |t: &super::Try| {
+        let mut value = json!({
+            "ip": t.address.ip().to_string(),
+            "port": t.address.port(),
+            "balancer_start": t.started_at_ms,
+            "balancer_start_ns": t.started_at_ms.saturating_mul(1_000_000),
+            "balancer_latency": 0,
+        });
+        if let Some(state) = t.state {
+            value["state"] = state.into();
+            value["code"] = t.code.map_or(Value::Null, Value::from);
+        }
+        value
+    };
+    Value::Array(tries.iter().map(one).collect())
+}
+
+fn upstream_uri(ex: &Exchange) -> String {
+    if ex.matched().is_some() { ex.service.path_and_query() } else { String::new() }
+}
+
+/// Headers as Kong logs them: lower-case names, several values as an array.
+pub fn header_map(headers: &HeaderMap) -> Value {
+    let mut map = Map::new();
+    for name in headers.keys() {
+        let mut values: Vec<Value> = headers.get_all(name).iter().map(|v| shown(name, v)).collect();
+        let value = if values.len() == 1 { values.remove(0) } else { Value::Array(values) };
+        map.insert(name.as_str().to_owned(), value);
+    }
+    Value::Object(map)
+}
+
+fn shown(name: &http::HeaderName, value: &http::HeaderValue) -> Value {
+    let secret = value.is_sensitive()
+        || *name == http::header::AUTHORIZATION
+        || *name == http::header::PROXY_AUTHORIZATION;
+    if secret { "REDACTED".into() } else { String::from_utf8_lossy(value.as_bytes()).into() }
+}
+
+fn query_args(query: &str) -> Value {
+    let mut map = Map::new();
+    for part in query.split('&').filter(|p| !p.is_empty()) {
+        let bare = !part.contains('=');
+        for (key, value) in url::form_urlencoded::parse(part.as_bytes()) {
+            let value: Value = if bare { true.into() } else { value.into() };
+            match map.get_mut(&*key) {
+                Some(Value::Array(values)) => values.push(value),
+                Some(one) => *one = Value::Array(vec![one.take(), value]),
+                None => drop(map.insert(key.into_owned(), value)),
+            }
+        }
+    }
+    Value::Object(map)
+}
+
+fn head_size(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+}
+
+fn insert(record: &mut Value, path: &str, value: Value) {
+    let mut at = record;
+    for name in split_dotted(path) {
+        if !at.is_object() {
+            *at = Value::Object(Map::new());
+        }
+        at = &mut at[name];
+    }
+    *at = value;
+}
+
+fn split_dotted(path: &str) -> Vec<String> {
+    let mut names = vec![String::new()];
+    let mut escaped = false;
+    for c in path.chars() {
+        match c {
+            '\\' if !escaped => escaped = true,
+            '.' if !escaped => names.push(String::new()),
+            c => {
+                escaped = false;
+                if let Some(name) = names.last_mut() {
+                    name.push(c);
+                }
+            }
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_added_at_dotted_paths() {
+        let mut record = json!({});
+        insert(&mut record, "ai.proxy.usage", json!({"total_tokens": 3}));
+        insert(&mut record, r"a\.b", json!(1));
+        assert_eq!(record, json!({"ai": {"proxy": {"usage": {"total_tokens": 3}}}, "a.b": 1}));
+    }
+
+    #[test]
+    fn a_sensitive_header_never_reaches_the_record() {
+        let mut headers = HeaderMap::new();
+        let mut key = http::HeaderValue::from_static("sk-1");
+        key.set_sensitive(true);
+        headers.insert("api-key", key);
+        headers.insert("authorization", http::HeaderValue::from_static("Bearer t"));
+        let shown = header_map(&headers);
+        assert_eq!(shown, json!({"api-key": "REDACTED", "authorization": "REDACTED"}));
+    }
+
+    #[test]
+    fn query_arguments_keep_bare_and_repeated_ones() {
+        assert_eq!(query_args("a=1&b&a=2"), json!({"a": ["1", "2"], "b": true}));
+    }
+}

@@ -1,0 +1,201 @@
+//! The plugin development kit: one request and its response on their way through the gateway.
+//!
+//! Kong's PDK namespaces are the fields of [`Exchange`]: `ex.request`, `ex.service`,
+//! `ex.response`, `ex.client`. The semantics live here once; native plugins call these methods and
+//! `lua::kong` binds the same ones, so a plugin cannot tell whether its neighbour is Lua or Rust.
+//!
+//! An Exchange belongs to one worker thread. Its parts are `Cell`s and `RefCell`s, and no borrow
+//! may live across an `.await` (clippy denies it).
+
+pub mod body;
+pub mod client;
+pub mod log;
+pub mod request;
+pub mod response;
+pub mod service;
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub use body::{Body, Budget, Chunk, ReadError};
+pub use client::{Client, Credential};
+pub use request::Request;
+pub use response::{Response, Source};
+pub use service::{Attempts, Call, Next, Try};
+
+use crate::entity;
+
+tokio::task_local! {
+    /// The exchange whose turn it is. Only `src/lua` reads it: Lua's `kong.*` are globals.
+    pub static CURRENT: Rc<Exchange>;
+}
+
+/// One request and its response, from the first byte to the log record.
+pub struct Exchange {
+    /// 32 hex digits: `X-Kong-Request-Id`.
+    pub id: RequestId,
+    /// What the client sent (`kong.request`). Its headers are also what the upstream will get.
+    pub request: Request,
+    /// What the upstream gets and said (`kong.service`).
+    pub service: Call,
+    /// What the client gets (`kong.response`).
+    pub response: Response,
+    /// Who the client is (`kong.client`).
+    pub client: Client,
+    /// Clock readings for latencies.
+    pub times: Times,
+    /// Values for the log record (`kong.log.set_serialize_value`).
+    pub log: log::Extra,
+    route: OnceCell<Matched>,
+    phase: Cell<Phase>,
+    lua: RefCell<Option<Rc<dyn std::any::Any>>>,
+}
+
+/// The Route that matched, with its Service and what the match consumed.
+#[derive(Clone)]
+pub struct Matched {
+    /// The Route.
+    pub route: Arc<entity::Route>,
+    /// Its Service; a Route without one answers 503 unless a plugin does.
+    pub service: Option<Arc<entity::Service>>,
+    /// What `strip_path` cut off: `X-Forwarded-Prefix`.
+    pub prefix: Option<String>,
+    /// Groups of the regular expression that matched: number or name, and text.
+    pub captures: Rc<[(String, String)]>,
+}
+
+/// A phase of the plugin chain, in Kong's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Phase {
+    Rewrite,
+    Access,
+    Response,
+    HeaderFilter,
+    BodyFilter,
+    Log,
+}
+
+impl Phase {
+    /// Kong's name of the phase, as its error messages print it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rewrite => "rewrite",
+            Self::Access => "access",
+            Self::Response => "response",
+            Self::HeaderFilter => "header_filter",
+            Self::BodyFilter => "body_filter",
+            Self::Log => "log",
+        }
+    }
+}
+
+/// Clock readings of an exchange.
+#[derive(Default)]
+pub struct Times {
+    /// Unix milliseconds at the first byte.
+    pub started_at_ms: Cell<u64>,
+    /// The first byte of the request.
+    pub started: Cell<Option<Instant>>,
+    /// The request began to go to the upstream (of the last attempt).
+    pub sent: Cell<Option<Instant>>,
+    /// The upstream's head was here.
+    pub answered: Cell<Option<Instant>>,
+}
+
+impl Times {
+    /// Milliseconds between the start and `until`, or now.
+    pub fn since_start_ms(&self, until: Option<Instant>) -> u64 {
+        let Some(started) = self.started.get() else { return 0 };
+        let until = until.unwrap_or_else(Instant::now);
+        u64::try_from(until.saturating_duration_since(started).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Milliseconds the upstream took to its head; `None` when there was no upstream.
+    pub fn upstream_ms(&self) -> Option<u64> {
+        let (sent, answered) = (self.sent.get()?, self.answered.get()?);
+        u64::try_from(answered.saturating_duration_since(sent).as_millis()).ok()
+    }
+}
+
+impl Exchange {
+    /// A new exchange for a request that has just arrived.
+    pub fn new(request: Request) -> Self {
+        let times = Times::default();
+        times.started.set(Some(Instant::now()));
+        times.started_at_ms.set(unix_ms());
+        Self {
+            id: RequestId::random(),
+            request,
+            service: Call::default(),
+            response: Response::default(),
+            client: Client::default(),
+            times,
+            log: log::Extra::default(),
+            route: OnceCell::new(),
+            phase: Cell::new(Phase::Rewrite),
+            lua: RefCell::new(None),
+        }
+    }
+
+    /// The Route that matched; `None` in `rewrite` and when there is none.
+    pub fn matched(&self) -> Option<&Matched> {
+        self.route.get()
+    }
+
+    /// Says which Route matched. The first word counts.
+    pub fn set_matched(&self, matched: Matched) {
+        let _ = self.route.set(matched);
+    }
+
+    /// The phase that is running.
+    pub fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Enters a phase; the chain does.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+    }
+
+    /// What the Lua VM keeps for this exchange (`kong.ctx`, `ngx.ctx`): opaque to everyone else.
+    pub fn lua_state(&self) -> &RefCell<Option<Rc<dyn std::any::Any>>> {
+        &self.lua
+    }
+}
+
+/// A request id as Kong makes them: 32 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RequestId([u8; 32]);
+
+impl RequestId {
+    /// A fresh id. It tells requests apart; it is not a secret.
+    pub fn random() -> Self {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut bits = fastrand::u128(..);
+        let mut text = [0; 32];
+        for digit in &mut text {
+            *digit = HEX[(bits & 15) as usize];
+            bits >>= 4;
+        }
+        Self(text)
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+fn unix_ms() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,222 @@
+//! What the client sent (`kong.request`).
+//!
+//! As in Kong there is one set of request headers: what a plugin sets for the upstream, the next
+//! plugin reads from the request.
+
+use std::cell::{Ref, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{AsHeaderName, HeaderName, IntoHeaderName};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+
+use super::body::{self, Body, Budget, Buffered, ReadError};
+
+/// How a request came in: facts about the connection.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// The client's address after `trusted_ips` and `real_ip_header`.
+    pub client: SocketAddr,
+    /// The address of the peer itself.
+    pub peer: SocketAddr,
+    /// The port of our listener.
+    pub port: u16,
+    /// The connection is encrypted.
+    pub tls: bool,
+    /// The name the client asked for in its TLS hello.
+    pub sni: Option<Arc<str>>,
+    /// The peer may set `X-Forwarded-*`.
+    pub trusted: bool,
+}
+
+/// What the client sent.
+pub struct Request {
+    /// The method; a plugin may change what goes upstream through `ex.service`.
+    pub method: Method,
+    /// The target as it was on the request line.
+    pub uri: Uri,
+    /// HTTP version of the client.
+    pub version: Version,
+    /// The connection it came over.
+    pub connection: Rc<Connection>,
+    /// Host name without port, lower case; empty when there was none (HTTP/1.0).
+    pub host: String,
+    headers: RefCell<HeaderMap>,
+    body: RefCell<Body>,
+    budget: Arc<Budget>,
+    idle_ms: u64,
+}
+
+impl Request {
+    /// A request from its parts. `idle_ms` bounds the wait between two reads of the body.
+    pub fn new(
+        head: http::request::Parts,
+        body: Body,
+        connection: Rc<Connection>,
+        budget: Arc<Budget>,
+        idle_ms: u64,
+    ) -> Self {
+        let host = host_of(&head.uri, &head.headers);
+        Self {
+            method: head.method,
+            uri: head.uri,
+            version: head.version,
+            connection,
+            host,
+            headers: RefCell::new(head.headers),
+            body: RefCell::new(body),
+            budget,
+            idle_ms,
+        }
+    }
+
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.connection.tls { "https" } else { "http" }
+    }
+
+    /// The path as it was sent, without the query.
+    pub fn raw_path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// The query as it was sent, without `?`; `None` when there was no `?`.
+    pub fn raw_query(&self) -> Option<&str> {
+        self.uri.query()
+    }
+
+    /// The first value of a query argument, decoded (`+` is a blank).
+    pub fn query_arg(&self, name: &str) -> Option<String> {
+        let query = self.raw_query()?;
+        url::form_urlencoded::parse(query.as_bytes())
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
+    }
+
+    /// All headers.
+    pub fn headers(&self) -> Ref<'_, HeaderMap> {
+        self.headers.borrow()
+    }
+
+    /// The first value of a header.
+    pub fn header(&self, name: impl AsHeaderName) -> Option<HeaderValue> {
+        self.headers.borrow().get(name).cloned()
+    }
+
+    /// Calls `f` with the first value of a header, when it is text.
+    pub fn with_header<R>(&self, name: impl AsHeaderName, f: impl FnOnce(Option<&str>) -> R) -> R {
+        f(self.headers.borrow().get(name).and_then(|v| v.to_str().ok()))
+    }
+
+    /// Sets a header to one value (`kong.service.request.set_header`).
+    pub fn set_header(&self, name: impl IntoHeaderName, value: HeaderValue) {
+        self.headers.borrow_mut().insert(name, value);
+    }
+
+    /// Adds a value to a header (`kong.service.request.add_header`).
+    pub fn add_header(&self, name: impl IntoHeaderName, value: HeaderValue) {
+        self.headers.borrow_mut().append(name, value);
+    }
+
+    /// Removes a header (`kong.service.request.clear_header`).
+    pub fn clear_header(&self, name: impl AsHeaderName) {
+        self.headers.borrow_mut().remove(name);
+    }
+
+    /// The whole body, read once and kept for the upstream.
+    ///
+    /// # Errors
+    /// Longer than `limit` bytes, broken off, or no room in the budget of the process.
+    pub async fn body(&self, limit: usize) -> Result<Bytes, ReadError> {
+        let taken = std::mem::take(&mut *self.body.borrow_mut());
+        let whole = match taken {
+            Body::Empty => Buffered::default(),
+            Body::Whole(whole) if whole.bytes.len() > limit => {
+                *self.body.borrow_mut() = Body::Whole(whole);
+                return Err(ReadError::TooLarge { limit });
+            }
+            Body::Whole(whole) => whole,
+            Body::Stream(incoming) => {
+                body::read_whole(incoming, limit, self.idle_ms, &self.budget).await?
+            }
+        };
+        let bytes = whole.bytes.clone();
+        *self.body.borrow_mut() = Body::Whole(whole);
+        Ok(bytes)
+    }
+
+    /// Replaces the body (`kong.service.request.set_raw_body`).
+    pub fn set_body(&self, bytes: Bytes) {
+        let mut body = self.body.borrow_mut();
+        *body = Body::Whole(match &*body {
+            Body::Whole(whole) => whole.with_bytes(bytes),
+            _ => bytes.into(),
+        });
+    }
+
+    /// Bytes of the body that are known to come.
+    pub fn body_len(&self) -> Option<u64> {
+        self.body.borrow().exact_len()
+    }
+
+    /// The body for one attempt: a whole one can be sent again, a stream only once.
+    pub fn body_for_attempt(&self) -> Body {
+        let mut body = self.body.borrow_mut();
+        match &*body {
+            Body::Empty => Body::Empty,
+            Body::Whole(whole) => Body::Whole(whole.clone()),
+            Body::Stream(_) => std::mem::take(&mut *body),
+        }
+    }
+
+    /// Whether the body could be sent a second time.
+    pub fn body_is_replayable(&self) -> bool {
+        !matches!(&*self.body.borrow(), Body::Stream(_))
+    }
+
+    /// The budget that bodies of this process share.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+}
+
+/// The host a request asks for: the target's own in absolute form and HTTP/2, else `Host`.
+fn host_of(uri: &Uri, headers: &HeaderMap) -> String {
+    let host = match uri.host() {
+        Some(host) => host,
+        None => without_port(
+            headers.get(http::header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default(),
+        ),
+    };
+    host.trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// `host` of `host:port`; brackets of IPv6 stay.
+fn without_port(authority: &str) -> &str {
+    match authority.rfind(':') {
+        Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
+        _ => authority,
+    }
+}
+
+/// Parses a header name that comes from configuration.
+pub fn header_name(name: &str) -> Option<HeaderName> {
+    HeaderName::from_bytes(name.as_bytes()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_is_without_port_and_lower_case() {
+        let mut headers = HeaderMap::new();
+        headers.insert("host", HeaderValue::from_static("GW.test:8000"));
+        assert_eq!(host_of(&Uri::from_static("/a"), &headers), "gw.test");
+        headers.insert("host", HeaderValue::from_static("[::1]:8000"));
+        assert_eq!(host_of(&Uri::from_static("/a"), &headers), "[::1]");
+        assert_eq!(host_of(&Uri::from_static("http://Abs.test/a"), &headers), "abs.test");
+    }
+}

@@ -1,0 +1,152 @@
+//! What the client gets (`kong.response`).
+
+use std::cell::{Cell, Ref, RefCell, RefMut};
+
+use bytes::Bytes;
+use http::header::{AsHeaderName, CONTENT_LENGTH, CONTENT_TYPE, IntoHeaderName};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::plugin::{Outcome, Stop};
+
+/// Where the response came from (`kong.response.get_source`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Source {
+    /// A failure in the gateway or on the way to the upstream.
+    #[default]
+    Error,
+    /// A plugin answered.
+    Exit,
+    /// The upstream.
+    Service,
+}
+
+/// What the client gets: head, and the body when it is in memory.
+pub struct Response {
+    status: Cell<StatusCode>,
+    headers: RefCell<HeaderMap>,
+    source: Cell<Source>,
+    body: RefCell<Option<Bytes>>,
+    exited: Cell<bool>,
+    /// Body bytes that went to the client.
+    pub sent: Cell<u64>,
+}
+
+impl Default for Response {
+    fn default() -> Self {
+        Self {
+            status: Cell::new(StatusCode::OK),
+            headers: RefCell::default(),
+            source: Cell::default(),
+            body: RefCell::default(),
+            exited: Cell::new(false),
+            sent: Cell::new(0),
+        }
+    }
+}
+
+impl Response {
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status.get()
+    }
+
+    /// Sets the status.
+    pub fn set_status(&self, status: StatusCode) {
+        self.status.set(status);
+    }
+
+    /// Where the response came from.
+    pub fn source(&self) -> Source {
+        self.source.get()
+    }
+
+    /// Says where the response came from.
+    pub fn set_source(&self, source: Source) {
+        self.source.set(source);
+    }
+
+    /// All headers.
+    pub fn headers(&self) -> Ref<'_, HeaderMap> {
+        self.headers.borrow()
+    }
+
+    /// All headers, to be changed.
+    pub fn headers_mut(&self) -> RefMut<'_, HeaderMap> {
+        self.headers.borrow_mut()
+    }
+
+    /// The first value of a header.
+    pub fn header(&self, name: impl AsHeaderName) -> Option<HeaderValue> {
+        self.headers.borrow().get(name).cloned()
+    }
+
+    /// Sets a header to one value.
+    pub fn set_header(&self, name: impl IntoHeaderName, value: HeaderValue) {
+        self.headers.borrow_mut().insert(name, value);
+    }
+
+    /// Adds a value to a header.
+    pub fn add_header(&self, name: impl IntoHeaderName, value: HeaderValue) {
+        self.headers.borrow_mut().append(name, value);
+    }
+
+    /// Removes a header.
+    pub fn clear_header(&self, name: impl AsHeaderName) {
+        self.headers.borrow_mut().remove(name);
+    }
+
+    /// Answers the client and ends the access phase (`kong.response.exit`).
+    ///
+    /// Filters and `log` of every matching plugin still run. The value is for `return`.
+    pub fn exit(&self, status: StatusCode, content_type: Option<&str>, body: Bytes) -> Outcome {
+        self.answer(Source::Exit, status, content_type, body);
+        Err(Stop::Exit)
+    }
+
+    /// Stores an answer of the gateway: status, body and what describes it.
+    pub fn answer(&self, source: Source, status: StatusCode, kind: Option<&str>, body: Bytes) {
+        self.status.set(status);
+        self.source.set(source);
+        if let Some(kind) = kind.and_then(|k| HeaderValue::from_str(k).ok()) {
+            self.set_header(CONTENT_TYPE, kind);
+        }
+        self.replace_body(body);
+        self.exited.set(true);
+    }
+
+    /// Whether an answer is there and no upstream is to be asked.
+    pub fn exited(&self) -> bool {
+        self.exited.get()
+    }
+
+    /// The whole body, when it is in memory: after an exit, or in the `response` phase.
+    pub fn body(&self) -> Option<Bytes> {
+        self.body.borrow().clone()
+    }
+
+    /// Puts a whole body there and says its length.
+    pub fn replace_body(&self, body: Bytes) {
+        self.set_header(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        *self.body.borrow_mut() = Some(body);
+    }
+
+    /// Keeps a body that was read from the upstream, headers untouched.
+    pub fn hold_body(&self, body: Bytes) {
+        *self.body.borrow_mut() = Some(body);
+    }
+
+    /// Takes the whole body out.
+    pub fn take_body(&self) -> Option<Bytes> {
+        self.body.borrow_mut().take()
+    }
+
+    /// Takes the upstream's head, keeping what plugins have set so far.
+    pub fn take_head(&self, status: StatusCode, headers: HeaderMap) {
+        self.status.set(status);
+        self.source.set(Source::Service);
+        let ours = std::mem::replace(&mut *self.headers.borrow_mut(), headers);
+        if !ours.is_empty() {
+            self.headers.borrow_mut().extend(ours);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What the upstream gets and what it said (`kong.service`).
+//!
+//! Headers and body of the upstream request are those of `ex.request`: Kong keeps one set.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::Exchange;
+use crate::entity::Protocol;
+use crate::plugin::Step;
+
+/// The call to the upstream: filled from Route and Service after routing, changed by plugins.
+#[derive(Default)]
+pub struct Call {
+    scheme: Cell<Option<Protocol>>,
+    host: RefCell<Rc<str>>,
+    port: Cell<u16>,
+    host_header: RefCell<Option<HeaderValue>>,
+    method: RefCell<Option<Method>>,
+    path: RefCell<String>,
+    query: RefCell<Option<String>>,
+    attempts: RefCell<Option<Rc<dyn Attempts>>>,
+    /// Timeouts, retries and verification.
+    pub limits: Cell<Limits>,
+    /// The upstream's status; `None` while it has not answered.
+    pub status: Cell<Option<StatusCode>>,
+    /// Every attempt, for the log record.
+    pub tries: RefCell<Vec<Try>>,
+    /// Names the Upstream entity whose targets are balanced, by its host name.
+    pub balanced: Cell<bool>,
+}
+
+/// How long to wait for the upstream, and how often to try.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Milliseconds to open a connection.
+    pub connect_ms: u64,
+    /// Milliseconds between two writes.
+    pub write_ms: u64,
+    /// Milliseconds between two reads.
+    pub read_ms: u64,
+    /// Further attempts after the first.
+    pub retries: u32,
+    /// Whether the upstream's certificate is verified.
+    pub tls_verify: bool,
+}
+
+impl Default for Limits {
+    /// Kong's defaults of a Service.
+    fn default() -> Self {
+        Self { connect_ms: 60_000, write_ms: 60_000, read_ms: 60_000, retries: 5, tls_verify: true }
+    }
+}
+
+/// One attempt, as the log record lists it under `tries`.
+#[derive(Debug, Clone)]
+pub struct Try {
+    /// Where it went.
+    pub address: SocketAddr,
+    /// Unix milliseconds at its start.
+    pub started_at_ms: u64,
+    /// `failed` when the connection failed; `None` when the upstream answered.
+    pub state: Option<&'static str>,
+    /// The status that a failed attempt stood for: 502 or 504.
+    pub code: Option<u16>,
+}
+
+/// Drives the attempts of one exchange: a plugin with several targets or a credential of its own.
+///
+/// Fail-over, re-translation for another target and the replay after a refused token live here.
+pub trait Attempts {
+    /// Ahead of attempt `n`, from 1: chooses the target, sets the credential.
+    fn before<'a>(&'a self, ex: &'a Exchange, n: u32) -> Step<'a>;
+
+    /// The upstream answered attempt `n` with this head; nothing has gone to the client yet.
+    fn answered<'a>(
+        &'a self,
+        ex: &'a Exchange,
+        n: u32,
+        status: StatusCode,
+        headers: &'a HeaderMap,
+    ) -> Next;
+
+    /// The status for the client when no attempt reached the upstream (connection refused).
+    fn refused_status(&self) -> StatusCode {
+        StatusCode::BAD_GATEWAY
+    }
+}
+
+/// What to do with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// It goes to the client.
+    Accept,
+    /// Try once more; the answer is dropped.
+    Again,
+}
+
+impl Call {
+    /// The scheme of the upstream connection.
+    pub fn scheme(&self) -> Protocol {
+        self.scheme.get().unwrap_or(Protocol::Http)
+    }
+
+    /// Sets the scheme (`kong.service.request.set_scheme`).
+    pub fn set_scheme(&self, scheme: Protocol) {
+        self.scheme.set(Some(scheme));
+    }
+
+    /// Host name, IP address or name of an Upstream.
+    pub fn host(&self) -> Rc<str> {
+        self.host.borrow().clone()
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port.get()
+    }
+
+    /// Sets host and port (`kong.service.set_target`); the host is not balanced any more.
+    pub fn set_target(&self, host: Rc<str>, port: u16) {
+        *self.host.borrow_mut() = host;
+        self.port.set(port);
+        self.balanced.set(false);
+    }
+
+    /// The `Host` that was asked for; `None` follows the target.
+    pub fn host_header(&self) -> Option<HeaderValue> {
+        self.host_header.borrow().clone()
+    }
+
+    /// Sets `Host` for the upstream; `None` follows the target.
+    pub fn set_host_header(&self, host: Option<HeaderValue>) {
+        *self.host_header.borrow_mut() = host;
+    }
+
+    /// The method a plugin asked for; `None` is the client's.
+    pub fn method(&self) -> Option<Method> {
+        self.method.borrow().clone()
+    }
+
+    /// Sets the method (`kong.service.request.set_method`).
+    pub fn set_method(&self, method: Method) {
+        *self.method.borrow_mut() = Some(method);
+    }
+
+    /// Path and query as they go on the request line.
+    pub fn path_and_query(&self) -> String {
+        let mut target = self.path.borrow().clone();
+        if let Some(query) = &*self.query.borrow() {
+            target.push('?');
+            target.push_str(query);
+        }
+        target
+    }
+
+    /// The path, already encoded.
+    pub fn path(&self) -> String {
+        self.path.borrow().clone()
+    }
+
+    /// Sets the path. It must be encoded already: bytes that a request line may hold.
+    pub fn set_path(&self, path: impl Into<String>) {
+        *self.path.borrow_mut() = path.into();
+    }
+
+    /// The query without `?`; `None` has no `?` at all.
+    pub fn query(&self) -> Option<String> {
+        self.query.borrow().clone()
+    }
+
+    /// Sets the query, already encoded, without `?`.
+    pub fn set_query(&self, query: Option<String>) {
+        *self.query.borrow_mut() = query;
+    }
+
+    /// Who drives the attempts.
+    pub fn attempts(&self) -> Option<Rc<dyn Attempts>> {
+        self.attempts.borrow().clone()
+    }
+
+    /// Hands the attempts to a plugin.
+    pub fn drive(&self, attempts: Rc<dyn Attempts>) {
+        *self.attempts.borrow_mut() = Some(attempts);
+    }
+}

@@ -1,0 +1,122 @@
+//! What the chain knows about a plugin.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use thiserror::Error;
+
+use crate::pdk::{Chunk, Exchange};
+
+/// One configured plugin, as the chain sees it.
+///
+/// `rewrite`, `access` and `response` may wait; the other phases may not, because the response is
+/// already moving and Kong's Lua cannot yield there either. A plugin lives on one worker thread,
+/// so it may hold `Rc`, `Cell` and Lua tables.
+pub trait Plugin {
+    /// The phases it wants. Asked once per configuration: the others cost nothing.
+    fn phases(&self) -> Phases;
+
+    /// Before routing; only global plugins.
+    fn rewrite<'a>(&'a self, _ex: &'a Exchange) -> Step<'a> {
+        Step::DONE
+    }
+
+    /// After routing, before the upstream.
+    fn access<'a>(&'a self, _ex: &'a Exchange) -> Step<'a> {
+        Step::DONE
+    }
+
+    /// Whether the reply must be read whole for `response`; asked when its head is known.
+    fn buffers(&self, _ex: &Exchange) -> bool {
+        true
+    }
+
+    /// The whole reply is in `ex.response.body()`; nothing has gone to the client yet.
+    fn response<'a>(&'a self, _ex: &'a Exchange) -> Step<'a> {
+        Step::DONE
+    }
+
+    /// The head is about to go to the client.
+    fn header_filter(&self, _ex: &Exchange) -> Outcome {
+        Ok(())
+    }
+
+    /// A piece of the body is about to go to the client.
+    fn body_filter(&self, _ex: &Exchange, _chunk: &mut Chunk) -> Outcome {
+        Ok(())
+    }
+
+    /// The exchange is over, however it ended.
+    fn log(&self, _ex: &Exchange) {}
+}
+
+/// How a phase of a plugin ended.
+pub type Outcome = Result<(), Stop>;
+
+/// Why a plugin stopped the chain.
+#[derive(Debug, Error)]
+pub enum Stop {
+    /// The plugin has answered the client itself.
+    #[error("the plugin answered")]
+    Exit,
+    /// The plugin failed: the client gets Kong's 500, the operator this text.
+    #[error("{0:#}")]
+    Fault(#[from] anyhow::Error),
+}
+
+/// A phase that may have to wait. Most do not, and cost no allocation.
+pub enum Step<'a> {
+    /// It is over.
+    Done(Outcome),
+    /// It waits for something.
+    Wait(Pin<Box<dyn Future<Output = Outcome> + 'a>>),
+}
+
+impl<'a> Step<'a> {
+    /// Nothing to do.
+    pub const DONE: Self = Self::Done(Ok(()));
+
+    /// A step that waits.
+    pub fn wait(future: impl Future<Output = Outcome> + 'a) -> Self {
+        Self::Wait(Box::pin(future))
+    }
+
+    /// The end of the step.
+    pub async fn outcome(self) -> Outcome {
+        match self {
+            Self::Done(outcome) => outcome,
+            Self::Wait(future) => future.await,
+        }
+    }
+}
+
+/// A set of phases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Phases(u8);
+
+impl Phases {
+    /// `rewrite`.
+    pub const REWRITE: Self = Self(1);
+    /// `access`.
+    pub const ACCESS: Self = Self(2);
+    /// `response`: the reply is buffered.
+    pub const RESPONSE: Self = Self(4);
+    /// `header_filter`.
+    pub const HEADER_FILTER: Self = Self(8);
+    /// `body_filter`.
+    pub const BODY_FILTER: Self = Self(16);
+    /// `log`.
+    pub const LOG: Self = Self(32);
+    /// None.
+    pub const NONE: Self = Self(0);
+
+    /// Both sets together.
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is in here.
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}

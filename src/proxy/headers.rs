@@ -1,0 +1,240 @@
+//! Headers on the way to the upstream and back: hop by hop, `X-Forwarded-*`, `Via`, latencies.
+//!
+//! RFC 9110, section 7.6, with Kong's names and values.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderName, HeaderValue,
+    SERVER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use http::{HeaderMap, Version};
+
+use crate::pdk::{Exchange, Source};
+use crate::respond;
+use crate::settings::Tokens;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY: HeaderName = HeaderName::from_static("proxy");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const FORWARDED_PATH: HeaderName = HeaderName::from_static("x-forwarded-path");
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-kong-request-id");
+
+/// What a request without a host name is called (nginx' `server_name` in Kong).
+const NAMELESS: &str = "kong";
+
+/// The headers for the upstream. `host` is the target's, used unless somebody asked for another.
+pub fn to_upstream(ex: &Exchange, host: HeaderValue, request_id: bool) -> HeaderMap {
+    let mut headers = ex.request.headers().clone();
+    let websocket = is_websocket(&headers);
+    let trailers = accepts_trailers(&headers);
+    drop_hop_by_hop(&mut headers);
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(EXPECT);
+    headers.remove(PROXY);
+    headers.insert(HOST, ex.service.host_header().unwrap_or(host));
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if websocket {
+        headers.insert(CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    if ex.request.version == Version::HTTP_2 {
+        join_cookies(&mut headers);
+    }
+    forwarded(ex, &mut headers);
+    append_via(&mut headers);
+    set(&mut headers, REQUEST_ID, request_id.then_some(ex.id.as_str()));
+    headers
+}
+
+/// `X-Forwarded-*` and `X-Real-IP`. What an untrusted client says of itself is replaced.
+fn forwarded(ex: &Exchange, headers: &mut HeaderMap) {
+    let connection = &ex.request.connection;
+    let peer = connection.peer.ip().to_string();
+    let chain = match headers.get(FORWARDED_FOR).and_then(|v| v.to_str().ok()) {
+        Some(known) => format!("{known}, {peer}"),
+        None => peer,
+    };
+    set(headers, FORWARDED_FOR, Some(&chain));
+    set(headers, REAL_IP, Some(&connection.client.ip().to_string()));
+    let host = if ex.request.host.is_empty() { NAMELESS } else { &ex.request.host };
+    let port = connection.port.to_string();
+    let prefix = ex.matched().and_then(|matched| matched.prefix.as_deref());
+    for (name, value) in [
+        (FORWARDED_PROTO, Some(ex.request.scheme())),
+        (FORWARDED_HOST, Some(host)),
+        (FORWARDED_PORT, Some(port.as_str())),
+        (FORWARDED_PATH, Some(ex.request.raw_path())),
+        (FORWARDED_PREFIX, prefix),
+    ] {
+        if !(connection.trusted && headers.contains_key(&name)) {
+            set(headers, name, value);
+        }
+    }
+}
+
+/// Takes out of an answer what concerned only the upstream's connection.
+pub fn from_upstream(headers: &mut HeaderMap) {
+    drop_hop_by_hop(headers);
+    add_charset(headers);
+}
+
+/// What the gateway adds to every response, after the plugins.
+pub fn to_client(ex: &Exchange, tokens: Tokens) {
+    let mut headers = ex.response.headers_mut();
+    let tried = ex.times.sent.get().is_some();
+    if tokens.latency {
+        if tried {
+            let kong = ex.times.since_start_ms(ex.times.sent.get());
+            headers.insert("x-kong-proxy-latency", HeaderValue::from(kong));
+            if let Some(upstream) = ex.times.upstream_ms() {
+                headers.insert("x-kong-upstream-latency", HeaderValue::from(upstream));
+            }
+        } else {
+            let total = ex.times.since_start_ms(None);
+            headers.insert("x-kong-response-latency", HeaderValue::from(total));
+        }
+    }
+    if tokens.server {
+        if tried {
+            append_via(&mut headers);
+        }
+        if ex.response.source() != Source::Service || !headers.contains_key(SERVER) {
+            headers.insert(SERVER, HeaderValue::from_static(respond::SERVER_TOKEN));
+        }
+    }
+    if tokens.upstream_status
+        && let Some(status) = ex.service.status.get()
+    {
+        headers.insert("x-kong-upstream-status", HeaderValue::from(status.as_u16()));
+    }
+    set(&mut headers, REQUEST_ID, tokens.request_id.then_some(ex.id.as_str()));
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<&str>) {
+    match value.and_then(|value| HeaderValue::from_str(value).ok()) {
+        Some(value) => drop(headers.insert(name, value)),
+        None => drop(headers.remove(name)),
+    }
+}
+
+fn append_via(headers: &mut HeaderMap) {
+    let via = match headers.get(VIA).and_then(|v| v.to_str().ok()) {
+        None => HeaderValue::from_static(respond::VIA),
+        Some(known) => match HeaderValue::from_str(&format!("{known}, {}", respond::VIA)) {
+            Ok(both) => both,
+            Err(_) => HeaderValue::from_static(respond::VIA),
+        },
+    };
+    headers.insert(VIA, via);
+}
+
+fn is_websocket(headers: &HeaderMap) -> bool {
+    let upgrade = headers.get(UPGRADE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    upgrade.eq_ignore_ascii_case("websocket")
+        && tokens_of(headers, &CONNECTION).any(|t| t == "upgrade")
+}
+
+fn accepts_trailers(headers: &HeaderMap) -> bool {
+    tokens_of(headers, &TE).any(|token| token == "trailers")
+}
+
+/// The comma-separated words of a header, lower case, without parameters.
+fn tokens_of<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = String> + use<'a> {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .map(|token| token.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// Removes the headers of one hop, and those that `Connection` names.
+fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<String> = tokens_of(headers, &CONNECTION).collect();
+        for name in named {
+            headers.remove(name.as_str());
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+}
+
+/// HTTP/2 clients may split their cookies; HTTP/1.1 wants one header (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let parts: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if parts.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&parts.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// nginx' `charset UTF-8` for its default `charset_types`, as Kong sets it.
+fn add_charset(headers: &mut HeaderMap) {
+    const TYPES: [&str; 6] = [
+        "text/html",
+        "text/xml",
+        "text/plain",
+        "text/vnd.wap.wml",
+        "application/javascript",
+        "application/rss+xml",
+    ];
+    let Some(kind) = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()) else { return };
+    if !kind.contains(';')
+        && TYPES.iter().any(|known| known.eq_ignore_ascii_case(kind.trim()))
+        && let Ok(full) = HeaderValue::from_str(&format!("{kind}; charset=UTF-8"))
+    {
+        headers.insert(CONTENT_TYPE, full);
+    }
+}
+
+/// Whether the client is ready for trailers; if not, `Trailer` is not announced either.
+pub fn drop_unwanted_trailer(ex: &Exchange) {
+    if !accepts_trailers(&ex.request.headers()) {
+        ex.response.clear_header(TRAILER);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connection_names_more_headers_of_the_hop() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONNECTION, HeaderValue::from_static("keep-alive, X-Hop"));
+        headers.insert("x-hop", HeaderValue::from_static("1"));
+        headers.insert("keep-alive", HeaderValue::from_static("5"));
+        headers.insert("proxy-authorization", HeaderValue::from_static("x"));
+        drop_hop_by_hop(&mut headers);
+        assert_eq!(
+            headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+            ["proxy-authorization"]
+        );
+    }
+
+    #[test]
+    fn text_gets_a_charset_and_event_streams_do_not() {
+        for (kind, want) in [
+            ("text/html", "text/html; charset=UTF-8"),
+            ("text/event-stream", "text/event-stream"),
+            ("application/json", "application/json"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_str(kind).unwrap());
+            add_charset(&mut headers);
+            assert_eq!(headers[CONTENT_TYPE], want);
+        }
+    }
+}

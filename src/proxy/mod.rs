@@ -1,0 +1,215 @@
+//! From an accepted request to the upstream's answer: the one attempt loop.
+//!
+//! Retries, fail-over to another target and the replay after a refused token all happen here,
+//! before anything has gone to the client. What may be repeated is nginx' rule, as in Kong:
+//! anything that the upstream cannot have seen, and idempotent methods.
+
+pub mod headers;
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+
+use crate::balancer::Balancer;
+use crate::dns::Names;
+use crate::pdk::service::Limits;
+use crate::pdk::{Attempts, Exchange, Next, Try};
+use crate::plugin::Stop;
+use crate::respond::Failure;
+use crate::upstream::{Key, Outgoing, Pool, ReplyBody, SendError, server_name};
+
+/// Bodies up to this size are read before the upstream is chosen, so that they can be sent again
+/// and a slow client holds no upstream connection. Larger ones stream.
+const READ_AHEAD: u64 = 1 << 20;
+
+/// What an exchange needs to get to its upstream.
+pub struct Way<'a> {
+    /// Connections of this worker.
+    pub pool: &'a Rc<Pool>,
+    /// Names this worker knows.
+    pub names: &'a Names,
+    /// Targets of Upstreams.
+    pub balancer: &'a Balancer,
+    /// Largest body that is read whole.
+    pub buffer_limit: usize,
+    /// Send `X-Kong-Request-Id` upstream.
+    pub request_id: bool,
+}
+
+/// Why there is no answer of an upstream.
+pub enum NoReply {
+    /// A plugin has answered instead.
+    Answered,
+    /// The client gets this failure.
+    Failed(Failure),
+}
+
+impl From<Failure> for NoReply {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Sends the exchange to its upstream and waits for the head of the answer.
+///
+/// # Errors
+/// No attempt brought an answer that may go to the client.
+pub async fn forward(way: &Way<'_>, ex: &Exchange) -> Result<Response<ReplyBody>, NoReply> {
+    read_ahead(way, ex).await?;
+    let attempts = ex.service.attempts();
+    for n in 1.. {
+        if let Some(attempts) = &attempts {
+            match attempts.before(ex, n).outcome().await {
+                Ok(()) => {}
+                Err(Stop::Exit) => return Err(NoReply::Answered),
+                Err(Stop::Fault(fault)) => {
+                    tracing::error!(request_id = %ex.id, "{fault:#}");
+                    return Err(Failure::Unexpected.into());
+                }
+            }
+        }
+        let limits = ex.service.limits.get();
+        let repeatable = ex.request.body_is_replayable();
+        match attempt(way, ex, n, &limits).await? {
+            Ok(reply) => {
+                ex.service.status.set(Some(reply.status()));
+                let next = attempts.as_ref().map_or(Next::Accept, |attempts| {
+                    attempts.answered(ex, n, reply.status(), reply.headers())
+                });
+                if next == Next::Accept || !repeatable {
+                    return Ok(reply);
+                }
+            }
+            Err(error) => {
+                let repeat =
+                    n <= limits.retries && repeatable && (error.is_unsent() || is_idempotent(ex));
+                report(ex, n, &error, repeat);
+                if !repeat {
+                    return Err(failure(&error, attempts.as_deref()).into());
+                }
+            }
+        }
+    }
+    Err(Failure::Unexpected.into())
+}
+
+/// Reads small bodies, and those of unknown length, which get a `Content-Length` (as in Kong).
+async fn read_ahead(way: &Way<'_>, ex: &Exchange) -> Result<(), NoReply> {
+    let buffering = ex.matched().is_none_or(|matched| matched.route.request_buffering);
+    let small = ex.request.body_len().map_or(buffering, |length| length <= READ_AHEAD);
+    if ex.request.body_is_replayable() || !small {
+        return Ok(());
+    }
+    match ex.request.body(way.buffer_limit).await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            tracing::info!(request_id = %ex.id, fault = "client", "request body: {error}");
+            Err(Failure::from(&error).into())
+        }
+    }
+}
+
+/// One attempt. The outer error is final, the inner one may be repeated.
+async fn attempt(
+    way: &Way<'_>,
+    ex: &Exchange,
+    n: u32,
+    limits: &Limits,
+) -> Result<Result<Response<ReplyBody>, SendError>, Failure> {
+    let target = target(way, ex).ok_or(Failure::NoPeer)?;
+    let addresses = way.names.addresses(&target.host, target.port).await.map_err(|error| {
+        tracing::warn!(request_id = %ex.id, fault = "upstream", "{error}");
+        Failure::NameResolution
+    })?;
+    let address = addresses.pick(n as usize - 1).ok_or(Failure::NameResolution)?;
+    let scheme = ex.service.scheme();
+    let tls = scheme.is_tls().then(|| server_name(&target.host));
+    let key = Key { address, tls, verify: limits.tls_verify };
+    let request = request(way, ex, target.host_header)?;
+    ex.times.sent.set(Some(Instant::now()));
+    let started_at_ms = ex.times.started_at_ms.get() + ex.times.since_start_ms(None);
+    let sent = way.pool.send(&key, limits, request).await;
+    ex.times.answered.set(Some(Instant::now()));
+    let code = sent.as_ref().err().map(|error| if error.is_timeout() { 504 } else { 502 });
+    let state = code.map(|_| "failed");
+    ex.service.tries.borrow_mut().push(Try { address, started_at_ms, state, code });
+    Ok(sent)
+}
+
+/// Where an attempt goes, and the `Host` that goes with it.
+struct Target {
+    host: Rc<str>,
+    port: u16,
+    host_header: HeaderValue,
+}
+
+fn target(way: &Way<'_>, ex: &Exchange) -> Option<Target> {
+    let (mut host, mut port) = (ex.service.host(), ex.service.port());
+    let mut named = None;
+    if ex.service.balanced.get()
+        && let Some(ring) = way.balancer.ring(&host)
+    {
+        let peer = ring.next()?;
+        (host, port) = (peer.host, peer.port);
+        named = ring.host_header.as_ref().and_then(|name| name.to_str().ok().map(str::to_owned));
+    }
+    let name = named.as_deref().unwrap_or(&host);
+    let text = if port == ex.service.scheme().default_port() {
+        HeaderValue::from_str(name)
+    } else {
+        HeaderValue::from_str(&format!("{name}:{port}"))
+    };
+    Some(Target { host, port, host_header: text.ok()? })
+}
+
+fn request(way: &Way<'_>, ex: &Exchange, host: HeaderValue) -> Result<Request<Outgoing>, Failure> {
+    let target = PathAndQuery::from_maybe_shared(Bytes::from(ex.service.path_and_query()))
+        .map_err(|error| {
+            tracing::warn!(request_id = %ex.id, fault = "client", "upstream path: {error}");
+            Failure::BadRequest
+        })?;
+    let mut request = Request::new(Outgoing::new(ex.request.body_for_attempt()));
+    *request.method_mut() = ex.service.method().unwrap_or_else(|| ex.request.method.clone());
+    *request.uri_mut() = Uri::from(target);
+    *request.headers_mut() = headers::to_upstream(ex, host, way.request_id);
+    if let Some(length) = declared_length(ex, request.body()) {
+        request.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(request)
+}
+
+/// An empty body of a method that usually has one says so.
+fn declared_length(ex: &Exchange, body: &Outgoing) -> Option<u64> {
+    let length = http_body::Body::size_hint(body).exact()?;
+    let expected = matches!(ex.request.method, Method::POST | Method::PUT | Method::PATCH);
+    (length > 0 || expected).then_some(length)
+}
+
+fn is_idempotent(ex: &Exchange) -> bool {
+    !matches!(ex.request.method, Method::POST | Method::PATCH | Method::CONNECT)
+}
+
+fn failure(error: &SendError, attempts: Option<&dyn Attempts>) -> Failure {
+    let refused = attempts.map_or(StatusCode::BAD_GATEWAY, Attempts::refused_status);
+    match error {
+        error if error.is_timeout() => Failure::GatewayTimeout,
+        SendError::Connect(..) if refused == StatusCode::SERVICE_UNAVAILABLE => {
+            Failure::Unavailable
+        }
+        _ => Failure::BadGateway,
+    }
+}
+
+fn report(ex: &Exchange, n: u32, error: &SendError, repeat: bool) {
+    let then = if repeat { "trying again" } else { "giving up" };
+    tracing::warn!(
+        request_id = %ex.id,
+        fault = "upstream",
+        attempt = n,
+        upstream = %ex.service.host(),
+        "{error}; {then}"
+    );
+}

@@ -1,0 +1,141 @@
+//! The names of settings: ours, and Kong's that have no effect here.
+
+/// Properties that are read.
+const READ: &[&str] = &[
+    "proxy_listen",
+    "status_listen",
+    "nginx_worker_processes",
+    "log_level",
+    "proxy_access_log",
+    "headers",
+    "headers_upstream",
+    "trusted_ips",
+    "real_ip_header",
+    "real_ip_recursive",
+    "plugins",
+    "lua_package_path",
+    "lua_ssl_trusted_certificate",
+    "ssl_cert",
+    "ssl_cert_key",
+    "upstream_keepalive_pool_size",
+    "upstream_keepalive_idle_timeout",
+    "upstream_keepalive_max_requests",
+    "nginx_http_client_max_body_size",
+    "declarative_config",
+    "silverback_log_format",
+    "silverback_env_file",
+    "silverback_buffer_budget",
+    "silverback_buffer_limit",
+    "silverback_stream_max_secs",
+    "silverback_drain_secs",
+];
+
+/// Kong's properties that are accepted and do nothing: what they steer is nginx, a database, a
+/// cluster, or a part of Kong that does not exist here.
+const IGNORED: &[&str] = &[
+    "admin_access_log",
+    "admin_error_log",
+    "admin_listen",
+    "allow_debug_header",
+    "anonymous_reports",
+    "client_body_buffer_size",
+    "client_max_body_size",
+    "client_ssl",
+    "database",
+    "db_cache_ttl",
+    "db_update_frequency",
+    "error_default_type",
+    "license_data",
+    "license_path",
+    "log_levels",
+    "lua_package_cpath",
+    "lua_socket_pool_size",
+    "mem_cache_size",
+    "password",
+    "port_maps",
+    "prefix",
+    "proxy_error_log",
+    "proxy_server",
+    "request_debug",
+    "role",
+    "router_flavor",
+    "ssl_cipher_suite",
+    "ssl_ciphers",
+    "ssl_protocols",
+    "status_access_log",
+    "status_error_log",
+    "stream_listen",
+    "untrusted_lua",
+    "vault_env_prefix",
+    "vaults",
+    "worker_consistency",
+    "worker_state_update_frequency",
+];
+
+/// Families of Kong's properties that are accepted and do nothing.
+const IGNORED_FAMILIES: &[&str] = &[
+    "admin_gui_",
+    "cassandra_",
+    "cluster_",
+    "dns_",
+    "lmdb_",
+    "lua_ssl_",
+    "nginx_",
+    "opentelemetry_",
+    "pg_",
+    "portal_",
+    "ssl_",
+    "tracing_",
+    "upstream_keepalive",
+    "untrusted_lua_",
+    "vault_",
+    "vitals_",
+    "wasm",
+];
+
+/// Whether Kong or we have a property of this name.
+pub(super) fn is_known(name: &str) -> bool {
+    READ.contains(&name)
+        || IGNORED.contains(&name)
+        || IGNORED_FAMILIES.iter().any(|family| name.starts_with(family))
+}
+
+/// What a user should know who sets this property.
+pub(super) fn note(name: &str, value: &str) -> Option<String> {
+    match name {
+        "admin_listen" if value != "off" => {
+            Some("the Admin API is not built yet; no listener is opened".into())
+        }
+        "database" if value != "off" => {
+            Some(format!("'{value}' is ignored: the configuration comes from files"))
+        }
+        "router_flavor" if value != "traditional_compatible" => {
+            Some(format!("'{value}' is not built yet; traditional_compatible is used"))
+        }
+        "stream_listen" if value != "off" => {
+            Some("TCP and UDP proxying are not built; no listener is opened".into())
+        }
+        _ => None,
+    }
+}
+
+/// The property that a misspelt name most likely meant.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    let candidates = READ.iter().chain(IGNORED).map(|known| (distance(name, known), *known));
+    candidates.min().filter(|(distance, _)| *distance <= 3).map(|(_, known)| known)
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let change = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,387 @@
+//! kong.conf, `KONG_*`, `SILVERBACK_*`, `AZURE_*`: the only reader of the environment.
+//!
+//! A property `x` comes from a flag, else from `KONG_X`, else from kong.conf, else from its
+//! default. Names and defaults are Kong's; what Kong has no name for starts with `silverback_`.
+
+mod env;
+mod known;
+mod listen;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+pub use env::Env;
+pub use listen::Listen;
+
+/// Everything that is decided before the first request.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where clients connect.
+    pub proxy_listen: Vec<Listen>,
+    /// `/status` and `/metrics`.
+    pub status_listen: Vec<Listen>,
+    /// Worker threads.
+    pub workers: usize,
+    /// Lowest level that is logged: Kong's names.
+    pub log_level: String,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Where the access log goes; `None` is off.
+    pub access_log: Option<PathBuf>,
+    /// Headers the gateway adds to responses (`headers`).
+    pub headers: Tokens,
+    /// Whether the upstream gets `X-Kong-Request-Id` (`headers_upstream`).
+    pub request_id_upstream: bool,
+    /// Peers that may set `X-Forwarded-*` and the real address.
+    pub trusted_ips: Vec<IpNet>,
+    /// The header that holds the client's address, lower case.
+    pub real_ip_header: String,
+    /// Take the last untrusted address instead of the last one.
+    pub real_ip_recursive: bool,
+    /// Enabled plugins: `bundled` and names.
+    pub plugins: Vec<String>,
+    /// Where Lua modules are looked for.
+    pub lua_package_path: String,
+    /// Trusted certificates beside the system's.
+    pub trusted_certificates: Vec<PathBuf>,
+    /// Certificate and key of TLS listeners.
+    pub ssl_cert: Option<(PathBuf, PathBuf)>,
+    /// Idle upstream connections a worker keeps.
+    pub keepalive_pool_size: usize,
+    /// Milliseconds an idle upstream connection lives.
+    pub keepalive_idle_ms: u64,
+    /// Requests one upstream connection serves.
+    pub keepalive_max_requests: u64,
+    /// Milliseconds a client may take between two reads of its body.
+    pub client_body_ms: u64,
+    /// Largest request body, bytes; 0 is no limit (`nginx_http_client_max_body_size`).
+    pub client_max_body: u64,
+    /// Bytes of bodies the process holds in memory (`silverback_buffer_budget`).
+    pub buffer_budget: usize,
+    /// Largest body that is read whole, bytes (`silverback_buffer_limit`).
+    pub buffer_limit: usize,
+    /// Seconds a stream may last (`silverback_stream_max_secs`).
+    pub stream_max_secs: u64,
+    /// Seconds open exchanges may take after a stop signal.
+    pub drain_secs: u64,
+    /// The configuration files named by `declarative_config`.
+    pub declarative_config: Option<String>,
+    /// A file of variables that is read again when it changes.
+    pub env_file: Option<PathBuf>,
+    /// The environment, for identities, vaults and `${{ env }}`.
+    pub env: Env,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// The headers that `headers` turns on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tokens {
+    /// `Server` and `Via`.
+    pub server: bool,
+    /// `X-Kong-*-Latency`.
+    pub latency: bool,
+    /// `X-Kong-Request-Id`.
+    pub request_id: bool,
+    /// `X-Kong-Upstream-Status`.
+    pub upstream_status: bool,
+}
+
+/// Flags that stand above everything else: property names and values.
+pub type Flags = BTreeMap<String, String>;
+
+/// What was read, and what the reader should know about it.
+pub struct Read {
+    /// The settings.
+    pub settings: Settings,
+    /// One line each.
+    pub warnings: Vec<String>,
+}
+
+impl Settings {
+    /// Reads the settings from flags, environment and kong.conf text.
+    ///
+    /// # Errors
+    /// One line for each value that cannot be used, with its property and an example.
+    pub fn read(flags: &Flags, env: Env, conf: Option<&str>) -> Result<Read, Vec<String>> {
+        let mut layers = Layers::new(flags, &env, conf);
+        let settings = layers.settings(env);
+        let warnings = std::mem::take(&mut layers.warnings);
+        if layers.errors.is_empty() { Ok(Read { settings, warnings }) } else { Err(layers.errors) }
+    }
+
+    /// The defaults, without any environment: what tests start from.
+    pub fn defaults() -> Self {
+        let env = Env::default();
+        Layers::new(&Flags::new(), &env, None).settings(env.clone())
+    }
+}
+
+/// Property values by layer, and what was wrong with them.
+struct Layers {
+    values: BTreeMap<String, (String, String)>,
+    warnings: Vec<String>,
+    errors: Vec<String>,
+}
+
+impl Layers {
+    fn new(flags: &Flags, env: &Env, conf: Option<&str>) -> Self {
+        let mut layers = Self { values: BTreeMap::new(), warnings: Vec::new(), errors: Vec::new() };
+        for (name, value, origin) in conf.into_iter().flat_map(conf_lines) {
+            layers.put(name, value, origin);
+        }
+        for (variable, value) in env.iter() {
+            let name = variable.strip_prefix("KONG_").map(str::to_ascii_lowercase);
+            let ours = variable.starts_with("SILVERBACK_").then(|| variable.to_ascii_lowercase());
+            if let Some(name) = name.or(ours) {
+                layers.put(name, value.to_owned(), variable.to_owned());
+            }
+        }
+        for (name, value) in flags {
+            layers.put(name.clone(), value.clone(), format!("--{}", name.replace('_', "-")));
+        }
+        layers
+    }
+
+    fn put(&mut self, name: String, value: String, origin: String) {
+        if !known::is_known(&name) {
+            let hint = known::nearest(&name).map(|n| format!("; did you mean '{n}'?"));
+            let hint = hint.unwrap_or_default();
+            self.warnings.push(format!("{origin}: no such setting, it is ignored{hint}"));
+            return;
+        }
+        if let Some(note) = known::note(&name, &value) {
+            self.warnings.push(format!("{origin}: {note}"));
+        }
+        self.values.insert(name, (value, origin));
+    }
+
+    fn text(&self, name: &str, default: &str) -> String {
+        self.values.get(name).map_or(default, |(value, _)| value).to_owned()
+    }
+
+    fn parse<T>(
+        &mut self,
+        name: &str,
+        default: &str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.text(name, default);
+        let parsed = parse(value.trim());
+        if parsed.is_none() {
+            let origin = self.values.get(name).map_or(name, |(_, origin)| origin);
+            self.errors.push(format!("{origin}: '{value}' is not {expected}"));
+        }
+        parsed
+    }
+
+    fn number(&mut self, name: &str, default: u64) -> u64 {
+        let parsed = self.parse(name, &default.to_string(), "a whole number", |v| v.parse().ok());
+        parsed.unwrap_or(default)
+    }
+
+    fn flag(&mut self, name: &str, default: &str) -> bool {
+        let read = |v: &str| match v {
+            "on" | "true" | "yes" => Some(true),
+            "off" | "false" | "no" => Some(false),
+            _ => None,
+        };
+        self.parse(name, default, "on or off", read).unwrap_or_default()
+    }
+
+    fn size(&mut self, name: &str, default: &str) -> u64 {
+        self.parse(name, default, "a size such as 16m, 512k or 1048576", size).unwrap_or_default()
+    }
+
+    fn listens(&mut self, name: &str, default: &str) -> Vec<Listen> {
+        let expected = "a listener such as 127.0.0.1:8000 or '0.0.0.0:8443 ssl http2', or off";
+        self.parse(name, default, expected, Listen::parse_list).unwrap_or_default()
+    }
+
+    fn list(&self, name: &str, default: &str) -> Vec<String> {
+        let value = self.text(name, default);
+        value.split(',').map(|v| v.trim().to_owned()).filter(|v| !v.is_empty()).collect()
+    }
+
+    fn settings(&mut self, env: Env) -> Settings {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let ssl_cert = self.list("ssl_cert", "").first().map(PathBuf::from);
+        let ssl_key = self.list("ssl_cert_key", "").first().map(PathBuf::from);
+        let has_cert = ssl_cert.is_some() && ssl_key.is_some();
+        let listen = if has_cert { "0.0.0.0:8000, 0.0.0.0:8443 http2 ssl" } else { "0.0.0.0:8000" };
+        let workers = |v: &str| {
+            if v == "auto" { Some(cores) } else { v.parse().ok().filter(|n| (1..=256).contains(n)) }
+        };
+        let expected = "a number of workers from 1 to 256, or auto";
+        let count = self.parse("nginx_worker_processes", "auto", expected, workers);
+        let proxy_listen = self.listens("proxy_listen", listen);
+        if proxy_listen.iter().any(|l| l.tls) && !has_cert {
+            self.errors.push(
+                "proxy_listen has an ssl listener: set ssl_cert and ssl_cert_key to PEM files"
+                    .into(),
+            );
+        }
+        Settings {
+            proxy_listen,
+            status_listen: self.listens("status_listen", "127.0.0.1:8007"),
+            workers: count.unwrap_or(1),
+            log_level: self.level(),
+            log_format: self.format(),
+            access_log: self.access_log(),
+            headers: self.tokens(),
+            request_id_upstream: self.text("headers_upstream", "X-Kong-Request-Id") != "off",
+            trusted_ips: self.networks(),
+            real_ip_header: self.text("real_ip_header", "X-Real-IP").to_ascii_lowercase(),
+            real_ip_recursive: self.flag("real_ip_recursive", "off"),
+            plugins: self.list("plugins", "bundled"),
+            lua_package_path: self.text("lua_package_path", "./?.lua;./?/init.lua;"),
+            trusted_certificates: self
+                .list("lua_ssl_trusted_certificate", "system")
+                .into_iter()
+                .filter(|path| path != "system")
+                .map(PathBuf::from)
+                .collect(),
+            ssl_cert: ssl_cert.zip(ssl_key),
+            keepalive_pool_size: self.number("upstream_keepalive_pool_size", 512) as usize,
+            keepalive_idle_ms: self.number("upstream_keepalive_idle_timeout", 60) * 1000,
+            keepalive_max_requests: self.number("upstream_keepalive_max_requests", 10_000),
+            client_body_ms: 60_000,
+            client_max_body: self.size("nginx_http_client_max_body_size", "0"),
+            buffer_budget: self.size("silverback_buffer_budget", "512m") as usize,
+            buffer_limit: self.size("silverback_buffer_limit", "64m") as usize,
+            stream_max_secs: self.number("silverback_stream_max_secs", 3600),
+            drain_secs: self.number("silverback_drain_secs", 30),
+            declarative_config: self.optional("declarative_config"),
+            env_file: self.optional("silverback_env_file").map(PathBuf::from),
+            env,
+        }
+    }
+
+    fn optional(&self, name: &str) -> Option<String> {
+        Some(self.text(name, "")).filter(|value| !value.is_empty())
+    }
+
+    fn level(&mut self) -> String {
+        const LEVELS: [&str; 8] =
+            ["debug", "info", "notice", "warn", "error", "crit", "alert", "emerg"];
+        let read = |v: &str| LEVELS.contains(&v).then(|| v.to_owned());
+        let expected = "debug, info, notice, warn, error, crit, alert or emerg";
+        self.parse("log_level", "notice", expected, read).unwrap_or_default()
+    }
+
+    fn format(&mut self) -> LogFormat {
+        let read = |v: &str| match v {
+            "text" => Some(LogFormat::Text),
+            "json" => Some(LogFormat::Json),
+            _ => None,
+        };
+        self.parse("silverback_log_format", "text", "text or json", read).unwrap_or(LogFormat::Text)
+    }
+
+    /// The first word of `proxy_access_log`: nginx adds a format after it.
+    fn access_log(&self) -> Option<PathBuf> {
+        let value = self.text("proxy_access_log", "/dev/stdout");
+        let path = value.split_whitespace().next().unwrap_or("off");
+        (path != "off").then(|| PathBuf::from(path))
+    }
+
+    fn tokens(&self) -> Tokens {
+        let list = self.list("headers", "server_tokens, latency_tokens, X-Kong-Request-Id");
+        let has =
+            |names: &[&str]| list.iter().any(|t| names.iter().any(|n| n.eq_ignore_ascii_case(t)));
+        Tokens {
+            server: has(&["server_tokens", "Server", "Via"]),
+            latency: has(&["latency_tokens", "X-Kong-Proxy-Latency", "X-Kong-Upstream-Latency"]),
+            request_id: has(&["X-Kong-Request-Id"]),
+            upstream_status: has(&["X-Kong-Upstream-Status"]),
+        }
+    }
+
+    fn networks(&mut self) -> Vec<IpNet> {
+        let mut networks = Vec::new();
+        for text in self.list("trusted_ips", "") {
+            let address = text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
+            match text.parse::<IpNet>().ok().or(address) {
+                Some(network) => networks.push(network),
+                None if text == "unix:" => {}
+                None => self.errors.push(format!(
+                    "trusted_ips: '{text}' is not an address or a range such as 10.0.0.0/8"
+                )),
+            }
+        }
+        networks
+    }
+}
+
+/// `name = value` lines of a kong.conf: comments after `#`, names in lower case.
+fn conf_lines(text: &str) -> impl Iterator<Item = (String, String, String)> + '_ {
+    text.lines().enumerate().filter_map(|(number, line)| {
+        let line = line.split(" #").next().unwrap_or_default().trim();
+        let (name, value) = line.split_once('=').filter(|_| !line.starts_with('#'))?;
+        let origin = format!("kong.conf:{}", number + 1);
+        Some((name.trim().to_ascii_lowercase(), value.trim().to_owned(), origin))
+    })
+}
+
+/// nginx's sizes: bytes, or with `k`, `m`, `g`.
+fn size(text: &str) -> Option<u64> {
+    let (digits, unit) = match text.to_ascii_lowercase().chars().last()? {
+        'k' => (&text[..text.len() - 1], 1 << 10),
+        'm' => (&text[..text.len() - 1], 1 << 20),
+        'g' => (&text[..text.len() - 1], 1 << 30),
+        _ => (text, 1),
+    };
+    digits.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(env: &[(&str, &str)], conf: &str) -> Result<Read, Vec<String>> {
+        Settings::read(&Flags::new(), env.iter().copied().collect(), Some(conf))
+    }
+
+    #[test]
+    fn the_environment_stands_above_the_file() {
+        let conf = "log_level = debug # loud\nproxy_listen = 127.0.0.1:1\n#plugins = x\n";
+        let read = read(&[("KONG_PROXY_LISTEN", "127.0.0.1:2")], conf).ok().unwrap();
+        assert_eq!(read.settings.proxy_listen[0].address.port(), 2);
+        assert_eq!(read.settings.log_level, "debug");
+        assert!(read.warnings.is_empty());
+    }
+
+    #[test]
+    fn a_misspelt_setting_names_the_nearest_one() {
+        let read = read(&[("KONG_PROXY_LISTN", "off")], "").ok().unwrap();
+        assert_eq!(
+            read.warnings,
+            ["KONG_PROXY_LISTN: no such setting, it is ignored; did you mean 'proxy_listen'?"]
+        );
+    }
+
+    #[test]
+    fn every_bad_value_is_reported_at_once() {
+        let errors =
+            read(&[("KONG_LOG_LEVEL", "loud")], "trusted_ips = 10.0.0.0/99").err().unwrap();
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        assert!(errors[0].starts_with("KONG_LOG_LEVEL: 'loud' is not debug, info"));
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("16m"), Some(16 << 20));
+        assert_eq!(size("x"), None);
+        assert_eq!(size("99999999999999999g"), None);
+    }
+}

@@ -1,0 +1,244 @@
+//! Bodies on both sides of an upstream connection, and the clocks that watch them.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use thiserror::Error;
+use tokio::time::{Instant, Sleep};
+
+use super::{Home, SendError};
+use crate::pdk::body::{Body, Buffered};
+use crate::pdk::service::Limits;
+
+/// A request body on its way to the upstream.
+pub struct Outgoing {
+    body: Body,
+    progress: Progress,
+}
+
+impl Outgoing {
+    /// A body whose progress is watched.
+    pub fn new(body: Body) -> Self {
+        let streams = matches!(body, Body::Stream(_));
+        let progress = Progress {
+            last: Rc::new(Cell::new(Instant::now())),
+            sending: Rc::new(Cell::new(streams)),
+        };
+        Self { body, progress }
+    }
+
+    /// A view of how far the body is.
+    pub(super) fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+}
+
+impl HttpBody for Outgoing {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = &mut *self;
+        match &mut this.body {
+            Body::Empty => Poll::Ready(None),
+            Body::Whole(whole) => {
+                let Buffered { bytes, .. } = std::mem::take(whole);
+                this.body = Body::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Body::Stream(incoming) => {
+                let frame = ready!(Pin::new(incoming).poll_frame(cx));
+                this.progress.last.set(Instant::now());
+                this.progress.sending.set(frame.is_some());
+                Poll::Ready(frame)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            Body::Empty => true,
+            Body::Whole(whole) => whole.bytes.is_empty(),
+            Body::Stream(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Body::Empty => SizeHint::with_exact(0),
+            Body::Whole(whole) => SizeHint::with_exact(whole.bytes.len() as u64),
+            Body::Stream(incoming) => incoming.size_hint(),
+        }
+    }
+}
+
+/// How far a request body is: the upstream's time to answer starts when it has all of it.
+#[derive(Clone)]
+pub(super) struct Progress {
+    last: Rc<Cell<Instant>>,
+    sending: Rc<Cell<bool>>,
+}
+
+impl Progress {
+    /// Waits for an answer, at most `read_ms` after the last sign of progress.
+    pub(super) async fn bound<T>(
+        &self,
+        answer: impl Future<Output = T>,
+        limits: &Limits,
+        address: SocketAddr,
+    ) -> Result<T, SendError> {
+        let mut answer = std::pin::pin!(answer);
+        loop {
+            let limit_ms = if self.sending.get() { limits.write_ms } else { limits.read_ms };
+            let deadline = self.last.get() + Duration::from_millis(limit_ms);
+            tokio::select! {
+                biased;
+                answer = &mut answer => return Ok(answer),
+                () = tokio::time::sleep_until(deadline) => {
+                    if self.last.get() + Duration::from_millis(limit_ms) <= Instant::now() {
+                        return Err(SendError::Timeout(address, limit_ms));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A reply broke off.
+#[derive(Debug, Error)]
+pub enum Interrupted {
+    /// The upstream closed or sent something that is not HTTP.
+    #[error("the upstream broke off: {0}")]
+    Broken(#[from] hyper::Error),
+    /// No data within `read_timeout`.
+    #[error("no data from the upstream within {0} ms (read_timeout)")]
+    Idle(u64),
+}
+
+/// The body of an upstream's answer. Read to its end it gives the connection back; dropped before
+/// that it closes it, which tells the upstream that nobody listens any more.
+pub struct ReplyBody {
+    incoming: Incoming,
+    connection: Option<(SendRequest<Outgoing>, Home)>,
+    read_ms: u64,
+    last: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl ReplyBody {
+    pub(super) fn new(
+        incoming: Incoming,
+        sender: SendRequest<Outgoing>,
+        home: Home,
+        read_ms: u64,
+    ) -> Self {
+        let mut body = Self {
+            incoming,
+            connection: Some((sender, home)),
+            read_ms,
+            last: Instant::now(),
+            timer: None,
+        };
+        if body.incoming.is_end_stream() {
+            body.finish();
+        }
+        body
+    }
+
+    /// The next frame, or why there is none.
+    pub fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                if self.incoming.is_end_stream() {
+                    self.finish();
+                }
+                self.last = Instant::now();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.connection = None;
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Ready(None) => {
+                self.finish();
+                Poll::Ready(None)
+            }
+            Poll::Pending => self.poll_timer(cx),
+        }
+    }
+
+    /// One timer for the whole body: when it fires it looks whether something came since.
+    fn poll_timer(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
+        let limit = Duration::from_millis(self.read_ms);
+        let deadline = self.last + limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        while timer.as_mut().poll(cx).is_ready() {
+            if deadline <= Instant::now() {
+                break;
+            }
+            timer.as_mut().reset(deadline);
+        }
+        if !timer.is_elapsed() {
+            return Poll::Pending;
+        }
+        self.connection = None;
+        Poll::Ready(Some(Err(Interrupted::Idle(self.read_ms))))
+    }
+
+    fn finish(&mut self) {
+        if let Some((sender, home)) = self.connection.take() {
+            home.give_back(sender);
+        }
+    }
+
+    /// Bytes that are still to come, when the upstream said so.
+    pub fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+
+    /// Whether all of it has been read.
+    pub fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    /// Reads the body to its end, up to `limit` bytes.
+    pub async fn read_whole(
+        mut self,
+        limit: usize,
+        budget: &std::sync::Arc<crate::pdk::Budget>,
+    ) -> Result<Buffered, crate::pdk::ReadError> {
+        let mut whole = crate::pdk::body::Collector::new(limit, budget);
+        loop {
+            match std::future::poll_fn(|cx| self.poll_next(cx)).await {
+                None => return Ok(whole.finish()),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        whole.push(data)?;
+                    }
+                }
+                Some(Err(Interrupted::Idle(ms))) => return Err(crate::pdk::ReadError::Idle(ms)),
+                Some(Err(error)) => {
+                    return Err(crate::pdk::ReadError::Broken(error.to_string()));
+                }
+            }
+        }
+    }
+}

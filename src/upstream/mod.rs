@@ -1,0 +1,193 @@
+//! The way to an upstream: connections of this worker, one request, the head of the answer.
+//!
+//! The pool is our own. hyper-util's costs more per request and keys on scheme and authority, so
+//! that services with different certificates or verification could share a connection; here the
+//! key is everything that makes a connection what it is.
+
+mod body;
+mod connect;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use thiserror::Error;
+
+pub use body::{Interrupted, Outgoing, ReplyBody};
+pub use connect::{Connector, server_name};
+
+use crate::pdk::service::Limits;
+
+/// What a connection goes to. Connections with equal keys are interchangeable.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The address.
+    pub address: SocketAddr,
+    /// The name for the TLS hello and the certificate; `None` is plain text.
+    pub tls: Option<Rc<str>>,
+    /// Whether the certificate is verified.
+    pub verify: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum SendError {
+    /// The connection could not be opened.
+    #[error("connect to {0}: {1}")]
+    Connect(SocketAddr, std::io::Error),
+    /// It took longer than `connect_timeout`.
+    #[error("connect to {0}: no answer within {1} ms (connect_timeout)")]
+    ConnectTimeout(SocketAddr, u64),
+    /// The TLS handshake failed: most often the certificate.
+    #[error("TLS to {0} as '{1}': {2}")]
+    Tls(SocketAddr, Rc<str>, std::io::Error),
+    /// The upstream closed, or spoke something else, before a whole head was here.
+    #[error("{0} broke off before it answered: {1}")]
+    Broken(SocketAddr, hyper::Error),
+    /// It took longer than `read_timeout` or `write_timeout`.
+    #[error("{0} did not answer within {1} ms (read_timeout)")]
+    Timeout(SocketAddr, u64),
+}
+
+impl SendError {
+    /// Whether the upstream cannot have seen the request.
+    pub fn is_unsent(&self) -> bool {
+        matches!(self, Self::Connect(..) | Self::ConnectTimeout(..) | Self::Tls(..))
+    }
+
+    /// Whether time ran out.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout(..) | Self::ConnectTimeout(..))
+    }
+}
+
+/// How many idle connections are kept, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Keepalive {
+    /// Idle connections of a worker.
+    pub pool_size: usize,
+    /// How long one may be idle.
+    pub idle: Duration,
+    /// Requests one connection serves.
+    pub max_requests: u64,
+}
+
+/// The upstream connections of one worker.
+pub struct Pool {
+    connector: Connector,
+    keepalive: Keepalive,
+    idle: RefCell<HashMap<Key, Vec<Idle>>>,
+    idle_count: Cell<usize>,
+}
+
+struct Idle {
+    sender: SendRequest<Outgoing>,
+    since: Instant,
+    served: u64,
+}
+
+impl Pool {
+    /// An empty pool.
+    pub fn new(connector: Connector, keepalive: Keepalive) -> Rc<Self> {
+        Rc::new(Self { connector, keepalive, idle: RefCell::default(), idle_count: Cell::new(0) })
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// A kept connection may have been closed by the upstream in the meantime. If the request did
+    /// not get onto the wire it goes over the next connection; that is no attempt of its own.
+    ///
+    /// # Errors
+    /// There is no answer; [`SendError::is_unsent`] says whether a repetition is safe.
+    pub async fn send(
+        self: &Rc<Self>,
+        key: &Key,
+        limits: &Limits,
+        mut request: Request<Outgoing>,
+    ) -> Result<Response<ReplyBody>, SendError> {
+        loop {
+            let (mut sender, served) = match self.take(key).await {
+                Some(kept) => kept,
+                None => (self.connector.open(key, limits.connect_ms).await?, 0),
+            };
+            let progress = request.body().progress();
+            let answer = sender.try_send_request(request);
+            let answer = progress.bound(answer, limits, key.address).await?;
+            match answer {
+                Ok(response) => {
+                    let home = Home { pool: self.clone(), key: key.clone(), served: served + 1 };
+                    return Ok(response.map(|incoming| self.reply(incoming, sender, home, limits)));
+                }
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) if served > 0 => request = unsent,
+                    _ => return Err(SendError::Broken(key.address, error.into_error())),
+                },
+            }
+        }
+    }
+
+    fn reply(
+        &self,
+        incoming: Incoming,
+        sender: SendRequest<Outgoing>,
+        home: Home,
+        limits: &Limits,
+    ) -> ReplyBody {
+        ReplyBody::new(incoming, sender, home, limits.read_ms)
+    }
+
+    /// A kept connection that can take a request.
+    async fn take(&self, key: &Key) -> Option<(SendRequest<Outgoing>, u64)> {
+        loop {
+            let mut kept = self.idle.borrow_mut().get_mut(key)?.pop()?;
+            self.idle_count.set(self.idle_count.get().saturating_sub(1));
+            if kept.sender.is_closed() || kept.since.elapsed() > self.keepalive.idle {
+                continue;
+            }
+            // It was given back before its connection task had noticed; that takes one turn.
+            if kept.sender.is_ready() || kept.sender.ready().await.is_ok() {
+                return Some((kept.sender, kept.served));
+            }
+        }
+    }
+
+    fn give_back(&self, key: Key, sender: SendRequest<Outgoing>, served: u64) {
+        let spent = served >= self.keepalive.max_requests || sender.is_closed();
+        if spent || self.idle_count.get() >= self.keepalive.pool_size {
+            return;
+        }
+        self.idle_count.set(self.idle_count.get() + 1);
+        let kept = Idle { sender, since: Instant::now(), served };
+        self.idle.borrow_mut().entry(key).or_default().push(kept);
+    }
+
+    /// Closes connections that have been idle for too long. The worker calls it now and then.
+    pub fn sweep(&self) {
+        let mut idle = self.idle.borrow_mut();
+        let keep =
+            |kept: &Idle| !kept.sender.is_closed() && kept.since.elapsed() <= self.keepalive.idle;
+        idle.retain(|_, kept| {
+            kept.retain(keep);
+            !kept.is_empty()
+        });
+        self.idle_count.set(idle.values().map(Vec::len).sum());
+    }
+}
+
+/// Where a connection goes when its answer has been read.
+pub(crate) struct Home {
+    pool: Rc<Pool>,
+    key: Key,
+    served: u64,
+}
+
+impl Home {
+    fn give_back(self, sender: SendRequest<Outgoing>) {
+        self.pool.give_back(self.key, sender, self.served);
+    }
+}
