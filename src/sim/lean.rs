@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
-use memchr::memmem::{Finder, FinderRev};
+use memchr::memmem::Finder;
 use serde_json::{Value, json};
 
 use super::answer::{self, Answer};
@@ -28,7 +28,6 @@ pub(super) struct Lean {
     embeddings: Bytes,
     gap: Duration,
     stream_member: Finder<'static>,
-    embeddings_path: FinderRev<'static>,
 }
 
 /// One answer in its two forms.
@@ -54,7 +53,6 @@ impl Lean {
             embeddings: embeddings.to_string().into(),
             gap: Duration::from_millis(options.event_delay_ms),
             stream_member: Finder::new(r#""stream""#),
-            embeddings_path: FinderRev::new("/embeddings"),
         }
     }
 
@@ -67,7 +65,7 @@ impl Lean {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
         let body = read_body(body).await.unwrap_or_default();
-        if self.embeddings_path.rfind(path.as_bytes()).is_some() {
+        if path.ends_with("/embeddings") {
             return self.respond(&self.json_headers, Body::full(self.embeddings.clone()));
         }
         let both = match path.ends_with("/chat/completions") {

@@ -120,6 +120,8 @@ fn data_plane(state: &State, call: &Call, chosen: &mut Option<Chosen>) -> (Reply
         return (reply, caller.name);
     }
     if let Err(refusal) = openai::admit(state, call, &mut caller) {
+        // A rule that only changes the usual reply has nothing to change here.
+        *chosen = None;
         return (refusal.into(), caller.name);
     }
     if chosen.is_none() {
