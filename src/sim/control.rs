@@ -121,7 +121,7 @@ Control
 Named faults: as deployment name, as [[fault-...]] in the prompt, or as \"fault\" of a rule.
 With -once at the end only the first call fails; DELETE /sim/faults starts over.";
 
-const RULES: &str = r#"Rules: {"kind": "chat", "times": 1, "status": 429, "headers": {"retry-after": 2}}
+const RULES: &str = r#"Rules: {"kind": "chat", "times": 1, "status": 429, "headers": {"x": "y"}}
   choosing   kind (chat completions embeddings openai entra imds app_service identity other),
              path (a * at the end stands for any rest), deployment, skip, times
   replying   fault, status, headers, body, chunks_b64, drop

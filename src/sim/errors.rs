@@ -30,7 +30,7 @@ pub(super) fn bad_key() -> Value {
     }})
 }
 
-/// No credentials, or a token that is unknown, expired or for something else. Flat, unlike the rest.
+/// No credentials, or a token that is unknown, expired or for something else; flat, as no other.
 pub(super) fn bad_token() -> Value {
     json!({
         "statusCode": 401,
@@ -159,8 +159,8 @@ fn token_rate(call: &Call, wait_secs: &str) -> Value {
     let message = format!(
         "Requests to the {operation} Operation under Azure OpenAI API version {version} have \
          exceeded token rate limit of your current OpenAI S0 pricing tier. Please retry after \
-         {wait_secs} seconds. Please go here: https://aka.ms/oai/quotaincrease if you would like to further \
-         increase the default rate limit."
+         {wait_secs} seconds. Please go here: https://aka.ms/oai/quotaincrease if you would \
+         like to further increase the default rate limit."
     );
     error("429", &message)
 }
