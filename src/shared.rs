@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use crate::azure::Tokens;
 use crate::dns::Dns;
 use crate::metrics::Metrics;
 use crate::pdk::Budget;
@@ -25,4 +26,6 @@ pub struct Shared {
     pub metrics: Metrics,
     /// How connections to upstreams are encrypted.
     pub tls: UpstreamTls,
+    /// Azure access tokens.
+    pub tokens: Tokens,
 }

@@ -23,7 +23,7 @@ pub use body::{Body, Budget, Chunk, ReadError};
 pub use client::{Client, Credential};
 pub use request::Request;
 pub use response::{Response, Source};
-pub use service::{Attempts, Call, Next, Try};
+pub use service::{Attempts, Call, Loss, Lost, Next, Try};
 
 use crate::entity;
 
