@@ -129,7 +129,8 @@ impl Slot {
         let mut flight = lock(&self.flight);
         let mut is_replaceable = true;
         self.state.send_if_modified(|state| {
-            let is_current = state.token.as_ref().is_some_and(|t| std::ptr::eq(&raw const **t, used));
+            let is_current =
+                state.token.as_ref().is_some_and(|t| std::ptr::eq(&raw const **t, used));
             if !is_current {
                 return false;
             }

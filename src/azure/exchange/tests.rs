@@ -173,9 +173,17 @@ async fn a_failure_names_everything_but_the_secret() {
     ]);
     let failure = exchange_once(&identity).await.unwrap_err();
     let line = failure.to_string();
-    for part in ["client secret", "client id a", "tenant t", "127.0.0.1", "401", "AADSTS7000215",
-        "value, not the secret's ID", "00000000-0000-0000-0000-00000000bbbb", "attempts 1"]
-    {
+    for part in [
+        "client secret",
+        "client id a",
+        "tenant t",
+        "127.0.0.1",
+        "401",
+        "AADSTS7000215",
+        "value, not the secret's ID",
+        "00000000-0000-0000-0000-00000000bbbb",
+        "attempts 1",
+    ] {
         assert!(line.contains(part), "{part:?} in {line}");
     }
     assert!(!format!("{line} {failure:?}").contains("canary"));
@@ -185,7 +193,8 @@ async fn a_failure_names_everything_but_the_secret() {
 
 #[tokio::test]
 async fn a_passing_failure_is_tried_again() {
-    let entra = Mock::run(|seen| if seen.earlier == 0 { Answer::new(503, "") } else { ok(1) }).await;
+    let entra =
+        Mock::run(|seen| if seen.earlier == 0 { Answer::new(503, "") } else { ok(1) }).await;
     let url = entra.url();
     let identity = identity([
         ("AZURE_CLIENT_ID", "a"),
