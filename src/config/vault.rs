@@ -106,7 +106,7 @@ impl<'a> Vaults<'a> {
         let mut variable = format!("{prefix}{}", reference.resource).replace('-', "_");
         variable.make_ascii_uppercase();
         if reference.version == Some(2) {
-            variable.push_str("_PREVIOUS"); // Kong: version 2 is the secret before the last rotation
+            variable.push_str("_PREVIOUS"); // Kong: the secret before the last rotation
         }
         let Some(value) = self.env.get(&variable) else {
             return Err(Unresolved::Variable(variable));
