@@ -2,7 +2,7 @@
 //!
 //! Only fields that a schema marks as referenceable are looked at. A reference that cannot be
 //! resolved loads with a warning, as in Kong, but unlike Kong it does not become an empty string:
-//! it stays as it is, and a plugin that needs it sees [`is_reference`] and fails the request.
+//! it stays as it is, so that a plugin that needs it can tell and fail the request.
 
 use std::collections::{HashMap, HashSet};
 
@@ -34,7 +34,7 @@ pub(super) enum Unresolved {
 }
 
 /// Whether a value is, as a whole, a vault reference; in a loaded configuration: an unresolved one.
-pub fn is_reference(value: &str) -> bool {
+pub(super) fn is_reference(value: &str) -> bool {
     value.starts_with("{vault://") && value.ends_with('}')
 }
 
@@ -106,7 +106,7 @@ impl<'a> Vaults<'a> {
         let mut variable = format!("{prefix}{}", reference.resource).replace('-', "_");
         variable.make_ascii_uppercase();
         if reference.version == Some(2) {
-            variable.push_str("_PREVIOUS"); // Kong: version 2 is the secret before the last rotation
+            variable.push_str("_PREVIOUS"); // Kong: the secret before the last rotation
         }
         let Some(value) = self.env.get(&variable) else {
             return Err(Unresolved::Variable(variable));
