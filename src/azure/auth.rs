@@ -91,7 +91,8 @@ impl Auth {
     pub(super) fn check(&self) -> Result<(), Incomplete> {
         let texts = self.texts();
         let is_set = |name: &str| texts.iter().any(|(n, value)| *n == name && value.is_some());
-        if let Some((name, _)) = texts.iter().find(|(_, v)| v.is_some_and(|v| v.trim().is_empty())) {
+        if let Some((name, _)) = texts.iter().find(|(_, v)| v.is_some_and(|v| v.trim().is_empty()))
+        {
             let problem = "the value is empty (a reference that could not be resolved?)";
             return Err(Incomplete::invalid(Origin::Field(name), problem));
         }

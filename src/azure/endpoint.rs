@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn addresses_that_would_leak_or_confuse_are_refused() {
-        for typed in ["https://user:pw@login.example", "https://login.example/?a=b", "ftp://a", ""] {
+        for typed in ["https://user:pw@login.example", "https://login.example/?a=b", "ftp://a", ""]
+        {
             assert!(authority(&given(typed)).is_err(), "{typed}");
         }
     }

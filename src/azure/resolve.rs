@@ -130,11 +130,8 @@ impl<'a> Choice<'a> {
     }
 
     fn app(&self, because: &str) -> Result<App, Incomplete> {
-        let missing = |field, variable| Incomplete::Missing {
-            field,
-            variable,
-            because: because.to_owned(),
-        };
+        let missing =
+            |field, variable| Incomplete::Missing { field, variable, because: because.to_owned() };
         let client_id = self.inputs.client_id();
         let tenant = self.inputs.tenant();
         Ok(App {
@@ -177,7 +174,8 @@ impl<'a> Choice<'a> {
         }
         match Machine::detect(self.inputs.env, self.has_arc_agent)? {
             Machine::AppService => {
-                let missing = || Incomplete::invalid(Origin::Variable("IDENTITY_ENDPOINT"), "empty");
+                let missing =
+                    || Incomplete::invalid(Origin::Variable("IDENTITY_ENDPOINT"), "empty");
                 let given = self.inputs.variable("IDENTITY_ENDPOINT").ok_or_else(missing)?;
                 let endpoint = endpoint::app_service(&given)?;
                 Ok(Source::AppService { endpoint, selector, env: self.inputs.env.clone() })

@@ -33,7 +33,9 @@ impl Cloud {
     /// The cloud of a login host, aliases included; `None` for one that is not Microsoft's.
     pub(super) fn of_authority(authority: &Url) -> Option<Self> {
         match authority.host_str()? {
-            "login.microsoftonline.com" | "login.windows.net" | "login.microsoft.com"
+            "login.microsoftonline.com"
+            | "login.windows.net"
+            | "login.microsoft.com"
             | "sts.windows.net" => Some(Self::Public),
             "login.microsoftonline.us" | "login.usgovcloudapi.net" => Some(Self::UsGovernment),
             "login.chinacloudapi.cn" | "login.partner.microsoftonline.cn" => Some(Self::China),

@@ -21,7 +21,7 @@ fn ok(lifetime_secs: u64) -> Answer {
     Answer::new(200, &json!({"access_token": "t0", "expires_in": lifetime_secs}).to_string())
 }
 
-async fn exchange_once(identity: &Arc<Identity>) -> Result<Grant, Failure> {
+async fn exchange_once(identity: &Arc<Identity>) -> Result<Grant, Arc<Failure>> {
     exchange(&mock::clients(), identity).await
 }
 
@@ -173,9 +173,17 @@ async fn a_failure_names_everything_but_the_secret() {
     ]);
     let failure = exchange_once(&identity).await.unwrap_err();
     let line = failure.to_string();
-    for part in ["client secret", "client id a", "tenant t", "127.0.0.1", "401", "AADSTS7000215",
-        "value, not the secret's ID", "00000000-0000-0000-0000-00000000bbbb", "attempts 1"]
-    {
+    for part in [
+        "client secret",
+        "client id a",
+        "tenant t",
+        "127.0.0.1",
+        "401",
+        "AADSTS7000215",
+        "value, not the secret's ID",
+        "00000000-0000-0000-0000-00000000bbbb",
+        "attempts 1",
+    ] {
         assert!(line.contains(part), "{part:?} in {line}");
     }
     assert!(!format!("{line} {failure:?}").contains("canary"));
@@ -185,7 +193,8 @@ async fn a_failure_names_everything_but_the_secret() {
 
 #[tokio::test]
 async fn a_passing_failure_is_tried_again() {
-    let entra = Mock::run(|seen| if seen.earlier == 0 { Answer::new(503, "") } else { ok(1) }).await;
+    let entra =
+        Mock::run(|seen| if seen.earlier == 0 { Answer::new(503, "") } else { ok(1) }).await;
     let url = entra.url();
     let identity = identity([
         ("AZURE_CLIENT_ID", "a"),
@@ -195,6 +204,25 @@ async fn a_passing_failure_is_tried_again() {
     ]);
     assert!(exchange_once(&identity).await.is_ok());
     assert_eq!(entra.calls(), 2);
+}
+
+#[tokio::test]
+async fn an_untrusted_certificate_is_named_at_once() {
+    let (entra, roots) = Mock::run_tls(|_| ok(3600)).await;
+    let authority = format!("https://{}", entra.url().authority());
+    let identity = identity([
+        ("AZURE_CLIENT_ID", "a"),
+        ("AZURE_CLIENT_SECRET", "s"),
+        ("AZURE_TENANT_ID", "t"),
+        ("AZURE_AUTHORITY_HOST", &authority),
+    ]);
+    let failure = exchange_once(&identity).await.unwrap_err();
+    assert_eq!((failure.cause.class, failure.attempts), (Class::Config, 1));
+    let line = failure.to_string();
+    assert!(line.contains("not trusted") && line.contains("UnknownIssuer"), "{line}");
+
+    let trusting = Clients::new(&mock::tls_trusting(roots), &Env::default()).unwrap();
+    assert!(exchange(&trusting, &identity).await.is_ok());
 }
 
 #[tokio::test]
