@@ -169,19 +169,22 @@ impl Slot {
         self.control.spawn(landing.fly());
     }
 
+    /// Ends an exchange. State and flight change as one, so that nobody who finds no token waits
+    /// for a flight that is over.
     fn land(&self, outcome: Result<Token, Arc<Failure>>) {
-        match outcome {
-            Ok(token) => {
-                self.log_success(&token);
-                self.state.send_modify(|state| state.succeed(token));
-            }
+        match &outcome {
+            Ok(token) => self.log_success(token),
             Err(failure) => {
                 let has_token = self.state.borrow().token().is_some_and(Token::is_alive);
                 failure.log(has_token);
-                self.state.send_modify(|state| state.fail(failure));
             }
         }
-        lock(&self.flight).is_up = false; // after the state: whoever sees no flight sees its end
+        let mut flight = lock(&self.flight);
+        flight.is_up = false;
+        self.state.send_modify(|state| match outcome {
+            Ok(token) => state.succeed(token),
+            Err(failure) => state.fail(failure),
+        });
     }
 
     fn log_success(&self, token: &Token) {
