@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::collections::{Collection, Support, by_name};
 use super::node::{Data, Entry, Node, Pos};
-use super::problem::{At, Path, Report, nearest};
+use super::problem::{At, Path, Report};
 
 /// One entity as written.
 #[derive(Debug)]
@@ -160,6 +160,6 @@ pub(super) fn unknown_field<'a>(
     name: &str,
     known: impl Iterator<Item = &'a str>,
 ) {
-    let hint = nearest(name, known).map(|meant| format!("did you mean '{meant}'?"));
+    let hint = report.suggest(name, known);
     report.error(at, "unknown field").hint = hint;
 }

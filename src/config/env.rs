@@ -13,6 +13,9 @@ const OPEN: &str = "${{";
 /// Largest text after substitution, in bytes.
 const MAX_TEXT: usize = 64 << 20;
 
+/// So many faults are told; each may have cost a look at the rest of the text.
+const MAX_FAULTS: usize = 100;
+
 /// A text with its placeholders filled in.
 #[derive(Debug)]
 pub(super) struct Rendered {
@@ -87,6 +90,7 @@ pub(super) fn substitute(text: &str, file: usize, env: &Env) -> Result<Rendered,
     let mut writer = Writer {
         env,
         file,
+        line: Line::Blank,
         source: Cursor { line: 1, column: 1 },
         out: Cursor { line: 1, column: 1 },
         text: String::with_capacity(text.len()),
@@ -122,9 +126,18 @@ impl Cursor {
     }
 }
 
+/// What the line of the file holds up to here.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Line {
+    Blank,
+    Comment,
+    Text,
+}
+
 struct Writer<'a> {
     env: &'a Env,
     file: usize,
+    line: Line,
     source: Cursor,
     out: Cursor,
     text: String,
@@ -136,35 +149,51 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn run(&mut self, text: &str) {
         let mut rest = text;
-        while let Some(at) = placeholder(rest, self.source.column == 1) {
+        while let Some(at) = rest.find(OPEN) {
             self.copy(&rest[..at]);
             rest = &rest[at..];
-            let pos = self.pos();
-            match template::read(&rest[OPEN.len()..]) {
-                Ok(action) => {
-                    let length = OPEN.len() + action.length;
-                    self.put(&action, pos);
-                    self.source.pass(&rest[..length]);
-                    rest = &rest[length..];
-                    self.seam(false);
-                }
-                Err(error) => {
-                    self.faults.push(Fault::new(pos, error.to_string()));
-                    self.copy(&rest[..OPEN.len()]);
-                    rest = &rest[OPEN.len()..];
-                }
-            }
-            if self.text.len() > MAX_TEXT {
-                let message = "the text is too large after the variables were put in";
-                self.faults.push(Fault::new(pos, message));
+            let length = if self.line == Line::Comment {
+                let length = rest.find('\n').unwrap_or(rest.len());
+                self.copy(&rest[..length]);
+                length
+            } else {
+                self.placeholder(rest)
+            };
+            rest = &rest[length..];
+            if self.faults.len() >= MAX_FAULTS || self.text.len() > MAX_TEXT {
                 return;
             }
         }
         self.copy(rest);
     }
 
+    /// Fills in the placeholder at the beginning of `text`; its length in bytes.
+    fn placeholder(&mut self, text: &str) -> usize {
+        self.line = Line::Text;
+        let pos = self.pos();
+        let length = match template::read(&text[OPEN.len()..]) {
+            Ok(action) => {
+                self.seam(true);
+                self.put(&action, pos);
+                let length = OPEN.len() + action.length;
+                self.source.pass(&text[..length]);
+                self.seam(false);
+                length
+            }
+            Err(error) => {
+                self.faults.push(Fault::new(pos, error.to_string()));
+                self.copy(OPEN);
+                OPEN.len()
+            }
+        };
+        if self.text.len() > MAX_TEXT {
+            let message = "the text is too large after the variables were put in";
+            self.faults.push(Fault::new(pos, message));
+        }
+        length
+    }
+
     fn put(&mut self, action: &template::Action, pos: Pos) {
-        self.seam(true);
         let mut look_up = |name: &str| {
             // decK knows "set but empty", which `Env::get` does not tell from "not set".
             let value = self.env.iter().find(|(key, _)| *key == name)?.1.to_owned();
@@ -181,6 +210,16 @@ impl Writer<'_> {
     }
 
     fn copy(&mut self, text: &str) {
+        let line = match text.rfind('\n') {
+            Some(end) => {
+                self.line = Line::Blank;
+                &text[end + 1..]
+            }
+            None => text,
+        };
+        if let (Line::Blank, Some(first)) = (self.line, line.trim_start().chars().next()) {
+            self.line = if first == '#' { Line::Comment } else { Line::Text };
+        }
         self.text.push_str(text);
         self.source.pass(text);
         self.out.pass(text);
@@ -195,20 +234,6 @@ impl Writer<'_> {
     fn pos(&self) -> Pos {
         Pos { file: self.file, line: self.source.line, column: self.source.column }
     }
-}
-
-/// The next placeholder outside of comment lines; `text` may begin inside a line.
-fn placeholder(text: &str, at_line_start: bool) -> Option<usize> {
-    let mut start = 0;
-    for (index, line) in text.split_inclusive('\n').enumerate() {
-        let is_whole = index > 0 || at_line_start;
-        let is_comment = is_whole && line.trim_start().starts_with('#');
-        if let (false, Some(at)) = (is_comment, line.find(OPEN)) {
-            return Some(start + at);
-        }
-        start += line.len();
-    }
-    None
 }
 
 #[cfg(test)]

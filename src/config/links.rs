@@ -11,16 +11,13 @@ use uuid::{Uuid, uuid};
 use super::collections::{Collection, Identity, by_name};
 use super::draft::{Draft, unknown_field};
 use super::node::{Data, Node};
-use super::problem::{At, Report, merged, nearest};
+use super::problem::{At, Report, merged};
 
 /// Kong's name space for generated ids.
 const NAMESPACE: Uuid = uuid!("fd02801f-0957-4a15-a55a-c8d9606f30b5");
 
 /// Fields of a referenced entity that may stand beside its id or name; decK's dumps have them.
 const BYSTANDERS: [&str; 3] = ["tags", "created_at", "updated_at"];
-
-/// After so many errors nobody needs hints any more, and each costs a look at all names.
-const MAX_SEARCHES: usize = 100;
 
 /// Gives every draft its id.
 pub(super) fn identify(drafts: &mut [Draft], report: &Report) {
@@ -234,13 +231,8 @@ fn find(
     if found.is_none() {
         let message =
             format!("invalid reference '{field}: {name}' (no such entry in '{}')", target.name);
-        let meant = if report.errors.len() < MAX_SEARCHES {
-            let known = index.by_key.keys().filter(|(kind, _)| *kind == target.name);
-            nearest(name, known.map(|(_, key)| *key))
-        } else {
-            None
-        };
-        let hint = meant.map(|meant| format!("did you mean '{meant}'?"));
+        let known = index.by_key.keys().filter(|(kind, _)| *kind == target.name);
+        let hint = report.suggest(name, known.map(|(_, key)| *key));
         report.error(draft.at(field), message).hint = hint;
     }
     found.map(|at| drafts[*at].id)

@@ -5,6 +5,7 @@
 //! file and line through all of it. This is the only place that knows how a configuration is
 //! written.
 
+use std::collections::BTreeMap;
 use std::path::{Path as FsPath, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -31,7 +32,6 @@ mod vault;
 mod yaml;
 
 pub use problem::{Errors, Path, Problem};
-pub use vault::is_reference;
 
 use node::{Fault, Node, Pos};
 use problem::{At, Report};
@@ -165,7 +165,8 @@ fn resolve_references(
 #[derive(Default)]
 struct Texts {
     hash: Sha256,
-    used: Vec<env::Used>,
+    /// Values of variables, by name.
+    used: BTreeMap<String, String>,
 }
 
 impl Texts {
@@ -193,7 +194,7 @@ impl Texts {
         }
         self.hash.update(rendered.text.len().to_le_bytes());
         self.hash.update(&rendered.text);
-        self.used.extend(rendered.used);
+        self.used.extend(rendered.used.into_iter().map(|used| (used.name, used.value)));
         match parse(&source.name, &rendered.text, &rendered.origin) {
             Ok(root) => Some(root),
             Err(faults) => {
@@ -218,10 +219,10 @@ impl Texts {
     fn hide_secrets(&self, problems: &mut [Problem]) {
         const SHORTEST: usize = 6; // shorter values are words and numbers, not secrets
         for problem in problems {
-            for used in self.used.iter().filter(|used| used.value.len() >= SHORTEST) {
-                if problem.message.contains(&used.value) {
-                    let name = format!("${{{{ env \"{}\" }}}}", used.name);
-                    problem.message = problem.message.replace(&used.value, &name);
+            for (name, value) in self.used.iter().filter(|(_, value)| value.len() >= SHORTEST) {
+                if problem.message.contains(value) {
+                    let placeholder = format!("${{{{ env \"{name}\" }}}}");
+                    problem.message = problem.message.replace(value, &placeholder);
                 }
             }
         }

@@ -47,14 +47,13 @@ pub(super) enum About {
 impl fmt::Display for Problem {
     /// `file:line: path: message (hint)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.file)?;
         if self.line > 0 {
-            write!(f, "{}:", self.line)?;
+            write!(f, "{}:{}: ", self.file, self.line)?;
         }
         if !self.path.0.is_empty() {
-            write!(f, " {}:", self.path)?;
+            write!(f, "{}: ", self.path)?;
         }
-        write!(f, " {}", self.message)?;
+        f.write_str(&self.message)?;
         match &self.hint {
             Some(hint) => write!(f, " ({hint})"),
             None => Ok(()),
@@ -282,6 +281,18 @@ impl Report {
         self.warnings.push(problem);
     }
 
+    /// A hint at the known name that was probably meant.
+    pub(super) fn suggest<'a>(
+        &self,
+        name: &str,
+        known: impl Iterator<Item = &'a str>,
+    ) -> Option<String> {
+        // After so many errors nobody needs hints, and each costs a look at all names.
+        const MAX_SEARCHES: usize = 100;
+        let meant = if self.errors.len() < MAX_SEARCHES { nearest(name, known) } else { None };
+        meant.map(|meant| format!("did you mean '{meant}'?"))
+    }
+
     /// Notes how many items a file has in a collection, so that later files count on from there.
     pub(super) fn count(&mut self, document: usize, collection: &str, items: usize) {
         let before = self.offsets.get(&(document, collection.to_owned())).copied();
@@ -309,7 +320,7 @@ impl Report {
 /// The known name that was probably meant, for a hint.
 ///
 /// One name is meant by another if it is close to it, or if one begins with the other (`conf`).
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let bound = (name.chars().count() / 3).clamp(1, 3);
     known
         .filter(|candidate| *candidate != name)

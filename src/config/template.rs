@@ -2,7 +2,7 @@
 //!
 //! Functions, literals, pipes and parentheses; decK's functions are `env`, `indent`, `toBool`,
 //! `toFloat` and `toInt`. Control structures (`if`, `range`), trim markers (`${{-`) and Go's
-//! other built-in functions are left out and refused by name. No error holds the value of a variable.
+//! other built-in functions are left out and refused by name. No error holds a variable's value.
 
 use std::fmt;
 

@@ -2,7 +2,7 @@
 //!
 //! Only fields that a schema marks as referenceable are looked at. A reference that cannot be
 //! resolved loads with a warning, as in Kong, but unlike Kong it does not become an empty string:
-//! it stays as it is, and a plugin that needs it sees [`is_reference`] and fails the request.
+//! it stays as it is, so that a plugin that needs it can tell and fail the request.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::problem::Path;
-use crate::schema::Step;
+use crate::schema::{Step, is_reference};
 use crate::settings::Env;
 
 /// Why a reference has no value. No text holds a value.
@@ -31,11 +31,6 @@ pub(super) enum Unresolved {
     /// Kong's syntax: `{vault://<vault>/<resource>[/<key>][?<options>][#<version>]}`.
     #[error("it is not of the form {{vault://<vault>/<name>[/<key>]}}")]
     Malformed,
-}
-
-/// Whether a value is, as a whole, a vault reference; in a loaded configuration: an unresolved one.
-pub fn is_reference(value: &str) -> bool {
-    value.starts_with("{vault://") && value.ends_with('}')
 }
 
 /// The vaults that references can name.
@@ -106,7 +101,7 @@ impl<'a> Vaults<'a> {
         let mut variable = format!("{prefix}{}", reference.resource).replace('-', "_");
         variable.make_ascii_uppercase();
         if reference.version == Some(2) {
-            variable.push_str("_PREVIOUS"); // Kong: version 2 is the secret before the last rotation
+            variable.push_str("_PREVIOUS"); // Kong: the secret before the last rotation
         }
         let Some(value) = self.env.get(&variable) else {
             return Err(Unresolved::Variable(variable));
