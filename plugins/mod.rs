@@ -12,6 +12,10 @@ use crate::plugin::Plugin;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 
+#[path = "ai-proxy/handler.rs"]
+mod ai_proxy;
+#[path = "ai-proxy-advanced/handler.rs"]
+mod ai_proxy_advanced;
 #[path = "request-termination/handler.rs"]
 mod request_termination;
 
@@ -47,8 +51,11 @@ impl Context<'_> {
 }
 
 /// Every native plugin.
-pub const NATIVE: &[Native] =
-    &[Native { name: "request-termination", priority: 2, make: request_termination::make }];
+pub const NATIVE: &[Native] = &[
+    Native { name: "ai-proxy", priority: 770, make: ai_proxy::make },
+    Native { name: "ai-proxy-advanced", priority: 770, make: ai_proxy_advanced::make },
+    Native { name: "request-termination", priority: 2, make: request_termination::make },
+];
 
 /// The native plugin of this name.
 pub fn native(name: &str) -> Option<&'static Native> {
