@@ -1,11 +1,30 @@
 //! Schemas: types, defaults and checks, in Kong's words.
 //!
 //! A schema is written in Lua (`schema.lua`) for every entity and every plugin, native or not.
-//! `lua::schema` reads the file; what it means is here.
+//! `lua::schema` reads the file; what it means is here. A [`Record`] fills in what was left out
+//! (`fill`), then looks at every field (`field`, `rule`) and at fields together (`entity_check`).
+//! The order of the steps and all texts are Kong 3.10's.
+
+mod entity_check;
+mod field;
+mod fill;
+mod plugin_config;
+mod record;
+mod report;
+mod rule;
+#[cfg(test)]
+mod tests;
+mod text;
 
 use std::rc::Rc;
 
 use serde_json::Value;
+
+pub use self::entity_check::{Branch, EntityCheck, EntityRule};
+pub use self::field::{Field, Kind};
+pub use self::plugin_config::{ImpliedElement, PluginConfig};
+pub use self::record::{Deprecation, Record, Replacement, Shorthand, Variants};
+pub use self::rule::{Mapping, Pattern, Predicate, Refusal, Rule};
 
 /// One step of the way to a value: `services`, `0`, `config`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,4 +65,9 @@ pub trait Schemas {
 
     /// The schema of a plugin's `config`, or why there is none (Kong's text).
     fn plugin(&self, name: &str) -> Result<Rc<dyn Check>, String>;
+}
+
+/// Whether a value is a vault reference, `{vault://...}` (Kong: the whole value must be one).
+pub fn is_reference(text: &str) -> bool {
+    text.starts_with("{vault://") && text.ends_with('}')
 }

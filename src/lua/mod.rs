@@ -1,1 +1,135 @@
-//! (being laid out)
+//! The Lua machine: one VM per worker, and one for the loader.
+//!
+//! Everything that Lua may see enters through this folder, and no other module names `mlua`.
+//! A VM is LuaJIT with the libraries OpenResty gives its plugins, Kong's modules from
+//! `kong-compat/`, and the user's own from `lua_package_path`, which win.
+
+mod host;
+mod json;
+mod kong;
+mod modules;
+mod ngx;
+pub mod schema;
+mod spec;
+
+use mlua::{Lua, LuaOptions, StdLib};
+use thiserror::Error;
+
+pub use self::modules::{bundled_plugins, embedded};
+
+/// Why Lua code could not be loaded or run: Lua's own message, with its traceback if it has one.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct Error(String);
+
+/// A Lua state with Kong's modules in reach. Clones share the state.
+#[derive(Clone)]
+pub struct Vm {
+    lua: Lua,
+}
+
+/// What a VM is made from.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Kong's `lua_package_path`: templates with `?`, separated by `;`. Searched first.
+    pub package_path: String,
+    /// The most memory that Lua values may take; 0 sets no limit.
+    pub memory_limit_bytes: usize,
+}
+
+impl Vm {
+    /// A fresh VM. Fails if it cannot be set up within the memory limit.
+    pub fn new(options: &Options) -> Result<Self, Error> {
+        // Kong's plugins use `ffi` and `debug`, which the safe constructor leaves out. A plugin is
+        // code of the operator's choosing and has the rights of the process, as it has in Kong.
+        #[allow(unsafe_code)]
+        let lua = unsafe { Lua::unsafe_new_with(StdLib::ALL, LuaOptions::default()) };
+        if options.memory_limit_bytes > 0 {
+            lua.set_memory_limit(options.memory_limit_bytes)?;
+        }
+        // C modules need symbols that this binary does not export.
+        let package: mlua::Table = lua.globals().get("package")?;
+        package.set("cpath", "")?;
+        package.set("path", options.package_path.as_str())?;
+        modules::install(&lua)?;
+        lua.load(include_str!("relay.lua"))
+            .set_name("=relay.lua")
+            .call::<()>(Lua::poll_pending())?;
+        host::install(&lua)?;
+        ngx::install(&lua)?;
+        kong::install(&lua)?;
+        Ok(Self { lua })
+    }
+
+    /// Loads a module, as `require` does.
+    pub(crate) fn require<T: mlua::FromLua>(&self, module: &str) -> mlua::Result<T> {
+        self.lua.globals().get::<mlua::Function>("require")?.call(module)
+    }
+
+    /// Whether `require` would find a module, on the user's path or embedded.
+    pub fn has_module(&self, module: &str) -> bool {
+        embedded(module).is_some() || self.path_of(module).is_some()
+    }
+
+    /// The user's file that provides a module; it wins over an embedded one.
+    pub fn path_of(&self, module: &str) -> Option<String> {
+        let package: mlua::Table = self.lua.globals().get("package").ok()?;
+        let path: String = package.get("path").ok()?;
+        package.get::<mlua::Function>("searchpath").ok()?.call((module, path)).ok()?
+    }
+
+    /// The state itself, for the other files of this folder.
+    pub(crate) fn lua(&self) -> &Lua {
+        &self.lua
+    }
+}
+
+impl From<mlua::Error> for Error {
+    fn from(error: mlua::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_module_on_the_path_wins_over_an_embedded_one() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("kong")).unwrap();
+        std::fs::write(dir.path().join("kong/meta.lua"), "return { mine = true }").unwrap();
+        let path = format!("{}/?.lua;{}/?/init.lua", dir.path().display(), dir.path().display());
+        let vm = Vm::new(&Options { package_path: path, ..Options::default() }).unwrap();
+        let meta: mlua::Table = vm.require("kong.meta").unwrap();
+        assert!(meta.get::<bool>("mine").unwrap());
+    }
+
+    #[test]
+    fn a_missing_module_names_the_file_that_would_provide_it() {
+        let vm = Vm::new(&Options::default()).unwrap();
+        let error = vm.require::<mlua::Value>("kong.tools.no_such").unwrap_err().to_string();
+        assert!(error.contains("module 'kong.tools.no_such' not found"), "{error}");
+        assert!(error.contains("kong-compat/kong/tools/no_such.lua"), "{error}");
+    }
+
+    #[test]
+    fn the_memory_limit_stops_a_greedy_module() {
+        let limit = 16 << 20;
+        let vm = Vm::new(&Options { memory_limit_bytes: limit, ..Options::default() }).unwrap();
+        let greedy = "local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1024) .. i end";
+        let error = vm.lua().load(greedy).exec().unwrap_err();
+        assert!(error.to_string().contains("not enough memory"), "{error}");
+    }
+
+    #[test]
+    fn plugins_get_the_libraries_that_openresty_gives_them() {
+        let vm = Vm::new(&Options::default()).unwrap();
+        for library in ["ffi", "bit", "jit", "debug", "string.buffer", "table.new"] {
+            assert!(vm.require::<mlua::Value>(library).is_ok(), "{library}");
+        }
+        let null: bool =
+            vm.lua().load("return ngx.null ~= nil and ngx.null ~= false").eval().unwrap();
+        assert!(null);
+    }
+}

@@ -82,7 +82,6 @@ fn forwarded(ex: &Exchange, headers: &mut HeaderMap) {
 /// Takes out of an answer what concerned only the upstream's connection.
 pub fn from_upstream(headers: &mut HeaderMap) {
     drop_hop_by_hop(headers);
-    add_charset(headers);
 }
 
 /// What the gateway adds to every response, after the plugins.
@@ -181,7 +180,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// nginx' `charset UTF-8` for its default `charset_types`, as Kong sets it.
-fn add_charset(headers: &mut HeaderMap) {
+pub fn add_charset(headers: &mut HeaderMap) {
     const TYPES: [&str; 6] = [
         "text/html",
         "text/xml",

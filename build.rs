@@ -1,0 +1,56 @@
+//! Embeds the Lua files in the binary, keyed by Lua module name.
+//!
+//! `kong-compat/kong/constants.lua` becomes `kong.constants`, and `plugins/key-auth/schema.lua`
+//! becomes `kong.plugins.key-auth.schema`: the path is the name, so there is no list to maintain.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+/// Folder in the repository, and the module name that stands for it.
+const ROOTS: [(&str, &str); 2] = [("kong-compat", ""), ("plugins", "kong.plugins.")];
+
+#[allow(clippy::print_stdout)] // how a build script talks to cargo
+fn main() -> io::Result<()> {
+    let repository = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let mut modules = Vec::new();
+    for (folder, prefix) in ROOTS {
+        let root = repository.join(folder);
+        println!("cargo:rerun-if-changed={}", root.display());
+        collect(&repository, &root, &root, prefix, &mut modules)?;
+    }
+    modules.sort();
+    let mut text = String::from("&[\n");
+    for (name, path, file) in &modules {
+        writeln!(text, "    ({name:?}, {path:?}, include_str!({file:?})),")
+            .map_err(io::Error::other)?;
+    }
+    text.push_str("]\n");
+    fs::write(PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("modules.rs"), text)
+}
+
+/// Adds every `.lua` file below `dir` as (module name, path in the repository, path on disk).
+fn collect(
+    repository: &Path,
+    root: &Path,
+    dir: &Path,
+    prefix: &str,
+    modules: &mut Vec<(String, String, String)>,
+) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(repository, root, &path, prefix, modules)?;
+        } else if path.extension().is_some_and(|e| e == "lua") {
+            let name = slashed(path.strip_prefix(root).unwrap_or(&path).with_extension(""));
+            let name = name.strip_suffix("/init").unwrap_or(&name).replace('/', ".");
+            let shown = slashed(path.strip_prefix(repository).unwrap_or(&path).to_path_buf());
+            modules.push((format!("{prefix}{name}"), shown, path.display().to_string()));
+        }
+    }
+    Ok(())
+}
+
+fn slashed(path: PathBuf) -> String {
+    path.display().to_string().replace('\\', "/")
+}

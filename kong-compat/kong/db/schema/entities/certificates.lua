@@ -1,0 +1,42 @@
+-- A Certificate and its key, and another pair of a different kind of key.
+
+local typedefs = require "kong.db.schema.typedefs"
+local host = require "silverback.host"
+
+-- A reference or null is no PEM text yet.
+local function differ(cert, key)
+  return type(cert) == "string" and type(key) == "string" and host.key_differs(cert, key)
+end
+
+return {
+  name = "certificates",
+  primary_key = { "id" },
+
+  fields = {
+    { id = typedefs.uuid },
+    { created_at = typedefs.auto_timestamp_s },
+    { updated_at = typedefs.auto_timestamp_s },
+    { cert = typedefs.certificate { required = true, referenceable = true } },
+    { key = typedefs.key { required = true, referenceable = true, encrypted = true } },
+    { cert_alt = typedefs.certificate { required = false, referenceable = true } },
+    { key_alt = typedefs.key { required = false, referenceable = true, encrypted = true } },
+    { tags = typedefs.tags },
+    { snis = { type = "array", elements = typedefs.wildcard_host, required = false, transient = true } },
+  },
+
+  entity_checks = {
+    { mutually_required = { "cert_alt", "key_alt" } },
+    { custom_entity_check = {
+      field_sources = { "cert", "key" },
+      fn = function(entity)
+        return not differ(entity.cert, entity.key), "certificate does not match key"
+      end,
+    } },
+    { custom_entity_check = {
+      field_sources = { "cert_alt", "key_alt" },
+      fn = function(entity)
+        return not differ(entity.cert_alt, entity.key_alt), "alternative certificate does not match key"
+      end,
+    } },
+  },
+}

@@ -1,0 +1,143 @@
+-- A Route: which requests go to a Service.
+
+local typedefs = require "kong.db.schema.typedefs"
+
+local function flag(default)
+  return { type = "boolean", required = true, default = default }
+end
+
+-- Demands one of the fields when the route has a protocol; `otherwise` when it has only the other.
+local function must_match(protocol, fields, otherwise, otherwise_fields)
+  local err = "must set one of %%s when 'protocols' is '%s'"
+  return { conditional_at_least_one_of = {
+    if_field = "protocols",
+    if_match = { contains = protocol },
+    then_at_least_one_of = fields,
+    then_err = err:format(protocol),
+    else_match = { contains = otherwise },
+    else_then_at_least_one_of = otherwise_fields,
+    else_then_err = err:format(otherwise),
+  } }
+end
+
+local function forbid(field, protocols, forbidden)
+  local err = ("cannot set '%s' when 'protocols' is %s"):format(field, protocols)
+  return { [field] = (forbidden or typedefs["no_" .. field]) { err = err } }
+end
+
+local http = {
+  fields = {
+    forbid("sources", "'http' or 'https'"),
+    forbid("destinations", "'http' or 'https'"),
+  },
+  entity_checks = {
+    must_match("https", { "methods", "hosts", "headers", "paths", "snis" },
+      "http", { "methods", "hosts", "headers", "paths" }),
+  },
+}
+
+local grpc = {
+  fields = {
+    { strip_path = { type = "boolean", required = true, default = false, ne = true,
+      err = "cannot set 'strip_path' when 'protocols' is 'grpc' or 'grpcs'" } },
+    forbid("methods", "'grpc' or 'grpcs'"),
+    forbid("sources", "'grpc' or 'grpcs'"),
+    forbid("destinations", "'grpc' or 'grpcs'"),
+  },
+  entity_checks = {
+    must_match("grpcs", { "hosts", "headers", "paths", "snis" }, "grpc", { "hosts", "headers", "paths" }),
+  },
+}
+
+local stream_protocols = "'tcp', 'tls', 'tls_passthrough' or 'udp'"
+local stream = {
+  fields = {
+    forbid("methods", stream_protocols),
+    forbid("hosts", stream_protocols),
+    forbid("paths", stream_protocols),
+    forbid("headers", stream_protocols),
+  },
+  entity_checks = {
+    { conditional_at_least_one_of = {
+      if_field = "protocols",
+      if_match = { elements = { type = "string", one_of = { "tcp", "tls", "udp" } } },
+      then_at_least_one_of = { "sources", "destinations", "snis" },
+      then_err = "must set one of %s when 'protocols' is 'tcp', 'tls' or 'udp'",
+    } },
+    { conditional_at_least_one_of = {
+      if_field = "protocols",
+      if_match = { elements = { type = "string", one_of = { "tls_passthrough" } } },
+      then_at_least_one_of = { "snis" },
+      then_err = "must set snis when 'protocols' is 'tls_passthrough'",
+    } },
+  },
+}
+
+return {
+  name = "routes",
+  primary_key = { "id" },
+  endpoint_key = "name",
+
+  -- The first known protocol of the set decides which further rules hold.
+  subschema_key = "protocols",
+  subschemas = {
+    http = http, https = http,
+    grpc = grpc, grpcs = grpc,
+    tcp = stream, tls = stream, tls_passthrough = stream, udp = stream,
+  },
+
+  fields = {
+    { id = typedefs.uuid },
+    { created_at = typedefs.auto_timestamp_s },
+    { updated_at = typedefs.auto_timestamp_s },
+    { name = typedefs.utf8_name },
+    { protocols = {
+      type = "set",
+      required = true,
+      len_min = 1,
+      default = { "http", "https" },
+      elements = typedefs.protocol,
+      mutually_exclusive_subsets = {
+        { "http", "https" },
+        { "tcp", "tls", "udp" },
+        { "tls_passthrough" },
+        { "grpc", "grpcs" },
+      },
+    } },
+    { https_redirect_status_code = { type = "integer", required = true, default = 426,
+      one_of = { 426, 301, 302, 307, 308 },
+      description = "What a request gets that matches in all but the protocol." } },
+    { strip_path = flag(true) },
+    { preserve_host = flag(false) },
+    { request_buffering = flag(true) },
+    { response_buffering = flag(true) },
+    { tags = typedefs.tags },
+    { service = { type = "foreign", reference = "services" } },
+    { snis = { type = "set", elements = typedefs.wildcard_host } },
+    { sources = typedefs.sources },
+    { destinations = typedefs.destinations },
+    { methods = typedefs.methods },
+    { hosts = typedefs.hosts },
+    { paths = typedefs.router_paths },
+    { headers = typedefs.headers {
+      keys = typedefs.header_name {
+        match_none = { {
+          pattern = "^[Hh][Oo][Ss][Tt]$",
+          err = "cannot contain 'host' header, which must be specified in the 'hosts' attribute",
+        } },
+      },
+    } },
+    { regex_priority = { type = "integer", default = 0 } },
+    { path_handling = { type = "string", default = "v0", one_of = { "v0", "v1" } } },
+  },
+
+  entity_checks = {
+    { conditional = {
+      if_field = "protocols",
+      if_match = { elements = { type = "string", not_one_of = { "grpcs", "https", "tls", "tls_passthrough" } } },
+      then_field = "snis",
+      then_match = { len_eq = 0 },
+      then_err = "'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or 'tls_passthrough'",
+    } },
+  },
+}

@@ -1,0 +1,85 @@
+-- The options of a model: what requests ask of it, where it is, and what it costs.
+
+local typedefs = require "kong.db.schema.typedefs"
+local providers = require "kong.llm.schemas.providers"
+
+local function text(description)
+  return { type = "string", required = false, description = description }
+end
+
+local function price(description)
+  return { type = "number", required = false, gt = 0, description = description }
+end
+
+local function one_of(values, description)
+  return { type = "string", required = false, one_of = values, description = description }
+end
+
+local function required(kind, rest)
+  local field = rest or {}
+  field.type, field.required = kind, true
+  return field
+end
+
+local function list_of(fields, description)
+  return {
+    type = "array",
+    required = false,
+    description = description,
+    elements = { type = "record", fields = fields },
+  }
+end
+
+return {
+  type = "record",
+  required = false,
+  description = "Options of the model and of its provider.",
+  fields = {
+    -- Sent to the model. What is set here wins over the request.
+    { max_tokens = { type = "integer", required = false, description = "The most tokens of a reply." } },
+    { temperature = { type = "number", required = false, between = { 0, 5 } } },
+    { top_p = { type = "number", required = false, between = { 0, 1 } } },
+    { top_k = { type = "integer", required = false, between = { 0, 500 } } },
+    { embeddings_dimensions = { type = "integer", required = false, description = "The size of vectors." } },
+
+    -- Where it is.
+    { upstream_url = typedefs.url { required = false, description = "The whole address, in place of the provider's." } },
+    { upstream_path = text "The path alone; Kong announces its removal for 4.0." },
+    { azure_instance = text "The name of the Azure OpenAI resource, before .openai.azure.com." },
+    { azure_deployment_id = text "The name of the deployment." },
+    { azure_api_version = {
+      type = "string",
+      required = false,
+      default = "2023-05-15",
+      description = "The api-version of requests that name none.",
+    } },
+    { anthropic_version = text "The version header of Anthropic's API." },
+    { llama2_format = one_of({ "raw", "openai", "ollama" }, "What a self-hosted Llama speaks.") },
+    { mistral_format = one_of({ "openai", "ollama" }, "What a Mistral speaks.") },
+    { gemini = providers.gemini },
+    { bedrock = providers.bedrock },
+    { huggingface = providers.huggingface },
+    { cohere = providers.cohere },
+    { dashscope = providers.dashscope },
+    { databricks = providers.databricks },
+
+    -- What it costs, by the million tokens.
+    { input_cost = price "The price of prompt tokens." },
+    { output_cost = price "The price of completion tokens." },
+    { cache_read_cost = { type = "number", required = false, description = "The price of cached prompt tokens." } },
+    { cache_write_cost = { type = "number", required = false, description = "The price of tokens put in the cache." } },
+    { cache_write_cost_list = list_of({
+      { ttl = required "string" },
+      { cost = required "number" },
+    }, "The price of tokens put in the cache for a time, such as 5m.") },
+    { context_window_factor = list_of({
+      { above = required "string" },
+      { input_factor = required "number" },
+      { output_factor = required "number" },
+    }, "What prices are multiplied with above a number of prompt tokens.") },
+    { service_tier_factor = list_of({
+      { tier = required("string", { len_min = 1 }) },
+      { factor = required "number" },
+    }, "What prices are multiplied with in a tier of service.") },
+  },
+}

@@ -1,0 +1,27 @@
+local typedefs = require "kong.db.schema.typedefs"
+
+return {
+  name = "file-log",
+  fields = {
+    { protocols = typedefs.protocols },
+    { config = {
+      type = "record",
+      fields = {
+        { path = {
+          type = "string",
+          required = true,
+          match = [[^[^%s*&%%\`][^*&%%\`]*[^%s*&%%\`]$]],
+          err = "not a valid filename",
+          description = "The file that gets a line of JSON for each request; it is made when missing.",
+        } },
+        { reopen = {
+          type = "boolean",
+          required = true,
+          default = false,
+          description = "Whether the file is opened anew for each line, so that it may be moved away.",
+        } },
+        { custom_fields_by_lua = typedefs.lua_code },
+      },
+    } },
+  },
+}

@@ -1,0 +1,140 @@
+//! What Kong's own Lua gets from C libraries and ours gets from Rust: module `silverback.host`.
+//!
+//! Only what `kong-compat/` needs and Lua does badly: regular expressions, certificates, addresses.
+//! Plugins have no business here; they have the PDK.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use mlua::{Lua, Table};
+use regex_syntax::ast::{self, ErrorKind};
+use rustls::crypto::ring::sign::any_supported_type;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// Installs the module under `package.preload`.
+pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
+    let host = lua.create_table()?;
+    let regex = lua.create_function(|_, pattern: String| Ok(regex_error(&pattern)))?;
+    host.set("regex_error", regex)?;
+    let certificate = lua.create_function(|_, pem: String| Ok(certificate_error(&pem)))?;
+    host.set("certificate_error", certificate)?;
+    host.set("key_error", lua.create_function(|_, pem: String| Ok(key_error(&pem)))?)?;
+    let mismatch = |_: &Lua, (cert, key): (String, String)| Ok(key_differs(&cert, &key));
+    host.set("key_differs", lua.create_function(mismatch)?)?;
+    host.set("is_ip", lua.create_function(|_, text: String| Ok(is_ip(&text)))?)?;
+    let range = |_: &Lua, text: String| Ok(is_ip(&text) || text.parse::<IpNet>().is_ok());
+    host.set("is_ip_or_cidr", lua.create_function(range)?)?;
+    host.set("utf8_error", lua.create_function(|_, text: mlua::LuaString| Ok(utf8_error(&text)))?)?;
+
+    let preload: Table = lua.globals().get::<Table>("package")?.get("preload")?;
+    preload.set("silverback.host", lua.create_function(move |_, _: String| Ok(host.clone()))?)
+}
+
+/// What is wrong with a pattern, as OpenResty reports it; `None` if it compiles.
+///
+/// Routes are matched with the `regex` crate, as in Kong's default router. Kong checks them with
+/// PCRE, so the common errors are told in PCRE's words.
+fn regex_error(pattern: &str) -> Option<String> {
+    let error = regex::Regex::new(pattern).err()?;
+    let (reason, offset) = match ast::parse::Parser::new().parse(pattern) {
+        Err(error) => (pcre_words(&error), pcre_offset(&error)),
+        Ok(_) => (last_line(&error.to_string()), pattern.len()),
+    };
+    let rest = pattern.get(offset..).filter(|rest| !rest.is_empty());
+    let at = rest.map(|rest| format!(" at \"{rest}\"")).unwrap_or_default();
+    Some(format!("pcre2_compile() failed: {reason} in \"{pattern}\"{at}"))
+}
+
+fn pcre_words(error: &ast::Error) -> String {
+    let words = match error.kind() {
+        ErrorKind::GroupUnclosed => "missing closing parenthesis",
+        ErrorKind::GroupUnopened => "unmatched closing parenthesis",
+        ErrorKind::ClassUnclosed => "missing terminating ] for character class",
+        ErrorKind::ClassRangeInvalid => "range out of order in character class",
+        ErrorKind::EscapeUnexpectedEof => "\\ at end of pattern",
+        ErrorKind::RepetitionMissing => "quantifier does not follow a repeatable item",
+        ErrorKind::RepetitionCountInvalid => "numbers out of order in {} quantifier",
+        ErrorKind::GroupNameDuplicate { .. } => "two named subpatterns have the same name",
+        _ => return error.kind().to_string(),
+    };
+    words.to_owned()
+}
+
+/// PCRE notices something unclosed at the end of the pattern, not where it was opened.
+fn pcre_offset(error: &ast::Error) -> usize {
+    match error.kind() {
+        ErrorKind::GroupUnclosed | ErrorKind::ClassUnclosed | ErrorKind::EscapeUnexpectedEof => {
+            error.pattern().len()
+        }
+        _ => error.span().start.offset,
+    }
+}
+
+fn last_line(text: &str) -> String {
+    let line = text.lines().next_back().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
+
+/// What is wrong with a PEM certificate.
+fn certificate_error(pem: &str) -> Option<String> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).err().map(|error| error.to_string())
+}
+
+/// What is wrong with a PEM private key.
+fn key_error(pem: &str) -> Option<String> {
+    match PrivateKeyDer::from_pem_slice(pem.as_bytes()) {
+        Ok(key) => any_supported_type(&key).err().map(|error| error.to_string()),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// Whether the key is certainly not the certificate's.
+fn key_differs(cert: &str, key: &str) -> bool {
+    let Ok(cert) = CertificateDer::from_pem_slice(cert.as_bytes()) else { return false };
+    let Ok(key) = PrivateKeyDer::from_pem_slice(key.as_bytes()) else { return false };
+    let Ok(key) = any_supported_type(&key) else { return false };
+    let mismatch = CertifiedKey::new(vec![cert], key).keys_match();
+    matches!(mismatch, Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)))
+}
+
+fn is_ip(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok()
+}
+
+/// The position of the first byte that is not UTF-8, counted from 1 as Lua does.
+fn utf8_error(text: &mlua::LuaString) -> Option<usize> {
+    std::str::from_utf8(&text.as_bytes()).err().map(|error| error.valid_up_to() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_pattern_is_reported_in_the_words_of_pcre() {
+        assert_eq!(
+            regex_error("/a(").unwrap(),
+            r#"pcre2_compile() failed: missing closing parenthesis in "/a(""#
+        );
+        let quantifier = regex_error("/a**").unwrap_or_default();
+        assert!(quantifier.is_empty(), "{quantifier}");
+        assert!(regex_error("*a").unwrap().contains("quantifier does not follow"));
+        assert!(regex_error("/(?<a>x)(?=y)").unwrap().contains("look-around"));
+        assert_eq!(regex_error(r"/users/(?<id>\d+)$"), None);
+    }
+
+    #[test]
+    fn a_key_is_compared_with_its_certificate() {
+        let one = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+        let two = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+        let (cert, key) = (one.cert.pem(), one.signing_key.serialize_pem());
+        assert_eq!(certificate_error(&cert), None);
+        assert_eq!(key_error(&key), None);
+        assert!(!key_differs(&cert, &key));
+        assert!(key_differs(&cert, &two.signing_key.serialize_pem()));
+        assert!(certificate_error("nope").is_some());
+        assert!(key_error("nope").is_some());
+    }
+}

@@ -1,0 +1,59 @@
+//! Where `require` finds modules: the user's path, then the files embedded in the binary.
+//!
+//! A module that exists nowhere is reported with the `kong-compat` file that would provide it, so
+//! the message says what to write.
+
+use mlua::{Lua, Table, Value};
+
+/// Module name, path in the repository, source; ordered by name (written by `build.rs`).
+static MODULES: &[(&str, &str, &str)] = include!(concat!(env!("OUT_DIR"), "/modules.rs"));
+
+/// Path in the repository and source of an embedded module.
+pub fn embedded(module: &str) -> Option<(&'static str, &'static str)> {
+    let at = MODULES.binary_search_by_key(&module, |(name, ..)| name).ok()?;
+    MODULES.get(at).map(|&(_, path, source)| (path, source))
+}
+
+/// The names of the plugins whose schema is embedded: what `bundled` means in Kong's `plugins`.
+pub fn bundled_plugins() -> impl Iterator<Item = &'static str> {
+    MODULES
+        .iter()
+        .filter_map(|(name, ..)| name.strip_prefix("kong.plugins.")?.strip_suffix(".schema"))
+}
+
+/// Puts the embedded modules behind the loaders for `package.preload` and `package.path`.
+pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
+    let package: Table = lua.globals().get("package")?;
+    let loaders: Table = package.get("loaders")?;
+    // Slots 3 and 4 load C modules; see `cpath` in mod.rs.
+    for slot in 3..=loaders.raw_len() {
+        loaders.raw_set(slot, Value::Nil)?;
+    }
+    loaders.raw_set(3, lua.create_function(|lua, name: String| load(lua, &name))?)
+}
+
+/// A loader function for the module, or the line that `require` adds to its message.
+fn load(lua: &Lua, name: &str) -> mlua::Result<Value> {
+    if let Some((path, source)) = embedded(name) {
+        let chunk = lua.load(source).set_name(format!("@{path}"));
+        return chunk.into_function().map(Value::Function);
+    }
+    let file = match name.strip_prefix("kong.plugins.") {
+        Some(plugin) => format!("plugins/{}.lua", plugin.replace('.', "/")),
+        None => format!("kong-compat/{}.lua", name.replace('.', "/")),
+    };
+    lua.create_string(format!("\n\tno embedded file '{file}'")).map(Value::String)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_a_file_is_its_module_name() {
+        assert_eq!(embedded("kong.db.schema").unwrap().0, "kong-compat/kong/db/schema/init.lua");
+        assert_eq!(embedded("kong.meta").unwrap().0, "kong-compat/kong/meta.lua");
+        assert_eq!(embedded("kong.no_such"), None);
+        assert!(bundled_plugins().any(|name| name == "key-auth"));
+    }
+}

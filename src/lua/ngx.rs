@@ -1,0 +1,73 @@
+//! `ngx.*`: null, log levels, time, sleep.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mlua::{Lua, LuaSerdeExt, Table, Value, Variadic};
+
+/// OpenResty's log levels, by the number that `ngx.log` takes.
+const LEVELS: [(&str, i64); 9] = [
+    ("STDERR", 0),
+    ("EMERG", 1),
+    ("ALERT", 2),
+    ("CRIT", 3),
+    ("ERR", 4),
+    ("WARN", 5),
+    ("NOTICE", 6),
+    ("INFO", 7),
+    ("DEBUG", 8),
+];
+
+/// Installs the global `ngx`.
+pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
+    let ngx = lua.create_table()?;
+    ngx.set("null", lua.null())?;
+    for (name, number) in LEVELS {
+        ngx.set(name, number)?;
+    }
+    ngx.set("log", lua.create_function(log)?)?;
+    ngx.set("time", lua.create_function(|_, ()| Ok(now().as_secs()))?)?;
+    ngx.set("now", lua.create_function(|_, ()| Ok(now().as_millis() as f64 / 1000.0))?)?;
+    ngx.set("update_time", lua.create_function(|_, ()| Ok(()))?)?;
+    ngx.set("sleep", lua.create_async_function(sleep)?)?;
+    ngx.set("config", config(lua)?)?;
+    lua.globals().set("ngx", ngx)
+}
+
+fn config(lua: &Lua) -> mlua::Result<Table> {
+    let config = lua.create_table()?;
+    config.set("subsystem", "http")?;
+    config.set("ngx_lua_version", 10_029)?;
+    Ok(config)
+}
+
+/// `ngx.log(level, ...)`: the rest is put together as by `tostring`.
+fn log(_: &Lua, (level, parts): (i64, Variadic<Value>)) -> mlua::Result<()> {
+    emit(level, &concat(&parts)?);
+    Ok(())
+}
+
+/// Writes a line to the operator's log at an OpenResty level.
+pub(super) fn emit(level: i64, message: &str) {
+    match level {
+        ..=4 => tracing::error!(target: "lua", "{message}"),
+        5 => tracing::warn!(target: "lua", "{message}"),
+        6 | 7 => tracing::info!(target: "lua", "{message}"),
+        _ => tracing::debug!(target: "lua", "{message}"),
+    }
+}
+
+/// The arguments of a log call as one text.
+pub(super) fn concat(parts: &[Value]) -> mlua::Result<String> {
+    parts.iter().map(Value::to_string).collect()
+}
+
+async fn sleep(_: Lua, seconds: f64) -> mlua::Result<()> {
+    let pause = Duration::try_from_secs_f64(seconds)
+        .map_err(|_| mlua::Error::runtime("invalid sleep duration"))?;
+    tokio::time::sleep(pause).await;
+    Ok(())
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}

@@ -1,0 +1,154 @@
+//! A schema.lua → [`Record`]: the loader's source of schemas.
+//!
+//! Running the file and walking the table it returns is the only faithful reader: schemas call
+//! typedefs, and their validators are Lua functions. Those stay in the VM and are called from the
+//! rules made here, so a schema lives and dies with its VM, on one thread.
+
+mod functions;
+mod read;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+
+use mlua::Table;
+use serde_json::Value;
+
+use self::read::Reader;
+use super::{Vm, bundled_plugins};
+use crate::schema::{Check, Error, PluginConfig, Record, Schemas};
+
+/// The schemas of entities and of the plugins that are switched on.
+pub struct LuaSchemas {
+    vm: Vm,
+    plugins: BTreeSet<String>,
+    entities: RefCell<HashMap<String, Option<Rc<dyn Check>>>>,
+    configs: RefCell<HashMap<String, PluginCheck>>,
+}
+
+/// The schema of a plugin's config, or why there is none.
+type PluginCheck = Result<Rc<dyn Check>, String>;
+
+impl LuaSchemas {
+    /// Schemas from a VM, for the plugins of Kong's `plugins` setting.
+    ///
+    /// The name `bundled` stands for every plugin that comes with the gateway.
+    pub fn new<S: AsRef<str>>(vm: Vm, plugins: &[S]) -> Self {
+        let plugins = plugins.iter().map(AsRef::as_ref);
+        let plugins = plugins.flat_map(|name| match name {
+            "bundled" => bundled_plugins().map(str::to_owned).collect(),
+            name => vec![name.to_owned()],
+        });
+        Self {
+            plugins: plugins.collect(),
+            vm,
+            entities: RefCell::default(),
+            configs: RefCell::default(),
+        }
+    }
+
+    /// The plugins that are switched on.
+    pub fn plugins(&self) -> &BTreeSet<String> {
+        &self.plugins
+    }
+
+    fn read_entity(&self, collection: &str) -> Option<Rc<dyn Check>> {
+        let module = format!("kong.db.schema.entities.{collection}");
+        let table = match self.vm.has_module(&module) {
+            true => self.vm.require(&module).map_err(super::Error::from),
+            false => self.plugin_entity(collection)?,
+        };
+        let record = table
+            .map_err(|error| error.to_string())
+            .and_then(|table: Table| Reader::new(&self.vm).entity(&table));
+        Some(match record {
+            Ok(record) => Rc::new(record),
+            Err(reason) => {
+                Rc::new(Unreadable(format!("schema of '{collection}' is invalid: {reason}")))
+            }
+        })
+    }
+
+    /// The schema of a collection that a plugin brings in its `daos.lua`.
+    fn plugin_entity(&self, collection: &str) -> Option<Result<Table, super::Error>> {
+        let modules = self.plugins.iter().map(|name| format!("kong.plugins.{name}.daos"));
+        for module in modules.filter(|module| self.vm.has_module(module)) {
+            match self.vm.require::<Vec<Table>>(&module) {
+                Ok(daos) => {
+                    let named = |dao: &Table| {
+                        dao.get::<String>("name").is_ok_and(|name| name == collection)
+                    };
+                    if let Some(dao) = daos.into_iter().find(named) {
+                        return Some(Ok(dao));
+                    }
+                }
+                Err(error) => tracing::error!("cannot read {module}: {error}"),
+            }
+        }
+        None
+    }
+
+    fn read_plugin(&self, name: &str) -> PluginCheck {
+        let module = format!("kong.plugins.{name}.schema");
+        if !is_plain(name) || !self.vm.has_module(&module) {
+            return Err(format!("no configuration schema found for plugin: {name}"));
+        }
+        let broken = |reason: String| format!("error loading plugin schema '{name}': {reason}");
+        let require = |module: &str| -> Result<Table, String> {
+            self.vm.require(module).map_err(|error| broken(error.to_string()))
+        };
+        let parent = require("kong.db.schema.entities.plugins")?;
+        let record: Record =
+            Reader::new(&self.vm).plugin(&parent, &require(&module)?).map_err(broken)?;
+        Ok(Rc::new(PluginConfig::new(record)))
+    }
+}
+
+impl Schemas for LuaSchemas {
+    fn entity(&self, collection: &str) -> Option<Rc<dyn Check>> {
+        if !is_plain(collection) {
+            return None;
+        }
+        if let Some(known) = self.entities.borrow().get(collection) {
+            return known.clone();
+        }
+        let entity = self.read_entity(collection);
+        self.entities.borrow_mut().insert(collection.to_owned(), entity.clone());
+        entity
+    }
+
+    fn plugin(&self, name: &str) -> Result<Rc<dyn Check>, String> {
+        if !self.plugins.contains(name) {
+            return Err(format!(
+                "plugin '{name}' not enabled; add it to the 'plugins' configuration property"
+            ));
+        }
+        if let Some(known) = self.configs.borrow().get(name) {
+            return known.clone();
+        }
+        let config = self.read_plugin(name);
+        self.configs.borrow_mut().insert(name.to_owned(), config.clone());
+        config
+    }
+}
+
+/// Whether a name can be part of a module's name; others would reach into other folders.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+/// Stands for a schema that cannot be read: nothing passes, and the reason is told.
+struct Unreadable(String);
+
+impl Check for Unreadable {
+    fn process(&self, input: Value) -> (Value, Vec<Error>) {
+        (input, vec![Error { path: Vec::new(), message: self.0.clone() }])
+    }
+
+    fn referenceable(&self) -> &[String] {
+        &[]
+    }
+}

@@ -1,0 +1,90 @@
+//! Lua functions and patterns of a schema, as closures the engine can call.
+//!
+//! A function that raises an error refuses its value with the error's text: a broken validator is
+//! a fault of the schema, and the loader must say so and go on.
+
+use std::rc::Rc;
+
+use mlua::{Function, MultiValue, Value as LuaValue};
+use serde_json::Value;
+
+use crate::lua::{Vm, json};
+use crate::schema::{Error, Mapping, Pattern, Predicate, Refusal, Step};
+
+/// A Lua pattern; malformed ones are refused here, once.
+pub(super) fn pattern(vm: &Vm, pattern: &str) -> Result<Pattern, String> {
+    let find = "local find, pattern = string.find, ... \
+                return function(text) return find(text, pattern) ~= nil end";
+    let find: Function =
+        vm.lua().load(find).call(pattern).map_err(|error| first_line(&error.to_string()))?;
+    find.call::<bool>("")
+        .map_err(|error| format!("{pattern}: {}", first_line(&error.to_string())))?;
+    Ok(Rc::new(move |text| find.call::<bool>(text).unwrap_or_default()))
+}
+
+/// `custom_validator`, `check` and the like: true, or nil (false) and what is wrong.
+pub(super) fn predicate(vm: &Vm, function: Function) -> Predicate {
+    let vm = vm.clone();
+    Rc::new(move |value| {
+        let said = json::to_lua(vm.lua(), value).and_then(|v| function.call::<MultiValue>(v));
+        let mut said = said.map_err(|error| Refusal::Text(first_line(&error.to_string())))?;
+        match said.pop_front() {
+            Some(LuaValue::Nil | LuaValue::Boolean(false)) | None => {}
+            Some(_) => return Ok(()),
+        }
+        Err(match said.pop_front() {
+            None | Some(LuaValue::Nil) => Refusal::Unsaid,
+            Some(table @ LuaValue::Table(_)) => match json::from_lua(vm.lua(), table) {
+                Ok(tree) => Refusal::Fields(flattened(tree)),
+                Err(error) => Refusal::Text(first_line(&error.to_string())),
+            },
+            Some(text) => Refusal::Text(text.to_string().unwrap_or_default()),
+        })
+    })
+}
+
+/// A function from a value to a value.
+pub(super) fn mapping(vm: &Vm, function: Function) -> Mapping {
+    let vm = vm.clone();
+    Rc::new(move |value| {
+        json::to_lua(vm.lua(), value)
+            .and_then(|value| function.call::<LuaValue>(value))
+            .and_then(|result| json::from_lua(vm.lua(), result))
+            .map_err(|error| first_line(&error.to_string()))
+    })
+}
+
+/// Kong's tree of errors as a list. What is under `@entity` is about the record itself.
+fn flattened(tree: Value) -> Vec<Error> {
+    let error = |message| vec![Error { path: Vec::new(), message }];
+    let under = |step: Option<Step>, tree: Value| {
+        flattened(tree).into_iter().map(move |mut error| {
+            error.path.splice(0..0, step.clone());
+            error
+        })
+    };
+    match tree {
+        Value::String(message) => error(message),
+        Value::Array(items) => items
+            .into_iter()
+            .enumerate()
+            .flat_map(|(i, item)| under(Some(Step::Index(i)), item))
+            .collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .flat_map(|(name, tree)| match (name.as_str(), tree) {
+                ("@entity", Value::Array(messages)) => {
+                    messages.into_iter().flat_map(flattened).collect::<Vec<_>>()
+                }
+                (_, tree) => under(Some(Step::Field(name)), tree).collect(),
+            })
+            .collect(),
+        Value::Null => Vec::new(),
+        other => error(other.to_string()),
+    }
+}
+
+/// Lua's message without the traceback.
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().trim_start_matches("runtime error: ").to_owned()
+}

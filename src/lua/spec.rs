@@ -1,0 +1,79 @@
+//! Runs Lua specs: `describe`, `it` and `assert` from `kong-compat/busted.lua`.
+//!
+//! A case is a coroutine of the VM's driver, so it may wait as a plugin's access phase may.
+
+use mlua::{Function, Table};
+
+use super::{Error, Vm};
+
+/// One `it` of a spec, and what it failed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Case {
+    /// The texts of its `describe`s and its own.
+    pub name: String,
+    /// The failed assertion or the error, with its traceback.
+    pub failure: Option<String>,
+}
+
+impl Vm {
+    /// Runs the cases of a spec one after the other.
+    ///
+    /// An error is about the file itself: it does not compile, or fails outside a case.
+    pub async fn run_spec(&self, path: &str, source: &str) -> Result<Vec<Case>, Error> {
+        let busted: Table = self.require("busted")?;
+        let chunk = self.lua().load(source).set_name(format!("@{path}")).into_function()?;
+        let cases: Vec<Table> = busted.get::<Function>("collect")?.call(chunk)?;
+        let mut done = Vec::with_capacity(cases.len());
+        for case in cases {
+            let outcome = case.get::<Function>("run")?.call_async::<()>(()).await;
+            let failure = outcome.err().map(|error| error.to_string());
+            done.push(Case { name: case.get("name")?, failure });
+        }
+        Ok(done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lua::Options;
+
+    fn run(source: &str) -> Result<Vec<Case>, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let vm = Vm::new(&Options::default()).unwrap();
+        runtime.block_on(vm.run_spec("a_spec.lua", source))
+    }
+
+    #[test]
+    fn cases_are_named_by_their_surroundings_and_fail_alone() {
+        let source = r#"
+            describe("a", function()
+              local n = 0
+              before_each(function() n = n + 1 end)
+              it("passes", function() assert.equal(1, n) end)
+              it("fails", function() assert.same({ a = { 1 } }, { a = { 2 } }) end)
+              it("waits", function() ngx.sleep(0) assert.equal(3, n) end)
+            end)"#;
+        let cases = run(source).unwrap();
+        let names: Vec<_> = cases.iter().map(|case| case.name.as_str()).collect();
+        assert_eq!(names, ["a passes", "a fails", "a waits"]);
+        let failed: Vec<_> = cases.iter().map(|case| case.failure.is_some()).collect();
+        assert_eq!(failed, [false, true, false], "{cases:?}");
+        let text = cases[1].failure.as_deref().unwrap();
+        assert!(text.contains("a_spec.lua:6") && text.contains("a = { 1 }"), "{text}");
+    }
+
+    #[test]
+    fn a_spec_that_does_not_compile_is_an_error() {
+        assert!(run("it(").unwrap_err().to_string().contains("a_spec.lua:1"));
+    }
+
+    #[test]
+    fn relay_spec() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/spec/relay_spec.lua");
+        let cases = run(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let failed: Vec<_> = cases.iter().filter(|case| case.failure.is_some()).collect();
+        assert!(failed.is_empty(), "{failed:#?}");
+        assert!(cases.len() >= 6, "{cases:?}");
+    }
+}

@@ -1,0 +1,127 @@
+//! The `config` of a plugin, checked within the plugin's entity as Kong does.
+//!
+//! Rules of a plugin's schema may name `config.x` from outside, so the config is put into an entity
+//! of which nothing else is looked at. Errors come back with paths relative to the config.
+
+use serde_json::{Map, Value};
+
+use super::record::Record;
+use super::report::Report;
+use super::{Check, Error, Kind, Step};
+
+/// A plugin's entity, seen as a check of its `config`.
+pub struct PluginConfig {
+    entity: Record,
+    referenceable: Vec<String>,
+}
+
+/// An array of records whose only element may be written at the level of the array.
+///
+/// Ours, not Kong's: older documents write the one target of `ai-proxy-advanced` that way.
+pub struct ImpliedElement {
+    /// The array.
+    pub array: String,
+    /// The fields of an element that may stand beside it.
+    pub fields: Vec<String>,
+}
+
+impl PluginConfig {
+    /// From the plugin's entity: the fields of `plugins`, as the plugin's schema narrows them.
+    pub fn new(entity: Record) -> Self {
+        let in_config = |path: &String| path.strip_prefix("config.").map(str::to_owned);
+        let referenceable = entity.referenceable.iter().filter_map(in_config).collect();
+        Self { entity, referenceable }
+    }
+
+    fn implied(&self) -> Option<&ImpliedElement> {
+        match &self.entity.field("config", None)?.kind {
+            Kind::Record(config) => config.implied.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn check(&self, config: Map<String, Value>) -> (Value, Vec<Error>) {
+        let mut report = Report::default();
+        let entity = Map::from_iter([
+            ("name".to_owned(), Value::from("plugin")),
+            ("config".to_owned(), Value::Object(config)),
+        ]);
+        let mut entity = self.entity.fill(entity, &mut report);
+        if report.len() == 0 {
+            self.entity.validate(&entity, &mut report);
+        }
+        let mut errors = report.into_errors();
+        if errors.is_empty() {
+            self.entity.unify_sets(&mut entity);
+        }
+        for error in &mut errors {
+            if error.path.first() == Some(&Step::Field("config".to_owned())) {
+                error.path.remove(0);
+            }
+        }
+        (entity.remove("config").unwrap_or_default(), errors)
+    }
+}
+
+impl Check for PluginConfig {
+    /// A config of null counts as none given.
+    fn process(&self, input: Value) -> (Value, Vec<Error>) {
+        let mut config = match input {
+            Value::Object(config) => config,
+            Value::Null => Map::new(),
+            Value::Array(items) if items.is_empty() => Map::new(),
+            other => {
+                let message = "expected a record".to_owned();
+                return (other, vec![Error { path: Vec::new(), message }]);
+            }
+        };
+        match self.implied().map(|implied| (implied, implied.unfold(&mut config))) {
+            Some((_, Err(errors))) => (Value::Object(config), errors),
+            Some((implied, Ok(true))) => {
+                let (config, mut errors) = self.check(config);
+                errors.iter_mut().for_each(|error| implied.fold_path(&mut error.path));
+                (config, errors)
+            }
+            _ => self.check(config),
+        }
+    }
+
+    fn referenceable(&self) -> &[String] {
+        &self.referenceable
+    }
+}
+
+impl ImpliedElement {
+    /// Moves the fields of the element into the array. True if there were any.
+    fn unfold(&self, data: &mut Map<String, Value>) -> Result<bool, Vec<Error>> {
+        let given: Vec<&String> =
+            self.fields.iter().filter(|name| data.contains_key(name.as_str())).collect();
+        if given.is_empty() {
+            return Ok(false);
+        }
+        if data.get(&self.array).is_some_and(|array| !array.is_null()) {
+            let error = |name: &&String| Error {
+                path: vec![Step::Field((*name).clone())],
+                message: format!(
+                    "cannot be set beside '{0}': move '{name}' into each element of '{0}', \
+                     or leave '{0}' out",
+                    self.array
+                ),
+            };
+            return Err(given.iter().map(error).collect());
+        }
+        let take = |name: &String| Some((name.clone(), data.remove(name)?));
+        let element: Map<_, _> = self.fields.iter().filter_map(take).collect();
+        data.insert(self.array.clone(), Value::Array(vec![Value::Object(element)]));
+        Ok(true)
+    }
+
+    /// Points an error at the place where the author wrote the field.
+    fn fold_path(&self, path: &mut Vec<Step>) {
+        if let [Step::Field(array), Step::Index(0), ..] = path.as_slice()
+            && *array == self.array
+        {
+            path.drain(..2);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The process: bind once, start the threads, drain on a signal.
+//!
+//! N workers share one listener each address; a control thread does errands (tokens, DNS, status);
+//! a loader thread reads configuration. A worker that is busy delays neither tokens nor `/status`.
+
+mod conn;
+mod reply;
+mod serve;
+mod worker;
+
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::metrics;
+use crate::settings::{Listen, Settings};
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
+use crate::tls;
+use conn::Dialect;
+use worker::Worker;
+
+/// A listener that is bound and not served yet.
+pub struct Bound {
+    listener: TcpListener,
+    dialect: Dialect,
+    /// Where it really is; the port was chosen by the system if 0 was asked for.
+    pub address: SocketAddr,
+}
+
+/// Binds every proxy listener.
+///
+/// # Errors
+/// One line for each address that cannot be had.
+pub fn bind(settings: &Settings) -> Result<Vec<Bound>, Vec<String>> {
+    let mut bound = Vec::new();
+    let mut errors = Vec::new();
+    for listen in &settings.proxy_listen {
+        match bind_one(listen, settings) {
+            Ok(one) => bound.push(one),
+            Err(error) => errors.push(format!("proxy_listen {}: {error}", listen.address)),
+        }
+    }
+    if errors.is_empty() { Ok(bound) } else { Err(errors) }
+}
+
+fn bind_one(listen: &Listen, settings: &Settings) -> Result<Bound, String> {
+    let listener = TcpListener::bind(listen.address).map_err(|e| e.to_string())?;
+    listener.set_nonblocking(true).map_err(|e| e.to_string())?;
+    let address = listener.local_addr().map_err(|e| e.to_string())?;
+    let acceptor = match &settings.ssl_cert {
+        Some((cert, key)) if listen.tls => {
+            let config = tls::server(cert, key, listen.http2).map_err(|e| e.to_string())?;
+            Some(TlsAcceptor::from(config))
+        }
+        _ => None,
+    };
+    let dialect = Dialect { tls: acceptor, http2: listen.http2, port: address.port() };
+    Ok(Bound { listener, dialect, address })
+}
+
+/// The running workers.
+pub struct Workers {
+    threads: Vec<JoinHandle<()>>,
+    drain: watch::Sender<bool>,
+    ready: Arc<AtomicUsize>,
+}
+
+/// Starts the workers on bound listeners with a configuration that the loader has tried.
+///
+/// # Errors
+/// A thread or a runtime cannot be made.
+pub fn start(
+    shared: &Arc<Shared>,
+    bound: &[Bound],
+    news: &watch::Receiver<Arc<Snapshot>>,
+) -> std::io::Result<Workers> {
+    let (drain, draining) = watch::channel(false);
+    let ready = Arc::new(AtomicUsize::new(0));
+    let mut threads = Vec::new();
+    for number in 0..shared.settings.workers {
+        let listeners: Vec<_> = bound
+            .iter()
+            .map(|one| Ok((one.listener.try_clone()?, one.dialect.clone())))
+            .collect::<std::io::Result<_>>()?;
+        let (shared, news, draining, ready) =
+            (shared.clone(), news.clone(), draining.clone(), ready.clone());
+        let runtime = single_thread()?;
+        let thread = std::thread::Builder::new().name(format!("worker-{number}"));
+        threads.push(thread.spawn(move || {
+            metrics::enter_worker(number);
+            let local = LocalSet::new();
+            let work = work(shared, listeners, news, draining, ready);
+            local.block_on(&runtime, work);
+        })?);
+    }
+    Ok(Workers { threads, drain, ready })
+}
+
+/// A runtime for one thread.
+///
+/// # Errors
+/// The system gives no more file descriptors.
+pub fn single_thread() -> std::io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+impl Workers {
+    /// Whether every worker takes requests.
+    pub fn are_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire) == self.threads.len()
+    }
+
+    /// Stops accepting, lets open exchanges end, and waits for the threads.
+    pub fn drain(self) {
+        let _ = self.drain.send(true);
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The life of a worker.
+async fn work(
+    shared: Arc<Shared>,
+    listeners: Vec<(TcpListener, Dialect)>,
+    mut news: watch::Receiver<Arc<Snapshot>>,
+    mut draining: watch::Receiver<bool>,
+    ready: Arc<AtomicUsize>,
+) {
+    let snapshot = news.borrow_and_update().clone();
+    let worker = match Worker::new(&shared, &snapshot) {
+        Ok(worker) => worker,
+        Err(error) => return tracing::error!("worker cannot start: {error}"),
+    };
+    tokio::task::spawn_local(worker.clone().follow(news));
+    tokio::task::spawn_local(worker.clone().housekeeping());
+    for (listener, dialect) in listeners {
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => {
+                let accept = accept(worker.clone(), listener, dialect, draining.clone());
+                tokio::task::spawn_local(accept);
+            }
+            Err(error) => return tracing::error!("worker cannot listen: {error}"),
+        }
+    }
+    ready.fetch_add(1, Ordering::Release);
+    let _ = draining.wait_for(|draining| *draining).await;
+    finish(&worker).await;
+}
+
+/// Waits for the open exchanges, at most `drain_secs`.
+async fn finish(worker: &Worker) {
+    const LOOK: Duration = Duration::from_millis(20);
+    let limit = Duration::from_secs(worker.shared.settings.drain_secs);
+    let waited = tokio::time::timeout(limit, async {
+        while worker.open.get() > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
+    });
+    if waited.await.is_err() {
+        tracing::warn!("{} exchanges did not end within {limit:?}", worker.open.get());
+    }
+    if let Some(log) = &worker.access_log {
+        log.flush();
+    }
+}
+
+async fn accept(
+    worker: Rc<Worker>,
+    listener: tokio::net::TcpListener,
+    dialect: Dialect,
+    mut draining: watch::Receiver<bool>,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = draining.wait_for(|draining| *draining) => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let run =
+                    conn::run(worker.clone(), dialect.clone(), stream, peer, draining.clone());
+                tokio::task::spawn_local(run);
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: closing connections will give some back.
+                tracing::error!("accept: {error}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}

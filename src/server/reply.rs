@@ -1,0 +1,221 @@
+//! The response body on its way to the client: filters, limits, and the end of the exchange.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http_body::{Body, Frame, SizeHint};
+use thiserror::Error;
+
+use super::worker::Worker;
+use crate::chain::Chain;
+use crate::pdk::{self, Chunk, Exchange};
+use crate::runloop::Runloop;
+use crate::upstream::{Interrupted, ReplyBody};
+
+/// The response cannot be finished; the client sees its connection close.
+#[derive(Debug, Error)]
+pub(super) enum Cut {
+    /// The upstream broke off.
+    #[error(transparent)]
+    Upstream(#[from] Interrupted),
+    /// A plugin failed on the body.
+    #[error("a plugin failed on the response body")]
+    Plugin,
+    /// The stream lasted longer than `silverback_stream_max_secs`.
+    #[error("the stream lasted longer than silverback_stream_max_secs")]
+    TooLong,
+}
+
+/// A response body.
+pub(super) struct Reply {
+    source: Source,
+    finish: Option<Finish>,
+}
+
+enum Source {
+    /// Nothing more to come.
+    Done,
+    /// In memory.
+    Whole(Bytes),
+    /// From the upstream.
+    Upstream(ReplyBody),
+}
+
+impl Reply {
+    /// The body of an exchange: the upstream's, or what lies in `ex.response`.
+    pub(super) fn new(body: Option<ReplyBody>, finish: Finish) -> Self {
+        let source = match body {
+            Some(body) => Source::Upstream(body),
+            None => Source::Whole(finish.exchange.response.take_body().unwrap_or_default()),
+        };
+        let mut reply = Self { source, finish: Some(finish) };
+        if let Source::Whole(bytes) = &mut reply.source {
+            let chunk = Chunk { data: std::mem::take(bytes), last: true, broken: false };
+            let before = chunk.data.len();
+            let filtered = reply.filter(chunk).unwrap_or_default();
+            if let Some(finish) = reply.finish.as_ref().filter(|_| filtered.len() != before) {
+                let length = HeaderValue::from(filtered.len());
+                finish.exchange.response.set_header(CONTENT_LENGTH, length);
+            }
+            reply.source = Source::Whole(filtered);
+        }
+        reply
+    }
+
+    /// A body without an exchange.
+    pub(super) fn alone(bytes: Bytes) -> Self {
+        Self { source: Source::Whole(bytes), finish: None }
+    }
+
+    /// Runs the body filters on a piece and counts what goes out.
+    fn filter(&mut self, mut chunk: Chunk) -> Result<Bytes, Cut> {
+        let Some(finish) = &self.finish else { return Ok(chunk.data) };
+        if finish.chain.filters_body() {
+            finish
+                .current(|| finish.chain.body_filter(&finish.exchange, &mut chunk))
+                .map_err(|()| Cut::Plugin)?;
+        }
+        let sent = &finish.exchange.response.sent;
+        sent.set(sent.get() + chunk.data.len() as u64);
+        Ok(chunk.data)
+    }
+
+    fn has_filters(&self) -> bool {
+        self.finish.as_ref().is_some_and(|finish| finish.chain.filters_body())
+    }
+
+    /// The end of the upstream's body: filters may have something to add.
+    fn end(&mut self, broken: Option<Interrupted>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        self.source = Source::Done;
+        let was_broken = broken.is_some();
+        if let (Some(error), Some(finish)) = (&broken, &self.finish) {
+            let id = finish.exchange.id;
+            tracing::warn!(request_id = %id, fault = "upstream", "reply cut short: {error}");
+        }
+        if self.has_filters() {
+            let chunk = Chunk { data: Bytes::new(), last: true, broken: was_broken };
+            match self.filter(chunk) {
+                Err(cut) => return Poll::Ready(Some(Err(cut))),
+                // A filter that has the last word ends a broken stream in its own way.
+                Ok(data) if !data.is_empty() => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(_) => {}
+            }
+        }
+        Poll::Ready(broken.map(|error| Err(error.into())))
+    }
+
+    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        loop {
+            if self.finish.as_ref().is_some_and(Finish::is_overdue) {
+                self.source = Source::Done;
+                return Poll::Ready(Some(Err(Cut::TooLong)));
+            }
+            let Source::Upstream(body) = &mut self.source else { return Poll::Ready(None) };
+            let frame = match std::task::ready!(body.poll_next(cx)) {
+                None => return self.end(None),
+                Some(Err(error)) => return self.end(Some(error)),
+                Some(Ok(frame)) => frame,
+            };
+            let data = match frame.into_data() {
+                Ok(data) => data,
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            };
+            match self.filter(Chunk { data, last: false, broken: false }) {
+                // A filter may hold a piece back: hyper takes an empty one for the end.
+                Ok(data) if data.is_empty() => {}
+                filtered => return Poll::Ready(Some(filtered.map(Frame::data))),
+            }
+        }
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match &mut self.source {
+            Source::Done => Poll::Ready(None),
+            Source::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.source = Source::Done;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Source::Upstream(_) => self.poll_upstream(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Done => true,
+            Source::Whole(bytes) => bytes.is_empty(),
+            Source::Upstream(body) => body.is_end_stream() && !self.has_filters(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Done => SizeHint::with_exact(0),
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Upstream(_) if self.has_filters() => SizeHint::default(),
+            Source::Upstream(body) => body.size_hint(),
+        }
+    }
+}
+
+/// The end of an exchange. Dropped when its last byte has gone out, or when the client has: either
+/// way `log` runs, once.
+pub(super) struct Finish {
+    pub(super) worker: Rc<Worker>,
+    pub(super) runloop: Rc<Runloop>,
+    pub(super) exchange: Rc<Exchange>,
+    pub(super) chain: Chain,
+    /// Position of the Route, for counters.
+    pub(super) route: Option<usize>,
+}
+
+impl Finish {
+    pub(super) fn new(worker: Rc<Worker>, runloop: Rc<Runloop>, exchange: Rc<Exchange>) -> Self {
+        worker.open.set(worker.open.get() + 1);
+        Self { worker, runloop, exchange, chain: Chain::default(), route: None }
+    }
+
+    /// Runs plugins with this exchange as the current one; a panic is a fault of theirs.
+    fn current(&self, run: impl FnOnce() -> Result<(), ()>) -> Result<(), ()> {
+        let run = || pdk::CURRENT.sync_scope(self.exchange.clone(), run);
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+            let id = self.exchange.id;
+            tracing::error!(request_id = %id, fault = "gateway", "a plugin phase panicked");
+            Err(())
+        })
+    }
+
+    fn is_overdue(&self) -> bool {
+        let limit = Duration::from_secs(self.worker.shared.settings.stream_max_secs);
+        let answered = self.exchange.times.answered.get();
+        answered.is_some_and(|at| Instant::now().saturating_duration_since(at) > limit)
+    }
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        let _ = self.current(|| {
+            self.chain.log(&self.exchange);
+            Ok(())
+        });
+        let status = self.exchange.response.status().as_u16();
+        self.runloop.count(&self.worker.shared, self.route, status);
+        if let Some(log) = &self.worker.access_log {
+            log.write(&self.exchange);
+        }
+        self.worker.open.set(self.worker.open.get().saturating_sub(1));
+    }
+}

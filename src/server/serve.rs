@@ -1,0 +1,294 @@
+//! One exchange, from its first byte to its log record. Read this file first.
+//!
+//! An exchange runs inside hyper's own task: no task and no channel of ours stands between the
+//! client and the upstream. When the client hangs up, hyper drops the future or the body, which
+//! drops the upstream call with it; [`Finish`] then still runs the `log` phase.
+
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+
+use super::reply::{Finish, Reply};
+use super::worker::Worker;
+use crate::chain::Chain;
+use crate::pdk::request::Connection;
+use crate::pdk::service::Limits;
+use crate::pdk::{self, Body, Exchange, Matched, ReadError};
+use crate::proxy::{self, NoReply, Way, headers};
+use crate::respond::{self, Failure};
+use crate::router::{Hit, Query, path};
+use crate::runloop::Runloop;
+use crate::upstream::ReplyBody;
+
+/// nginx' `large_client_header_buffers`: one line may be this long.
+const LINE_MAX: usize = 8 << 10;
+/// ... and all of them together.
+const HEAD_MAX: usize = 32 << 10;
+
+/// Serves one request.
+pub(super) async fn serve(
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Response<Reply> {
+    worker.requests.add(1);
+    let (mut head, body) = request.into_parts();
+    if let Err(failure) = check(&head) {
+        return refuse(failure, &head.headers);
+    }
+    let unframed = reframe(&mut head.headers);
+    let version = head.version;
+    let body = if http_body::Body::is_end_stream(&body) { Body::Empty } else { Body::Stream(body) };
+    let settings = &worker.shared.settings;
+    let budget = worker.shared.budget.clone();
+    let request = pdk::Request::new(head, body, connection, budget, settings.client_body_ms);
+    let ex = Rc::new(Exchange::new(request));
+    let runloop = worker.runloop();
+    let mut finish = Finish::new(worker, runloop, ex.clone());
+    let run = pdk::CURRENT.scope(ex.clone(), run(&mut finish));
+    let body = match AssertUnwindSafe(run).catch_unwind().await {
+        Ok(body) => body,
+        Err(_) => {
+            // The panic hook has told the operator where; the worker lives.
+            tracing::error!(request_id = %ex.id, fault = "gateway", "an exchange panicked");
+            respond::fail(&ex, Failure::Unexpected);
+            None
+        }
+    };
+    let mut response = answer(&ex, body, finish);
+    if unframed && version == Version::HTTP_11 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The phases up to the head of the response. `None`: the body is in memory.
+async fn run(finish: &mut Finish) -> Option<ReplyBody> {
+    let (ex, runloop, worker) =
+        (finish.exchange.clone(), finish.runloop.clone(), finish.worker.clone());
+    let chain = &mut finish.chain;
+    chain.rewrite(&runloop.globals, &ex).await;
+    match route(&runloop, &ex) {
+        Some((plan, index)) => {
+            finish.route = Some(index);
+            chain.access(&plan, &ex).await;
+        }
+        None => {
+            if !ex.response.exited() {
+                respond::fail(&ex, Failure::NoRoute);
+            }
+            chain.access(&runloop.globals, &ex).await;
+        }
+    }
+    let mut body = None;
+    if !ex.response.exited() {
+        body = upstream(&worker, &runloop, chain, &ex).await;
+    }
+    chain.header_filter(&ex);
+    headers::add_charset(&mut ex.response.headers_mut());
+    headers::to_client(&ex, worker.shared.settings.headers);
+    body
+}
+
+/// Finds the Route and fills in the call to its Service.
+fn route(runloop: &Runloop, ex: &Exchange) -> Option<(Rc<crate::chain::Plan>, usize)> {
+    let request = &ex.request;
+    let normalised = path::normalise(request.raw_path());
+    let (plan, index, hit) = {
+        let headers = request.headers();
+        let hit = runloop.router.find(&Query {
+            path: &normalised,
+            host: &request.host,
+            port: request.connection.port,
+            method: request.method.as_str(),
+            tls: request.connection.tls,
+            sni: request.connection.sni.as_deref(),
+            headers: &headers,
+        })?;
+        (runloop.plan(&hit), hit.index, hit)
+    };
+    address(ex, &normalised, &hit, runloop);
+    if !request.connection.tls && hit.route.protocols.iter().all(|p| p.is_tls()) {
+        redirect_to_https(ex, hit.route.https_redirect_status_code);
+    }
+    let prefix = hit.route.strip_path.then(|| normalised.get(..hit.matched)).flatten();
+    ex.set_matched(Matched {
+        route: hit.route.clone(),
+        service: hit.service.cloned(),
+        prefix: prefix.filter(|prefix| !matches!(*prefix, "" | "/")).map(str::to_owned),
+        captures: hit.captures.into(),
+    });
+    Some((plan, index))
+}
+
+/// The call to the Service as the configuration has it; plugins may change it.
+fn address(ex: &Exchange, normalised: &str, hit: &Hit<'_>, runloop: &Runloop) {
+    let call = &ex.service;
+    call.set_query(ex.request.raw_query().map(str::to_owned));
+    let Some(service) = hit.service else { return };
+    let matched = if hit.route.strip_path { hit.matched } else { 0 };
+    let base = service.path.as_deref();
+    call.set_path(path::upstream(base, normalised, matched, hit.route.strip_path));
+    call.set_scheme(service.protocol);
+    call.set_target(service.host.as_str().into(), service.port);
+    call.balanced.set(runloop.balancer.ring(&service.host).is_some());
+    call.limits.set(Limits {
+        connect_ms: service.connect_timeout,
+        write_ms: service.write_timeout,
+        read_ms: service.read_timeout,
+        retries: service.retries,
+        tls_verify: service.tls_verify.unwrap_or(true),
+    });
+    if hit.route.preserve_host {
+        call.set_host_header(ex.request.header(HOST));
+    }
+}
+
+fn redirect_to_https(ex: &Exchange, status: u16) {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UPGRADE_REQUIRED);
+    if status == StatusCode::UPGRADE_REQUIRED {
+        return respond::fail(ex, Failure::HttpsRequired);
+    }
+    let target = ex.request.uri.path_and_query().map_or("/", |target| target.as_str());
+    let location = format!("https://{}{target}", ex.request.host);
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        ex.response.set_header("location", location);
+    }
+    ex.response.answer(pdk::Source::Error, status, None, Bytes::new());
+}
+
+/// Asks the upstream and takes its head; a plugin may want the whole body first.
+async fn upstream(
+    worker: &Worker,
+    runloop: &Runloop,
+    chain: &Chain,
+    ex: &Exchange,
+) -> Option<ReplyBody> {
+    if ex.matched().is_some_and(|matched| matched.service.is_none()) {
+        respond::fail(ex, Failure::NoService);
+        return None;
+    }
+    let settings = &worker.shared.settings;
+    let way = Way {
+        pool: &worker.pool,
+        names: &worker.names,
+        balancer: &runloop.balancer,
+        buffer_limit: settings.buffer_limit,
+        request_id: settings.request_id_upstream,
+    };
+    let (head, body) = match proxy::forward(&way, ex).await {
+        Ok(reply) => reply.into_parts(),
+        Err(NoReply::Answered) => return None,
+        Err(NoReply::Failed(failure)) => {
+            respond::fail(ex, failure);
+            return None;
+        }
+    };
+    let mut upstream_headers = head.headers;
+    headers::from_upstream(&mut upstream_headers);
+    ex.response.take_head(head.status, upstream_headers);
+    headers::drop_unwanted_trailer(ex);
+    if !chain.buffers(ex) {
+        return Some(body);
+    }
+    match body.read_whole(settings.buffer_limit, &worker.shared.budget).await {
+        Ok(whole) => ex.response.hold_body(whole.bytes),
+        Err(error) => {
+            tracing::warn!(request_id = %ex.id, fault = "upstream", "reply body: {error}");
+            ex.response.headers_mut().clear();
+            respond::fail(ex, reply_failure(&error));
+            return None;
+        }
+    }
+    chain.response(ex).await;
+    None
+}
+
+fn reply_failure(error: &ReadError) -> Failure {
+    match error {
+        ReadError::Idle(_) => Failure::GatewayTimeout,
+        ReadError::NoRoom => Failure::Unavailable,
+        ReadError::TooLarge { .. } | ReadError::Broken(_) => Failure::BadGateway,
+    }
+}
+
+/// The response for hyper: the exchange's head, and the body with its way to the end.
+fn answer(ex: &Exchange, body: Option<ReplyBody>, finish: Finish) -> Response<Reply> {
+    let reply = Reply::new(body, finish);
+    let status = ex.response.status();
+    let mut response = Response::new(reply);
+    *response.status_mut() = status;
+    *response.headers_mut() = ex.response.headers().clone();
+    if let Some(reason) = nginx_reason(status)
+        && ex.response.source() != pdk::Source::Service
+    {
+        response.extensions_mut().insert(hyper::ext::ReasonPhrase::from_static(reason));
+    }
+    response
+}
+
+/// Where nginx' reason phrases are not the standard's.
+fn nginx_reason(status: StatusCode) -> Option<&'static [u8]> {
+    match status.as_u16() {
+        405 => Some(b"Not Allowed"),
+        413 => Some(b"Request Entity Too Large"),
+        414 => Some(b"Request-URI Too Large"),
+        503 => Some(b"Service Temporarily Unavailable"),
+        504 => Some(b"Gateway Time-out"),
+        _ => None,
+    }
+}
+
+/// What nginx refuses before Kong sees it.
+fn check(head: &http::request::Parts) -> Result<(), Failure> {
+    if head.method == Method::CONNECT {
+        return Err(Failure::BadRequest);
+    }
+    if head.method == Method::TRACE {
+        return Err(Failure::MethodNotAllowed);
+    }
+    if !head.method.as_str().bytes().all(|b| b.is_ascii_uppercase() || b == b'_' || b == b'-') {
+        return Err(Failure::BadRequest);
+    }
+    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+    if target.len() + head.method.as_str().len() > LINE_MAX - 10 {
+        return Err(Failure::UriTooLong);
+    }
+    let mut total = 0;
+    for (name, value) in &head.headers {
+        let line = name.as_str().len() + value.len() + 4;
+        total += line;
+        if line > LINE_MAX || total > HEAD_MAX {
+            return Err(Failure::HeadersTooLarge);
+        }
+    }
+    let mut hosts = head.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next(), head.version) {
+        (_, Some(_), _) | (None, _, Version::HTTP_11) => Err(Failure::BadRequest),
+        _ => Ok(()),
+    }
+}
+
+/// A request framed twice is read as chunked (RFC 9112, section 6.3); its length is not believed,
+/// and the connection is not used again. Says whether that was so.
+fn reframe(headers: &mut HeaderMap) -> bool {
+    let twice = headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
+    if twice {
+        headers.remove(CONTENT_LENGTH);
+    }
+    twice
+}
+
+fn refuse(failure: Failure, headers: &HeaderMap) -> Response<Reply> {
+    let mut response = respond::early(failure, headers).map(Reply::alone);
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    if let Some(reason) = nginx_reason(response.status()) {
+        response.extensions_mut().insert(hyper::ext::ReasonPhrase::from_static(reason));
+    }
+    response
+}

@@ -1,0 +1,89 @@
+//! One worker: a thread, its runtime, its Runloop, its connections.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::dns::Names;
+use crate::metrics::Counter;
+use crate::runloop::Runloop;
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
+use crate::telemetry::AccessLog;
+use crate::upstream::{Connector, Keepalive, Pool};
+
+/// What the exchanges of one thread share.
+pub(super) struct Worker {
+    /// What all threads share.
+    pub(super) shared: Arc<Shared>,
+    /// Upstream connections.
+    pub(super) pool: Rc<Pool>,
+    /// DNS answers.
+    pub(super) names: Names,
+    /// Access log lines on their way out.
+    pub(super) access_log: Option<AccessLog>,
+    /// Exchanges that have not ended.
+    pub(super) open: Cell<usize>,
+    /// Requests taken by this process.
+    pub(super) requests: Counter,
+    runloop: RefCell<Rc<Runloop>>,
+}
+
+impl Worker {
+    /// A worker for the current configuration.
+    ///
+    /// # Errors
+    /// The configuration cannot be compiled; the loader has tried it, so this is not expected.
+    pub(super) fn new(shared: &Arc<Shared>, snapshot: &Arc<Snapshot>) -> Result<Rc<Self>, String> {
+        let settings = &shared.settings;
+        let keepalive = Keepalive {
+            pool_size: settings.keepalive_pool_size,
+            idle: Duration::from_millis(settings.keepalive_idle_ms),
+            max_requests: settings.keepalive_max_requests,
+        };
+        let runloop = Runloop::new(snapshot, shared, None)
+            .map_err(|refusals| format!("configuration does not compile: {refusals:?}"))?;
+        let help = "Requests taken by the proxy listeners";
+        Ok(Rc::new(Self {
+            pool: Pool::new(Connector::new(shared.tls.clone()), keepalive),
+            names: Names::new(shared.dns.clone()),
+            access_log: settings
+                .access_log
+                .as_deref()
+                .map(|path| AccessLog::new(path, settings.log_format)),
+            open: Cell::new(0),
+            requests: shared.metrics.counter("kong_nginx_requests_total", help, &[]),
+            runloop: RefCell::new(Rc::new(runloop)),
+            shared: shared.clone(),
+        }))
+    }
+
+    /// The configuration for a new exchange.
+    pub(super) fn runloop(&self) -> Rc<Runloop> {
+        self.runloop.borrow().clone()
+    }
+
+    /// Takes over each new configuration, off the request path, until the sender is gone.
+    pub(super) async fn follow(self: Rc<Self>, mut news: watch::Receiver<Arc<Snapshot>>) {
+        while news.changed().await.is_ok() {
+            let snapshot = news.borrow_and_update().clone();
+            let old = self.runloop();
+            match Runloop::new(&snapshot, &self.shared, Some(&old)) {
+                Ok(new) => *self.runloop.borrow_mut() = Rc::new(new),
+                Err(refusals) => tracing::error!("configuration does not compile: {refusals:?}"),
+            }
+        }
+    }
+
+    /// Small chores: idle connections, access log lines that wait.
+    pub(super) async fn housekeeping(self: Rc<Self>) {
+        const PERIOD: Duration = Duration::from_secs(5);
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            self.pool.sweep();
+        }
+    }
+}
