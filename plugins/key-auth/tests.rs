@@ -26,7 +26,7 @@ fn snapshot() -> Arc<Snapshot> {
         };
         snapshot.consumers.insert(id, Arc::new(consumer));
         snapshot.consumers_by_username.insert(username.into(), id);
-        snapshot.keyauth_credentials.insert(key.into(), Arc::new(credential));
+        snapshot.keyauth_credentials.insert(Secret::new(key), Arc::new(credential));
     }
     Arc::new(snapshot)
 }
