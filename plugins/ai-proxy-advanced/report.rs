@@ -162,11 +162,11 @@ fn payload(session: &Session, asked: Option<&Asked>, seen: &Seen) -> Value {
     let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes));
     let mut payload = Map::new();
     let sent = match asked {
-        Some(asked) => asked.payload.as_deref(),
-        None => session.client.get().map(|client| &**client.body.bytes()),
+        Some(asked) => asked.payload.clone(),
+        None => session.client.get().map(|client| client.body.bytes().clone()),
     };
     if let Some(sent) = sent {
-        payload.insert("request".to_owned(), text(sent));
+        payload.insert("request".to_owned(), text(&sent));
     }
     if let Some(said) = &seen.text {
         payload.insert("response".to_owned(), text(&said.bytes));

@@ -22,7 +22,7 @@ use super::setup::Setup;
 use super::targets::{Indexes, Target};
 use crate::azure::Token;
 use crate::llm::azure::Names;
-use crate::llm::{self, Prepared, usage};
+use crate::llm::{self, Prepared, RouteType, usage};
 use crate::pdk::service::Limits;
 use crate::pdk::{Attempts, Exchange, Loss, Lost, Next};
 use crate::plugin::{Outcome, Step, Stop};
@@ -321,6 +321,9 @@ impl Attempts for Session {
             return Next::Again;
         }
         let Some(index) = self.asked().map(|asked| asked.index) else { return Next::Accept };
+        // Kong's AI plugins write a reply that they have checked themselves.
+        let is_ours = self.target().is_some_and(|t| t.plan.route_type() != RouteType::Preserve);
+        ex.response.body_is_final.set(is_ours && status == StatusCode::OK);
         if !self.setup.failover.covers_status(status) {
             self.setup.targets.succeed(index);
             return Next::Accept;
