@@ -13,6 +13,8 @@ pub mod log;
 pub mod request;
 pub mod response;
 pub mod service;
+#[cfg(test)]
+mod testing;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
