@@ -36,6 +36,13 @@ impl fmt::Debug for Secret {
     }
 }
 
+impl std::borrow::Borrow<str> for Secret {
+    /// So that a map by secret is asked with what a client sent.
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str("***")
@@ -198,7 +205,7 @@ pub struct KeyAuthCredential {
 }
 
 /// One configured plugin and the scope it applies to.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[allow(missing_docs)]
 pub struct PluginEntity {
     pub id: Uuid,
@@ -213,4 +220,27 @@ pub struct PluginEntity {
     pub consumer_group: Option<Ref>,
     pub protocols: Vec<Protocol>,
     pub tags: Option<Vec<String>>,
+}
+
+impl fmt::Debug for PluginEntity {
+    /// Without the config: any of its fields may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PluginEntity").field("id", &self.id).field("name", &self.name).finish()
+    }
+}
+
+/// An entity that has no type of its own: certificates, vaults, credentials that only Lua reads.
+#[derive(Clone)]
+pub struct Record {
+    /// Primary key.
+    pub id: Uuid,
+    /// The entity with every field its schema declares; it may hold secrets.
+    pub json: Value,
+}
+
+impl fmt::Debug for Record {
+    /// Without the fields: any of them may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record").field("id", &self.id).finish()
+    }
 }

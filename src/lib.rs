@@ -6,10 +6,13 @@
 pub mod azure;
 pub mod balancer;
 pub mod chain;
+pub mod cli;
 pub mod config;
 pub mod dns;
 pub mod entity;
+pub mod gateway;
 pub mod llm;
+pub mod loader;
 pub mod lua;
 pub mod metrics;
 pub mod pdk;

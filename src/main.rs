@@ -1,2 +1,5 @@
 //! The binary: arguments, exit codes, signals; nothing else.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    silverback::cli::main()
+}

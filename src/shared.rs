@@ -1,6 +1,8 @@
 //! What crosses threads besides the Snapshot: plain maps and counters, and the way to the control
 //! thread. Behaviour lives where the nouns are: `azure`, `dns`, `metrics`.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -25,4 +27,31 @@ pub struct Shared {
     pub metrics: Metrics,
     /// How connections to upstreams are encrypted.
     pub tls: UpstreamTls,
+}
+
+impl Shared {
+    /// Makes what the threads share. `names` stands in for DNS in tests.
+    ///
+    /// # Errors
+    /// Trusted certificates that cannot be used.
+    pub fn new(
+        settings: Settings,
+        control: Handle,
+        names: Option<HashMap<String, SocketAddr>>,
+    ) -> Result<Self, Vec<String>> {
+        let tls = UpstreamTls::new(&settings.trusted_certificates)
+            .map_err(|error| vec![format!("lua_ssl_trusted_certificate {error}")])?;
+        let dns = match names {
+            Some(table) => Dns::table(control.clone(), table),
+            None => Dns::system(control.clone()),
+        };
+        Ok(Self {
+            dns: Arc::new(dns),
+            budget: Budget::new(settings.buffer_budget),
+            metrics: Metrics::default(),
+            tls,
+            control,
+            settings,
+        })
+    }
 }

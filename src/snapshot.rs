@@ -3,13 +3,14 @@
 //! A Snapshot is data. It crosses threads in an `Arc` and is never changed; each worker compiles
 //! it into a Runloop of its own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::entity::{
-    Consumer, ConsumerGroup, KeyAuthCredential, PluginEntity, Route, Service, Target, Upstream,
+    Consumer, ConsumerGroup, KeyAuthCredential, PluginEntity, Record, Route, Secret, Service,
+    Target, Upstream,
 };
 
 /// Everything a configuration says, after validation.
@@ -31,10 +32,12 @@ pub struct Snapshot {
     pub consumers_by_username: HashMap<String, Uuid>,
     /// By id.
     pub consumer_groups: HashMap<Uuid, Arc<ConsumerGroup>>,
-    /// By key.
-    pub keyauth_credentials: HashMap<String, Arc<KeyAuthCredential>>,
+    /// By key, which can be asked for as a `&str`.
+    pub keyauth_credentials: HashMap<Secret, Arc<KeyAuthCredential>>,
     /// In the order of the file; disabled ones are kept (they show in dumps) and never run.
     pub plugins: Vec<Arc<PluginEntity>>,
+    /// Entities without a type of their own, by collection, in the order of the file.
+    pub records: BTreeMap<String, Vec<Arc<Record>>>,
 }
 
 impl Snapshot {

@@ -21,6 +21,28 @@ impl Env {
         self.0.get(name).map(String::as_str).filter(|v| !v.is_empty())
     }
 
+    /// This environment with `NAME=value` lines over it; blank lines and `#` lines are skipped.
+    ///
+    /// # Errors
+    /// The number of the first line that is neither.
+    pub fn with_lines(&self, text: &str) -> Result<Self, usize> {
+        let mut variables = BTreeMap::clone(&self.0);
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let line = line.strip_prefix("export ").unwrap_or(line);
+            let (name, value) = line.split_once('=').ok_or(number + 1)?;
+            let value = value.trim();
+            let quoted =
+                |quote| value.strip_prefix(quote).and_then(|v: &str| v.strip_suffix(quote));
+            let value = quoted('"').or_else(|| quoted('\'')).unwrap_or(value);
+            variables.insert(name.trim().to_owned(), value.to_owned());
+        }
+        Ok(Self(Arc::new(variables)))
+    }
+
     /// All variables, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(k, v)| (k.as_str(), v.as_str()))

@@ -1,0 +1,168 @@
+//! The identity fields of a plugin's `auth` record, and what can be wrong with them.
+
+use super::identity::{Given, Origin};
+use crate::entity::Secret;
+use crate::settings::Env;
+
+/// The identity fields of a plugin's `auth` record, named without their `azure_` prefix.
+///
+/// The first four are Kong's. The others are ours; being explicit, they win over the environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Auth {
+    /// The switch: without it no other field has an effect.
+    pub use_managed_identity: bool,
+    /// Application (client) id of an app registration or a user-assigned identity.
+    pub client_id: Option<String>,
+    /// Secret of an app registration.
+    pub client_secret: Option<Secret>,
+    /// Tenant: a GUID or a verified domain.
+    pub tenant_id: Option<String>,
+    /// Entra's origin; else `AZURE_AUTHORITY_HOST`, else by the target's cloud.
+    pub authority_host: Option<String>,
+    /// What the token is for, `<resource>/.default`; else by the target's host.
+    pub scope: Option<String>,
+    /// Origin of the metadata service; among managed identity hosts it chooses IMDS.
+    pub imds_endpoint: Option<String>,
+    /// A file with a Kubernetes service account token; else `AZURE_FEDERATED_TOKEN_FILE`.
+    pub federated_token_file: Option<String>,
+    /// Object (principal) id of a user-assigned identity.
+    pub managed_identity_object_id: Option<String>,
+    /// ARM resource id of a user-assigned identity.
+    pub managed_identity_resource_id: Option<String>,
+}
+
+/// Why no identity could be chosen; the text names the field and the variable that fix it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Incomplete {
+    /// Part of a credential is there and this value is not.
+    #[error("{field} is missing (set auth.{field} or {variable}; {because})")]
+    Missing {
+        /// The plugin's field.
+        field: &'static str,
+        /// The variable that may give it instead.
+        variable: &'static str,
+        /// What asks for it.
+        because: String,
+    },
+    /// A value cannot be what it claims to be.
+    #[error("{from}: {problem}")]
+    Invalid {
+        /// Who gave the value.
+        from: Origin,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Two fields ask for two different identities.
+    #[error("auth.{first} and auth.{second} name different identities (remove one of them)")]
+    Conflict {
+        /// One field.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
+    /// The environment offers a credential that this gateway does not speak.
+    #[error("{credential} is not supported yet, and {sign} is set up here ({remedy})")]
+    Unsupported {
+        /// The credential, as Microsoft calls it.
+        credential: &'static str,
+        /// What gave it away: variables or a file.
+        sign: &'static str,
+        /// What works instead.
+        remedy: &'static str,
+    },
+}
+
+impl Incomplete {
+    pub(super) fn invalid(from: Origin, problem: impl Into<String>) -> Self {
+        Self::Invalid { from, problem: problem.into() }
+    }
+}
+
+impl Auth {
+    /// The identity fields that are set although the switch is off: worth one warning.
+    pub fn unused(&self) -> Vec<&'static str> {
+        let texts = self.texts().into_iter();
+        let set = texts.filter(|(_, value)| !self.use_managed_identity && value.is_some());
+        set.map(|(name, _)| name).collect()
+    }
+
+    /// Fields that each name an identity exclude one another, and none may be empty: a reference
+    /// that could not be resolved must not become "not set".
+    pub(super) fn check(&self) -> Result<(), Incomplete> {
+        let texts = self.texts();
+        let is_set = |name: &str| texts.iter().any(|(n, value)| *n == name && value.is_some());
+        if let Some((name, _)) = texts.iter().find(|(_, v)| v.is_some_and(|v| v.trim().is_empty()))
+        {
+            let problem = "the value is empty (a reference that could not be resolved?)";
+            return Err(Incomplete::invalid(Origin::Field(name), problem));
+        }
+        match APART.into_iter().find(|(first, second)| is_set(first) && is_set(second)) {
+            Some((first, second)) => Err(Incomplete::Conflict { first, second }),
+            None => Ok(()),
+        }
+    }
+
+    fn texts(&self) -> [(&'static str, Option<&str>); 9] {
+        [
+            ("azure_client_id", self.client_id.as_deref()),
+            ("azure_client_secret", self.client_secret.as_ref().map(Secret::expose)),
+            ("azure_tenant_id", self.tenant_id.as_deref()),
+            ("azure_authority_host", self.authority_host.as_deref()),
+            ("azure_scope", self.scope.as_deref()),
+            ("azure_imds_endpoint", self.imds_endpoint.as_deref()),
+            ("azure_federated_token_file", self.federated_token_file.as_deref()),
+            (OBJECT_ID, self.managed_identity_object_id.as_deref()),
+            (RESOURCE_ID, self.managed_identity_resource_id.as_deref()),
+        ]
+    }
+}
+
+/// Pairs of fields that cannot both be meant.
+const APART: [(&str, &str); 8] = [
+    ("azure_client_secret", "azure_federated_token_file"),
+    (OBJECT_ID, RESOURCE_ID),
+    (OBJECT_ID, "azure_client_id"),
+    (OBJECT_ID, "azure_client_secret"),
+    (OBJECT_ID, "azure_federated_token_file"),
+    (RESOURCE_ID, "azure_client_id"),
+    (RESOURCE_ID, "azure_client_secret"),
+    (RESOURCE_ID, "azure_federated_token_file"),
+];
+
+pub(super) const OBJECT_ID: &str = "azure_managed_identity_object_id";
+pub(super) const RESOURCE_ID: &str = "azure_managed_identity_resource_id";
+
+/// Fields first, then the environment, one value at a time.
+pub(super) struct Inputs<'a> {
+    auth: &'a Auth,
+    pub(super) env: &'a Env,
+}
+
+impl<'a> Inputs<'a> {
+    pub(super) fn new(auth: &'a Auth, env: &'a Env) -> Self {
+        Self { auth, env }
+    }
+
+    /// A value of the configuration.
+    pub(super) fn field(&self, name: &'static str) -> Option<Given<String>> {
+        let (_, value) = self.auth.texts().into_iter().find(|(n, _)| *n == name)?;
+        Some(Given { value: value?.to_owned(), from: Origin::Field(name) })
+    }
+
+    /// A value of the environment; an empty one is not set.
+    pub(super) fn variable(&self, name: &'static str) -> Option<Given<String>> {
+        Some(Given { value: self.env.get(name)?.to_owned(), from: Origin::Variable(name) })
+    }
+
+    pub(super) fn client_id(&self) -> Option<Given<String>> {
+        self.field("azure_client_id").or_else(|| self.variable("AZURE_CLIENT_ID"))
+    }
+
+    pub(super) fn tenant(&self) -> Option<Given<String>> {
+        self.field("azure_tenant_id").or_else(|| self.variable("AZURE_TENANT_ID"))
+    }
+
+    pub(super) fn authority(&self) -> Option<Given<String>> {
+        self.field("azure_authority_host").or_else(|| self.variable("AZURE_AUTHORITY_HOST"))
+    }
+}

@@ -1,0 +1,272 @@
+//! From an endpoint's answer to a [`Cause`]: what it means and what to do.
+//!
+//! Entra is judged by its `AADSTS` number, never by `error` or the status: the same number has been
+//! seen with 400 and 401 and under three names. Metadata endpoints have no numbers, and their
+//! texts are documented as unstable, so those rules are few and loose.
+
+use std::error::Error as _;
+
+use serde_json::Value;
+
+use super::clients::{NoReply, Reply};
+use super::failure::{Cause, Class};
+use super::identity::{Identity, Source};
+
+/// What an AADSTS number means.
+struct Known {
+    code: u32,
+    class: Class,
+    meaning: &'static str,
+    remedy: &'static str,
+}
+
+const fn known(code: u32, class: Class, meaning: &'static str, remedy: &'static str) -> Known {
+    Known { code, class, meaning, remedy }
+}
+
+const NO_RECORD: &str = "no federated credential matches this service account";
+const CHECK_RECORD: &str = "compare issuer (with its trailing slash), subject and audience of the \
+                            federated credential; a new one needs minutes to work";
+const CHECK_IDS: &str = "check client id, tenant and cloud (authority)";
+const CHECK_SCOPE: &str = "set auth.azure_scope to the resource of this cloud, ending in /.default";
+
+/// Microsoft's numbers that have one known repair.
+const AADSTS: [Known; 19] = [
+    known(
+        7_000_215,
+        Class::Config,
+        "the client secret is wrong",
+        "use the secret's value, not the secret's ID",
+    ),
+    known(
+        7_000_222,
+        Class::Config,
+        "all secrets of the application have expired",
+        "make a new client secret",
+    ),
+    known(700_016, Class::Config, "the client id is not in this tenant", CHECK_IDS),
+    known(90_002, Class::Config, "the tenant was not found", CHECK_IDS),
+    known(900_023, Class::Config, "the tenant is neither a GUID nor a domain", CHECK_IDS),
+    known(1_002_012, Class::Config, "the scope is not <resource>/.default", CHECK_SCOPE),
+    known(70_011, Class::Config, "the scope is not <resource>/.default", CHECK_SCOPE),
+    known(500_011, Class::Config, "the resource is unknown in this tenant or cloud", CHECK_SCOPE),
+    known(50_001, Class::Config, "the resource is unknown in this tenant or cloud", CHECK_SCOPE),
+    known(
+        700_027,
+        Class::Config,
+        "the certificate is not that of the application",
+        "upload it to the app registration",
+    ),
+    known(
+        700_024,
+        Class::Assertion,
+        "the federated token is out of date",
+        "see that the kubelet renews the token file and that the clock is right",
+    ),
+    known(70_021, Class::Config, NO_RECORD, CHECK_RECORD),
+    known(700_211, Class::Config, NO_RECORD, CHECK_RECORD),
+    known(700_212, Class::Config, NO_RECORD, CHECK_RECORD),
+    known(700_213, Class::Config, NO_RECORD, CHECK_RECORD),
+    known(
+        90_061,
+        Class::Transient,
+        "Entra cannot read the cluster's OIDC documents",
+        "see that the issuer URL is public",
+    ),
+    known(53_003, Class::Config, "a conditional access policy blocks this", "ask its owner"),
+    known(50_005, Class::Config, "a conditional access policy blocks this", "ask its owner"),
+    known(90_055, Class::Transient, "Entra throttles this client", ""),
+];
+
+/// What an answer without a token means.
+pub(super) fn refused(identity: &Identity, reply: &Reply, secrets: &[&str]) -> Cause {
+    let said = Said::read(reply, secrets);
+    let known = said.code.and_then(|code| AADSTS.iter().find(|known| known.code == code));
+    let mut cause = match known {
+        Some(known) => Cause::new(known.class, known.meaning, known.remedy),
+        None => match &identity.source {
+            Source::ClientSecret { .. } | Source::WorkloadIdentity { .. } => by_status(reply),
+            _ => by_text(identity, reply, &said.text).unwrap_or_else(|| by_status(reply)),
+        },
+    };
+    if known.is_some_and(|known| known.remedy == CHECK_RECORD) {
+        for note in identity.notes() {
+            cause.remedy = format!("{}; {note}", cause.remedy);
+        }
+    }
+    cause.status = Some(reply.status);
+    cause.code = said.code;
+    cause.said = said.text;
+    cause.correlation_id = said.correlation_id;
+    cause.retry_after = reply.retry_after;
+    cause
+}
+
+/// What the lack of an answer means.
+pub(super) fn unreachable(identity: &Identity, error: &NoReply) -> Cause {
+    let NoReply::Transport(error) = error else {
+        let meaning = "the answer is longer than any token";
+        return Cause::new(Class::Protocol, meaning, "see what answers at this address");
+    };
+    let said = clean(&innermost(error), &[]);
+    if is_bad_certificate(error) {
+        let remedy = "add the CA of a TLS-inspecting proxy to the system's trust store";
+        return Cause::new(Class::Config, "the endpoint's certificate is not trusted", remedy)
+            .saying(said);
+    }
+    let cause = match &identity.source {
+        Source::Imds { .. } if error.is_connect() || error.is_timeout() => Cause::new(
+            Class::Unavailable,
+            "the metadata service does not answer",
+            "this is not an Azure VM, or App Service has no identity assigned (IDENTITY_ENDPOINT \
+             is not set), or a network policy blocks link-local addresses",
+        ),
+        _ if error.is_timeout() => Cause::new(Class::Transient, "the endpoint did not answer", ""),
+        _ => Cause::new(
+            Class::Transient,
+            "the endpoint cannot be reached",
+            "check DNS, firewall and HTTPS_PROXY",
+        ),
+    };
+    cause.saying(said)
+}
+
+/// Rules by status alone, for what has no number and no known text.
+fn by_status(reply: &Reply) -> Cause {
+    match reply.status {
+        200..=299 if reply.is_html => not_a_token_endpoint(),
+        200..=299 => Cause::new(Class::Protocol, "the answer holds no token", ""),
+        300..=399 => Cause::new(
+            Class::Protocol,
+            "a redirect was answered, and a secret follows none",
+            "set the address of the endpoint itself",
+        ),
+        408 | 500..=599 => Cause::new(Class::Transient, "the endpoint failed", ""),
+        429 => Cause::new(Class::Transient, "the endpoint throttles this client", ""),
+        _ => Cause::new(Class::Config, "the endpoint refused", "see its words"),
+    }
+}
+
+/// What metadata endpoints are known to say.
+fn by_text(identity: &Identity, reply: &Reply, text: &str) -> Option<Cause> {
+    let (Source::Imds { selector, .. } | Source::AppService { selector, .. }) = &identity.source
+    else {
+        return None;
+    };
+    let text = text.to_ascii_lowercase();
+    let is_imds = matches!(identity.source, Source::Imds { .. });
+    Some(match reply.status {
+        200..=299 if reply.is_html => not_a_token_endpoint(),
+        400 if text.contains("multiple user assigned identities") => Cause::new(
+            Class::Ambiguous,
+            "this machine has several user-assigned identities",
+            "name one: auth.azure_client_id, or its object or resource id",
+        ),
+        400 if text.contains("identity not found") || text.contains("no azure identity") => {
+            Cause::new(
+                Class::NotAssigned,
+                format!("this machine does not have the identity {selector}"),
+                "assign it to the VM or scale set, or correct the id (auth.azure_client_id)",
+            )
+        }
+        400 | 403 if is_imds && text.contains("unreachable") => not_a_token_endpoint(),
+        404 | 410 if is_imds => {
+            Cause::new(Class::Transient, "the metadata service is being updated", "")
+        }
+        502 | 504 if is_imds => Cause::new(
+            Class::Transient,
+            "a proxy seems to answer for the metadata service",
+            "let link-local addresses bypass it",
+        ),
+        500 if !is_imds => Cause::new(
+            Class::Transient,
+            "the platform gave no token",
+            "if it stays, the identity is not assigned to this app or the scope is wrong",
+        ),
+        _ => return None,
+    })
+}
+
+fn not_a_token_endpoint() -> Cause {
+    let remedy = "this machine is not on Azure, or a portal or proxy answers for the endpoint";
+    Cause::new(Class::Unavailable, "what answers is not a token endpoint", remedy)
+}
+
+/// An error body in any of its shapes.
+#[derive(Default)]
+struct Said {
+    text: String,
+    code: Option<u32>,
+    correlation_id: Option<String>,
+}
+
+impl Said {
+    fn read(reply: &Reply, secrets: &[&str]) -> Self {
+        if (200..=299).contains(&reply.status) || reply.is_html {
+            return Self::default(); // a token might be in it, or nothing worth reading
+        }
+        let Ok(body) = serde_json::from_str::<Value>(&reply.body) else {
+            return Self { text: clean(&reply.body, secrets), ..Self::default() };
+        };
+        let nested = if body["error"].is_object() { &body["error"] } else { &body };
+        let text = ["error_description", "message", "error", "code"]
+            .into_iter()
+            .find_map(|name| nested[name].as_str().filter(|text| !text.is_empty()))
+            .unwrap_or_default();
+        let number = nested["error_codes"][0].as_u64().and_then(|code| u32::try_from(code).ok());
+        let id = ["correlation_id", "correlationId"].into_iter().find_map(|n| nested[n].as_str());
+        Self {
+            code: number.or_else(|| aadsts(text)),
+            correlation_id: id.map(|id| clean(id, secrets)),
+            text: clean(text, secrets),
+        }
+    }
+}
+
+/// The first `AADSTS<number>` of a text.
+fn aadsts(text: &str) -> Option<u32> {
+    let (_, rest) = text.split_once("AADSTS")?;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest.get(..end)?.parse().ok()
+}
+
+/// One printable line without secrets, as long as a log line needs.
+fn clean(text: &str, secrets: &[&str]) -> String {
+    const CHARS_MAX: usize = 400;
+    if text.contains("access_token") {
+        return String::new();
+    }
+    let mut text = text.to_owned();
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        let encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        text = text.replace(secret, "***").replace(&encoded, "***");
+    }
+    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
+    let words = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>();
+    words.join(" ").chars().take(CHARS_MAX).collect()
+}
+
+/// The deepest cause: reqwest's own words only say that sending failed.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut deepest: &dyn std::error::Error = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
+
+fn is_bad_certificate(error: &reqwest::Error) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        let io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let inner = io.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if let Some(tls) = inner.or_else(|| error.downcast_ref()) {
+            return matches!(tls, rustls::Error::InvalidCertificate(_));
+        }
+        source = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests;

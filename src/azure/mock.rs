@@ -1,0 +1,177 @@
+//! Test doubles: an HTTP server on loopback that plays Entra and the metadata endpoints.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+use url::Url;
+
+use super::clients::Clients;
+use crate::settings::Env;
+
+/// One of the vectors in `spec/vectors/azure`.
+pub(super) fn vector(name: &str) -> Value {
+    let path = format!("{}/spec/vectors/azure/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// Clients that trust nobody and use no proxy.
+pub(super) fn clients() -> Clients {
+    Clients::new(&tls(), &Env::default()).unwrap()
+}
+
+/// A TLS configuration with an empty trust store.
+pub(super) fn tls() -> rustls::ClientConfig {
+    tls_trusting(rustls::RootCertStore::empty())
+}
+
+pub(super) fn tls_trusting(roots: rustls::RootCertStore) -> rustls::ClientConfig {
+    rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
+/// A request as the server saw it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    /// Method and target.
+    pub(super) line: String,
+    /// Header names as they came over the wire.
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: String,
+    /// How many requests came before.
+    pub(super) earlier: usize,
+}
+
+impl Seen {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name))?;
+        Some(&found.1)
+    }
+
+    /// The form of a POST, decoded.
+    pub(super) fn form(&self) -> BTreeMap<String, String> {
+        url::form_urlencoded::parse(self.body.as_bytes()).into_owned().collect()
+    }
+
+    pub(super) fn path(&self) -> &str {
+        let target = self.line.split_once(' ').unwrap().1;
+        target.split('?').next().unwrap()
+    }
+
+    /// The query, decoded, in order and with duplicates.
+    pub(super) fn query(&self) -> Vec<(String, String)> {
+        let query = self.line.split_once('?').map_or("", |(_, query)| query);
+        url::form_urlencoded::parse(query.as_bytes()).into_owned().collect()
+    }
+}
+
+/// What the server says.
+pub(super) struct Answer {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+impl Answer {
+    pub(super) fn new(status: u16, body: &str) -> Self {
+        Self { status, headers: Vec::new(), body: body.to_owned() }
+    }
+
+    pub(super) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A `response` of a vector.
+    pub(super) fn of(response: &Value) -> Self {
+        let body = match response["body_text"].as_str() {
+            Some(text) => text.to_owned(),
+            None => response["body"].to_string(),
+        };
+        let mut answer = Self::new(response["status"].as_u64().unwrap() as u16, &body);
+        for (name, value) in response["headers"].as_object().into_iter().flatten() {
+            answer = answer.header(name, value.as_str().unwrap());
+        }
+        answer
+    }
+}
+
+/// A server on a free loopback port; it ends with the test's runtime.
+pub(super) struct Mock {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Mock {
+    pub(super) async fn run(answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mock = Self { address: listener.local_addr().unwrap(), seen: Arc::default() };
+        let (seen, answer) = (mock.seen.clone(), Arc::new(answer));
+        Handle::current().spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (seen, answer) = (seen.clone(), answer.clone());
+                Handle::current().spawn(async move { serve(stream, &seen, &*answer).await });
+            }
+        });
+        mock
+    }
+
+    pub(super) fn url(&self) -> Url {
+        Url::parse(&format!("http://{}", self.address)).unwrap()
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
+    pub(super) fn last(&self) -> Seen {
+        self.seen.lock().unwrap().last().unwrap().clone()
+    }
+
+    pub(super) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    seen: &Mutex<Vec<Seen>>,
+    answer: &(dyn Fn(&Seen) -> Answer + Sync),
+) -> Option<()> {
+    let mut stream = BufReader::new(stream);
+    let mut request = Seen::default();
+    let mut line = String::new();
+    stream.read_line(&mut line).await.ok()?;
+    request.line = line.trim_end().rsplit_once(' ')?.0.to_owned();
+    loop {
+        line.clear();
+        stream.read_line(&mut line).await.ok()?;
+        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        request.headers.push((name.to_owned(), value.to_owned()));
+    }
+    let length = request.header("content-length").map_or(0, |n| n.parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    request.body = String::from_utf8(body).unwrap();
+    let answer = {
+        let mut seen = seen.lock().unwrap();
+        request.earlier = seen.len();
+        seen.push(request.clone());
+        answer(&request)
+    };
+    let mut head = format!("HTTP/1.1 {} Mock\r\n", answer.status);
+    for (name, value) in &answer.headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    head += &format!("content-length: {}\r\nconnection: close\r\n\r\n", answer.body.len());
+    stream.write_all(head.as_bytes()).await.ok()?;
+    stream.write_all(answer.body.as_bytes()).await.ok()?;
+    stream.shutdown().await.ok()
+}

@@ -1,0 +1,232 @@
+use super::super::mock::vector;
+use super::*;
+
+const HOST: &str = "foo.openai.azure.com";
+
+/// Fields as `name=value` and variables as `NAME=value`, in one list.
+fn resolved(given: &[&str]) -> Result<Identity, Incomplete> {
+    let mut auth = Auth { use_managed_identity: true, ..Auth::default() };
+    let mut env = Vec::new();
+    for (name, value) in given.iter().map(|given| given.split_once('=').unwrap()) {
+        let text = Some(value.to_owned());
+        match name {
+            "client_id" => auth.client_id = text,
+            "client_secret" => auth.client_secret = Some(Secret::new(value)),
+            "tenant_id" => auth.tenant_id = text,
+            "authority_host" => auth.authority_host = text,
+            "scope" => auth.scope = text,
+            "imds_endpoint" => auth.imds_endpoint = text,
+            "federated_token_file" => auth.federated_token_file = text,
+            "object_id" => auth.managed_identity_object_id = text,
+            "resource_id" => auth.managed_identity_resource_id = text,
+            variable => env.push((variable, value)),
+        }
+    }
+    resolve(&auth, &env.into_iter().collect(), HOST).map(Option::unwrap)
+}
+
+fn chosen(given: &[&str]) -> String {
+    resolved(given).unwrap().to_string()
+}
+
+fn refused(given: &[&str]) -> String {
+    resolved(given).unwrap_err().to_string()
+}
+
+#[test]
+fn without_the_switch_there_is_no_identity() {
+    let auth = Auth { client_id: Some("a".into()), ..Auth::default() };
+    let env = Env::from_iter([("AZURE_CLIENT_SECRET", "s")]);
+    assert!(resolve(&auth, &env, HOST).unwrap().is_none());
+    assert_eq!(auth.unused(), ["azure_client_id"]);
+}
+
+#[test]
+fn every_value_says_who_gave_it() {
+    assert_eq!(
+        chosen(&["client_id=a", "AZURE_CLIENT_SECRET=s3cret", "AZURE_TENANT_ID=t"]),
+        "client secret: client id a (auth.azure_client_id), tenant t (AZURE_TENANT_ID), authority \
+         https://login.microsoftonline.com/ (the target's host), secret *** (AZURE_CLIENT_SECRET), \
+         scope https://cognitiveservices.azure.com/.default (the target's host)"
+    );
+}
+
+#[test]
+fn kongs_order_decides() {
+    const FILE: &str = "AZURE_FEDERATED_TOKEN_FILE=/token";
+    const APP: [&str; 2] = ["AZURE_CLIENT_ID=a", "AZURE_TENANT_ID=t"];
+    const WEB: [&str; 2] = ["IDENTITY_ENDPOINT=http://127.0.0.1:1/msi", "IDENTITY_HEADER=h"];
+    for (given, kind) in [
+        (vec![], "managed identity (IMDS): identity system-assigned (default)"),
+        (vec!["client_id=b"], "managed identity (IMDS): client id b (auth.azure_client_id)"),
+        (vec![APP[0]], "managed identity (IMDS): client id a (AZURE_CLIENT_ID)"),
+        (vec![APP[1]], "managed identity (IMDS): identity system-assigned (default)"),
+        (vec![WEB[1]], "managed identity (IMDS): identity system-assigned (default)"),
+        (vec![FILE], "managed identity (IMDS): identity system-assigned (default)"),
+        (vec![WEB[0], WEB[1]], "managed identity (App Service): identity system-assigned"),
+        (vec![WEB[0], WEB[1], APP[0]], "managed identity (App Service): client id a"),
+        (vec![WEB[0], WEB[1], APP[0], APP[1], FILE], "workload identity: client id a"),
+        (vec![FILE, APP[1], "client_id=b"], "workload identity: client id b (auth."),
+        (vec![FILE, APP[0], APP[1], "AZURE_CLIENT_SECRET=s"], "client secret: client id a"),
+        (vec![FILE, APP[0], APP[1], "client_secret=s"], "client secret: client id a"),
+        // The fields that Kong does not have name their identity themselves.
+        (
+            vec!["federated_token_file=/f", APP[0], APP[1], "AZURE_CLIENT_SECRET=s"],
+            "workload identity: client id a",
+        ),
+        (
+            vec!["object_id=o", FILE, APP[0], APP[1], "AZURE_CLIENT_SECRET=s"],
+            "managed identity (IMDS): object id o (auth.azure_managed_identity_object_id)",
+        ),
+        (vec!["resource_id=/r", WEB[0], WEB[1]], "managed identity (App Service): resource id /r"),
+        (
+            vec!["imds_endpoint=http://127.0.0.1:2", WEB[0], WEB[1]],
+            "managed identity (IMDS): identity system-assigned",
+        ),
+    ] {
+        assert!(chosen(&given).starts_with(kind), "{given:?}: {}", chosen(&given));
+    }
+}
+
+#[test]
+fn unfinished_credentials_name_field_and_variable() {
+    for (given, message) in [
+        (
+            vec!["client_secret=s"],
+            "azure_client_id is missing (set auth.azure_client_id or AZURE_CLIENT_ID; auth.azure_client_secret gives a client secret)",
+        ),
+        (
+            vec!["AZURE_CLIENT_SECRET=s", "client_id=a"],
+            "azure_tenant_id is missing (set auth.azure_tenant_id or AZURE_TENANT_ID; AZURE_CLIENT_SECRET gives a client secret)",
+        ),
+        (
+            vec!["client_id=a", "tenant_id=t"],
+            "azure_client_secret is missing (set auth.azure_client_secret or AZURE_CLIENT_SECRET; an application needs a secret or AZURE_FEDERATED_TOKEN_FILE; for a managed identity remove auth.azure_tenant_id)",
+        ),
+        (
+            vec!["federated_token_file=/f", "tenant_id=t"],
+            "azure_client_id is missing (set auth.azure_client_id or AZURE_CLIENT_ID; auth.azure_federated_token_file gives a token file)",
+        ),
+        (
+            vec!["client_secret="],
+            "auth.azure_client_secret: the value is empty (a reference that could not be resolved?)",
+        ),
+        (
+            vec!["object_id=o", "client_id=a"],
+            "auth.azure_managed_identity_object_id and auth.azure_client_id name different identities (remove one of them)",
+        ),
+    ] {
+        assert_eq!(refused(&given), message);
+    }
+}
+
+#[test]
+fn values_that_cannot_be_meant_are_refused() {
+    for (given, part) in [
+        (vec!["AZURE_AUTHORITY_HOST=http://login.example"], "AZURE_AUTHORITY_HOST: http:// is"),
+        (vec!["imds_endpoint=http://10.0.0.1"], "auth.azure_imds_endpoint: http:// is"),
+        (vec!["client_id=a", "client_secret=s", "tenant_id=a/b"], "auth.azure_tenant_id: a tenant"),
+        (vec!["scope=a b"], "auth.azure_scope: one scope"),
+        (
+            vec!["scope=https://x", "client_id=a", "client_secret=s", "tenant_id=t"],
+            "auth.azure_scope: Entra takes",
+        ),
+    ] {
+        assert!(refused(&given).starts_with(part), "{}", refused(&given));
+    }
+}
+
+#[test]
+fn hosts_of_the_vector_are_told_apart_or_refused() {
+    for case in vector("msi-01-source-detection")["cases"].as_array().unwrap() {
+        let names = case["env"].as_array().unwrap().iter().map(|name| name.as_str().unwrap());
+        let value = |name: &str| case["values"][name].as_str().unwrap_or("x").to_owned();
+        let env: Env = names.map(|name| (name, value(name))).collect();
+        let has_arc_agent = case["files"].is_array();
+        let found = match Machine::detect(&env, has_arc_agent) {
+            Ok(Machine::AppService) => "app-service",
+            Ok(Machine::Imds) => "imds",
+            Err(Incomplete::Unsupported { credential, .. }) => credential,
+            Err(other) => panic!("{other}"),
+        };
+        let wanted = match case["host"].as_str().unwrap() {
+            "service-fabric" => "the managed identity of Service Fabric",
+            "azure-ml" => "the managed identity of Azure ML",
+            "cloud-shell" => "the managed identity of Cloud Shell",
+            "azure-arc" => "the managed identity of Azure Arc",
+            supported => supported,
+        };
+        assert_eq!(found, wanted, "{case}");
+    }
+}
+
+#[test]
+fn what_is_not_supported_yet_is_not_taken_for_something_else() {
+    let app = ["AZURE_CLIENT_ID=a", "AZURE_TENANT_ID=t", "AZURE_CLIENT_CERTIFICATE_PATH=/c.pem"];
+    assert!(refused(&app).starts_with("a client certificate is not supported yet"));
+    assert!(chosen(&[&app[..], &["AZURE_CLIENT_SECRET=s"]].concat()).starts_with("client secret"));
+    let arc = ["IDENTITY_ENDPOINT=http://127.0.0.1:40342", "IMDS_ENDPOINT=http://127.0.0.1:40342"];
+    assert!(refused(&arc).contains("Azure Arc is not supported yet"));
+    assert!(refused(&arc).contains("auth.azure_imds_endpoint"));
+}
+
+#[test]
+fn what_is_passed_over_is_noted() {
+    let notes = |given: &[&str]| resolved(given).unwrap().notes().join("\n");
+    assert!(notes(&["AZURE_FEDERATED_TOKEN_FILE=/t"]).contains("AZURE_CLIENT_ID too"));
+    assert!(notes(&["tenant_id=t"]).contains("auth.azure_tenant_id is not used"));
+    assert_eq!(notes(&["client_id=a"]), "");
+}
+
+#[test]
+fn clouds_follow_the_host_then_the_authority() {
+    let app = |extra: &[(&'static str, &'static str)], host: &str| {
+        let mut env = vec![("AZURE_CLIENT_ID", "a"), ("AZURE_TENANT_ID", "t")];
+        env.push(("AZURE_CLIENT_SECRET", "s"));
+        env.extend(extra);
+        let auth = Auth { use_managed_identity: true, ..Auth::default() };
+        let identity = resolve(&auth, &env.into_iter().collect(), host).unwrap().unwrap();
+        (identity.endpoint(), identity.scope().to_owned())
+    };
+    let us = ("https://login.microsoftonline.us", "https://cognitiveservices.azure.us/.default");
+    let us = (us.0.to_owned(), us.1.to_owned());
+    assert_eq!(app(&[], "foo.openai.azure.us"), us);
+    let variable = [("AZURE_AUTHORITY_HOST", "login.microsoftonline.us")];
+    assert_eq!(app(&variable, "apim.contoso.example"), us);
+    let (_, scope) = app(&variable, HOST);
+    assert_eq!(scope, "https://cognitiveservices.azure.com/.default");
+}
+
+#[test]
+fn keys_differ_wherever_tokens_would() {
+    let app = ["client_id=a", "client_secret=s", "tenant_id=t"];
+    let key = |given: &[&str]| resolved(given).unwrap().key();
+    let base = key(&app);
+    assert_eq!(base, key(&app));
+    // Who gave a value does not matter: it is the same application.
+    assert_eq!(base, key(&["AZURE_CLIENT_ID=a", "AZURE_CLIENT_SECRET=s", "AZURE_TENANT_ID=t"]));
+    for other in [
+        ["client_id=b", "client_secret=s", "tenant_id=t"],
+        ["client_id=a", "client_secret=s2", "tenant_id=t"],
+        ["client_id=a", "client_secret=s", "tenant_id=u"],
+    ] {
+        assert_ne!(base, key(&other), "{other:?}");
+    }
+    for more in ["scope=https://ai.azure.com/.default", "authority_host=login.example"] {
+        assert_ne!(base, key(&[&app[..], &[more]].concat()), "{more}");
+    }
+    assert_ne!(key(&["client_id=a"]), key(&["object_id=a"]));
+    assert_ne!(key(&["client_id=a"]), key(&[]));
+    assert_ne!(key(&[]), key(&["imds_endpoint=http://127.0.0.1:2"]));
+}
+
+#[test]
+fn nothing_that_prints_an_identity_prints_its_secret() {
+    let given = ["client_id=a", "client_secret=canary", "tenant_id=t"];
+    let identity = resolved(&given).unwrap();
+    let printed = format!("{identity} {identity:?} {:?} {:?}", identity.facts(), identity.key());
+    assert!(!printed.contains("canary"), "{printed}");
+    let given = ["IDENTITY_ENDPOINT=http://127.0.0.1:1", "IDENTITY_HEADER=canary"];
+    let identity = resolved(&given).unwrap();
+    assert!(!format!("{identity} {identity:?}").contains("canary"));
+}

@@ -1,0 +1,90 @@
+//! The federated token of a Kubernetes service account, as the kubelet leaves it in a file.
+//!
+//! The kubelet rewrites the file long before the token ends, so it is read at every exchange: a
+//! kept copy is the usual cause of AADSTS700024. A missing file is no reason not to start.
+
+use std::io;
+use std::path::Path;
+
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
+
+use super::failure::{Cause, Class};
+use crate::entity::Secret;
+
+/// A service account token has 1-2 KiB.
+const TOKEN_MAX: u64 = 64 * 1024;
+
+/// The file's content without white space around it.
+pub(super) async fn read_token(path: &Path) -> Result<Secret, Cause> {
+    let text = read(path).await.map_err(|error| unreadable(path, &error))?;
+    match text.trim() {
+        "" => Err(useless(path, "is empty")),
+        token if token.contains(|c: char| c.is_whitespace() || c.is_control()) => {
+            Err(useless(path, "holds more than one token"))
+        }
+        token => Ok(Secret::new(token)),
+    }
+}
+
+async fn read(path: &Path) -> io::Result<String> {
+    let file = File::open(path).await?;
+    if !file.metadata().await?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut text = String::new();
+    file.take(TOKEN_MAX).read_to_string(&mut text).await?;
+    Ok(text)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Cause {
+    let remedy = match error.kind() {
+        io::ErrorKind::NotFound => {
+            "label the pod azure.workload.identity/use: \"true\" and restart it, or correct \
+             auth.azure_federated_token_file (AZURE_FEDERATED_TOKEN_FILE)"
+        }
+        io::ErrorKind::PermissionDenied => "set fsGroup in the pod's security context",
+        _ => "see auth.azure_federated_token_file (AZURE_FEDERATED_TOKEN_FILE)",
+    };
+    let meaning = format!("the token file {} cannot be read", path.display());
+    Cause::new(Class::Config, meaning, remedy).saying(error.to_string())
+}
+
+fn useless(path: &Path, problem: &str) -> Cause {
+    let remedy = "see auth.azure_federated_token_file (AZURE_FEDERATED_TOKEN_FILE)";
+    Cause::new(Class::Config, format!("the token file {} {problem}", path.display()), remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read_file(content: &str) -> Result<Secret, Cause> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content).unwrap();
+        read_token(file.path()).await
+    }
+
+    #[tokio::test]
+    async fn white_space_around_the_token_is_not_sent() {
+        assert_eq!(read_file(" \tA.B.C\r\n\n").await.unwrap().expose(), "A.B.C");
+    }
+
+    #[tokio::test]
+    async fn a_useless_file_is_named() {
+        for (content, problem) in [("\n", "is empty"), ("A.B.C\nD.E.F\n", "more than one token")] {
+            let cause = read_file(content).await.unwrap_err();
+            assert_eq!(cause.class, Class::Config);
+            assert!(cause.meaning.contains(problem), "{cause}");
+            assert!(cause.remedy.contains("AZURE_FEDERATED_TOKEN_FILE"), "{cause}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_file_gives_path_and_error() {
+        let cause = read_token(Path::new("/nowhere/token")).await.unwrap_err().to_string();
+        assert!(cause.contains("/nowhere/token") && cause.contains("os error 2"), "{cause}");
+        let cause = read_token(Path::new("/dev")).await.unwrap_err().to_string();
+        assert!(cause.contains("not a regular file"), "{cause}");
+    }
+}

@@ -1,0 +1,189 @@
+//! The command line.
+//!
+//! Exit status: 0 done or drained, 1 a configuration, an address or a check failed, 2 usage.
+
+mod check;
+mod quickstart;
+mod run;
+mod sim;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::settings::{Env, Flags, Read, Settings};
+
+/// An AI gateway for Azure OpenAI that runs Kong's configuration and Kong's plugins.
+#[derive(Parser)]
+#[command(name = "silverback", version, max_term_width = 100, subcommand_required = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway with a configuration file
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// Check configuration files and report every error at once
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(CheckArgs),
+    /// Run the Azure simulator: Azure OpenAI, Entra and IMDS on one local port
+    #[command(after_help = SIM_EXAMPLES)]
+    AzureSim(SimArgs),
+    /// Run the gateway against the simulator, send it two requests, and keep serving
+    #[command(after_help = QUICKSTART_EXAMPLES)]
+    Quickstart(QuickstartArgs),
+    /// Print the version
+    Version,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  silverback run                            kong.yaml or kong.yml in this folder
+  silverback run gateway.yaml consumers/    files and folders, merged as decK merges them
+  deck file render kong.yaml | silverback run -
+  KONG_PROXY_LISTEN=127.0.0.1:18000 KONG_LOG_LEVEL=debug silverback run kong.yaml
+
+Signals: HUP loads the files again; TERM, INT and QUIT drain and exit 0; a second one exits at once.";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  silverback check kong.yaml
+  silverback check --json kong.yaml         for scripts: {\"errors\": [...], \"warnings\": [...]}
+  silverback check --strict kong.yaml       warnings fail, too";
+
+const SIM_EXAMPLES: &str = "\
+Examples:
+  silverback azure-sim
+  silverback azure-sim --listen 127.0.0.1:9001 --deployment gpt-4o --key my-key
+  curl http://127.0.0.1:9001/sim            what it can do, and how to make it fail";
+
+const QUICKSTART_EXAMPLES: &str = "\
+Examples:
+  silverback quickstart                     serves on 127.0.0.1:8000
+  silverback quickstart --port 9000
+  silverback quickstart --once              send the two requests and exit";
+
+#[derive(Args)]
+struct RunArgs {
+    /// Configuration files and folders; `-` is standard input
+    #[arg(value_name = "FILE or DIR")]
+    files: Vec<String>,
+    /// A kong.conf to read settings from
+    #[arg(short, long, value_name = "FILE")]
+    conf: Option<String>,
+    /// Where clients connect (KONG_PROXY_LISTEN)
+    #[arg(long, value_name = "ADDRESS")]
+    proxy_listen: Option<String>,
+    /// Kong's Admin API; not built yet, only `off` is without a warning (KONG_ADMIN_LISTEN)
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<String>,
+    /// Where /status and /metrics are (KONG_STATUS_LISTEN)
+    #[arg(long, value_name = "ADDRESS")]
+    status_listen: Option<String>,
+    /// Worker threads, or auto (KONG_NGINX_WORKER_PROCESSES)
+    #[arg(long, value_name = "N")]
+    workers: Option<String>,
+    /// debug, info, notice, warn, error or crit (KONG_LOG_LEVEL)
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// text or json (SILVERBACK_LOG_FORMAT)
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Seconds that open requests may take after a stop signal (SILVERBACK_DRAIN_SECS)
+    #[arg(long, value_name = "SECONDS")]
+    drain_secs: Option<String>,
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    /// Configuration files and folders; `-` is standard input
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<String>,
+    /// Print errors and warnings as JSON
+    #[arg(long)]
+    json: bool,
+    /// Let warnings fail, too
+    #[arg(long)]
+    strict: bool,
+    /// A kong.conf to read settings from
+    #[arg(short, long, value_name = "FILE")]
+    conf: Option<String>,
+}
+
+#[derive(Args)]
+struct SimArgs {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9001")]
+    listen: std::net::SocketAddr,
+    /// A deployment that exists; may be repeated. Without any, every name is a deployment
+    #[arg(long = "deployment", value_name = "NAME")]
+    deployments: Vec<String>,
+    /// An API key that is accepted; may be repeated
+    #[arg(long = "key", value_name = "KEY", default_value = "sim-key")]
+    keys: Vec<String>,
+    /// Fixed replies, nothing recorded: an upstream for benchmarks
+    #[arg(long)]
+    lean: bool,
+}
+
+#[derive(Args)]
+struct QuickstartArgs {
+    /// The port of the gateway on 127.0.0.1
+    #[arg(long, value_name = "PORT", default_value_t = 8000)]
+    port: u16,
+    /// Exit after the two requests
+    #[arg(long)]
+    once: bool,
+}
+
+/// Runs the command of the process; the rest is main's.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::check(&args),
+        Command::AzureSim(args) => sim::run(args),
+        Command::Quickstart(args) => quickstart::run(&args),
+        Command::Version => {
+            print(&format!("silverback {}\n", env!("CARGO_PKG_VERSION")));
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    outcome.unwrap_or_else(|errors| {
+        for error in errors {
+            complain(&error);
+        }
+        ExitCode::FAILURE
+    })
+}
+
+/// What a command ends with: a status, or lines for stderr and status 1.
+type Outcome = Result<ExitCode, Vec<String>>;
+
+/// Standard output. A reader that went away is no error of ours.
+fn print(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// One error line.
+fn complain(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "silverback: {line}");
+}
+
+/// Settings from flags, environment and kong.conf.
+fn settings(flags: &Flags, conf: Option<&str>) -> Result<Read, Vec<String>> {
+    const PLACES: [&str; 2] = ["/etc/kong/kong.conf", "/etc/kong.conf"];
+    let text = match conf {
+        Some(path) => {
+            let text = std::fs::read_to_string(path);
+            Some(text.map_err(|error| vec![format!("{path}: {error}")])?)
+        }
+        None => PLACES.iter().find_map(|path| std::fs::read_to_string(path).ok()),
+    };
+    Settings::read(flags, Env::of_process(), text.as_deref())
+}

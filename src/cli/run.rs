@@ -1,0 +1,212 @@
+//! `silverback run`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use notify::{RecursiveMode, Watcher};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Outcome, RunArgs, settings};
+use crate::gateway::{Gateway, Start, default_file};
+use crate::loader::{self, Input};
+use crate::settings::{Flags, Settings};
+use crate::{server, telemetry};
+
+/// Status after a second stop signal: what a shell shows for an interrupted program.
+const INTERRUPTED: i32 = 130;
+
+pub(super) fn run(args: &RunArgs) -> Outcome {
+    let read = settings(&flags(args), args.conf.as_deref())?;
+    telemetry::start_logs(&read.settings.log_level, read.settings.log_format);
+    for warning in &read.warnings {
+        tracing::warn!("{warning}");
+    }
+    let inputs = loader::inputs(&files(args, &read.settings)?)?;
+    let watched = watched(&inputs, read.settings.env_file.as_deref());
+    let gateway = Gateway::start(Start { settings: read.settings, inputs, names: None })?;
+    announce(&gateway);
+    let _watcher = watch(&watched, gateway.reload_trigger());
+    serve(gateway)
+}
+
+fn flags(args: &RunArgs) -> Flags {
+    let given = [
+        ("proxy_listen", &args.proxy_listen),
+        ("admin_listen", &args.admin_listen),
+        ("status_listen", &args.status_listen),
+        ("nginx_worker_processes", &args.workers),
+        ("log_level", &args.log_level),
+        ("silverback_log_format", &args.log_format),
+        ("silverback_drain_secs", &args.drain_secs),
+    ];
+    given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?))).collect()
+}
+
+/// Arguments, else `declarative_config`, else `kong.yaml` or `kong.yml` in this folder.
+fn files(args: &RunArgs, settings: &Settings) -> Result<Vec<String>, Vec<String>> {
+    if !args.files.is_empty() {
+        return Ok(args.files.clone());
+    }
+    if let Some(file) = &settings.declarative_config {
+        return Ok(vec![file.clone()]);
+    }
+    let found = default_file().map(|file| vec![file.display().to_string()]);
+    found.ok_or_else(|| {
+        vec![
+            "no configuration: name a file, set KONG_DECLARATIVE_CONFIG, or put a kong.yaml \
+              into this folder (`silverback quickstart` needs none)"
+                .to_owned(),
+        ]
+    })
+}
+
+fn announce(gateway: &Gateway) {
+    for address in &gateway.addresses {
+        tracing::info!("proxy listens on {address}");
+    }
+    for address in &gateway.status_addresses {
+        tracing::info!("status on http://{address}/status");
+    }
+}
+
+/// Serves until a signal says otherwise.
+pub(super) fn serve(gateway: Gateway) -> Outcome {
+    let runtime = server::single_thread().map_err(|error| vec![error.to_string()])?;
+    runtime.block_on(async {
+        let mut signals = Signals::new().map_err(|error| vec![error.to_string()])?;
+        while signals.next().await == Order::Reload {
+            tracing::info!("HUP: loading the configuration again");
+            // The loader has logged what is wrong.
+            let _ = gateway.reload().await;
+        }
+        Ok::<_, Vec<String>>(())
+    })?;
+    tracing::info!("draining; a second signal ends at once");
+    let (done, drained) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        gateway.drain();
+        let _ = done.send(());
+    });
+    runtime.block_on(async {
+        let mut signals = Signals::new().map_err(|error| vec![error.to_string()])?;
+        loop {
+            tokio::select! {
+                order = signals.next() => {
+                    if order == Order::Stop {
+                        std::process::exit(INTERRUPTED);
+                    }
+                }
+                () = tokio::time::sleep(Duration::from_millis(10)) => {
+                    if drained.try_recv().is_ok() {
+                        return Ok(ExitCode::SUCCESS);
+                    }
+                }
+            }
+        }
+    })
+}
+
+#[derive(PartialEq, Eq)]
+enum Order {
+    Reload,
+    Stop,
+}
+
+struct Signals {
+    hup: Signal,
+    term: Signal,
+    int: Signal,
+    quit: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            hup: signal(SignalKind::hangup())?,
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+
+    async fn next(&mut self) -> Order {
+        tokio::select! {
+            _ = self.hup.recv() => Order::Reload,
+            _ = self.term.recv() => Order::Stop,
+            _ = self.int.recv() => Order::Stop,
+            _ = self.quit.recv() => Order::Stop,
+        }
+    }
+}
+
+/// The paths whose change means a reload.
+fn watched(inputs: &[Input], env_file: Option<&Path>) -> Vec<PathBuf> {
+    let paths = inputs.iter().filter_map(|input| match input {
+        Input::Path(path) => Some(path.clone()),
+        Input::Text(_) => None,
+    });
+    paths.chain(env_file.map(Path::to_owned)).collect()
+}
+
+/// Watches the files. Editors and Kubernetes replace files rather than write them, so folders are
+/// watched and names compared; a burst of events is one reload.
+fn watch(
+    paths: &[PathBuf],
+    reload: impl Fn() + Send + 'static,
+) -> Option<notify::RecommendedWatcher> {
+    const SETTLE: Duration = Duration::from_millis(150);
+    let (changed, changes) = std::sync::mpsc::channel::<()>();
+    let notified = move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| !event.kind.is_access()) {
+            let _ = changed.send(());
+        }
+    };
+    let mut watcher = notify::recommended_watcher(notified)
+        .inspect_err(|error| tracing::warn!("files are not watched: {error}; use HUP"))
+        .ok()?;
+    for path in paths {
+        let folder = match path.is_dir() {
+            true => path.as_path(),
+            false => path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")),
+        };
+        let depth =
+            if path.is_dir() { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
+        if let Err(error) = watcher.watch(folder, depth) {
+            tracing::warn!("{} is not watched: {error}; use HUP", folder.display());
+        }
+    }
+    let stamp = Stamp::of(paths);
+    let paths = paths.to_vec();
+    std::thread::spawn(move || {
+        let mut last = stamp;
+        while changes.recv().is_ok() {
+            while changes.recv_timeout(SETTLE).is_ok() {}
+            let now = Stamp::of(&paths);
+            if now != last {
+                last = now;
+                reload();
+            }
+        }
+    });
+    Some(watcher)
+}
+
+/// What the watched files looked like: a log that grows beside them is no reason to reload.
+#[derive(PartialEq)]
+struct Stamp(Vec<(PathBuf, Option<(std::time::SystemTime, u64)>)>);
+
+impl Stamp {
+    fn of(paths: &[PathBuf]) -> Self {
+        let files = paths.iter().flat_map(|path| match path.is_dir() {
+            true => crate::config::files_in(path).unwrap_or_default(),
+            false => vec![path.clone()],
+        });
+        let stamp = |file: PathBuf| {
+            let seen = std::fs::metadata(&file).ok();
+            let seen = seen.and_then(|meta| Some((meta.modified().ok()?, meta.len())));
+            (file, seen)
+        };
+        Self(files.map(stamp).collect())
+    }
+}

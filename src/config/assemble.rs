@@ -1,0 +1,213 @@
+//! Judged entities to a Snapshot.
+//!
+//! Each becomes its type of `entity.rs`; what has none yet is kept as a record. The JSON that log
+//! records and Lua plugins see is made here once: without nulls, with the workspace and the times
+//! that Kong would have set.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::draft::Draft;
+use super::judge::Judged;
+use super::problem::Report;
+use crate::entity::{Consumer, ConsumerGroup, KeyAuthCredential, PluginEntity, Record};
+use crate::snapshot::Snapshot;
+
+/// The workspace 'default' of every Kong without a database.
+const WORKSPACE: &str = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
+
+/// Builds the snapshot of valid entities; `now` is the time of loading in seconds.
+pub(super) fn assemble(
+    drafts: &[Draft],
+    judged: Vec<Judged>,
+    now: f64,
+    report: &mut Report,
+) -> Snapshot {
+    let mut builder = Builder { snapshot: Snapshot::default(), consumers: Vec::new(), now, report };
+    let mut members: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
+    for (draft, judged) in drafts.iter().zip(judged) {
+        match (draft.link("consumer"), draft.link("consumer_group")) {
+            (Some(consumer), Some(group)) if draft.kind.name == "consumer_group_consumers" => {
+                members.entry(consumer).or_default().push(group);
+            }
+            _ => builder.add(draft, judged),
+        }
+    }
+    builder.join(&members);
+    builder.snapshot
+}
+
+struct Builder<'a> {
+    snapshot: Snapshot,
+    /// Without their groups, which may come later in the file.
+    consumers: Vec<Consumer>,
+    now: f64,
+    report: &'a mut Report,
+}
+
+impl Builder<'_> {
+    fn add(&mut self, draft: &Draft, judged: Judged) {
+        let mut value = judged.entity;
+        self.stamp(draft, &mut value);
+        match draft.kind.name {
+            "services" => self.service(draft, value),
+            "routes" => self.route(draft, value),
+            "upstreams" => self.upstream(draft, value),
+            "targets" => self.target(draft, value),
+            "consumers" => {
+                if let Some(mut consumer) = self.typed::<Consumer>(draft, &value) {
+                    consumer.json = json_of(value, false);
+                    self.consumers.push(consumer);
+                }
+            }
+            "consumer_groups" => {
+                if let Some(mut group) = self.typed::<ConsumerGroup>(draft, &value) {
+                    group.json = json_of(value, false);
+                    self.snapshot.consumer_groups.insert(group.id, Arc::new(group));
+                }
+            }
+            "plugins" => {
+                let mut config = judged.config;
+                whole_numbers(&mut config);
+                value["config"] = config;
+                if let Some(plugin) = self.typed::<PluginEntity>(draft, &value) {
+                    self.snapshot.plugins.push(Arc::new(plugin));
+                }
+            }
+            "keyauth_credentials" => self.keyauth(draft, &value),
+            collection => {
+                let record = Record { id: draft.id, json: value };
+                let records = self.snapshot.records.entry(collection.to_owned()).or_default();
+                records.push(Arc::new(record));
+            }
+        }
+    }
+
+    /// Kong's automatic fields.
+    fn stamp(&self, draft: &Draft, value: &mut Value) {
+        whole_numbers(value);
+        if !value.is_object() {
+            *value = json!({});
+        }
+        value["id"] = json!(draft.id);
+        for (field, id) in &draft.links {
+            value[*field] = json!({ "id": id });
+        }
+        for field in ["created_at", "updated_at"] {
+            if value[field].is_null() {
+                // Targets are the one entity whose times Kong keeps to the millisecond.
+                let is_target = draft.kind.name == "targets";
+                let now = (self.now * 1000.0).round() / 1000.0;
+                value[field] = if is_target { json!(now) } else { json!(self.now as i64) };
+            }
+        }
+    }
+
+    fn typed<T: DeserializeOwned>(&mut self, draft: &Draft, value: &Value) -> Option<T> {
+        T::deserialize(value)
+            .map_err(|error| {
+                // Its text may quote the value, which a credential's must not be.
+                let reason =
+                    if draft.kind.secret_key { String::new() } else { format!(": {error}") };
+                let message = format!("the entity passed its schema but does not fit{reason}");
+                self.report.error(draft.at("id"), message);
+            })
+            .ok()
+    }
+
+    fn service(&mut self, draft: &Draft, value: Value) {
+        let Some(mut service) = self.typed::<crate::entity::Service>(draft, &value) else { return };
+        service.json = json_of(value, true);
+        self.snapshot.services.insert(service.id, Arc::new(service));
+    }
+
+    fn route(&mut self, draft: &Draft, value: Value) {
+        let Some(mut route) = self.typed::<crate::entity::Route>(draft, &value) else { return };
+        route.json = json_of(value, true);
+        self.snapshot.routes.push(Arc::new(route));
+    }
+
+    fn upstream(&mut self, draft: &Draft, value: Value) {
+        let Some(mut upstream) = self.typed::<crate::entity::Upstream>(draft, &value) else {
+            return;
+        };
+        upstream.json = json_of(value, true);
+        self.snapshot.upstreams.insert(upstream.name.clone(), Arc::new(upstream));
+    }
+
+    fn target(&mut self, draft: &Draft, value: Value) {
+        let Some(mut target) = self.typed::<crate::entity::Target>(draft, &value) else { return };
+        target.json = json_of(value, true);
+        let targets = self.snapshot.targets.entry(target.upstream.id).or_default();
+        targets.push(Arc::new(target));
+    }
+
+    fn keyauth(&mut self, draft: &Draft, value: &Value) {
+        if value["key"].is_null() {
+            let message = "ignored: it has no key (Kong would make one up that nobody knows)";
+            self.report.warn(draft.at("key"), message);
+            return;
+        }
+        if let Some(credential) = self.typed::<KeyAuthCredential>(draft, value) {
+            let key = credential.key.clone();
+            self.snapshot.keyauth_credentials.insert(key, Arc::new(credential));
+        }
+    }
+
+    /// Puts the consumers, with their groups by name, into the snapshot.
+    fn join(&mut self, members: &HashMap<Uuid, Vec<Uuid>>) {
+        for mut consumer in std::mem::take(&mut self.consumers) {
+            let ids = members.get(&consumer.id).map(Vec::as_slice).unwrap_or_default();
+            let known = ids.iter().filter_map(|id| self.snapshot.consumer_groups.get(id));
+            consumer.groups = known.cloned().collect();
+            consumer.groups.sort_by(|a, b| a.name.cmp(&b.name));
+            consumer.groups.dedup_by_key(|group| group.id);
+            if let Some(username) = &consumer.username {
+                self.snapshot.consumers_by_username.insert(username.clone(), consumer.id);
+            }
+            self.snapshot.consumers.insert(consumer.id, Arc::new(consumer));
+        }
+    }
+}
+
+/// An entity as Kong's log serializer prints it: no nulls; consumers without a workspace.
+fn json_of(mut value: Value, has_workspace: bool) -> Arc<Value> {
+    drop_nulls(&mut value);
+    if has_workspace {
+        value["ws_id"] = json!(WORKSPACE);
+    }
+    Arc::new(value)
+}
+
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, inner| !inner.is_null());
+            map.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+/// Makes `1.0` to `1`: Lua, and so Kong, knows only one kind of number.
+fn whole_numbers(value: &mut Value) {
+    const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53: above it a double skips integers
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            if let Some(float) = number.as_f64()
+                && float.fract() == 0.0
+                && float.abs() <= EXACT
+            {
+                *value = json!(float as i64);
+            }
+        }
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        _ => {}
+    }
+}

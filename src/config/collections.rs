@@ -1,0 +1,254 @@
+//! The collections of a Kong configuration: how their entities are named, nested and linked.
+//!
+//! Fields, defaults and checks belong to the schemas. Here is what Kong's declarative reader
+//! knows beyond them: the key that other entities may use instead of the id, the fields that
+//! point elsewhere (each makes a nested array under the entity it points to), and what the
+//! generated id is made of.
+
+/// One collection, such as `services`.
+#[derive(Debug)]
+pub(super) struct Collection {
+    pub(super) name: &'static str,
+    /// The field that names an entity instead of its id (Kong's endpoint key); it is unique.
+    pub(super) key: Option<&'static str>,
+    /// Further fields that no two entities may share.
+    pub(super) unique: &'static [&'static str],
+    /// The value of `key` is a secret and is not printed.
+    pub(super) secret_key: bool,
+    pub(super) identity: Identity,
+    /// Fields that hold another entity's id, and the collection of that entity.
+    pub(super) foreign: &'static [(&'static str, &'static str)],
+    pub(super) support: Support,
+}
+
+/// What a generated id is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Identity {
+    /// The key.
+    Key,
+    /// Several fields (Kong's cache key).
+    Fields(&'static [&'static str]),
+    /// The place in the file, because nothing else says which is which; Kong takes a random id.
+    Place,
+}
+
+/// Whether a collection means anything here.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Support {
+    /// It does, if there is a schema for it.
+    Schema,
+    /// It links consumers to groups and has no schema of its own.
+    Membership,
+    /// It does not and will not, for this reason.
+    Refused(&'static str),
+}
+
+const BASE: Collection = Collection {
+    name: "",
+    key: None,
+    unique: &[],
+    secret_key: false,
+    identity: Identity::Key,
+    foreign: &[],
+    support: Support::Schema,
+};
+
+const CONSUMER: &[(&str, &str)] = &[("consumer", "consumers")];
+const CLIENT_CERTIFICATE: &[(&str, &str)] = &[("client_certificate", "certificates")];
+
+/// A collection that is refused, for this reason.
+const fn refused(name: &'static str, reason: &'static str) -> Collection {
+    Collection { name, support: Support::Refused(reason), ..BASE }
+}
+
+const ENTERPRISE: &str = "an entity of Kong's control plane, which does not run here";
+const STORED: &str = "state that a plugin stores at run time, not configuration";
+
+/// All collections. `decK` nests each of them where a field points to (`foreign`).
+static ALL: &[Collection] = &[
+    Collection { name: "services", key: Some("name"), foreign: CLIENT_CERTIFICATE, ..BASE },
+    Collection { name: "routes", key: Some("name"), foreign: &[("service", "services")], ..BASE },
+    Collection { name: "consumers", key: Some("username"), unique: &["custom_id"], ..BASE },
+    Collection { name: "consumer_groups", key: Some("name"), ..BASE },
+    Collection {
+        name: "consumer_group_consumers",
+        identity: Identity::Place,
+        foreign: &[("consumer", "consumers"), ("consumer_group", "consumer_groups")],
+        support: Support::Membership,
+        ..BASE
+    },
+    Collection {
+        name: "plugins",
+        key: Some("instance_name"),
+        identity: Identity::Fields(&["name", "route", "service", "consumer"]),
+        foreign: &[
+            ("service", "services"),
+            ("route", "routes"),
+            ("consumer", "consumers"),
+            ("consumer_group", "consumer_groups"),
+        ],
+        ..BASE
+    },
+    Collection { name: "upstreams", key: Some("name"), foreign: CLIENT_CERTIFICATE, ..BASE },
+    Collection {
+        name: "targets",
+        identity: Identity::Fields(&["upstream", "target"]),
+        foreign: &[("upstream", "upstreams")],
+        ..BASE
+    },
+    Collection {
+        name: "vaults",
+        key: Some("prefix"),
+        identity: Identity::Fields(&["prefix"]),
+        ..BASE
+    },
+    Collection { name: "certificates", identity: Identity::Place, ..BASE },
+    Collection {
+        name: "snis",
+        key: Some("name"),
+        foreign: &[("certificate", "certificates")],
+        ..BASE
+    },
+    Collection { name: "ca_certificates", identity: Identity::Place, ..BASE },
+    Collection { name: "key_sets", key: Some("name"), ..BASE },
+    Collection {
+        name: "keys",
+        key: Some("name"),
+        identity: Identity::Fields(&["kid", "set"]),
+        foreign: &[("set", "key_sets")],
+        ..BASE
+    },
+    Collection {
+        name: "keyauth_credentials",
+        key: Some("key"),
+        secret_key: true,
+        identity: Identity::Place,
+        foreign: CONSUMER,
+        ..BASE
+    },
+    Collection {
+        name: "basicauth_credentials",
+        key: Some("username"),
+        identity: Identity::Fields(&["username"]),
+        foreign: CONSUMER,
+        ..BASE
+    },
+    Collection {
+        name: "hmacauth_credentials",
+        key: Some("username"),
+        identity: Identity::Fields(&["username"]),
+        foreign: CONSUMER,
+        ..BASE
+    },
+    Collection {
+        name: "jwt_secrets",
+        key: Some("key"),
+        identity: Identity::Place,
+        foreign: CONSUMER,
+        ..BASE
+    },
+    Collection {
+        name: "oauth2_credentials",
+        key: Some("client_id"),
+        identity: Identity::Place,
+        foreign: CONSUMER,
+        ..BASE
+    },
+    Collection {
+        name: "acls",
+        identity: Identity::Fields(&["consumer", "group"]),
+        foreign: CONSUMER,
+        ..BASE
+    },
+    Collection {
+        name: "mtls_auth_credentials",
+        identity: Identity::Place,
+        foreign: CONSUMER,
+        ..BASE
+    },
+    Collection {
+        foreign: &[("service", "services"), ("route", "routes")],
+        ..refused("filter_chains", "WebAssembly filters do not run here")
+    },
+    refused("oauth2_tokens", STORED),
+    refused("oauth2_authorization_codes", STORED),
+    refused("sessions", STORED),
+    refused("session_metadatas", STORED),
+    refused("acme_storage", STORED),
+    refused("ratelimiting_metrics", STORED),
+    refused("workspaces", "everything is loaded into the workspace 'default'"),
+    refused("parameters", ENTERPRISE),
+    refused("clustering_data_planes", ENTERPRISE),
+    refused("licenses", ENTERPRISE),
+    refused("rbac_roles", ENTERPRISE),
+    refused("rbac_endpoint_permissions", ENTERPRISE),
+    refused("service_packages", ENTERPRISE),
+    refused("custom_entities", "entities of custom plugins are not built yet"),
+    refused("cloned_plugins", "cloned plugins are not built yet"),
+    refused("custom_plugins", "list Lua plugins in the 'plugins' setting instead"),
+    refused("partials", "partials are not built yet; write their fields into the plugin"),
+    refused("plugins_partials", "partials are not built yet; write their fields into the plugin"),
+];
+
+/// The collection of a name.
+///
+/// `consumer_group_plugins` is the older way to write plugins of a consumer group.
+pub(super) fn by_name(name: &str) -> Option<&'static Collection> {
+    let name = if name == "consumer_group_plugins" { "plugins" } else { name };
+    ALL.iter().find(|collection| collection.name == name)
+}
+
+/// Every name that may stand at the top of a file.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|collection| collection.name).chain(["consumer_group_plugins"])
+}
+
+impl Collection {
+    /// The collection of entities that nest under this one's as `name`, with their field for it.
+    pub(super) fn child(&self, name: &str) -> Option<(&'static Self, &'static str)> {
+        let child = by_name(name)?;
+        let (field, _) = child.foreign.iter().find(|(_, target)| *target == self.name)?;
+        Some((child, field))
+    }
+
+    /// The names of nested arrays, for hints.
+    pub(super) fn children(&self) -> impl Iterator<Item = &'static str> {
+        names().filter(|name| self.child(name).is_some())
+    }
+
+    /// Whether the entities have tags.
+    pub(super) fn has_tags(&self) -> bool {
+        matches!(self.support, Support::Schema)
+    }
+}
+
+impl PartialEq for Collection {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_foreign_field_points_to_a_collection() {
+        for collection in ALL {
+            for (field, target) in collection.foreign {
+                assert!(by_name(target).is_some(), "{}.{field}", collection.name);
+            }
+        }
+    }
+
+    #[test]
+    fn foreign_fields_make_nested_arrays() {
+        let consumers = by_name("consumers").unwrap();
+        let children: Vec<_> = consumers.children().collect();
+        assert!(children.contains(&"keyauth_credentials") && children.contains(&"plugins"));
+        assert!(consumers.child("routes").is_none());
+        let groups = by_name("consumer_groups").unwrap();
+        let (plugins, field) = groups.child("consumer_group_plugins").unwrap();
+        assert_eq!((plugins.name, field), ("plugins", "consumer_group"));
+    }
+}

@@ -1,0 +1,171 @@
+//! Drafts against their schemas: what is right gets its defaults, what is wrong its place.
+//!
+//! A schema knows only the value it checks. Here its errors get the path and the line in the
+//! file, and an unknown field the name that was probably meant.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use serde_json::{Map, Value, json};
+
+use super::collections::Support;
+use super::draft::{Draft, unknown_field};
+use super::node::Node;
+use super::problem::{About, At, Path, Report};
+use crate::schema::{Check, Error, Schemas, Step};
+
+/// An entity with every declared field, and the schemas that said so.
+pub(super) struct Judged {
+    pub(super) entity: Value,
+    /// A plugin's `config`; null for all others.
+    pub(super) config: Value,
+    /// For the entity and for the config.
+    pub(super) checks: [Option<Rc<dyn Check>>; 2],
+}
+
+/// Checks every draft. The answer has the order of the drafts.
+pub(super) fn judge(drafts: &[Draft], schemas: &dyn Schemas, report: &mut Report) -> Vec<Judged> {
+    let mut missing = HashSet::new();
+    let mut judged = Vec::with_capacity(drafts.len());
+    for draft in drafts {
+        let schema = schemas.entity(draft.kind.name);
+        if let Support::Membership = draft.kind.support {
+            judged.push(membership(draft, report));
+        } else if let Some(schema) = schema {
+            judged.push(entity(draft, schema, schemas, report));
+        } else {
+            // Once for each file, not for each of a thousand credentials.
+            if missing.insert((draft.document, draft.kind.name)) {
+                let message = format!("'{}' is not built yet", draft.kind.name);
+                report.error(draft.at("id"), message).hint =
+                    Some("nothing here would read it; take it out of the file".to_owned());
+            }
+            judged.push(Judged { entity: json!({}), config: Value::Null, checks: [None, None] });
+        }
+    }
+    judged
+}
+
+fn entity(
+    draft: &Draft,
+    schema: Rc<dyn Check>,
+    schemas: &dyn Schemas,
+    report: &mut Report,
+) -> Judged {
+    let Value::Object(mut input) = draft.node.to_value() else {
+        return Judged { entity: json!({}), config: Value::Null, checks: [None, None] };
+    };
+    if draft.node.field("id").is_none() {
+        input.insert("id".to_owned(), json!(draft.id));
+    }
+    for (field, id) in &draft.links {
+        input.insert((*field).to_owned(), json!({ "id": id }));
+    }
+    let is_plugin = draft.kind.name == "plugins";
+    let config = if is_plugin { input.remove("config") } else { None };
+    let (entity, errors) = schema.process(Value::Object(input));
+    tell(&errors, draft, &[], &entity, report);
+    let (config, config_schema) = match (is_plugin, draft.node.field("name")) {
+        (true, Some(name)) => plugin(draft, name, config, schemas, report),
+        _ => (Value::Null, None),
+    };
+    Judged { entity, config, checks: [Some(schema), config_schema] }
+}
+
+fn plugin(
+    draft: &Draft,
+    name: &Node,
+    config: Option<Value>,
+    schemas: &dyn Schemas,
+    report: &mut Report,
+) -> (Value, Option<Rc<dyn Check>>) {
+    // A name of another type is the entity schema's to refuse.
+    let Some(name) = name.as_str() else { return (Value::Null, None) };
+    let schema = match schemas.plugin(name) {
+        Ok(schema) => schema,
+        Err(message) => {
+            let path = draft.path.field("name");
+            report.error(At { path: &path, ..draft.at("name") }, message);
+            return (Value::Null, None);
+        }
+    };
+    let input = match config {
+        // An empty Lua table is an array and a map.
+        None | Some(Value::Null) => json!({}),
+        Some(Value::Array(items)) if items.is_empty() => json!({}),
+        Some(config) => config,
+    };
+    let (config, errors) = schema.process(input);
+    tell(&errors, draft, &[Step::Field("config".to_owned())], &config, report);
+    (config, Some(schema))
+}
+
+/// Links a consumer and a group; Kong's fields without a schema of ours.
+fn membership(draft: &Draft, report: &mut Report) -> Judged {
+    for (field, _) in draft.kind.foreign {
+        if draft.link(field).is_none() {
+            let path = draft.path.field(field);
+            let at = At { path: &path, ..draft.at(field) };
+            report.error(at, "required field missing");
+        }
+    }
+    for entry in draft.node.entries() {
+        let links = draft.kind.foreign.iter().map(|(field, _)| *field);
+        let mut known = ["id", "tags", "created_at", "updated_at"].into_iter().chain(links);
+        if !known.clone().any(|name| name == entry.key) {
+            let path = draft.path.field(&entry.key);
+            let at = At { path: &path, ..draft.at(&entry.key) };
+            unknown_field(report, at, &entry.key, &mut known);
+        }
+    }
+    Judged { entity: json!({}), config: Value::Null, checks: [None, None] }
+}
+
+/// Reports what a schema found in the value at `base` of an entity.
+fn tell(errors: &[Error], draft: &Draft, base: &[Step], processed: &Value, report: &mut Report) {
+    let unknown: HashSet<String> = errors
+        .iter()
+        .filter(|error| error.message == UNKNOWN)
+        .map(|error| Path(error.path.clone()).to_string())
+        .collect();
+    for error in errors {
+        let (relative, names_record) = match error.path.split_last() {
+            Some((Step::Field(name), path)) if name == "@entity" => (path, true),
+            _ => (error.path.as_slice(), error.path.is_empty()),
+        };
+        let steps = [base, relative].concat();
+        let path = draft.path.join(&steps);
+        let at = At { document: draft.document, path: &path, pos: draft.node.locate(&steps) };
+        if let (true, Some((Step::Field(name), above))) =
+            (error.message == UNKNOWN, relative.split_last())
+        {
+            let above_path = Path(above.to_vec());
+            let is_known = |key: &&str| !unknown.contains(&above_path.field(key).to_string());
+            let fields = fields_at(processed, above).filter(is_known);
+            let at_top = base.is_empty() && above.is_empty();
+            let children = draft.kind.children().filter(|_| at_top).map(as_str);
+            unknown_field(report, at, name, fields.chain(children));
+            continue;
+        }
+        let is_record = draft.node.at(&steps).is_some_and(|node| !node.entries().is_empty());
+        let about = if names_record || is_record { About::Record } else { About::Value };
+        report.error(at, error.message.clone()).about = about;
+    }
+}
+
+/// Lets a static name stand beside names that live shorter.
+fn as_str<'a>(name: &'static str) -> &'a str {
+    name
+}
+
+/// Kong's text for a field that no schema declares.
+const UNKNOWN: &str = "unknown field";
+
+/// The names of the fields of the record at `path`.
+fn fields_at<'a>(value: &'a Value, path: &[Step]) -> impl Iterator<Item = &'a str> {
+    let record = path.iter().try_fold(value, |value, step| match step {
+        Step::Field(name) => value.get(name),
+        Step::Index(index) => value.get(index),
+    });
+    record.and_then(Value::as_object).into_iter().flat_map(Map::keys).map(String::as_str)
+}

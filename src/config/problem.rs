@@ -1,0 +1,426 @@
+//! What is wrong with a configuration: every error at once, each with file, line and path.
+//!
+//! The text of an error is Kong's, so it can be searched for; what we add (the nearest known name,
+//! where the first of two equal entities stands) is a hint beside it. The same list also prints
+//! as the error tree of Kong's Admin API.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::node::Pos;
+use crate::schema::Step;
+
+/// One error or warning about a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The name of the source.
+    pub file: Arc<str>,
+    /// From 1; 0 when the problem has no line.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// The way to the value, inside its file; empty for a text that could not be read.
+    pub path: Path,
+    /// Kong's text, where Kong has one.
+    pub message: String,
+    /// What we add to Kong's text.
+    pub hint: Option<String>,
+    pub(super) about: About,
+    /// Index of the file that `path` belongs to.
+    pub(super) document: usize,
+    /// Index of the file that `line` belongs to.
+    pub(super) source: usize,
+}
+
+/// What an error is about; it decides its shape in Kong's error tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum About {
+    /// The value at the path.
+    Value,
+    /// Several fields of the record at the path (`@entity`).
+    Record,
+}
+
+impl fmt::Display for Problem {
+    /// `file:line: path: message (hint)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line > 0 {
+            write!(f, "{}:{}: ", self.file, self.line)?;
+        }
+        if !self.path.0.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The way from the top of a file to a value: `services[0].plugins[1].config.auth`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Path(pub Vec<Step>);
+
+impl Path {
+    /// This path and one more field.
+    pub(super) fn field(&self, name: &str) -> Self {
+        self.join(&[Step::Field(name.to_owned())])
+    }
+
+    /// This path and one more position.
+    pub(super) fn index(&self, index: usize) -> Self {
+        self.join(&[Step::Index(index)])
+    }
+
+    /// This path and more steps.
+    pub(super) fn join(&self, steps: &[Step]) -> Self {
+        Self([self.0.as_slice(), steps].concat())
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, step) in self.0.iter().enumerate() {
+            match step {
+                Step::Index(index) => write!(f, "[{index}]")?,
+                Step::Field(name) if name.contains(['.', '[']) => write!(f, "[{name:?}]")?,
+                Step::Field(name) if at == 0 => f.write_str(name)?,
+                Step::Field(name) => write!(f, ".{name}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Everything that is wrong with a configuration, in the order of the files; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Errors {
+    problems: Vec<Problem>,
+    offsets: Offsets,
+}
+
+/// How many items of a collection stand in earlier files: (file, collection) to their number.
+pub(super) type Offsets = HashMap<(usize, String), usize>;
+
+impl std::error::Error for Errors {}
+
+impl fmt::Display for Errors {
+    /// One line for each problem.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.problems.iter().enumerate() {
+            write!(f, "{}{problem}", if at == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+impl Errors {
+    /// A list of problems, sorted by position.
+    pub(super) fn new(mut problems: Vec<Problem>, offsets: Offsets) -> Self {
+        sort(&mut problems);
+        Self { problems, offsets }
+    }
+
+    /// The problems, in the order of the files.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// The error tree of Kong's `POST /config` answer (`fields`).
+    ///
+    /// Arrays have a null for every item without errors; errors about a record as a whole are
+    /// under `@entity`. With several files the positions are those in the merged arrays, as Kong
+    /// would see what decK merged.
+    pub fn fields(&self) -> Value {
+        let mut tree = Value::Null;
+        for problem in &self.problems {
+            if problem.path.0.is_empty() {
+                tree = graft(tree, &[Step::Field("error".to_owned())], problem);
+            } else {
+                let path = merged(&problem.path, problem.document, &self.offsets);
+                tree = graft(tree, &path.0, problem);
+            }
+        }
+        tree
+    }
+
+    /// The `message` of Kong's `POST /config` answer.
+    pub fn message(&self) -> String {
+        let mut text = "declarative config is invalid: ".to_owned();
+        print_lua(&self.fields(), &mut text);
+        text
+    }
+}
+
+/// Sorts problems by position.
+pub(super) fn sort(problems: &mut [Problem]) {
+    problems.sort_by_key(|p| (p.source, p.line, p.column));
+}
+
+/// A path as if all files were one: arrays at the top are appended.
+pub(super) fn merged(path: &Path, document: usize, offsets: &Offsets) -> Path {
+    let mut path = path.clone();
+    if let [Step::Field(collection), Step::Index(index), ..] = path.0.as_mut_slice() {
+        *index += offsets.get(&(document, collection.clone())).copied().unwrap_or_default();
+    }
+    path
+}
+
+/// Puts a problem into Kong's tree of errors.
+fn graft(tree: Value, path: &[Step], problem: &Problem) -> Value {
+    match path.split_first() {
+        Some((Step::Field(name), rest)) => {
+            let mut map = to_map(tree);
+            let inner = map.remove(name).unwrap_or_default();
+            map.insert(name.clone(), graft(inner, rest, problem));
+            Value::Object(map)
+        }
+        Some((Step::Index(index), rest)) => {
+            let mut list = match tree {
+                Value::Array(list) => list,
+                _ => Vec::new(),
+            };
+            if list.len() <= *index {
+                list.resize(index + 1, Value::Null);
+            }
+            list[*index] = graft(list[*index].take(), rest, problem);
+            Value::Array(list)
+        }
+        None if problem.about == About::Value && tree.is_null() => json!(problem.message),
+        None => {
+            let mut map = to_map(tree);
+            let list = map.entry("@entity").or_insert_with(|| json!([]));
+            if let Value::Array(list) = list {
+                list.push(json!(problem.message));
+            }
+            Value::Object(map)
+        }
+    }
+}
+
+/// A tree to add fields to; a text that stands there moves under `@entity`.
+fn to_map(tree: Value) -> Map<String, Value> {
+    match tree {
+        Value::Object(map) => map,
+        Value::String(text) => Map::from_iter([("@entity".to_owned(), json!([text]))]),
+        _ => Map::new(),
+    }
+}
+
+/// Prints a tree as Kong does in messages: `{services={[2]="..."}}`, keys in order.
+fn print_lua(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort();
+            out.push('{');
+            for (at, key) in keys.into_iter().enumerate() {
+                out.push_str(if at == 0 { "" } else { "," });
+                let is_name = key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+                    && !key.starts_with(|c: char| c.is_ascii_digit());
+                out.push_str(&if is_name { format!("{key}=") } else { format!("[{key:?}]=") });
+                print_lua(&map[key], out);
+            }
+            out.push('}');
+        }
+        Value::Array(list) => {
+            out.push('{');
+            let (mut first, mut gap) = (true, false);
+            for (at, item) in list.iter().enumerate() {
+                if item.is_null() {
+                    gap = true;
+                    continue;
+                }
+                out.push_str(if first { "" } else { "," });
+                if gap {
+                    out.push_str(&format!("[{}]=", at + 1));
+                }
+                print_lua(item, out);
+                first = false;
+            }
+            out.push('}');
+        }
+        other => out.push_str(&other.to_string()),
+    }
+}
+
+/// Collects problems while a configuration is read.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    /// The names of the sources.
+    pub(super) names: Vec<Arc<str>>,
+    pub(super) errors: Vec<Problem>,
+    pub(super) warnings: Vec<Problem>,
+    pub(super) offsets: Offsets,
+}
+
+/// Where a problem is: a path in a document, and a position that need not be in the same file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct At<'a> {
+    pub(super) document: usize,
+    pub(super) path: &'a Path,
+    pub(super) pos: Pos,
+}
+
+impl Report {
+    /// Adds an error about a value.
+    pub(super) fn error(&mut self, at: At<'_>, message: impl Into<String>) -> &mut Problem {
+        let problem = self.problem(at, message.into());
+        self.errors.push(problem);
+        let last = self.errors.len() - 1;
+        &mut self.errors[last]
+    }
+
+    /// Adds a warning.
+    pub(super) fn warn(&mut self, at: At<'_>, message: impl Into<String>) {
+        let problem = self.problem(at, message.into());
+        self.warnings.push(problem);
+    }
+
+    /// A hint at the known name that was probably meant.
+    pub(super) fn suggest<'a>(
+        &self,
+        name: &str,
+        known: impl Iterator<Item = &'a str>,
+    ) -> Option<String> {
+        // After so many errors nobody needs hints, and each costs a look at all names.
+        const MAX_SEARCHES: usize = 100;
+        let meant = if self.errors.len() < MAX_SEARCHES { nearest(name, known) } else { None };
+        meant.map(|meant| format!("did you mean '{meant}'?"))
+    }
+
+    /// Notes how many items a file has in a collection, so that later files count on from there.
+    pub(super) fn count(&mut self, document: usize, collection: &str, items: usize) {
+        let before = self.offsets.get(&(document, collection.to_owned())).copied();
+        let total = before.unwrap_or_default() + items;
+        for later in document + 1..self.names.len() {
+            self.offsets.insert((later, collection.to_owned()), total);
+        }
+    }
+
+    fn problem(&self, at: At<'_>, message: String) -> Problem {
+        Problem {
+            file: self.names.get(at.pos.file).cloned().unwrap_or_else(|| "".into()),
+            line: at.pos.line,
+            column: at.pos.column,
+            path: at.path.clone(),
+            message,
+            hint: None,
+            about: About::Value,
+            document: at.document,
+            source: at.pos.file,
+        }
+    }
+}
+
+/// The known name that was probably meant, for a hint.
+///
+/// One name is meant by another if it is close to it, or if one begins with the other (`conf`).
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let bound = (name.chars().count() / 3).clamp(1, 3);
+    known
+        .filter(|candidate| *candidate != name)
+        .filter_map(|candidate| {
+            let distance = distance(name, candidate);
+            let prefix = name.len() >= 3
+                && candidate.len() >= 3
+                && (candidate.starts_with(name) || name.starts_with(candidate));
+            (distance <= bound || prefix).then_some((distance, candidate))
+        })
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's distance; long names are never close, so the work is bounded.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    if a.len() > 64 || b.len() > 64 {
+        return usize::MAX;
+    }
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substitution = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substitution.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(path: &[Step], about: About, message: &str) -> Problem {
+        let path = Path(path.to_vec());
+        let at = At { document: 0, path: &path, pos: Pos { file: 0, line: 3, column: 1 } };
+        let mut report = Report { names: vec!["kong.yaml".into()], ..Report::default() };
+        report.error(at, message).about = about;
+        report.errors.remove(0)
+    }
+
+    fn field(name: &str) -> Step {
+        Step::Field(name.to_owned())
+    }
+
+    #[test]
+    fn a_problem_prints_file_line_path_and_hint() {
+        let path = [field("services"), Step::Index(0), field("conf")];
+        let mut problem = problem(&path, About::Value, "unknown field");
+        problem.hint = Some("did you mean 'config'?".to_owned());
+        let text = "kong.yaml:3: services[0].conf: unknown field (did you mean 'config'?)";
+        assert_eq!(problem.to_string(), text);
+    }
+
+    #[test]
+    fn the_tree_and_the_message_are_kongs() {
+        let consumer = [field("consumers"), Step::Index(1)];
+        let service = [field("services"), Step::Index(0)];
+        let host = [&service[..], &[field("host")]].concat();
+        let errors = Errors::new(
+            vec![
+                problem(&consumer, About::Value, "twice"),
+                problem(&host, About::Value, "required field missing"),
+                problem(&service, About::Record, "at least one"),
+            ],
+            Offsets::new(),
+        );
+        let tree = json!({
+            "consumers": [null, "twice"],
+            "services": [{"host": "required field missing", "@entity": ["at least one"]}],
+        });
+        assert_eq!(errors.fields(), tree);
+        let message = concat!(
+            "declarative config is invalid: {consumers={[2]=\"twice\"},",
+            "services={{[\"@entity\"]={\"at least one\"},host=\"required field missing\"}}}"
+        );
+        assert_eq!(errors.message(), message);
+    }
+
+    #[test]
+    fn a_text_that_cannot_be_read_is_kongs_error_field() {
+        let errors = Errors::new(vec![problem(&[], About::Value, "bad")], Offsets::new());
+        assert_eq!(errors.fields(), json!({"error": "bad"}));
+    }
+
+    #[test]
+    fn the_nearest_name_is_suggested() {
+        let known = ["paths", "config", "hosts", "strip_path"];
+        let cases = [
+            ("path", Some("paths")),
+            ("conf", Some("config")),
+            ("stripe_path", Some("strip_path")),
+            ("frobnicate", None),
+        ];
+        for (name, meant) in cases {
+            assert_eq!(nearest(name, known.into_iter()), meant, "{name}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+use serde_json::json;
+
+use super::*;
+
+fn env() -> Env {
+    Env::from_iter([
+        ("MY_SECRET", "s1"),
+        ("MY_SECRET_PREVIOUS", "s0"),
+        ("APP_KEY", "app"),
+        ("JSON", r#"{"user": "u", "nested": {"a": "b"}, "empty": ""}"#),
+        ("EMPTY", ""),
+    ])
+}
+
+fn resolve(reference: &str) -> Result<String, Unresolved> {
+    let entities = [
+        json!({"name": "env", "prefix": "app", "config": {"prefix": "app_"}}),
+        json!({"name": "hcv", "prefix": "far", "config": {}}),
+    ];
+    Vaults::new(&env(), entities.iter()).resolve(reference)
+}
+
+#[test]
+fn references_are_resolved_from_the_environment() {
+    let cases = [
+        ("{vault://env/my-secret}", "s1"),
+        ("{vault://env/MY_SECRET}", "s1"),
+        ("{vault://env/my-secret/}", "s1"),
+        ("{vault://env/my-secret#2}", "s0"),
+        ("{vault://env/secret?prefix=my-}", "s1"),
+        ("{vault://app/key}", "app"),
+        ("{vault://app/secret?prefix=MY_}", "s1"),
+        ("{vault://env/json/user}", "u"),
+    ];
+    for (reference, value) in cases {
+        assert_eq!(resolve(reference).as_deref(), Ok(value), "{reference}");
+    }
+}
+
+#[test]
+fn what_cannot_be_resolved_says_why() {
+    let variable = |name: &str| Unresolved::Variable(name.to_owned());
+    let key = |key: &str| Unresolved::Key { variable: "JSON".to_owned(), key: key.to_owned() };
+    let kind = Unresolved::Kind { prefix: "far".to_owned(), kind: "hcv".to_owned() };
+    let cases = [
+        ("{vault://env/no-such-var}", variable("NO_SUCH_VAR")),
+        ("{vault://env/empty}", variable("EMPTY")),
+        ("{vault://env/json/nested}", key("nested")),
+        ("{vault://env/json/empty}", key("empty")),
+        ("{vault://nope/x}", Unresolved::Vault("nope".to_owned())),
+        ("{vault://far/x}", kind),
+        ("{vault://env}", Unresolved::Malformed),
+        ("{vault:///x}", Unresolved::Malformed),
+        ("{vault://env/x#y}", Unresolved::Malformed),
+    ];
+    for (reference, reason) in cases {
+        assert_eq!(resolve(reference), Err(reason), "{reference}");
+    }
+}
+
+#[test]
+fn a_prefix_from_kong_conf_applies_to_env() {
+    let env = Env::from_iter([("KONG_VAULT_ENV_PREFIX", "SEC_"), ("SEC_A", "yes")]);
+    let vaults = Vaults::new(&env, std::iter::empty());
+    assert_eq!(vaults.resolve("{vault://env/a}").as_deref(), Ok("yes"));
+}
+
+#[test]
+fn only_referenceable_fields_are_touched() {
+    let reference = "{vault://env/my-secret}";
+    let mut value = json!({
+        "auth": {"value": reference, "name": reference},
+        "targets": [{"key": reference}, {"key": "{vault://env/none}"}, {"key": "plain"}],
+        "headers": {"a": [reference]},
+        "inside": format!("Bearer {reference}"),
+    });
+    let fields = ["auth.value", "targets.*.key", "headers"].map(str::to_owned);
+    let env = env();
+    let left = Vaults::new(&env, std::iter::empty()).resolve_in(&mut value, &fields);
+    let expected = json!({
+        "auth": {"value": "s1", "name": reference},
+        "targets": [{"key": "s1"}, {"key": "{vault://env/none}"}, {"key": "plain"}],
+        "headers": {"a": ["s1"]},
+        "inside": format!("Bearer {reference}"),
+    });
+    assert_eq!(value, expected);
+    let left: Vec<_> =
+        left.into_iter().map(|(path, reason)| (Path(path).to_string(), reason)).collect();
+    let unset = Unresolved::Variable("NONE".to_owned());
+    assert_eq!(left, [("targets[1].key".to_owned(), Some(unset)), ("auth.name".to_owned(), None)]);
+}

@@ -1,0 +1,334 @@
+//! YAML text to a tree with positions.
+//!
+//! Built on the events of a YAML 1.2 scanner. Ours are the parts Kong's and decK's readers have
+//! beyond it: YAML 1.1 words, merge keys (`<<`), and bounds on depth and on what aliases unfold
+//! to. A key that is given twice is an error, where Kong silently takes the last one.
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
+use serde_json::Value;
+
+use super::env::Origin;
+use super::node::{Data, Entry, Fault, MAX_DEPTH, Node, Pos};
+use super::scalar;
+
+/// How much the aliases of a file may unfold to: about this many values of 32 bytes.
+const MAX_UNFOLDED: usize = 1 << 20;
+
+/// Reads one YAML document.
+///
+/// A syntax error ends the reading; keys given twice are all reported.
+pub(super) fn parse(text: &str, origin: &Origin) -> Result<Node, Vec<Fault>> {
+    let mut reader = Reader {
+        origin,
+        frames: Vec::new(),
+        anchors: HashMap::new(),
+        unfolded: 0,
+        root: None,
+        documents: 0,
+        faults: Vec::new(),
+    };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if let Err(fault) = reader.read(text) {
+        reader.faults.push(fault);
+    }
+    if !reader.faults.is_empty() {
+        return Err(reader.faults);
+    }
+    Ok(reader.root.unwrap_or(Node { pos: origin.pos(1, 1), data: Data::Scalar(Value::Null) }))
+}
+
+/// A finished value with what its copies would cost.
+#[derive(Clone)]
+struct Built {
+    node: Node,
+    /// Levels of nesting below it.
+    height: usize,
+    /// Its share of `MAX_UNFOLDED`.
+    weight: usize,
+}
+
+impl Built {
+    fn leaf(pos: Pos, value: Value) -> Self {
+        let bytes = value.as_str().map_or(0, str::len);
+        Self { node: Node { pos, data: Data::Scalar(value) }, height: 0, weight: 1 + bytes / 32 }
+    }
+}
+
+/// A list or map whose end has not been seen.
+struct Frame {
+    pos: Pos,
+    anchor: usize,
+    height: usize,
+    weight: usize,
+    content: Content,
+}
+
+enum Content {
+    List(Vec<Node>),
+    Map(MapFrame),
+}
+
+#[derive(Default)]
+struct MapFrame {
+    entries: Vec<Entry>,
+    /// The key whose value comes next.
+    key: Option<Key>,
+    seen: HashMap<String, Pos>,
+    /// Maps named by `<<`, the most important first.
+    merges: Vec<Node>,
+    merge_at: Option<Pos>,
+}
+
+struct Key {
+    text: String,
+    pos: Pos,
+    is_merge: bool,
+}
+
+struct Reader<'a> {
+    origin: &'a Origin,
+    frames: Vec<Frame>,
+    anchors: HashMap<usize, Built>,
+    unfolded: usize,
+    root: Option<Node>,
+    documents: usize,
+    faults: Vec<Fault>,
+}
+
+impl Reader<'_> {
+    fn read(&mut self, text: &str) -> Result<(), Fault> {
+        for event in Parser::new_from_str(text) {
+            let (event, span) = event
+                .map_err(|e| Fault::new(self.pos(e.marker()), e.info().to_ascii_lowercase()))?;
+            let pos = self.pos(&span.start);
+            match event {
+                Event::DocumentStart(_) => self.documents += 1,
+                Event::Scalar(text, style, anchor, tag) => {
+                    self.scalar(&text, style, anchor, tag.as_deref(), pos)?;
+                }
+                Event::Alias(anchor) => self.alias(anchor, pos)?,
+                Event::SequenceStart(anchor, tag) => {
+                    self.open(Content::List(Vec::new()), "seq", anchor, tag.as_deref(), pos)?;
+                }
+                Event::MappingStart(anchor, tag) => {
+                    let map = Content::Map(MapFrame::default());
+                    self.open(map, "map", anchor, tag.as_deref(), pos)?;
+                }
+                Event::SequenceEnd | Event::MappingEnd => self.close()?,
+                Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The scanner counts lines from 1 and columns from 0.
+    fn pos(&self, marker: &Marker) -> Pos {
+        self.origin.pos(marker.line(), marker.col() + 1)
+    }
+
+    fn scalar(
+        &mut self,
+        text: &str,
+        style: ScalarStyle,
+        anchor: usize,
+        tag: Option<&Tag>,
+        pos: Pos,
+    ) -> Result<(), Fault> {
+        let plain = style == ScalarStyle::Plain;
+        if self.awaits_key() {
+            // A key is its text: `on:` names a field "on", not a boolean.
+            self.key(text, plain && text == "<<" && tag.is_none(), pos);
+            return self.remember(anchor, &Built::leaf(pos, Value::String(text.to_owned())));
+        }
+        let value = match tag {
+            Some(tag) => tagged(text, tag).map_err(|message| Fault::new(pos, message))?,
+            None if plain => scalar::resolve(text).map_err(|e| Fault::new(pos, e.to_string()))?,
+            None => Value::String(text.to_owned()),
+        };
+        let built = Built::leaf(pos, value);
+        self.remember(anchor, &built)?;
+        self.value(built, pos)
+    }
+
+    fn alias(&mut self, anchor: usize, pos: Pos) -> Result<(), Fault> {
+        let Some(built) = self.anchors.get(&anchor) else {
+            return Err(Fault::new(pos, "an alias cannot stand inside the value it names"));
+        };
+        if self.frames.len() + built.height > MAX_DEPTH {
+            return Err(too_deep(pos));
+        }
+        let built = built.clone();
+        self.spend(&built)?;
+        if !self.awaits_key() {
+            return self.value(built, pos);
+        }
+        match built.node.as_str() {
+            Some(text) => self.key(text, false, pos),
+            None => return Err(Fault::new(pos, "a key must be a string")),
+        }
+        Ok(())
+    }
+
+    fn open(
+        &mut self,
+        content: Content,
+        kind: &str,
+        anchor: usize,
+        tag: Option<&Tag>,
+        pos: Pos,
+    ) -> Result<(), Fault> {
+        if tag.is_some_and(|tag| !(tag.is_yaml_core_schema() && tag.suffix == kind)) {
+            return Err(Fault::new(pos, "this tag has no meaning here"));
+        }
+        if self.awaits_key() {
+            return Err(Fault::new(pos, "a key must be a string"));
+        }
+        if self.frames.len() >= MAX_DEPTH {
+            return Err(too_deep(pos));
+        }
+        self.frames.push(Frame { pos, anchor, height: 0, weight: 1, content });
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), Fault> {
+        let Some(frame) = self.frames.pop() else { return Ok(()) };
+        let data = match frame.content {
+            Content::List(items) => Data::List(items),
+            Content::Map(map) => Data::Map(map.merged()),
+        };
+        let node = Node { pos: frame.pos, data };
+        let built = Built { node, height: frame.height + 1, weight: frame.weight };
+        self.remember(frame.anchor, &built)?;
+        self.value(built, frame.pos)
+    }
+
+    /// Keeps a value for its aliases; anchor 0 is no anchor.
+    fn remember(&mut self, anchor: usize, built: &Built) -> Result<(), Fault> {
+        if anchor != 0 {
+            self.spend(built)?;
+            self.anchors.insert(anchor, built.clone());
+        }
+        Ok(())
+    }
+
+    fn spend(&mut self, built: &Built) -> Result<(), Fault> {
+        self.unfolded += built.weight;
+        if self.unfolded > MAX_UNFOLDED {
+            let message = "the aliases of this file unfold to too much data";
+            return Err(Fault::new(built.node.pos, message));
+        }
+        Ok(())
+    }
+
+    fn awaits_key(&self) -> bool {
+        matches!(self.frames.last(), Some(Frame { content: Content::Map(map), .. })
+            if map.key.is_none())
+    }
+
+    fn key(&mut self, text: &str, is_merge: bool, pos: Pos) {
+        let Some(Frame { content: Content::Map(map), .. }) = self.frames.last_mut() else {
+            return;
+        };
+        let earlier = if is_merge {
+            map.merge_at.replace(pos)
+        } else {
+            map.seen.insert(text.to_owned(), pos)
+        };
+        if let Some(earlier) = earlier {
+            self.faults.push(given_twice(text, earlier, pos));
+        }
+        map.key = Some(Key { text: text.to_owned(), pos, is_merge });
+    }
+
+    /// Puts a finished value where it belongs.
+    fn value(&mut self, built: Built, at: Pos) -> Result<(), Fault> {
+        let Some(frame) = self.frames.last_mut() else {
+            // A file may end with `---`; a second document that says something may not be lost.
+            if self.root.is_some() && !built.node.is_null() {
+                return Err(Fault::new(at, "expected a single document; use several files"));
+            }
+            self.root.get_or_insert(built.node);
+            return Ok(());
+        };
+        frame.height = frame.height.max(built.height);
+        frame.weight += built.weight;
+        match &mut frame.content {
+            Content::List(items) => items.push(built.node),
+            Content::Map(map) => match map.key.take() {
+                Some(Key { is_merge: true, pos, .. }) => map.merge(built.node, pos)?,
+                Some(Key { text, pos, .. }) => {
+                    map.entries.push(Entry { key: text, pos, value: built.node });
+                }
+                None => return Err(Fault::new(at, "a key must be a string")),
+            },
+        }
+        Ok(())
+    }
+}
+
+impl MapFrame {
+    fn merge(&mut self, node: Node, pos: Pos) -> Result<(), Fault> {
+        let is_map = |node: &Node| matches!(node.data, Data::Map(_));
+        match node.data {
+            Data::Map(_) => self.merges.push(node),
+            Data::List(items) if items.iter().all(is_map) => self.merges.extend(items),
+            _ => {
+                let message = "map merge requires map or sequence of maps as the value";
+                return Err(Fault::new(pos, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries with the merged ones after them; a key that is there already wins.
+    fn merged(mut self) -> Vec<Entry> {
+        for map in self.merges {
+            let Data::Map(entries) = map.data else { continue };
+            for entry in entries {
+                if self.seen.insert(entry.key.clone(), entry.pos).is_none() {
+                    self.entries.push(entry);
+                }
+            }
+        }
+        self.entries
+    }
+}
+
+/// A key that is given twice in one map, at both places.
+pub(super) fn given_twice(key: &str, earlier: Pos, pos: Pos) -> Fault {
+    Fault::new(pos, format!("'{key}' is given twice (first in line {})", earlier.line))
+}
+
+/// Nesting beyond the bound.
+pub(super) fn too_deep(pos: Pos) -> Fault {
+    Fault::new(pos, format!("nested deeper than {MAX_DEPTH} levels"))
+}
+
+/// The value of a scalar with an explicit tag, such as `!!str 80`.
+fn tagged(text: &str, tag: &Tag) -> Result<Value, String> {
+    if !tag.is_yaml_core_schema() {
+        return match (tag.handle.as_str(), tag.suffix.as_str()) {
+            ("", "!") | ("!", "") => Ok(Value::String(text.to_owned())),
+            _ => Err("this tag has no meaning here".to_owned()),
+        };
+    }
+    let plain = || scalar::resolve(text).map_err(|e| e.to_string());
+    let value = match tag.suffix.as_str() {
+        "str" => Value::String(text.to_owned()),
+        "int" | "float" | "bool" | "null" => plain()?,
+        _ => return Err(format!("the tag !!{} has no meaning here", tag.suffix)),
+    };
+    let fits = match tag.suffix.as_str() {
+        "int" => value.is_i64() || value.is_u64(),
+        "float" => value.is_number(),
+        "bool" => value.is_boolean(),
+        "null" => value.is_null(),
+        _ => true,
+    };
+    if fits { Ok(value) } else { Err(format!("the value is not of the type !!{}", tag.suffix)) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! The whole gateway in one value: what `run`, `quickstart` and the tests start.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+
+use crate::loader::{Input, Loader};
+use crate::server::{self, Bound, Workers};
+use crate::settings::Settings;
+use crate::shared::Shared;
+use crate::telemetry::{self, Status};
+use crate::tls;
+
+/// What a gateway is started with.
+pub struct Start {
+    /// Listeners, limits, the environment.
+    pub settings: Settings,
+    /// The configuration.
+    pub inputs: Vec<Input>,
+    /// Fixed DNS answers by `name:port`, for tests that stand in for public hosts.
+    pub names: Option<HashMap<String, SocketAddr>>,
+}
+
+/// A running gateway.
+pub struct Gateway {
+    /// Where clients connect.
+    pub addresses: Vec<SocketAddr>,
+    /// Where `/status` is.
+    pub status_addresses: Vec<SocketAddr>,
+    /// What all threads share.
+    pub shared: Arc<Shared>,
+    control: Control,
+    loader: Loader,
+    workers: Workers,
+    status: Arc<Status>,
+}
+
+impl Gateway {
+    /// Loads the configuration, binds, and starts every thread.
+    ///
+    /// # Errors
+    /// Everything that stands in the way, one line each.
+    pub fn start(start: Start) -> Result<Self, Vec<String>> {
+        tls::install_provider();
+        let control = Control::start().map_err(|error| vec![format!("control thread: {error}")])?;
+        let shared = Shared::new(start.settings, control.handle.clone(), start.names)?;
+        let shared = Arc::new(shared);
+        let (loader, news) = Loader::start(shared.clone(), start.inputs)?;
+        let bound = server::bind(&shared.settings)?;
+        let status = Arc::new(Status {
+            shared: shared.clone(),
+            snapshot: news.clone(),
+            draining: AtomicBool::new(false),
+        });
+        let status_addresses = control.serve_status(&shared.settings, &status)?;
+        let workers = server::start(&shared, &bound, &news)
+            .map_err(|error| vec![format!("worker threads: {error}")])?;
+        let addresses = bound.iter().map(|one: &Bound| one.address).collect();
+        Ok(Self { addresses, status_addresses, shared, control, loader, workers, status })
+    }
+
+    /// Loads the configuration again.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; the one in force stays.
+    pub async fn reload(&self) -> Result<(), Vec<String>> {
+        self.loader.reload().await
+    }
+
+    /// A way to ask for a reload from a watcher.
+    pub fn reload_trigger(&self) -> impl Fn() + Send + use<> {
+        self.loader.trigger()
+    }
+
+    /// Takes no more connections, lets open exchanges end, and stops every thread.
+    pub fn drain(self) {
+        self.status.draining.store(true, Ordering::Relaxed);
+        self.workers.drain();
+        self.loader.stop();
+        self.control.stop();
+    }
+}
+
+/// The control thread: errands that no worker may delay.
+pub struct Control {
+    /// The way in, for work that may move between threads.
+    pub handle: Handle,
+    listeners: std::sync::mpsc::Sender<(TcpListener, Arc<Status>)>,
+    wake: Arc<tokio::sync::Notify>,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Control {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The thread or its runtime cannot be made.
+    pub fn start() -> std::io::Result<Self> {
+        let runtime = server::single_thread()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        let (listeners, to_serve) = std::sync::mpsc::channel::<(TcpListener, Arc<Status>)>();
+        let wake = Arc::new(tokio::sync::Notify::new());
+        let woken = wake.clone();
+        let thread = std::thread::Builder::new().name("control".into()).spawn(move || {
+            let local = LocalSet::new();
+            local.spawn_local(async move {
+                loop {
+                    woken.notified().await;
+                    while let Ok((listener, status)) = to_serve.try_recv() {
+                        match tokio::net::TcpListener::from_std(listener) {
+                            Ok(listener) => {
+                                drop(tokio::task::spawn_local(telemetry::serve(listener, status)));
+                            }
+                            Err(error) => tracing::error!("status_listen: {error}"),
+                        }
+                    }
+                }
+            });
+            let _ = local.block_on(&runtime, stopped);
+        })?;
+        Ok(Self { handle, listeners, wake, stop, thread })
+    }
+
+    fn serve_status(
+        &self,
+        settings: &Settings,
+        status: &Arc<Status>,
+    ) -> Result<Vec<SocketAddr>, Vec<String>> {
+        let mut addresses = Vec::new();
+        for listen in &settings.status_listen {
+            let failed = |error| vec![format!("status_listen {}: {error}", listen.address)];
+            let listener = TcpListener::bind(listen.address).map_err(failed)?;
+            listener.set_nonblocking(true).map_err(failed)?;
+            addresses.push(listener.local_addr().map_err(failed)?);
+            let _ = self.listeners.send((listener, status.clone()));
+            self.wake.notify_one();
+        }
+        Ok(addresses)
+    }
+
+    /// Ends the thread.
+    pub fn stop(self) {
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
+}
+
+/// The configuration files to use when none are named: `kong.yaml`, then `kong.yml`.
+pub fn default_file() -> Option<PathBuf> {
+    ["kong.yaml", "kong.yml"].into_iter().map(PathBuf::from).find(|path| path.is_file())
+}

@@ -1,0 +1,230 @@
+//! The loader: a thread of its own that turns files into a Snapshot that is known to work.
+//!
+//! An endless validator or ten thousand routes must not hold up token refresh, `/status` or
+//! traffic. The loader has its own Lua VM, and compiles each Snapshot once for trial before any
+//! worker sees it: nothing can fail later. A file that cannot be loaded changes nothing.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use tokio::sync::{oneshot, watch};
+
+use crate::config::{self, Source};
+use crate::lua::{self, schema::LuaSchemas};
+use crate::runloop::Runloop;
+use crate::settings::{Env, Settings};
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
+
+/// Where a configuration is.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A file, or a folder of files.
+    Path(PathBuf),
+    /// Text that is already here: standard input, the quickstart, tests.
+    Text(Source),
+}
+
+/// A Snapshot and what its author should know.
+pub struct Compiled {
+    /// The configuration.
+    pub snapshot: Arc<Snapshot>,
+    /// One line each.
+    pub warnings: Vec<String>,
+}
+
+/// The inputs that arguments name; `-` is standard input, read here and once.
+///
+/// # Errors
+/// Standard input cannot be read.
+pub fn inputs(arguments: &[String]) -> Result<Vec<Input>, Vec<String>> {
+    arguments.iter().map(|argument| input(argument).map_err(|error| vec![error])).collect()
+}
+
+fn input(argument: &str) -> Result<Input, String> {
+    if argument != "-" {
+        return Ok(Input::Path(PathBuf::from(argument)));
+    }
+    let mut text = String::new();
+    let read = std::io::stdin().read_to_string(&mut text);
+    read.map_err(|error| format!("standard input: {error}"))?;
+    Ok(Input::Text(Source { name: "<stdin>".to_owned(), text }))
+}
+
+/// The files that inputs stand for.
+///
+/// # Errors
+/// One line for each file or folder that is not there or holds nothing.
+fn read(inputs: &[Input]) -> Result<Vec<Source>, Vec<String>> {
+    let mut sources = Vec::new();
+    let mut errors = Vec::new();
+    for input in inputs {
+        match input {
+            Input::Text(source) => sources.push(source.clone()),
+            Input::Path(path) => match read_path(path) {
+                Ok(found) => sources.extend(found),
+                Err(error) => errors.push(error),
+            },
+        }
+    }
+    if errors.is_empty() { Ok(sources) } else { Err(errors) }
+}
+
+fn read_path(path: &Path) -> Result<Vec<Source>, String> {
+    let name = |path: &Path| path.display().to_string();
+    let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", name(path));
+    let files = match path.is_dir() {
+        true => config::files_in(path).map_err(|error| failed(path, error))?,
+        false => vec![path.to_owned()],
+    };
+    if files.is_empty() {
+        return Err(format!("{}: the folder holds no .yaml, .yml or .json file", name(path)));
+    }
+    let read = |file: &PathBuf| {
+        let text = std::fs::read_to_string(file).map_err(|error| failed(file, error))?;
+        Ok(Source { name: name(file), text })
+    };
+    files.iter().map(read).collect()
+}
+
+/// Loads and tries a configuration on this thread.
+///
+/// # Errors
+/// Every error, one line each, with file and line where there is one.
+pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Vec<String>> {
+    let settings = &shared.settings;
+    let sources = read(inputs)?;
+    let env = environment(settings)?;
+    let options =
+        lua::Options { package_path: settings.lua_package_path.clone(), ..lua::Options::default() };
+    let vm = lua::Vm::new(&options).map_err(|error| vec![error.to_string()])?;
+    let schemas = LuaSchemas::new(vm, &settings.plugins);
+    let loaded =
+        config::load(&sources, &schemas, &env).map_err(|errors| lines(errors.problems()))?;
+    let warnings = lines(&loaded.warnings);
+    let snapshot = Arc::new(loaded.snapshot);
+    // The trial: what a worker will do, while there is still somebody to tell.
+    Runloop::new(&snapshot, shared, None).map_err(|refusals| {
+        refusals.into_iter().map(|refusal| refusal.message).collect::<Vec<_>>()
+    })?;
+    Ok(Compiled { snapshot, warnings })
+}
+
+fn lines<T: ToString>(problems: &[T]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
+}
+
+/// The environment of the process, and over it the variables of `silverback_env_file`.
+fn environment(settings: &Settings) -> Result<Env, Vec<String>> {
+    let Some(path) = &settings.env_file else { return Ok(settings.env.clone()) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| vec![format!("silverback_env_file {}: {error}", path.display())])?;
+    settings
+        .env
+        .with_lines(&text)
+        .map_err(|line| vec![format!("{}:{line}: expected NAME=value", path.display())])
+}
+
+/// The loader's thread, and the way to it.
+pub struct Loader {
+    orders: mpsc::Sender<Order>,
+    thread: JoinHandle<()>,
+}
+
+type Answer = Result<(), Vec<String>>;
+
+struct Order {
+    answer: Option<oneshot::Sender<Answer>>,
+}
+
+impl Loader {
+    /// Loads once; if that works the thread stays and loads again when it is told to.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the configuration.
+    pub fn start(
+        shared: Arc<Shared>,
+        inputs: Vec<Input>,
+    ) -> Result<(Self, watch::Receiver<Arc<Snapshot>>), Vec<String>> {
+        let (orders, to_do) = mpsc::channel::<Order>();
+        let (first, loaded) = mpsc::channel();
+        let work = move || {
+            let sender = match compile(&shared, &inputs) {
+                Ok(compiled) => {
+                    tell(&compiled.warnings);
+                    let (sender, receiver) = watch::channel(compiled.snapshot);
+                    let _ = first.send(Ok(receiver));
+                    sender
+                }
+                Err(errors) => return drop(first.send(Err(errors))),
+            };
+            for order in to_do {
+                let answer = reload(&shared, &inputs, &sender);
+                if let Some(waiting) = order.answer {
+                    let _ = waiting.send(answer);
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("loader".into()).spawn(work);
+        let thread = thread.map_err(|error| vec![format!("loader thread: {error}")])?;
+        let receiver = loaded.recv().map_err(|_| vec!["the loader ended early".to_owned()])??;
+        Ok((Self { orders, thread }, receiver))
+    }
+
+    /// A way to ask for a reload from anywhere; the outcome is logged.
+    pub fn trigger(&self) -> impl Fn() + Send + use<> {
+        let orders = self.orders.clone();
+        move || drop(orders.send(Order { answer: None }))
+    }
+
+    /// Loads again and waits for the outcome.
+    ///
+    /// # Errors
+    /// Everything that is wrong; the old configuration stays in force.
+    pub async fn reload(&self) -> Answer {
+        let (answer, waiting) = oneshot::channel();
+        let gone = || vec!["the loader has ended".to_owned()];
+        self.orders.send(Order { answer: Some(answer) }).map_err(|_| gone())?;
+        waiting.await.map_err(|_| gone())?
+    }
+
+    /// Ends the thread.
+    pub fn stop(self) {
+        drop(self.orders);
+        let _ = self.thread.join();
+    }
+}
+
+fn reload(shared: &Arc<Shared>, inputs: &[Input], sender: &watch::Sender<Arc<Snapshot>>) -> Answer {
+    let help = "Configuration loads by outcome";
+    let count = |outcome| {
+        let labels = [("outcome", outcome)];
+        shared.metrics.counter("silverback_config_loads_total", help, &labels).add(1);
+    };
+    match compile(shared, inputs) {
+        Ok(compiled) => {
+            tell(&compiled.warnings);
+            tracing::info!(hash = compiled.snapshot.hash, "configuration loaded");
+            count("ok");
+            sender.send_replace(compiled.snapshot);
+            Ok(())
+        }
+        Err(errors) => {
+            tracing::error!("configuration not loaded, the one in force stays:");
+            for error in &errors {
+                tracing::error!("{error}");
+            }
+            count("error");
+            Err(errors)
+        }
+    }
+}
+
+fn tell(warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}
