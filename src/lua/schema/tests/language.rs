@@ -113,7 +113,8 @@ fn lists_report_each_element_and_then_themselves() {
 #[test]
 fn empty_lists_and_maps_are_what_the_schema_says() {
     let fields = "{ a = { type = 'array', elements = { type = 'string' } } },
-                  { m = { type = 'map', keys = { type = 'string' }, values = { type = 'string' } } },
+                  { m = { type = 'map', keys = { type = 'string' },
+                          values = { type = 'string' } } },
                   { r = { type = 'record', fields = { { x = { type = 'integer' } } } } },
                   { d = { type = 'array', default = {}, elements = { type = 'string' } } },
                   { n = { type = 'integer' } }";
@@ -128,7 +129,8 @@ fn what_is_left_out_is_filled() {
         { b = { type = 'string' } },
         { r = { type = 'record', fields = {
             { c = { type = 'integer', default = 1 } },
-            { s = { type = 'record', required = false, fields = { { d = { type = 'integer', default = 2 } } } } },
+            { s = { type = 'record', required = false,
+                    fields = { { d = { type = 'integer', default = 2 } } } } },
         } } },
         { l = { type = 'array', elements = { type = 'record', fields = {
             { e = { type = 'integer', default = 3 } },
@@ -232,7 +234,8 @@ fn references_are_not_checked() {
     let schema = "return { fields = {
             { a = { type = 'string', referenceable = true, one_of = { 'x' } } },
             { b = { type = 'string', one_of = { 'x' } } },
-            { l = { type = 'array', elements = { type = 'string', referenceable = true, len_max = 3 } } },
+            { l = { type = 'array',
+                    elements = { type = 'string', referenceable = true, len_max = 3 } } },
         }, entity_checks = { { mutually_exclusive = { 'a', 'b' } } } }";
     let record = read(schema).unwrap();
     let reference = "{vault://env/a}";
@@ -247,7 +250,8 @@ fn shorthands_stand_for_other_fields() {
     let schema = |deprecation: &str| {
         format!(
             "return {{ fields = {{ {{ r = {{ type = 'record', fields = {{
-                    {{ host = {{ type = 'string' }} }}, {{ port = {{ type = 'integer', default = 1 }} }},
+                    {{ host = {{ type = 'string' }} }},
+                    {{ port = {{ type = 'integer', default = 1 }} }},
                 }} }} }} }},
                 shorthand_fields = {{ {{ old = {{ type = 'string', {deprecation}
                     func = function(value) return {{ r = {{ host = value }} }} end }} }} }} }}"
