@@ -134,6 +134,7 @@ pub fn early(failure: Failure, headers: &HeaderMap) -> http::Response<Bytes> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(SERVER, HeaderValue::from_static(SERVER_TOKEN));
+    headers.insert("x-kong-response-latency", HeaderValue::from_static("0"));
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
         headers.insert("x-kong-request-id", id);
     }

@@ -4,6 +4,7 @@
 //! environment, metadata endpoints never, since a proxy could answer with any token. Neither
 //! follows a redirect: the request carries a secret.
 
+use std::fmt;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -17,7 +18,6 @@ use super::endpoint;
 use crate::settings::Env;
 
 /// The clients of one process; they work on whichever runtime calls them.
-#[derive(Debug)]
 pub struct Clients {
     entra: Client,
     direct: Client,
@@ -93,6 +93,13 @@ impl Clients {
     pub(super) async fn metadata(&self, url: Url, headers: HeaderMap) -> Result<Reply, NoReply> {
         let _turn = self.metadata_calls.acquire().await; // never closed
         send(self.direct.get(url).headers(headers)).await
+    }
+}
+
+impl fmt::Debug for Clients {
+    /// Nothing inside: a proxy's address may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clients").finish_non_exhaustive()
     }
 }
 

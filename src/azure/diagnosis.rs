@@ -4,7 +4,8 @@
 //! seen with 400 and 401 and under three names. Metadata endpoints have no numbers, and their
 //! texts are documented as unstable, so those rules are few and loose.
 
-use std::error::Error as _;
+use std::error::Error;
+use std::io;
 
 use serde_json::Value;
 
@@ -96,7 +97,7 @@ pub(super) fn refused(identity: &Identity, reply: &Reply, secrets: &[&str]) -> C
     }
     cause.status = Some(reply.status);
     cause.code = said.code;
-    cause.said = said.text;
+    cause.said = said.text.into();
     cause.correlation_id = said.correlation_id;
     cause.retry_after = reply.retry_after;
     cause
@@ -197,7 +198,7 @@ fn not_a_token_endpoint() -> Cause {
 struct Said {
     text: String,
     code: Option<u32>,
-    correlation_id: Option<String>,
+    correlation_id: Option<Box<str>>,
 }
 
 impl Said {
@@ -217,7 +218,7 @@ impl Said {
         let id = ["correlation_id", "correlationId"].into_iter().find_map(|n| nested[n].as_str());
         Self {
             code: number.or_else(|| aadsts(text)),
-            correlation_id: id.map(|id| clean(id, secrets)),
+            correlation_id: id.map(|id| clean(id, secrets).into()),
             text: clean(text, secrets),
         }
     }
@@ -246,26 +247,27 @@ fn clean(text: &str, secrets: &[&str]) -> String {
     words.join(" ").chars().take(CHARS_MAX).collect()
 }
 
+/// An error and its causes, outermost first. An `io::Error` hides the error it wraps from
+/// `source`, and TLS errors arrive in two of them.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    let first: &(dyn Error + 'static) = error;
+    std::iter::successors(Some(first), |&error| {
+        let io = error.downcast_ref::<io::Error>();
+        match io.and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        }
+    })
+}
+
 /// The deepest cause: reqwest's own words only say that sending failed.
 fn innermost(error: &reqwest::Error) -> String {
-    let mut deepest: &dyn std::error::Error = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    deepest.to_string()
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
 fn is_bad_certificate(error: &reqwest::Error) -> bool {
-    let mut source = error.source();
-    while let Some(error) = source {
-        let io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let inner = io.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if let Some(tls) = inner.or_else(|| error.downcast_ref()) {
-            return matches!(tls, rustls::Error::InvalidCertificate(_));
-        }
-        source = error.source();
-    }
-    false
+    let mut tls = causes(error).filter_map(|error| error.downcast_ref::<rustls::Error>());
+    tls.any(|error| matches!(error, rustls::Error::InvalidCertificate(_)))
 }
 
 #[cfg(test)]

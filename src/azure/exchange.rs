@@ -42,11 +42,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) async fn exchange(
     clients: &Clients,
     identity: &Arc<Identity>,
-) -> Result<Grant, Failure> {
+) -> Result<Grant, Arc<Failure>> {
     repeat(identity, || call(clients, identity)).await
 }
 
-async fn repeat<F>(identity: &Arc<Identity>, call: impl Fn() -> F) -> Result<Grant, Failure>
+async fn repeat<F>(identity: &Arc<Identity>, call: impl Fn() -> F) -> Result<Grant, Arc<Failure>>
 where
     F: Future<Output = Result<Grant, Cause>>,
 {
@@ -59,7 +59,7 @@ where
         };
         let Some(pause) = pause(&identity.source, &cause, attempts) else {
             let (identity, elapsed) = (identity.clone(), start.elapsed());
-            return Err(Failure { identity, cause, attempts, elapsed });
+            return Err(Arc::new(Failure { identity, cause, attempts, elapsed }));
         };
         tokio::time::sleep(pause).await;
         attempts += 1;

@@ -69,9 +69,9 @@ pub struct Cause {
     /// What to do; empty when there is nothing to do but wait.
     pub remedy: String,
     /// The endpoint's or the system's own words, one bounded line without secrets.
-    pub said: String,
+    pub said: Box<str>,
     /// What Microsoft's support asks for.
-    pub correlation_id: Option<String>,
+    pub correlation_id: Option<Box<str>>,
     /// How long the endpoint wants to be left alone, at most 30 s.
     pub retry_after: Option<Duration>,
 }
@@ -84,14 +84,14 @@ impl Cause {
             code: None,
             meaning: meaning.into(),
             remedy: remedy.into(),
-            said: String::new(),
+            said: Box::default(),
             correlation_id: None,
             retry_after: None,
         }
     }
 
     pub(super) fn saying(mut self, said: String) -> Self {
-        self.said = said;
+        self.said = said.into();
         self
     }
 

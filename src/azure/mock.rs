@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use rustls::crypto::ring;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio_rustls::TlsAcceptor;
 use url::Url;
 
 use super::clients::Clients;
@@ -25,12 +28,12 @@ pub(super) fn clients() -> Clients {
 }
 
 /// A TLS configuration with an empty trust store.
-pub(super) fn tls() -> rustls::ClientConfig {
-    tls_trusting(rustls::RootCertStore::empty())
+pub(super) fn tls() -> ClientConfig {
+    tls_trusting(RootCertStore::empty())
 }
 
-pub(super) fn tls_trusting(roots: rustls::RootCertStore) -> rustls::ClientConfig {
-    rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+pub(super) fn tls_trusting(roots: RootCertStore) -> ClientConfig {
+    ClientConfig::builder_with_provider(ring::default_provider().into())
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
@@ -111,13 +114,43 @@ pub(super) struct Mock {
 
 impl Mock {
     pub(super) async fn run(answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start(None, answer).await
+    }
+
+    /// The same over TLS, with a certificate that only the returned store trusts.
+    pub(super) async fn run_tls(
+        answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+    ) -> (Self, RootCertStore) {
+        let signed = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let certificate = signed.cert.der().clone();
+        let key = signed.signing_key.serialize_der();
+        let tls = ServerConfig::builder_with_provider(ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key.try_into().unwrap())
+            .unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).unwrap();
+        (Self::start(Some(Arc::new(tls).into()), answer).await, roots)
+    }
+
+    async fn start(
+        tls: Option<TlsAcceptor>,
+        answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mock = Self { address: listener.local_addr().unwrap(), seen: Arc::default() };
         let (seen, answer) = (mock.seen.clone(), Arc::new(answer));
         Handle::current().spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (seen, answer) = (seen.clone(), answer.clone());
-                Handle::current().spawn(async move { serve(stream, &seen, &*answer).await });
+                let (seen, answer, tls) = (seen.clone(), answer.clone(), tls.clone());
+                Handle::current().spawn(async move {
+                    match tls {
+                        None => serve(stream, &seen, &*answer).await,
+                        Some(tls) => serve(tls.accept(stream).await.ok()?, &seen, &*answer).await,
+                    }
+                });
             }
         });
         mock
@@ -134,14 +167,10 @@ impl Mock {
     pub(super) fn last(&self) -> Seen {
         self.seen.lock().unwrap().last().unwrap().clone()
     }
-
-    pub(super) fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
-    }
 }
 
 async fn serve(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     seen: &Mutex<Vec<Seen>>,
     answer: &(dyn Fn(&Seen) -> Answer + Sync),
 ) -> Option<()> {

@@ -23,7 +23,7 @@ use super::token::{Status, Token};
 pub(super) type Exchange = Arc<dyn Fn(Arc<Identity>) -> Exchanging + Send + Sync>;
 
 /// An exchange under way.
-pub(crate) type Exchanging = Pin<Box<dyn Future<Output = Result<Grant, Failure>> + Send>>;
+pub(crate) type Exchanging = Pin<Box<dyn Future<Output = Result<Grant, Arc<Failure>>> + Send>>;
 
 pub(super) struct Slot {
     control: Handle,
@@ -35,7 +35,7 @@ pub(super) struct Slot {
 
 /// What readers see. It changes when an exchange ends or a token is dropped.
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     token: Option<Arc<Token>>,
     failure: Option<Remembered>,
     /// Failures since the last success.
@@ -87,9 +87,8 @@ impl Slot {
         *lock(&self.identity) = Arc::new(identity);
     }
 
-    /// The last token, alive or not.
-    pub(super) fn token(&self) -> Option<Arc<Token>> {
-        self.state.borrow().token.clone()
+    pub(super) fn news(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
     }
 
     /// Starts an exchange for a token that serves but grows old.
@@ -117,11 +116,11 @@ impl Slot {
                 }
                 self.fetch();
                 if news.changed().await.is_err() {
-                    return Err(Arc::new(self.aborted(start))); // cannot be: `self` is the sender
+                    return Err(self.aborted(start)); // cannot be: `self` is the sender
                 }
             }
         };
-        timeout_at(deadline, settled).await.unwrap_or_else(|_| Err(Arc::new(self.too_late(start))))
+        timeout_at(deadline, settled).await.unwrap_or_else(|_| Err(self.too_late(start)))
     }
 
     pub(super) fn invalidate(&self, used: &Token) -> bool {
@@ -129,8 +128,7 @@ impl Slot {
         let mut flight = lock(&self.flight);
         let mut is_replaceable = true;
         self.state.send_if_modified(|state| {
-            let is_current =
-                state.token.as_ref().is_some_and(|t| std::ptr::eq(&raw const **t, used));
+            let is_current = state.token().is_some_and(|token| token.is_same(used));
             if !is_current {
                 return false;
             }
@@ -171,18 +169,22 @@ impl Slot {
         self.control.spawn(landing.fly());
     }
 
-    fn land(&self, outcome: Result<Token, Failure>) {
-        match outcome {
-            Ok(token) => {
-                self.log_success(&token);
-                self.state.send_modify(|state| state.succeed(token));
-            }
+    /// Ends an exchange. State and flight change as one, so that nobody who finds no token waits
+    /// for a flight that is over.
+    fn land(&self, outcome: Result<Token, Arc<Failure>>) {
+        match &outcome {
+            Ok(token) => self.log_success(token),
             Err(failure) => {
-                failure.log(self.token().is_some_and(|token| token.is_alive()));
-                self.state.send_modify(|state| state.fail(failure));
+                let has_token = self.state.borrow().token().is_some_and(Token::is_alive);
+                failure.log(has_token);
             }
         }
-        lock(&self.flight).is_up = false; // after the state: whoever sees no flight sees its end
+        let mut flight = lock(&self.flight);
+        flight.is_up = false;
+        self.state.send_modify(|state| match outcome {
+            Ok(token) => state.succeed(token),
+            Err(failure) => state.fail(failure),
+        });
     }
 
     fn log_success(&self, token: &Token) {
@@ -200,16 +202,21 @@ impl Slot {
         }
     }
 
-    fn failure(&self, cause: Cause, start: Instant) -> Failure {
-        Failure { identity: self.identity(), cause, attempts: 0, elapsed: start.elapsed() }
+    fn failure(&self, cause: Cause, start: Instant) -> Arc<Failure> {
+        Arc::new(Failure {
+            identity: self.identity(),
+            cause,
+            attempts: 0,
+            elapsed: start.elapsed(),
+        })
     }
 
-    fn aborted(&self, start: Instant) -> Failure {
+    fn aborted(&self, start: Instant) -> Arc<Failure> {
         let cause = Cause::new(Class::Aborted, "the exchange ended without a result", "");
         self.failure(cause, start)
     }
 
-    fn too_late(&self, start: Instant) -> Failure {
+    fn too_late(&self, start: Instant) -> Arc<Failure> {
         let mut cause = Cause::new(Class::Deadline, "no token before the caller's deadline", "");
         if let Some(last) = &self.state.borrow().failure {
             cause.remedy = format!("before that: {}", last.failure.cause);
@@ -219,6 +226,11 @@ impl Slot {
 }
 
 impl State {
+    /// The last token, alive or not.
+    pub(super) fn token(&self) -> Option<&Token> {
+        self.token.as_deref()
+    }
+
     /// What a caller can have without waiting: a living token, or a failure that is still fresh.
     fn settled(&self) -> Option<Result<Arc<Token>, Arc<Failure>>> {
         if let Some(token) = self.token.as_ref().filter(|token| token.is_alive()) {
@@ -236,7 +248,7 @@ impl State {
     }
 
     /// An older token stays: it serves until it really ends.
-    fn fail(&mut self, failure: Failure) {
+    fn fail(&mut self, failure: Arc<Failure>) {
         self.exchanges += 1;
         self.streak += 1;
         let mut label = failure.cause.label();
@@ -245,7 +257,7 @@ impl State {
         }
         *self.failures.entry(label).or_default() += 1;
         let until = Instant::now() + memory(&failure.cause, self.streak);
-        self.failure = Some(Remembered { failure: Arc::new(failure), until });
+        self.failure = Some(Remembered { failure, until });
     }
 }
 
@@ -263,7 +275,7 @@ fn memory(cause: &Cause, streak: u32) -> Duration {
 struct Landing {
     slot: Arc<Slot>,
     start: Instant,
-    outcome: Option<Result<Token, Failure>>,
+    outcome: Option<Result<Token, Arc<Failure>>>,
 }
 
 impl Landing {

@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::problem::Path;
-use crate::schema::Step;
+use crate::schema::{Step, is_reference};
 use crate::settings::Env;
 
 /// Why a reference has no value. No text holds a value.
@@ -31,11 +31,6 @@ pub(super) enum Unresolved {
     /// Kong's syntax: `{vault://<vault>/<resource>[/<key>][?<options>][#<version>]}`.
     #[error("it is not of the form {{vault://<vault>/<name>[/<key>]}}")]
     Malformed,
-}
-
-/// Whether a value is, as a whole, a vault reference; in a loaded configuration: an unresolved one.
-pub(super) fn is_reference(value: &str) -> bool {
-    value.starts_with("{vault://") && value.ends_with('}')
 }
 
 /// The vaults that references can name.

@@ -83,6 +83,15 @@ fn merge(path: &str) -> String {
     out
 }
 
+/// Whether every `%` begins an escape, and none is NUL: nginx refuses the rest with 400.
+pub fn is_well_escaped(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    memchr::memchr_iter(b'%', bytes).all(|at| {
+        let hex = bytes.get(at + 1..at + 3).unwrap_or_default();
+        hex.len() == 2 && hex.iter().all(u8::is_ascii_hexdigit) && hex != b"00"
+    })
+}
+
 /// The path for the upstream: Kong's `path_handling: v0`.
 ///
 /// `base` is the Service's path, `matched` the length of what the Route matched (0 with
@@ -101,12 +110,12 @@ pub fn upstream(base: Option<&str>, path: &str, matched: usize, strip: bool) -> 
     let postfix = postfix.trim_start_matches("../").trim_start_matches("./");
     let trimmed = base.strip_suffix('/').unwrap_or(base);
     if postfix.is_empty() {
-        return match (open, path.len() > 1 && path.ends_with('/')) {
-            (true, _) if base == "/" => base.to_owned(),
-            (true, true) => base.to_owned(),
-            (true, false) => trimmed.to_owned(),
-            (false, true) => format!("{base}/"),
-            (false, false) => base.to_owned(),
+        let slash = path.ends_with('/');
+        return match open {
+            true if base == "/" || slash => base.to_owned(),
+            true => trimmed.to_owned(),
+            false if slash && path.len() > 1 => format!("{base}/"),
+            false => base.to_owned(),
         };
     }
     let slash = if postfix.starts_with('/') { "" } else { "/" };
@@ -148,6 +157,7 @@ mod tests {
             (Some("/s"), "/r", 2, true, "/s"),
             (Some("/s"), "/r/", 2, true, "/s/"),
             (Some("/s/"), "/r", 2, true, "/s"),
+            (Some("/s/"), "/", 1, true, "/s/"),
             (Some("/s/"), "/r/x", 2, true, "/s/x"),
             (Some("/s"), "/r/x", 3, true, "/s/x"),
             (Some("/s"), "/rest", 2, true, "/s/est"),

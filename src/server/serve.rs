@@ -255,6 +255,9 @@ fn check(head: &http::request::Parts) -> Result<(), Failure> {
     if !head.method.as_str().bytes().all(|b| b.is_ascii_uppercase() || b == b'_' || b == b'-') {
         return Err(Failure::BadRequest);
     }
+    if !path::is_well_escaped(head.uri.path()) {
+        return Err(Failure::BadRequest);
+    }
     let target = head.uri.path_and_query().map_or("", |target| target.as_str());
     if target.len() + head.method.as_str().len() > LINE_MAX - 10 {
         return Err(Failure::UriTooLong);

@@ -77,7 +77,7 @@ fn words_and_correlation_ids_are_kept() {
     let plain = vector("imds-14-plain-text-error");
     for response in plain["responses"].as_array().unwrap() {
         let said = diagnose(&[], response).said;
-        assert_eq!(said, response["body_text"].as_str().unwrap().trim_end());
+        assert_eq!(&*said, response["body_text"].as_str().unwrap().trim_end());
     }
     let cause = diagnose(&WEB, &vector("appsvc-03-500-shape")["response"]);
     assert_eq!(cause.correlation_id.as_deref(), Some("00000000-0000-0000-0000-00000000cccc"));

@@ -21,7 +21,7 @@ fn ok(lifetime_secs: u64) -> Answer {
     Answer::new(200, &json!({"access_token": "t0", "expires_in": lifetime_secs}).to_string())
 }
 
-async fn exchange_once(identity: &Arc<Identity>) -> Result<Grant, Failure> {
+async fn exchange_once(identity: &Arc<Identity>) -> Result<Grant, Arc<Failure>> {
     exchange(&mock::clients(), identity).await
 }
 
@@ -204,6 +204,25 @@ async fn a_passing_failure_is_tried_again() {
     ]);
     assert!(exchange_once(&identity).await.is_ok());
     assert_eq!(entra.calls(), 2);
+}
+
+#[tokio::test]
+async fn an_untrusted_certificate_is_named_at_once() {
+    let (entra, roots) = Mock::run_tls(|_| ok(3600)).await;
+    let authority = format!("https://{}", entra.url().authority());
+    let identity = identity([
+        ("AZURE_CLIENT_ID", "a"),
+        ("AZURE_CLIENT_SECRET", "s"),
+        ("AZURE_TENANT_ID", "t"),
+        ("AZURE_AUTHORITY_HOST", &authority),
+    ]);
+    let failure = exchange_once(&identity).await.unwrap_err();
+    assert_eq!((failure.cause.class, failure.attempts), (Class::Config, 1));
+    let line = failure.to_string();
+    assert!(line.contains("not trusted") && line.contains("UnknownIssuer"), "{line}");
+
+    let trusting = Clients::new(&mock::tls_trusting(roots), &Env::default()).unwrap();
+    assert!(exchange(&trusting, &identity).await.is_ok());
 }
 
 #[tokio::test]

@@ -93,27 +93,34 @@ fn unfinished_credentials_name_field_and_variable() {
     for (given, message) in [
         (
             vec!["client_secret=s"],
-            "azure_client_id is missing (set auth.azure_client_id or AZURE_CLIENT_ID; auth.azure_client_secret gives a client secret)",
+            "azure_client_id is missing (set auth.azure_client_id or AZURE_CLIENT_ID; \
+             auth.azure_client_secret gives a client secret)",
         ),
         (
             vec!["AZURE_CLIENT_SECRET=s", "client_id=a"],
-            "azure_tenant_id is missing (set auth.azure_tenant_id or AZURE_TENANT_ID; AZURE_CLIENT_SECRET gives a client secret)",
+            "azure_tenant_id is missing (set auth.azure_tenant_id or AZURE_TENANT_ID; \
+             AZURE_CLIENT_SECRET gives a client secret)",
         ),
         (
             vec!["client_id=a", "tenant_id=t"],
-            "azure_client_secret is missing (set auth.azure_client_secret or AZURE_CLIENT_SECRET; an application needs a secret or AZURE_FEDERATED_TOKEN_FILE; for a managed identity remove auth.azure_tenant_id)",
+            "azure_client_secret is missing (set auth.azure_client_secret or \
+             AZURE_CLIENT_SECRET; an application needs a secret or AZURE_FEDERATED_TOKEN_FILE; \
+             for a managed identity remove auth.azure_tenant_id)",
         ),
         (
             vec!["federated_token_file=/f", "tenant_id=t"],
-            "azure_client_id is missing (set auth.azure_client_id or AZURE_CLIENT_ID; auth.azure_federated_token_file gives a token file)",
+            "azure_client_id is missing (set auth.azure_client_id or AZURE_CLIENT_ID; \
+             auth.azure_federated_token_file gives a token file)",
         ),
         (
             vec!["client_secret="],
-            "auth.azure_client_secret: the value is empty (a reference that could not be resolved?)",
+            "auth.azure_client_secret: the value is empty (a reference that could not be \
+             resolved?)",
         ),
         (
             vec!["object_id=o", "client_id=a"],
-            "auth.azure_managed_identity_object_id and auth.azure_client_id name different identities (remove one of them)",
+            "auth.azure_managed_identity_object_id and auth.azure_client_id name different \
+             identities (remove one of them)",
         ),
     ] {
         assert_eq!(refused(&given), message);

@@ -1,0 +1,7 @@
+//! Black-box tests over sockets: one binary, ports from the system, nothing outside loopback.
+
+#![allow(unreachable_pub)] // the harness is public to the tests beside it
+
+mod gateway;
+mod http;
+mod proxy;
