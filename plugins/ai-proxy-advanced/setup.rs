@@ -19,6 +19,7 @@ use crate::llm::plan::Invalid;
 use crate::llm::{Plan, Provider, unsupported};
 use crate::pdk::Loss;
 use crate::pdk::service::Limits;
+use crate::settings::Env;
 use crate::shared::Shared;
 
 /// The body a plugin reads when its configuration does not say (Kong 3.13 and later), in bytes.
@@ -94,6 +95,7 @@ impl Setup {
     /// Compiles a configuration, or says everything that stands against it.
     pub(super) fn new(
         shared: &Arc<Shared>,
+        env: &Env,
         plugin_id: String,
         wanted: Wanted,
     ) -> Result<Self, Vec<String>> {
@@ -105,7 +107,7 @@ impl Setup {
         let drafts: Vec<_> = wanted
             .targets
             .iter()
-            .filter_map(|(place, target)| Draft::new(shared, place, target, streaming, &mut notes))
+            .filter_map(|(place, target)| Draft::new(env, place, target, streaming, &mut notes))
             .collect();
         let balancer = wanted.balancer.as_ref();
         let failover = Failover::new(balancer, &mut notes);
@@ -152,7 +154,7 @@ struct Draft {
 
 impl Draft {
     fn new(
-        shared: &Shared,
+        env: &Env,
         place: &str,
         target: &config::Target,
         streaming: ResponseStreaming,
@@ -175,7 +177,7 @@ impl Draft {
         };
         let host = plan.sample_endpoint().map_or("", |endpoint| &endpoint.host);
         let auth = config.auth.as_ref().map(identity_fields).unwrap_or_default();
-        let identity = azure::resolve(&auth, &shared.settings.env, host);
+        let identity = azure::resolve(&auth, env, host);
         let identity = identity.unwrap_or_else(|incomplete| {
             notes.refusals.push(format!("{place}.auth: {incomplete}"));
             None
@@ -275,7 +277,12 @@ fn identity_fields(auth: &config::Auth) -> azure::Auth {
         client_id: auth.azure_client_id.clone(),
         client_secret: auth.azure_client_secret.clone(),
         tenant_id: auth.azure_tenant_id.clone(),
-        ..azure::Auth::default()
+        authority_host: auth.azure_authority_host.clone(),
+        scope: auth.azure_scope.clone(),
+        imds_endpoint: auth.azure_imds_endpoint.clone(),
+        federated_token_file: auth.azure_federated_token_file.clone(),
+        managed_identity_object_id: auth.azure_managed_identity_object_id.clone(),
+        managed_identity_resource_id: auth.azure_managed_identity_resource_id.clone(),
     }
 }
 
