@@ -14,6 +14,7 @@ use super::client::changed_headers;
 use super::report::Counters;
 use super::targets::{Breaker, State, Target, Targets};
 use crate::azure::{self, Identity};
+use crate::entity::Secret;
 use crate::llm::config::{self, AiProxy, AiProxyAdvanced, ResponseStreaming};
 use crate::llm::plan::Invalid;
 use crate::llm::{Plan, Provider, unsupported};
@@ -250,22 +251,36 @@ fn choose(place: &str, config: &mut config::Target, notes: &mut Notes) {
 
 /// The first field in use that still holds a vault reference.
 fn unresolved(auth: &config::Auth) -> Option<&'static str> {
-    let identity = auth.azure_use_managed_identity == Some(true);
+    let signs_in = auth.azure_use_managed_identity == Some(true);
     let text = |value: &Option<String>| value.as_deref().is_some_and(is_reference);
-    let secret = |value: &Option<crate::entity::Secret>| {
-        value.as_ref().is_some_and(|secret| is_reference(secret.expose()))
-    };
-    let fields = [
-        ("auth.header_name", !identity && text(&auth.header_name)),
-        ("auth.header_value", !identity && secret(&auth.header_value)),
+    let secret =
+        |value: &Option<Secret>| value.as_ref().is_some_and(|secret| is_reference(secret.expose()));
+    let always = [
         ("auth.param_name", text(&auth.param_name)),
         ("auth.param_value", secret(&auth.param_value)),
-        ("auth.azure_client_id", identity && text(&auth.azure_client_id)),
-        ("auth.azure_client_secret", identity && secret(&auth.azure_client_secret)),
-        ("auth.azure_tenant_id", identity && text(&auth.azure_tenant_id)),
     ];
-    fields.into_iter().find_map(|(name, is_open)| is_open.then_some(name))
+    let header = [
+        ("auth.header_name", text(&auth.header_name)),
+        ("auth.header_value", secret(&auth.header_value)),
+    ];
+    let identity = [
+        ("auth.azure_client_id", text(&auth.azure_client_id)),
+        ("auth.azure_client_secret", secret(&auth.azure_client_secret)),
+        ("auth.azure_tenant_id", text(&auth.azure_tenant_id)),
+        (OBJECT_ID, text(&auth.azure_managed_identity_object_id)),
+        (RESOURCE_ID, text(&auth.azure_managed_identity_resource_id)),
+        ("auth.azure_federated_token_file", text(&auth.azure_federated_token_file)),
+        ("auth.azure_scope", text(&auth.azure_scope)),
+        ("auth.azure_authority_host", text(&auth.azure_authority_host)),
+        ("auth.azure_imds_endpoint", text(&auth.azure_imds_endpoint)),
+    ];
+    let chosen = if signs_in { &identity[..] } else { &header[..] };
+    let open = always.iter().chain(chosen).find(|(_, is_open)| *is_open);
+    open.map(|(name, _)| *name)
 }
+
+const OBJECT_ID: &str = "auth.azure_managed_identity_object_id";
+const RESOURCE_ID: &str = "auth.azure_managed_identity_resource_id";
 
 fn is_reference(value: &str) -> bool {
     value.starts_with("{vault://")
