@@ -2,6 +2,16 @@
 
 #![allow(unreachable_pub)] // the harness is public to the tests beside it
 
+mod azure;
+mod azure_scene;
+mod azure_secrets;
+mod azure_wire;
+mod cli;
+mod cli_process;
 mod gateway;
 mod http;
 mod proxy;
+mod reload;
+mod sdk;
+mod stream;
+mod stream_ends;
