@@ -12,8 +12,20 @@ use crate::plugin::Plugin;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 
+#[path = "ai-proxy/handler.rs"]
+mod ai_proxy;
+#[path = "ai-proxy-advanced/handler.rs"]
+mod ai_proxy_advanced;
+#[path = "correlation-id/handler.rs"]
+mod correlation_id;
+#[path = "file-log/handler.rs"]
+mod file_log;
+#[path = "key-auth/handler.rs"]
+mod key_auth;
 #[path = "request-termination/handler.rs"]
 mod request_termination;
+#[path = "response-transformer/handler.rs"]
+mod response_transformer;
 
 /// A plugin written in Rust.
 pub struct Native {
@@ -46,9 +58,16 @@ impl Context<'_> {
     }
 }
 
-/// Every native plugin.
-pub const NATIVE: &[Native] =
-    &[Native { name: "request-termination", priority: 2, make: request_termination::make }];
+/// Every native plugin, in the order in which they run.
+pub const NATIVE: &[Native] = &[
+    Native { name: "correlation-id", priority: 100_001, make: correlation_id::make },
+    Native { name: "key-auth", priority: 1250, make: key_auth::make },
+    Native { name: "response-transformer", priority: 800, make: response_transformer::make },
+    Native { name: "ai-proxy-advanced", priority: 770, make: ai_proxy_advanced::make },
+    Native { name: "ai-proxy", priority: 770, make: ai_proxy::make },
+    Native { name: "file-log", priority: 9, make: file_log::make },
+    Native { name: "request-termination", priority: 2, make: request_termination::make },
+];
 
 /// The native plugin of this name.
 pub fn native(name: &str) -> Option<&'static Native> {

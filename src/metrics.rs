@@ -41,6 +41,26 @@ impl Counter {
     }
 }
 
+/// A sum of amounts that are no whole numbers, such as money.
+#[derive(Clone, Default)]
+pub struct Amount(Counter);
+
+impl Amount {
+    /// Smaller parts are lost: a millionth of a millionth.
+    const PARTS: f64 = 1e12;
+
+    /// Adds to the sum; it cannot become smaller.
+    pub fn add(&self, amount: f64) {
+        // A cast never wraps: what is negative or no number adds nothing.
+        self.0.add((amount * Self::PARTS).round() as u64);
+    }
+
+    /// The sum over all workers.
+    pub fn value(&self) -> f64 {
+        self.0.value() as f64 / Self::PARTS
+    }
+}
+
 /// Observations counted by upper bound.
 #[derive(Clone)]
 pub struct Histogram {
@@ -67,6 +87,7 @@ impl Histogram {
 
 enum Series {
     Counter(Counter),
+    Amount(Amount),
     Histogram(Histogram),
 }
 
@@ -95,9 +116,19 @@ impl Metrics {
         let make = || Series::Counter(Counter::default());
         let counter = |series: &Series| match series {
             Series::Counter(counter) => Some(counter.clone()),
-            Series::Histogram(_) => None,
+            _ => None,
         };
         self.series(name, help, "counter", labels, make, counter).unwrap_or_default()
+    }
+
+    /// The counter of amounts with this name and these labels.
+    pub fn amount(&self, name: &'static str, help: &'static str, labels: Labels<'_>) -> Amount {
+        let make = || Series::Amount(Amount::default());
+        let amount = |series: &Series| match series {
+            Series::Amount(amount) => Some(amount.clone()),
+            _ => None,
+        };
+        self.series(name, help, "counter", labels, make, amount).unwrap_or_default()
     }
 
     /// The histogram with this name and these labels.
@@ -111,7 +142,7 @@ impl Metrics {
         let make = || Series::Histogram(Histogram::new(bounds));
         let histogram = |series: &Series| match series {
             Series::Histogram(histogram) => Some(histogram.clone()),
-            Series::Counter(_) => None,
+            _ => None,
         };
         self.series(name, help, "histogram", labels, make, histogram)
             .unwrap_or_else(|| Histogram::new(bounds))
@@ -146,6 +177,9 @@ impl Metrics {
                 match series {
                     Series::Counter(counter) => {
                         let _ = writeln!(text, "{name}{} {}", braced(labels), counter.value());
+                    }
+                    Series::Amount(amount) => {
+                        let _ = writeln!(text, "{name}{} {}", braced(labels), amount.value());
                     }
                     Series::Histogram(histogram) => histogram.render(&mut text, name, labels),
                 }
@@ -200,6 +234,16 @@ mod tests {
             text,
             "# HELP x_total An x.\n# TYPE x_total counter\nx_total{a=\"q\\\"uote\"} 5\n"
         );
+    }
+
+    #[test]
+    fn amounts_are_not_rounded_to_whole_numbers() {
+        let metrics = Metrics::default();
+        let cost = metrics.amount("cost_total", "C.", &[]);
+        for amount in [0.0001, 0.000_005, f64::NAN, -1.0] {
+            cost.add(amount);
+        }
+        assert!(metrics.render().ends_with("# TYPE cost_total counter\ncost_total 0.000105\n"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use crate::azure::{Clients, Tokens};
 use crate::dns::Dns;
 use crate::metrics::Metrics;
 use crate::pdk::Budget;
@@ -27,13 +28,15 @@ pub struct Shared {
     pub metrics: Metrics,
     /// How connections to upstreams are encrypted.
     pub tls: UpstreamTls,
+    /// Azure access tokens.
+    pub tokens: Tokens,
 }
 
 impl Shared {
     /// Makes what the threads share. `names` stands in for DNS in tests.
     ///
     /// # Errors
-    /// Trusted certificates that cannot be used.
+    /// Trusted certificates, or a proxy of the environment, that cannot be used.
     pub fn new(
         settings: Settings,
         control: Handle,
@@ -41,6 +44,8 @@ impl Shared {
     ) -> Result<Self, Vec<String>> {
         let tls = UpstreamTls::new(&settings.trusted_certificates)
             .map_err(|error| vec![format!("lua_ssl_trusted_certificate {error}")])?;
+        let clients = Clients::new(&tls.config(true), &settings.env)
+            .map_err(|error| vec![error.to_string()])?;
         let dns = match names {
             Some(table) => Dns::table(control.clone(), table),
             None => Dns::system(control.clone()),
@@ -49,6 +54,7 @@ impl Shared {
             dns: Arc::new(dns),
             budget: Budget::new(settings.buffer_budget),
             metrics: Metrics::default(),
+            tokens: Tokens::new(control.clone(), clients),
             tls,
             control,
             settings,

@@ -6,8 +6,6 @@ use serde_json::json;
 
 use super::*;
 use crate::entity::{Consumer, ConsumerGroup, Ref};
-use crate::pdk::request::Connection;
-use crate::pdk::{Body, Budget, Request};
 use crate::plugin::Step;
 
 const IDS: [Uuid; 4] =
@@ -63,17 +61,7 @@ fn instance(
 }
 
 fn exchange() -> Exchange {
-    let local = "127.0.0.1:1".parse().unwrap();
-    let connection = Connection {
-        client: local,
-        peer: local,
-        port: 8000,
-        tls: false,
-        sni: None,
-        trusted: false,
-    };
-    let (head, ()) = http::Request::new(()).into_parts();
-    Exchange::new(Request::new(head, Body::Empty, Rc::new(connection), Budget::new(0), 1))
+    Exchange::for_test("GET", "/", &[])
 }
 
 fn consumer() -> Arc<Consumer> {

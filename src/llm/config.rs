@@ -211,14 +211,14 @@ pub struct Options {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use serde_json::json;
 
     use super::*;
 
     /// A target as the schema engine delivers it, with these members of `auth`, `model.options`
     /// and `model` on top.
-    pub(in crate::llm) fn target(auth: Value, options: Value, model: Value) -> Target {
+    pub(crate) fn target(auth: Value, options: Value, model: Value) -> Target {
         let mut target = json!({
             "route_type": "llm/v1/chat", "weight": 100, "description": null, "metadata": null,
             "logging": {"log_statistics": false, "log_payloads": false},

@@ -11,7 +11,7 @@ use crate::llm::config::{Auth, ParamLocation};
 use crate::llm::error::Error;
 use crate::llm::openai::Body;
 use crate::llm::plan::Invalid;
-use crate::llm::splice::{Edit, Key, quote};
+use crate::llm::splice::{Edit, Key, Object, quote};
 use crate::llm::template::Client;
 
 /// Members that the gateway reads or sets, so that no key can be there.
@@ -89,6 +89,14 @@ impl Credential {
         }
         let object = body.object().ok_or(Error::NoBodyForCredential)?;
         Ok(self.in_body(body).map(|edit| object.edited(&[edit])))
+    }
+
+    /// The body with the key masked, when its place is the body.
+    pub(super) fn redacted_body(&self, body: &Bytes) -> Option<Bytes> {
+        let param = self.body_param()?;
+        let object = Object::read(body.clone()).ok()?;
+        object.get(param.key.name())?;
+        Some(object.edited(&[Edit::set(&param.key, b"\"***\"")]))
     }
 
     fn body_param(&self) -> Option<&Param> {

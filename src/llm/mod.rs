@@ -22,6 +22,7 @@ mod site;
 pub mod splice;
 pub mod sse;
 pub mod template;
+pub mod transcript;
 pub mod unsupported;
 pub mod usage;
 

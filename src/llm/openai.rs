@@ -68,8 +68,10 @@ impl Body {
     }
 }
 
+/// Whether a body of this type is read as JSON: others may stream to the upstream unread.
+///
 /// Kong matches the type anywhere in the header, whatever its case.
-fn is_json(content_type: &[u8]) -> bool {
+pub fn is_json(content_type: &[u8]) -> bool {
     const JSON: &[u8] = b"application/json";
     content_type.windows(JSON.len()).any(|part| part.eq_ignore_ascii_case(JSON))
 }

@@ -129,6 +129,16 @@ impl Plan {
         }
     }
 
+    /// Whether `model` is the alias of this target.
+    pub fn has_alias(&self, model: &str) -> bool {
+        self.alias.as_deref() == Some(model)
+    }
+
+    /// The configured name of the model, when it is the same for all clients.
+    pub fn name(&self) -> Option<&Arc<str>> {
+        self.name.as_ref().and_then(Text::fixed)
+    }
+
     /// What the target does.
     pub fn route_type(&self) -> RouteType {
         self.route_type
@@ -142,6 +152,23 @@ impl Plan {
     /// Where the target is, when that does not depend on the client.
     pub fn endpoint(&self) -> Option<&Endpoint> {
         self.site.fixed().map(|located| &located.endpoint)
+    }
+
+    /// Where the target is, as far as that can be known before a request: a client may choose a
+    /// label of the host name, never the scheme, the rest of the name or the port.
+    pub fn sample_endpoint(&self) -> Option<&Endpoint> {
+        self.site.sample()
+    }
+
+    /// A query for logs: without the value of the key, whoever gave it.
+    pub fn redacted_query(&self, query: &str) -> Option<String> {
+        let (name, ..) = self.credential.in_query()?;
+        Some(address::redacted(query, name))
+    }
+
+    /// A body for logs: without the value of the key, whoever gave it.
+    pub fn redacted_body(&self, body: &Bytes) -> Option<Bytes> {
+        self.credential.redacted_body(body)
     }
 
     /// Whether a key is configured (not an identity): a load error when the endpoint is exposed.

@@ -73,6 +73,8 @@ pub(super) struct Texts {
     azure_api_version: Option<Text>,
     upstream_url: Option<Text>,
     upstream_path: Option<Text>,
+    /// Where it is with a stand-in for what the client says.
+    sample: Option<Endpoint>,
 }
 
 impl Where {
@@ -81,11 +83,12 @@ impl Where {
         route: RouteType,
         options: &Options,
     ) -> Result<Self, Invalid> {
-        let texts = Texts::new(options)?;
+        let mut texts = Texts::new(options)?;
         let located = texts.locate(provider, route, |text| Ok(text.sample()))?;
         if texts.are_fixed() {
             return Ok(Self::Fixed(Arc::new(located)));
         }
+        texts.sample = Some(located.endpoint);
         Ok(Self::PerClient(Box::new(texts)))
     }
 
@@ -101,6 +104,14 @@ impl Where {
             Self::PerClient(texts) => {
                 texts.locate(provider, route, |text| text.render(client)).map(Arc::new)
             }
+        }
+    }
+
+    /// The host, with a stand-in for what the client says in it.
+    pub(super) fn sample(&self) -> Option<&Endpoint> {
+        match self {
+            Self::Fixed(located) => Some(&located.endpoint),
+            Self::PerClient(texts) => texts.sample.as_ref(),
         }
     }
 
@@ -127,6 +138,7 @@ impl Texts {
             azure_api_version: text("azure_api_version", &options.azure_api_version, Place::Free),
             upstream_url: text("upstream_url", &options.upstream_url, in_url),
             upstream_path: text("upstream_path", &options.upstream_path, Place::Path),
+            sample: None,
         })
     }
 

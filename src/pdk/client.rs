@@ -3,11 +3,17 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use uuid::Uuid;
 
 use super::Exchange;
 use crate::entity::{Consumer, ConsumerGroup};
+
+const CONSUMER_ID: HeaderName = HeaderName::from_static("x-consumer-id");
+const CONSUMER_CUSTOM_ID: HeaderName = HeaderName::from_static("x-consumer-custom-id");
+const CONSUMER_USERNAME: HeaderName = HeaderName::from_static("x-consumer-username");
+const CREDENTIAL_IDENTIFIER: HeaderName = HeaderName::from_static("x-credential-identifier");
+const ANONYMOUS_CONSUMER: HeaderName = HeaderName::from_static("x-anonymous-consumer");
 
 /// The authenticated consumer, if any, and the credential that said so.
 #[derive(Default)]
@@ -17,7 +23,7 @@ pub struct Client {
 }
 
 /// What a client authenticated with. The secret part stays with the plugin.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Credential {
     /// Id of the credential entity: `X-Credential-Identifier`.
     pub id: Uuid,
@@ -33,7 +39,7 @@ impl Client {
 
     /// The credential in use; an anonymous consumer has none.
     pub fn credential(&self) -> Option<Credential> {
-        self.credential.borrow().clone()
+        *self.credential.borrow()
     }
 
     /// Id of the authenticated consumer.
@@ -53,20 +59,55 @@ impl Exchange {
     /// Whatever the client itself sent in these headers is replaced or removed: an upstream may
     /// trust them.
     pub fn authenticate(&self, consumer: Option<Arc<Consumer>>, credential: Option<Credential>) {
-        let set = |name: &'static str, value: Option<&str>| match value
-            .and_then(|v| HeaderValue::from_str(v).ok())
+        let set = |name: HeaderName, value: Option<&str>| match value
+            .and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok())
         {
             Some(value) => self.request.set_header(name, value),
             None => self.request.clear_header(name),
         };
-        let id = consumer.as_ref().map(|c| c.id.to_string());
-        set("x-consumer-id", id.as_deref());
-        set("x-consumer-custom-id", consumer.as_ref().and_then(|c| c.custom_id.as_deref()));
-        set("x-consumer-username", consumer.as_ref().and_then(|c| c.username.as_deref()));
-        let credential_id = credential.as_ref().map(|c| c.id.to_string());
-        set("x-credential-identifier", credential_id.as_deref());
-        set("x-anonymous-consumer", credential.is_none().then_some("true"));
+        let named = consumer.as_deref();
+        let mut digits = Uuid::encode_buffer();
+        set(CONSUMER_ID, named.map(|c| &*c.id.hyphenated().encode_lower(&mut digits)));
+        set(CONSUMER_CUSTOM_ID, named.and_then(|c| c.custom_id.as_deref()));
+        set(CONSUMER_USERNAME, named.and_then(|c| c.username.as_deref()));
+        let id = credential.map(|c| &*c.id.hyphenated().encode_lower(&mut digits));
+        set(CREDENTIAL_IDENTIFIER, id);
+        set(ANONYMOUS_CONSUMER, credential.is_none().then_some("true"));
         *self.client.consumer.borrow_mut() = consumer;
         *self.client.credential.borrow_mut() = credential;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_says_of_itself_is_replaced_or_removed() {
+        let ex = Exchange::for_test(
+            "GET",
+            "/",
+            &[
+                ("X-Consumer-Username", "spoof"),
+                ("X-Consumer-Custom-ID", "spoof"),
+                ("X-Anonymous-Consumer", "true"),
+                ("X-Credential-Identifier", "spoof"),
+            ],
+        );
+        let consumer = Consumer {
+            id: Uuid::from_u128(1),
+            username: Some("bøb".into()),
+            custom_id: None,
+            tags: None,
+            groups: Vec::new(),
+            json: Arc::default(),
+        };
+        let credential = Credential { id: Uuid::from_u128(2), consumer_id: consumer.id };
+        ex.authenticate(Some(Arc::new(consumer)), Some(credential));
+        let headers = ex.request.headers();
+        assert_eq!(headers[CONSUMER_ID], "00000000-0000-0000-0000-000000000001");
+        assert_eq!(headers[CONSUMER_USERNAME].as_bytes(), "bøb".as_bytes());
+        assert_eq!(headers[CREDENTIAL_IDENTIFIER], "00000000-0000-0000-0000-000000000002");
+        assert_eq!(headers.len(), 3);
     }
 }

@@ -142,7 +142,8 @@ fn shown(name: &http::HeaderName, value: &http::HeaderValue) -> Value {
     if secret { "REDACTED".into() } else { String::from_utf8_lossy(value.as_bytes()).into() }
 }
 
-fn query_args(query: &str) -> Value {
+/// Query arguments as Kong shows them: decoded, several values as an array, `true` without `=`.
+pub fn query_args(query: &str) -> Value {
     let mut map = Map::new();
     for part in query.split('&').filter(|p| !p.is_empty()) {
         let bare = !part.contains('=');

@@ -13,6 +13,8 @@ pub mod log;
 pub mod request;
 pub mod response;
 pub mod service;
+#[cfg(test)]
+mod testing;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
@@ -23,7 +25,7 @@ pub use body::{Body, Budget, Chunk, ReadError};
 pub use client::{Client, Credential};
 pub use request::Request;
 pub use response::{Response, Source};
-pub use service::{Attempts, Call, Next, Try};
+pub use service::{Attempts, Call, Loss, Lost, Next, Try};
 
 use crate::entity;
 

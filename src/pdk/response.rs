@@ -29,6 +29,9 @@ pub struct Response {
     exited: Cell<bool>,
     /// Body bytes that went to the client.
     pub sent: Cell<u64>,
+    /// A plugin that runs late writes the whole body itself, whatever it was before: in Kong the
+    /// AI plugins do, so `response-transformer` ahead of them does not show in an AI reply.
+    pub body_is_final: Cell<bool>,
 }
 
 impl Default for Response {
@@ -40,6 +43,7 @@ impl Default for Response {
             body: RefCell::default(),
             exited: Cell::new(false),
             sent: Cell::new(0),
+            body_is_final: Cell::new(false),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Headers and body of the upstream request are those of `ex.request`: Kong keeps one set.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -71,7 +72,9 @@ pub struct Try {
 /// Drives the attempts of one exchange: a plugin with several targets or a credential of its own.
 ///
 /// Fail-over, re-translation for another target and the replay after a refused token live here.
-pub trait Attempts {
+/// It is also where such a plugin keeps what it knows of the exchange, hence `Any`: its later
+/// phases find it through [`Call::attempts`].
+pub trait Attempts: Any {
     /// Ahead of attempt `n`, from 1: chooses the target, sets the credential.
     fn before<'a>(&'a self, ex: &'a Exchange, n: u32) -> Step<'a>;
 
@@ -84,10 +87,36 @@ pub trait Attempts {
         headers: &'a HeaderMap,
     ) -> Next;
 
+    /// Attempt `n` brought no answer. [`Next::Again`] is followed only if the body can be sent a
+    /// second time.
+    fn failed(&self, ex: &Exchange, n: u32, lost: Lost) -> Next;
+
     /// The status for the client when no attempt reached the upstream (connection refused).
     fn refused_status(&self) -> StatusCode {
         StatusCode::BAD_GATEWAY
     }
+}
+
+/// How an attempt went without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost {
+    /// What happened.
+    pub how: Loss,
+    /// The upstream cannot have seen the request.
+    pub unsent: bool,
+}
+
+/// What happened to an attempt, in the words of nginx' `proxy_next_upstream`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// The name has no address.
+    NoAddress,
+    /// The connection failed or broke off.
+    Error,
+    /// Time ran out.
+    Timeout,
+    /// What came is not HTTP.
+    InvalidHeader,
 }
 
 /// What to do with an answer.

@@ -16,7 +16,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use crate::balancer::Balancer;
 use crate::dns::Names;
 use crate::pdk::service::Limits;
-use crate::pdk::{Attempts, Exchange, Next, Try};
+use crate::pdk::{Attempts, Exchange, Loss, Lost, Next, Try};
 use crate::plugin::Stop;
 use crate::respond::Failure;
 use crate::upstream::{Key, Outgoing, Pool, ReplyBody, SendError, server_name};
@@ -73,7 +73,12 @@ pub async fn forward(way: &Way<'_>, ex: &Exchange) -> Result<Response<ReplyBody>
         }
         let limits = ex.service.limits.get();
         let repeatable = ex.request.body_is_replayable();
-        match attempt(way, ex, n, &limits).await? {
+        let sent = match attempt(way, ex, n, &limits).await {
+            Ok(sent) => sent,
+            Err(Failure::NameResolution) if repeatable && may_go_elsewhere(ex, n) => continue,
+            Err(failure) => return Err(failure.into()),
+        };
+        match sent {
             Ok(reply) => {
                 ex.service.status.set(Some(reply.status()));
                 let next = attempts.as_ref().map_or(Next::Accept, |attempts| {
@@ -84,8 +89,11 @@ pub async fn forward(way: &Way<'_>, ex: &Exchange) -> Result<Response<ReplyBody>
                 }
             }
             Err(error) => {
-                let repeat =
-                    n <= limits.retries && repeatable && (error.is_unsent() || is_idempotent(ex));
+                let again = match &attempts {
+                    Some(attempts) => attempts.failed(ex, n, lost(&error)) == Next::Again,
+                    None => n <= limits.retries && (error.is_unsent() || is_idempotent(ex)),
+                };
+                let repeat = repeatable && again;
                 report(ex, n, &error, repeat);
                 if !repeat {
                     return Err(failure(&error, attempts.as_deref()).into());
@@ -186,6 +194,21 @@ fn declared_length(ex: &Exchange, body: &Outgoing) -> Option<u64> {
     let length = http_body::Body::size_hint(body).exact()?;
     let expected = matches!(ex.request.method, Method::POST | Method::PUT | Method::PATCH);
     (length > 0 || expected).then_some(length)
+}
+
+/// Whether somebody knows another target than the one whose name has no address.
+fn may_go_elsewhere(ex: &Exchange, n: u32) -> bool {
+    let lost = Lost { how: Loss::NoAddress, unsent: true };
+    ex.service.attempts().is_some_and(|attempts| attempts.failed(ex, n, lost) == Next::Again)
+}
+
+fn lost(error: &SendError) -> Lost {
+    let how = match error {
+        error if error.is_timeout() => Loss::Timeout,
+        SendError::Broken(_, error) if error.is_parse() => Loss::InvalidHeader,
+        _ => Loss::Error,
+    };
+    Lost { how, unsent: error.is_unsent() }
 }
 
 fn is_idempotent(ex: &Exchange) -> bool {

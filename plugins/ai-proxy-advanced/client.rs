@@ -1,0 +1,114 @@
+//! What the client sent, as far as a target may depend on it.
+//!
+//! It is read once. A fail-over prepares it anew for the next target, and what was put on the
+//! request for the last one, its key above all, comes off first.
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue};
+use smallvec::SmallVec;
+
+use super::inflate::accepts_gzip;
+use super::session::Refusal;
+use super::setup::Setup;
+use super::targets::Indexes;
+use crate::llm::{self, Body, Plan, Prepared, openai};
+use crate::pdk::{Exchange, ReadError};
+use crate::respond::Failure;
+use crate::router::path;
+
+/// Headers that carry credentials for a model. A client's own are for the gateway at most.
+pub(super) const CREDENTIALS: [HeaderName; 3] =
+    [AUTHORIZATION, HeaderName::from_static("api-key"), HeaderName::from_static("x-api-key")];
+
+/// A client's request.
+pub(super) struct Client {
+    /// The body; empty when it streams to the upstream unread.
+    pub(super) body: Body,
+    /// Whether the body was read.
+    pub(super) was_read: bool,
+    /// Whether it can read gzip.
+    pub(super) accepts_gzip: bool,
+    /// The targets it may go to.
+    pub(super) candidates: Indexes,
+    /// The query, before a target changed it.
+    query: String,
+    /// The values of the headers that targets change; all that a client signs in with.
+    headers: SmallVec<[(HeaderName, HeaderValue); 2]>,
+}
+
+impl Client {
+    /// Reads the request; bodies that are no JSON stay on the wire.
+    pub(super) async fn read(setup: &Setup, ex: &Exchange) -> Result<Self, Refusal> {
+        let content_type = ex.request.header(CONTENT_TYPE);
+        let content_type = content_type.as_ref().map(HeaderValue::as_bytes);
+        let was_read = content_type.is_none_or(openai::is_json);
+        let bytes = if was_read { whole(setup, ex).await? } else { Bytes::new() };
+        let body = Body::read(content_type, bytes, setup.body_limit)?;
+        let candidates = setup.targets.candidates(body.model().as_deref());
+        let headers = ex.request.headers();
+        let kept = setup.changed_headers.iter().flat_map(|name| {
+            headers.get_all(name).iter().map(move |value| (name.clone(), value.clone()))
+        });
+        Ok(Self {
+            was_read,
+            accepts_gzip: accepts_gzip(&headers),
+            candidates,
+            query: ex.service.query().unwrap_or_default(),
+            headers: kept.collect(),
+            body,
+        })
+    }
+
+    /// Whether the client sent this header.
+    pub(super) fn has(&self, name: &HeaderName) -> bool {
+        self.headers.iter().any(|(own, _)| own == name)
+    }
+
+    /// Takes off what a target put on the request.
+    pub(super) fn restore(&self, setup: &Setup, ex: &Exchange) {
+        for name in &setup.changed_headers {
+            ex.request.clear_header(name);
+        }
+        for (name, value) in &self.headers {
+            ex.request.add_header(name.clone(), value.clone());
+        }
+    }
+
+    /// The request for one target.
+    pub(super) fn prepare(&self, ex: &Exchange, plan: &Plan) -> Result<Prepared, llm::Error> {
+        let captures = |key: &str| {
+            let found = ex.matched()?.captures.iter().find(|(name, _)| name == key)?;
+            Some(found.1.clone())
+        };
+        let client = llm::Client {
+            path: &path::normalise(ex.request.raw_path()),
+            query: &self.query,
+            headers: &ex.request.headers(),
+            captures: &captures,
+        };
+        plan.prepare(&client, &self.body)
+    }
+}
+
+/// The whole body, within the limit of the plugin and that of the process.
+async fn whole(setup: &Setup, ex: &Exchange) -> Result<Bytes, Refusal> {
+    let process = setup.shared.settings.buffer_limit;
+    let own = Some(setup.body_limit).filter(|limit| (1..process).contains(limit));
+    ex.request.body(own.unwrap_or(process)).await.map_err(|error| match (own, &error) {
+        (Some(limit), ReadError::TooLarge { .. }) => llm::Error::TooLarge { limit }.into(),
+        _ => {
+            tracing::info!(request_id = %ex.id, fault = "client", "request body: {error}");
+            Refusal::Gateway(Failure::from(&error))
+        }
+    })
+}
+
+/// Every header that a request for one of these targets may change.
+pub(super) fn changed_headers(keys: impl Iterator<Item = HeaderName>) -> Vec<HeaderName> {
+    let mut names: Vec<_> = CREDENTIALS.into_iter().chain(keys).collect();
+    names.push(ACCEPT_ENCODING);
+    names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    names.dedup();
+    names
+}

@@ -1,0 +1,102 @@
+//! Sends chats and completions to models, Azure OpenAI above all.
+//!
+//! Two plugins are made of this: `ai-proxy-advanced` with several targets, and `ai-proxy`, which
+//! has one and takes its timeouts from the Service. `setup` compiles the configuration; a request
+//! then opens a `session`, which drives the attempts; `reply` watches what comes back and `report`
+//! tells about it.
+
+mod client;
+mod inflate;
+mod refusal;
+mod reply;
+mod report;
+mod session;
+mod setup;
+mod stream;
+mod targets;
+
+use std::any::Any;
+use std::rc::Rc;
+
+use super::Context;
+use crate::llm::config;
+use crate::pdk::{Chunk, Exchange};
+use crate::plugin::{Outcome, Phases, Plugin, Step};
+use session::Session;
+use setup::Setup;
+
+pub(super) use setup::Wanted;
+
+/// One configured instance of either plugin.
+struct Proxy {
+    setup: Rc<Setup>,
+}
+
+/// `ai-proxy-advanced`.
+pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>> {
+    make_from(context, context.config::<config::AiProxyAdvanced>()?.into())
+}
+
+/// Either plugin, from what its configuration asks for.
+pub(super) fn make_from(
+    context: &Context<'_>,
+    wanted: Wanted,
+) -> Result<Box<dyn Plugin>, Vec<String>> {
+    let setup = Setup::new(context.shared, context.entity.id.to_string(), wanted)?;
+    Ok(Box::new(Proxy { setup: Rc::new(setup) }))
+}
+
+impl Plugin for Proxy {
+    fn phases(&self) -> Phases {
+        Phases::ACCESS
+            .and(Phases::RESPONSE)
+            .and(Phases::HEADER_FILTER)
+            .and(Phases::BODY_FILTER)
+            .and(Phases::LOG)
+    }
+
+    fn access<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
+        Step::wait(Session::open(&self.setup, ex))
+    }
+
+    fn buffers(&self, ex: &Exchange) -> bool {
+        self.session(ex).is_some_and(|session| reply::is_checked(&session, ex))
+    }
+
+    fn response<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
+        if let Some(session) = self.session(ex) {
+            reply::check(&session, ex);
+        }
+        Step::DONE
+    }
+
+    fn header_filter(&self, ex: &Exchange) -> Outcome {
+        if let Some(session) = self.session(ex) {
+            reply::begin(&session, ex);
+        }
+        Ok(())
+    }
+
+    fn body_filter(&self, ex: &Exchange, chunk: &mut Chunk) -> Outcome {
+        self.session(ex).map_or(Ok(()), |session| reply::pass(&session, chunk))
+    }
+
+    fn log(&self, ex: &Exchange) {
+        if let Some(session) = self.session(ex) {
+            report::report(&session, ex);
+        }
+    }
+}
+
+impl Proxy {
+    /// The session of this exchange, if this instance drives it: with two AI plugins on one Route
+    /// the one that runs last does.
+    fn session(&self, ex: &Exchange) -> Option<Rc<Session>> {
+        let attempts: Rc<dyn Any> = ex.service.attempts()?;
+        let session = attempts.downcast::<Session>().ok()?;
+        Rc::ptr_eq(&session.setup, &self.setup).then_some(session)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,274 @@
+//! The reply of a model on its way to the client: checked, counted, never changed.
+//!
+//! A whole reply is looked at in `response`, before anything goes to the client; a stream is
+//! watched event by event; of other replies a bounded copy is kept for usage, payload logs and
+//! for what Azure says when it refuses a credential. Bodies pass byte for byte. Only gzip is
+//! undone: in streams, and for clients that cannot read it.
+
+use std::time::Instant;
+
+use anyhow::anyhow;
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::inflate::{Inflate, inflate, is_gzip};
+use super::session::Session;
+use super::stream::Stream;
+use super::targets::Target;
+use crate::llm::reply::Reply as Checked;
+use crate::llm::usage::Usage;
+use crate::llm::{RouteType, openai};
+use crate::pdk::body::{Buffered, Collector};
+use crate::pdk::{Chunk, Exchange, Source};
+use crate::plugin::{Outcome, Stop};
+
+/// What is kept of a reply that passes, in bytes.
+const COPY_MAX: usize = 1 << 20;
+
+/// What is known of a reply.
+#[derive(Default)]
+pub(super) struct Reply {
+    passage: Passage,
+    /// When the last byte, or `[DONE]`, was here.
+    pub(super) ended: Option<Instant>,
+}
+
+/// How a reply goes through the gateway.
+#[derive(Default)]
+enum Passage {
+    /// Nothing is looked at.
+    #[default]
+    Unseen,
+    /// It was read whole; what could be read of it.
+    Whole(Seen),
+    /// It passes.
+    Passing(Box<Passing>),
+}
+
+/// What a reply says of itself.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// The tokens.
+    pub(super) usage: Option<Usage>,
+    /// The model that answered.
+    pub(super) model: Option<String>,
+    /// The body, for a payload log or a diagnosis.
+    pub(super) text: Option<Buffered>,
+    /// When the first event was here; streams only.
+    pub(super) first: Option<Instant>,
+}
+
+/// Whether `response` is to have the whole reply: when the client's own format is checked.
+///
+/// Where a stream was asked for and something else came, it passes as it is (Kong closes the
+/// connection without an answer).
+pub(super) fn is_checked(session: &Session, ex: &Exchange) -> bool {
+    let Some((asked, target)) = session.asked().zip(session.target()) else { return false };
+    is_ok(ex)
+        && !asked.stream
+        && converts(target)
+        && ex.request.method != Method::HEAD
+        && !is_event_stream(&ex.response.headers())
+}
+
+/// Checks a whole reply; what is no reply becomes Kong's 500, with the upstream's headers.
+pub(super) fn check(session: &Session, ex: &Exchange) {
+    let (Some(target), Some(body)) = (session.target(), ex.response.body()) else { return };
+    head(session, target, ex);
+    let mut reply = session.reply.borrow_mut();
+    reply.ended = Some(Instant::now());
+    let is_gzip = is_gzip(&ex.response.headers());
+    let plain = if is_gzip {
+        let limit = session.setup.shared.settings.buffer_limit;
+        inflate(&body, limit, ex.request.budget()).unwrap_or_else(|error| {
+            tracing::warn!(request_id = %ex.id, fault = "upstream", "{error}");
+            Buffered::default() // which is no reply either
+        })
+    } else {
+        Buffered::from(body)
+    };
+    let (provider, route_type) = (target.plan.provider(), target.plan.route_type());
+    let mut seen = Seen::default();
+    match Checked::check(provider, route_type, plain.bytes.clone()) {
+        Ok(checked) => {
+            if is_gzip && !accepts_gzip(session) {
+                ex.response.clear_header(CONTENT_ENCODING);
+                ex.response.replace_body(plain.bytes.clone());
+            }
+            seen.usage = checked.usage();
+            seen.model = checked.model();
+        }
+        Err(error) => {
+            tracing::warn!(request_id = %ex.id, fault = "upstream", "{error}");
+            let status = StatusCode::from_u16(error.status());
+            ex.response.set_status(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+            ex.response.clear_header(CONTENT_ENCODING);
+            ex.response.replace_body(error.body().into());
+        }
+    }
+    seen.text = target.log_payloads.then_some(plain);
+    reply.passage = Passage::Whole(seen);
+}
+
+/// Decides how a reply passes that was not read whole, and sets its headers.
+pub(super) fn begin(session: &Session, ex: &Exchange) {
+    let Some((asked, target)) = session.asked().zip(session.target()) else { return };
+    let is_seen = !matches!(session.reply.borrow().passage, Passage::Unseen);
+    if is_seen || ex.response.source() != Source::Service || ex.request.method == Method::HEAD {
+        return;
+    }
+    let status = ex.response.status();
+    if is_ok(ex) {
+        head(session, target, ex);
+    }
+    let (is_gzip, is_stream, is_json) = {
+        let headers = ex.response.headers();
+        (is_gzip(&headers), is_event_stream(&headers), is_json(&headers))
+    };
+    let stream = (is_ok(ex) && is_stream).then(|| Stream::new(&target.plan, target.log_payloads));
+    let inflates = is_gzip && (stream.is_some() || !accepts_gzip(session));
+    let is_refusal = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    let copies = stream.is_none()
+        && (target.log_payloads
+            || (is_ok(ex) && is_json && (asked.stream || !converts(target)))
+            || (is_refusal && target.authenticates()));
+    if inflates {
+        ex.response.clear_header(CONTENT_ENCODING);
+    }
+    if inflates || stream.is_some() {
+        ex.response.clear_header(CONTENT_LENGTH);
+    }
+    if !inflates && !copies && stream.is_none() {
+        return;
+    }
+    let passing = Passing {
+        inflate: inflates.then(Inflate::new),
+        stream,
+        copy: copies.then(|| Collector::new(COPY_MAX, ex.request.budget())),
+        copies_gzip: is_gzip && !inflates,
+    };
+    session.reply.borrow_mut().passage = Passage::Passing(Box::new(passing));
+}
+
+/// Takes a piece of a reply that passes.
+pub(super) fn pass(session: &Session, chunk: &mut Chunk) -> Outcome {
+    let mut reply = session.reply.borrow_mut();
+    let Reply { passage, ended } = &mut *reply;
+    let Passage::Passing(passing) = passage else { return Ok(()) };
+    let outcome = passing.pass(chunk);
+    let is_done = passing.stream.as_ref().is_some_and(Stream::is_done);
+    if (chunk.last || is_done) && ended.is_none() {
+        *ended = Some(Instant::now());
+    }
+    outcome
+}
+
+impl Reply {
+    /// What the reply said, once it is over.
+    pub(super) fn seen(&mut self, session: &Session, ex: &Exchange) -> Seen {
+        match std::mem::take(&mut self.passage) {
+            Passage::Unseen => Seen::default(),
+            Passage::Whole(seen) => seen,
+            Passage::Passing(passing) => passing.seen(session, ex),
+        }
+    }
+}
+
+/// A reply that passes.
+struct Passing {
+    inflate: Option<Inflate>,
+    stream: Option<Stream>,
+    /// The beginning of a copy; dropped when the reply is too long for one.
+    copy: Option<Collector>,
+    copies_gzip: bool,
+}
+
+impl Passing {
+    fn pass(&mut self, chunk: &mut Chunk) -> Outcome {
+        let inflated = match &mut self.inflate {
+            None => Ok(std::mem::take(&mut chunk.data)),
+            Some(inflate) => {
+                let data = inflate.push(&chunk.data);
+                let ends = chunk.last && !chunk.broken;
+                data.and_then(|data| Ok(joined(data, ends.then(|| inflate.finish()).transpose()?)))
+            }
+        };
+        if let Some(stream) = &mut self.stream {
+            return stream.pass(chunk, inflated);
+        }
+        let data = inflated.map_err(|error| Stop::Fault(anyhow!(error)))?;
+        if let Some(copy) = &mut self.copy
+            && copy.push(data.clone()).is_err()
+        {
+            self.copy = None;
+        }
+        chunk.data = data;
+        Ok(())
+    }
+
+    fn seen(self, session: &Session, ex: &Exchange) -> Seen {
+        if let Some(stream) = self.stream {
+            return stream.seen(|| session.prompt_tokens());
+        }
+        let Some(copy) = self.copy.map(Collector::finish) else { return Seen::default() };
+        let text = if self.copies_gzip {
+            let limit = session.setup.shared.settings.buffer_limit.min(8 * COPY_MAX);
+            inflate(&copy.bytes, limit, ex.request.budget()).unwrap_or_default()
+        } else {
+            copy
+        };
+        // Errors have neither usage nor model, and no other status is looked at.
+        let reply = Checked::of_any_kind(text.bytes.clone()).filter(|_| is_ok(ex));
+        Seen {
+            usage: reply.as_ref().and_then(Checked::usage),
+            model: reply.as_ref().and_then(Checked::model),
+            text: Some(text),
+            first: None,
+        }
+    }
+}
+
+/// The headers of a 200: whose model answered, and no cookies of the upstream's (Kong).
+fn head(session: &Session, target: &Target, ex: &Exchange) {
+    if converts(target) {
+        ex.response.clear_header(SET_COOKIE);
+    }
+    let wanted = session.setup.model_name_header || ex.request.headers().contains_key("kong-debug");
+    let model = session.asked().and_then(|asked| asked.model_header.clone());
+    if let Some(model) = model.filter(|_| wanted) {
+        ex.response.set_header("x-kong-llm-model", model);
+    }
+}
+
+/// Whether the gateway answers for the format; `preserve` leaves it alone.
+fn converts(target: &Target) -> bool {
+    target.plan.route_type() != RouteType::Preserve
+}
+
+fn is_ok(ex: &Exchange) -> bool {
+    ex.response.source() == Source::Service && ex.response.status() == StatusCode::OK
+}
+
+fn accepts_gzip(session: &Session) -> bool {
+    session.client.get().is_some_and(|client| client.accepts_gzip)
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    const KIND: &[u8] = b"text/event-stream";
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    kind.get(..KIND.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(KIND))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| openai::is_json(kind.as_bytes()))
+}
+
+/// Two pieces as one; most often the second is empty.
+pub(super) fn joined(first: Bytes, second: Option<Bytes>) -> Bytes {
+    match second.filter(|second| !second.is_empty()) {
+        None => first,
+        Some(second) if first.is_empty() => second,
+        Some(second) => [first, second].concat().into(),
+    }
+}

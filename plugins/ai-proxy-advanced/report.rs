@@ -1,0 +1,288 @@
+//! What is told about an exchange when it is over: log record, counters, and a line for the
+//! operator when Azure refuses the gateway's credential.
+//!
+//! Names and numbers are Kong's. Secrets that are part of a URL are masked before any log plugin
+//! sees the record.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::refusal;
+use super::reply::Seen;
+use super::session::{Asked, Session};
+use super::setup::Setup;
+use super::targets::Target;
+use crate::llm::Provider;
+use crate::llm::usage::Usage;
+use crate::metrics::{Amount, Counter, Histogram, Metrics};
+use crate::pdk::Exchange;
+
+/// What Kong writes where nobody said.
+const UNSPECIFIED: &str = "UNSPECIFIED";
+
+/// Tells about an exchange that is over.
+pub(super) fn report(session: &Session, ex: &Exchange) {
+    let (asked, target) = (session.asked(), session.target());
+    let seen = {
+        let mut reply = session.reply.borrow_mut();
+        reply.seen(session, ex)
+    };
+    let numbers = Numbers::new(session, ex, &seen);
+    if let (Some(asked), Some(target)) = (&asked, target) {
+        if let Some(query) = ex.service.query()
+            && let Some(masked) = target.plan.redacted_query(&query)
+        {
+            ex.service.set_query(Some(masked));
+        }
+        if ex.times.sent.get().is_some() {
+            session.setup.counters.count(&session.setup, target, asked, &numbers);
+        }
+        if let Some(status) = ex.service.status.get() {
+            refusal::explain(ex, target, status, seen.text.as_ref());
+        }
+    }
+    // A request that was refused has no target yet; the first speaks for all.
+    let settings = target.or_else(|| session.setup.targets.at(0));
+    if settings.is_some_and(|target| target.log_statistics) {
+        ex.log.set("ai.proxy.meta", meta(session, asked.as_deref(), target, &seen, &numbers));
+        ex.log.set("ai.proxy.usage", usage(asked.as_deref(), &numbers));
+        if session.setup.is_advanced {
+            ex.log.set("ai.proxy.tried_targets", tried_targets(session));
+        }
+    }
+    if settings.is_some_and(|target| target.log_payloads) {
+        ex.log.set("ai.proxy.payload", payload(session, asked.as_deref(), &seen));
+    }
+}
+
+/// The numbers of an exchange.
+struct Numbers {
+    usage: Usage,
+    cost: f64,
+    /// From the request to the last byte of the reply, in milliseconds.
+    latency_ms: u64,
+    /// To the first event, in milliseconds.
+    first_ms: Option<u64>,
+    is_answered: bool,
+}
+
+impl Numbers {
+    fn new(session: &Session, ex: &Exchange, seen: &Seen) -> Self {
+        let status = ex.service.status.get();
+        let usage = match (seen.usage, status) {
+            (Some(usage), _) => usage,
+            // Kong counts what was sent, also when nothing came of it.
+            (None, Some(_)) => Usage::estimate(session.prompt_tokens(), 0),
+            (None, None) => Usage::default(),
+        };
+        let prices = session.target().map_or((None, None), |target| target.prices);
+        let is_paid = status == Some(StatusCode::OK);
+        let until = |end: Instant| {
+            let sent = ex.times.sent.get()?;
+            u64::try_from(end.saturating_duration_since(sent).as_millis()).ok()
+        };
+        let end = session.reply.borrow().ended.unwrap_or_else(Instant::now);
+        Self {
+            usage,
+            cost: if is_paid { usage.cost(prices.0, prices.1) } else { 0.0 },
+            latency_ms: until(end).unwrap_or(0),
+            first_ms: seen.first.and_then(until),
+            is_answered: status.is_some(),
+        }
+    }
+}
+
+fn meta(
+    session: &Session,
+    asked: Option<&Asked>,
+    target: Option<&Target>,
+    seen: &Seen,
+    numbers: &Numbers,
+) -> Value {
+    let model = asked.and_then(|asked| asked.model.as_deref()).unwrap_or(UNSPECIFIED);
+    let mut meta = json!({
+        "plugin_id": session.setup.plugin_id,
+        "provider_name": target.map_or(UNSPECIFIED, |target| target.plan.provider().as_str()),
+        "request_model": model,
+        "response_model": seen.model.as_deref().unwrap_or(model),
+        "llm_latency": numbers.latency_ms,
+    });
+    if let Some(asked) = asked {
+        meta["request_mode"] = if asked.stream { "stream" } else { "oneshot" }.into();
+    }
+    if let Some(azure) = asked.and_then(|asked| asked.azure.as_deref()) {
+        meta["azure_instance_id"] = azure.azure_instance_id.as_str().into();
+        meta["azure_deployment_id"] = azure.azure_deployment_id.as_str().into();
+        meta["azure_api_version"] = azure.azure_api_version.as_str().into();
+    }
+    meta
+}
+
+fn usage(asked: Option<&Asked>, numbers: &Numbers) -> Value {
+    let counted = &numbers.usage;
+    let per_token = match counted.completion_tokens {
+        0 => 0.0,
+        tokens => numbers.latency_ms as f64 / tokens as f64,
+    };
+    let mut usage = json!({
+        "prompt_tokens": counted.prompt_tokens,
+        "completion_tokens": counted.completion_tokens,
+        "total_tokens": counted.total_tokens,
+        "time_per_token": number(per_token),
+        "cost": number(numbers.cost),
+    });
+    if let Some(ms) = numbers.first_ms {
+        usage["time_to_first_token"] = ms.into();
+    }
+    if let Some(cached) = counted.cached_tokens {
+        usage["prompt_tokens_details"] = json!({ "cached_tokens": cached });
+    }
+    if let Some(reasoning) = counted.reasoning_tokens {
+        usage["completion_tokens_details"] = json!({ "reasoning_tokens": reasoning });
+    }
+    // Kong does not tell its guesses from what was counted.
+    if counted.estimated && asked.is_some() {
+        usage["estimated"] = true.into();
+    }
+    usage
+}
+
+/// Kong writes whole numbers without a fraction.
+fn number(value: f64) -> Value {
+    if value.fract() == 0.0 && value.abs() < 1e15 { (value as i64).into() } else { value.into() }
+}
+
+fn payload(session: &Session, asked: Option<&Asked>, seen: &Seen) -> Value {
+    let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes));
+    let mut payload = Map::new();
+    let sent = match asked {
+        Some(asked) => asked.payload.clone(),
+        None => session.client.get().map(|client| client.body.bytes().clone()),
+    };
+    if let Some(sent) = sent {
+        payload.insert("request".to_owned(), text(&sent));
+    }
+    if let Some(said) = &seen.text {
+        payload.insert("response".to_owned(), text(&said.bytes));
+    }
+    payload.into()
+}
+
+fn tried_targets(session: &Session) -> Value {
+    let describe = |index: &usize| {
+        let plan = &session.setup.targets.at(*index)?.plan;
+        let mut tried = json!({
+            "provider": plan.provider().as_str(),
+            "route_type": plan.route_type().as_str(),
+            "model": plan.name().map(|name| &**name),
+        });
+        if let Some(endpoint) = plan.endpoint() {
+            tried["host"] = (*endpoint.host).into();
+            tried["port"] = endpoint.port.into();
+        }
+        Some(tried)
+    };
+    Value::Array(session.tried().iter().filter_map(describe).collect())
+}
+
+/// The series of one plugin instance, by provider and model.
+#[derive(Default)]
+pub(super) struct Counters {
+    known: RefCell<HashMap<(Provider, Arc<str>), Rc<Series>>>,
+}
+
+/// Models that one instance tells apart. Where the configuration names none, clients do.
+const MODELS_MAX: usize = 100;
+/// The longest name of a model that becomes a label, in bytes.
+const MODEL_LEN_MAX: usize = 100;
+
+impl Counters {
+    fn count(&self, setup: &Setup, target: &Target, asked: &Asked, numbers: &Numbers) {
+        let series = self.series(&setup.shared.metrics, target, asked);
+        series.requests.add(1);
+        if !numbers.is_answered {
+            return;
+        }
+        series.cost.add(numbers.cost);
+        series.prompt.add(numbers.usage.prompt_tokens);
+        series.completion.add(numbers.usage.completion_tokens);
+        series.total.add(numbers.usage.total_tokens);
+        series.latency.observe(numbers.latency_ms);
+    }
+
+    fn series(&self, metrics: &Metrics, target: &Target, asked: &Asked) -> Rc<Series> {
+        let model = asked.model.clone().unwrap_or_else(|| UNSPECIFIED.into());
+        let mut key = (target.plan.provider(), model);
+        let mut known = self.known.borrow_mut();
+        if let Some(series) = known.get(&key) {
+            return series.clone();
+        }
+        let is_ours = target.plan.name().is_some();
+        if !is_ours && (known.len() >= MODELS_MAX || key.1.len() > MODEL_LEN_MAX) {
+            key.1 = "other".into();
+        }
+        let make = || Rc::new(Series::new(metrics, key.0.as_str(), &key.1));
+        known.entry(key.clone()).or_insert_with(make).clone()
+    }
+}
+
+/// What Kong counts for one model.
+struct Series {
+    requests: Counter,
+    cost: Amount,
+    prompt: Counter,
+    completion: Counter,
+    total: Counter,
+    latency: Histogram,
+}
+
+impl Series {
+    fn new(metrics: &Metrics, provider: &str, model: &str) -> Self {
+        const BOUNDS_MS: &[u64] = &[
+            250, 500, 1000, 1500, 2000, 2500, 3000, 3500, 4000, 4500, 5000, 10_000, 30_000, 60_000,
+        ];
+        let labels = [
+            ("ai_provider", provider),
+            ("ai_model", model),
+            ("cache_status", ""),
+            ("vector_db", ""),
+            ("embeddings_provider", ""),
+            ("embeddings_model", ""),
+            ("workspace", "default"),
+        ];
+        let tokens = |kind| {
+            let [provider, model, cache, db, embeddings, embedding, workspace] = labels;
+            let kind = ("token_type", kind);
+            let labels = [provider, model, cache, db, embeddings, embedding, kind, workspace];
+            let help = "AI tokens total per ai_provider/cache in Kong";
+            metrics.counter("kong_ai_llm_tokens_total", help, &labels)
+        };
+        Self {
+            requests: metrics.counter(
+                "kong_ai_llm_requests_total",
+                "AI requests total per ai_provider in Kong",
+                &labels,
+            ),
+            cost: metrics.amount(
+                "kong_ai_llm_cost_total",
+                "AI requests cost per ai_provider/cache in Kong",
+                &labels,
+            ),
+            prompt: tokens("prompt_tokens"),
+            completion: tokens("completion_tokens"),
+            total: tokens("total_tokens"),
+            latency: metrics.histogram(
+                "kong_ai_llm_provider_latency_ms",
+                "LLM response Latency for each AI plugins per ai_provider in Kong",
+                BOUNDS_MS,
+                &labels,
+            ),
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! One exchange with a model: what the client wants, which target gets it, and what then happened.
+//!
+//! A session is made in `access` and drives the attempts: it prepares the request for a target,
+//! signs in there, and after a failure goes on to the next target or, when Azure refuses a token,
+//! tries once more with a fresh one. The client's own credentials go nowhere when the gateway has
+//! one of its own (Kong forwards them).
+
+use std::cell::{OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tokio::time::Instant;
+
+use super::client::{CREDENTIALS, Client};
+use super::reply::Reply;
+use super::setup::Setup;
+use super::targets::{Indexes, Target};
+use crate::azure::Token;
+use crate::llm::azure::Names;
+use crate::llm::{self, Prepared, RouteType, usage};
+use crate::pdk::service::Limits;
+use crate::pdk::{Attempts, Exchange, Loss, Lost, Next};
+use crate::plugin::{Outcome, Step, Stop};
+use crate::respond::{self, Failure};
+
+/// The longest a request waits for a token; a living token costs no wait.
+const TOKEN_WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// Everything about one exchange; the exchange holds it until its log record is written.
+pub(super) struct Session {
+    /// The configuration.
+    pub(super) setup: Rc<Setup>,
+    /// What the client sent; unset when it was refused before it was read.
+    pub(super) client: OnceCell<Client>,
+    /// The reply, as far as it has been seen.
+    pub(super) reply: RefCell<Reply>,
+    progress: RefCell<Progress>,
+}
+
+/// Where the attempts stand.
+#[derive(Default)]
+struct Progress {
+    asked: Option<Rc<Asked>>,
+    tried: Indexes,
+    retries_left: u32,
+    /// The next attempt goes to another target.
+    elsewhere: bool,
+    token: Option<Arc<Token>>,
+    replayed: bool,
+    replayable: bool,
+}
+
+/// A request as it went to its target.
+pub(super) struct Asked {
+    /// Position of the target.
+    pub(super) index: usize,
+    /// The model; only `preserve` may do without.
+    pub(super) model: Option<Arc<str>>,
+    /// `X-Kong-LLM-Model`.
+    pub(super) model_header: Option<HeaderValue>,
+    /// Whether a stream was asked for.
+    pub(super) stream: bool,
+    /// Azure's names for the log record.
+    pub(super) azure: Option<Arc<Names>>,
+    /// The body, when payloads are logged.
+    pub(super) payload: Option<Bytes>,
+}
+
+/// Why a request goes to no target.
+pub(super) enum Refusal {
+    /// The client's fault, in the words of Kong's AI plugins; or no token.
+    Llm(llm::Error),
+    /// A failure of the gateway.
+    Gateway(Failure),
+    /// A mistake of the operator: Kong's bare 500.
+    Fault(anyhow::Error),
+}
+
+impl From<llm::Error> for Refusal {
+    fn from(error: llm::Error) -> Self {
+        Self::Llm(error)
+    }
+}
+
+impl Refusal {
+    fn answer(self, ex: &Exchange) -> Outcome {
+        match self {
+            Self::Llm(error) => {
+                let status = StatusCode::from_u16(error.status());
+                let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                let kind = "application/json; charset=utf-8";
+                ex.response.exit(status, Some(kind), error.body().into())
+            }
+            Self::Gateway(failure) => {
+                respond::fail(ex, failure);
+                Err(Stop::Exit)
+            }
+            Self::Fault(fault) => Err(Stop::Fault(fault)),
+        }
+    }
+}
+
+impl Session {
+    /// Reads the request and prepares it for its first target.
+    pub(super) async fn open(setup: &Rc<Setup>, ex: &Exchange) -> Outcome {
+        let session = Rc::new(Self {
+            setup: setup.clone(),
+            client: OnceCell::new(),
+            reply: RefCell::default(),
+            progress: RefCell::default(),
+        });
+        // Before anything can be refused: refusals are logged too.
+        ex.service.drive(session.clone());
+        session.begin(ex).await.or_else(|refusal| refusal.answer(ex))
+    }
+
+    async fn begin(&self, ex: &Exchange) -> Result<(), Refusal> {
+        if let Some(limits) = self.setup.limits {
+            let tls_verify = ex.service.limits.get().tls_verify;
+            ex.service.limits.set(Limits { tls_verify, ..limits });
+        }
+        self.progress.borrow_mut().retries_left = ex.service.limits.get().retries;
+        let client = Client::read(&self.setup, ex).await?;
+        let client = self.client.get_or_init(|| client);
+        self.enter(ex, client, self.setup.targets.pick(&client.candidates, &[]))
+    }
+
+    /// Prepares the request for a target, as if no other had been tried before.
+    fn enter(&self, ex: &Exchange, client: &Client, index: Option<usize>) -> Result<(), Refusal> {
+        let found = index.and_then(|index| Some((index, self.setup.targets.at(index)?)));
+        let Some((index, target)) = found else {
+            let fault = "every target rests after too many failures (balancer.max_fails)";
+            return Err(Refusal::Fault(anyhow!(fault)));
+        };
+        if let Some(field) = target.unresolved {
+            return Err(Refusal::Fault(anyhow!("{field}: the vault reference was not resolved")));
+        }
+        if self.asked().is_some() {
+            client.restore(&self.setup, ex);
+        }
+        let prepared = client.prepare(ex, &target.plan)?;
+        let payload = target.log_payloads.then(|| {
+            let sent = prepared.body.as_ref().unwrap_or_else(|| client.body.bytes());
+            target.plan.redacted_body(sent).unwrap_or_else(|| sent.clone())
+        });
+        address(ex, target, &prepared);
+        sign(ex, target, &prepared);
+        if let Some(body) = prepared.body {
+            ex.request.set_body(body);
+        } else if client.was_read {
+            ex.request.set_body(client.body.bytes().clone());
+        }
+        let asked = Asked {
+            index,
+            model: prepared.model,
+            model_header: prepared.model_header,
+            stream: prepared.stream,
+            azure: prepared.azure,
+            payload,
+        };
+        let mut progress = self.progress.borrow_mut();
+        progress.tried.push(index);
+        progress.asked = Some(Rc::new(asked));
+        progress.token = None;
+        Ok(())
+    }
+
+    /// The request of the attempt that is under way, or was last.
+    pub(super) fn asked(&self) -> Option<Rc<Asked>> {
+        self.progress.borrow().asked.clone()
+    }
+
+    /// The target of that request.
+    pub(super) fn target(&self) -> Option<&Target> {
+        let index = self.progress.borrow().asked.as_ref()?.index;
+        self.setup.targets.at(index)
+    }
+
+    /// Kong's estimate of the tokens the client sent.
+    pub(super) fn prompt_tokens(&self) -> u64 {
+        let body = self.client.get().and_then(|client| client.body.object());
+        let stream = self.asked().is_some_and(|asked| asked.stream);
+        body.map_or(0, |body| usage::estimate_prompt(body, stream))
+    }
+
+    /// Positions of the targets that were tried, in order.
+    pub(super) fn tried(&self) -> Indexes {
+        self.progress.borrow().tried.clone()
+    }
+
+    /// Sets out for the next target, if the failure asked for one.
+    fn move_on(&self, ex: &Exchange) -> Result<(), Refusal> {
+        let (elsewhere, tried) = {
+            let mut progress = self.progress.borrow_mut();
+            (std::mem::take(&mut progress.elsewhere), progress.tried.clone())
+        };
+        let Some(client) = self.client.get().filter(|_| elsewhere) else { return Ok(()) };
+        let next = self.setup.targets.pick(&client.candidates, &tried);
+        if next.is_some() && next == self.asked().map(|asked| asked.index) {
+            return Ok(()); // the only one there is: the request is ready
+        }
+        self.enter(ex, client, next)
+    }
+
+    /// Puts the token on the request, if there is one or none is needed.
+    fn has_signed(&self, ex: &Exchange) -> bool {
+        let Some(target) = self.target() else { return true };
+        let Some(identity) = &target.identity else { return true };
+        let keeps_theirs = target.allow_override
+            && self.client.get().is_some_and(|client| client.has(&AUTHORIZATION));
+        if keeps_theirs {
+            return true;
+        }
+        let token = identity.current();
+        token.is_some_and(|token| self.sign_with(ex, token))
+    }
+
+    fn sign_with(&self, ex: &Exchange, token: Arc<Token>) -> bool {
+        ex.request.set_header(AUTHORIZATION, token.authorization().clone());
+        self.progress.borrow_mut().token = Some(token);
+        true
+    }
+
+    /// Waits for a token; a target that gets none has failed, and another one may do.
+    async fn wait_for_token(&self, ex: &Exchange) -> Outcome {
+        let wait = Duration::from_millis(ex.service.limits.get().connect_ms).min(TOKEN_WAIT_MAX);
+        let deadline = Instant::now() + wait;
+        while !self.has_signed(ex) {
+            let identity = self.target().and_then(|target| target.identity.clone());
+            let Some(identity) = identity else { break };
+            match identity.wait(deadline).await {
+                Ok(token) => drop(self.sign_with(ex, token)),
+                Err(failure) => {
+                    tracing::error!(request_id = %ex.id, fault = "azure", "{failure}");
+                    let lost = Lost { how: Loss::NoAddress, unsent: true };
+                    if self.after_loss(ex, lost) == Next::Accept {
+                        return Refusal::Llm(llm::Error::NoIdentity).answer(ex);
+                    }
+                    if let Err(refusal) = self.move_on(ex) {
+                        return refusal.answer(ex);
+                    }
+                    continue;
+                }
+            }
+            break;
+        }
+        Ok(())
+    }
+
+    /// What to do after a target failed without an answer.
+    fn after_loss(&self, ex: &Exchange, lost: Lost) -> Next {
+        let Some(index) = self.asked().map(|asked| asked.index) else { return Next::Accept };
+        self.setup.targets.fail(index);
+        // Asking the same target for its address or for its token again would only cost time.
+        let useful = lost.how != Loss::NoAddress || self.has_untried();
+        let listed = self.setup.failover.covers_loss(lost.how);
+        if !useful || !listed || !(lost.unsent || self.may_repeat(ex)) {
+            return Next::Accept;
+        }
+        self.once_more()
+    }
+
+    fn has_untried(&self) -> bool {
+        let Some(client) = self.client.get() else { return false };
+        self.setup.targets.has_untried(&client.candidates, &self.progress.borrow().tried)
+    }
+
+    /// nginx' rule: what the upstream may have acted on is repeated only if it does not matter.
+    fn may_repeat(&self, ex: &Exchange) -> bool {
+        let is_idempotent =
+            !matches!(ex.request.method, Method::POST | Method::PATCH | Method::CONNECT);
+        is_idempotent || self.setup.failover.non_idempotent
+    }
+
+    fn once_more(&self) -> Next {
+        let mut progress = self.progress.borrow_mut();
+        if progress.retries_left == 0 || !progress.replayable {
+            return Next::Accept;
+        }
+        progress.retries_left -= 1;
+        progress.elsewhere = true;
+        Next::Again
+    }
+
+    /// Whether a refused token is worth a second try: when another is to be had, once.
+    fn may_replay(&self) -> bool {
+        let Some(identity) = self.target().and_then(|target| target.identity.as_ref()) else {
+            return false;
+        };
+        let mut progress = self.progress.borrow_mut();
+        let Some(token) = progress.token.take() else { return false };
+        let is_replaceable = identity.invalidate(&token);
+        is_replaceable && progress.replayable && !std::mem::replace(&mut progress.replayed, true)
+    }
+}
+
+impl Attempts for Session {
+    fn before<'a>(&'a self, ex: &'a Exchange, n: u32) -> Step<'a> {
+        self.progress.borrow_mut().replayable = ex.request.body_is_replayable();
+        if n > 1
+            && let Err(refusal) = self.move_on(ex)
+        {
+            return Step::Done(refusal.answer(ex));
+        }
+        if self.has_signed(ex) { Step::DONE } else { Step::wait(self.wait_for_token(ex)) }
+    }
+
+    fn answered<'a>(
+        &'a self,
+        ex: &'a Exchange,
+        _n: u32,
+        status: StatusCode,
+        _headers: &'a HeaderMap,
+    ) -> Next {
+        if status == StatusCode::UNAUTHORIZED && self.may_replay() {
+            return Next::Again;
+        }
+        let Some(index) = self.asked().map(|asked| asked.index) else { return Next::Accept };
+        // Kong's AI plugins write a reply that they have checked themselves.
+        let is_ours = self.target().is_some_and(|t| t.plan.route_type() != RouteType::Preserve);
+        ex.response.body_is_final.set(is_ours && status == StatusCode::OK);
+        if !self.setup.failover.covers_status(status) {
+            self.setup.targets.succeed(index);
+            return Next::Accept;
+        }
+        // Kong: these two say something of the request, not of the target's health.
+        if !matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
+            self.setup.targets.fail(index);
+        }
+        let again = self.has_untried() && self.may_repeat(ex);
+        if again { self.once_more() } else { Next::Accept }
+    }
+
+    fn failed(&self, ex: &Exchange, _n: u32, lost: Lost) -> Next {
+        self.after_loss(ex, lost)
+    }
+
+    /// What Kong's AI plugins make of a refused connection.
+    fn refused_status(&self) -> StatusCode {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
+/// Says where the request goes.
+fn address(ex: &Exchange, target: &Target, prepared: &Prepared) {
+    let endpoint = &prepared.endpoint;
+    let call = &ex.service;
+    call.set_scheme(endpoint.protocol);
+    let (host, header) = match &target.host {
+        Some((host, header)) => (host.clone(), Some(header.clone())),
+        None => (Rc::from(&*endpoint.host), HeaderValue::from_str(&endpoint.host).ok()),
+    };
+    call.set_target(host, endpoint.port);
+    call.set_host_header(header);
+    call.set_path(prepared.target.path());
+    call.set_query(prepared.target.query().map(str::to_owned));
+}
+
+/// Puts the key on the request and takes off what the client signs in with elsewhere.
+fn sign(ex: &Exchange, target: &Target, prepared: &Prepared) {
+    if target.authenticates() && !target.allow_override {
+        for name in &CREDENTIALS {
+            ex.request.clear_header(name);
+        }
+    }
+    if let Some((name, value)) = &prepared.credential {
+        ex.request.set_header(name, value.clone());
+    }
+    let encodings = HeaderValue::from_static(llm::ACCEPT_ENCODING);
+    ex.request.set_header(ACCEPT_ENCODING, encodings);
+}

@@ -1,0 +1,355 @@
+//! A plugin's configuration, compiled: targets, identities, fail-over.
+//!
+//! Whatever cannot work is refused here, all of it at once, so that no request is the first to
+//! find out. Only a vault reference that could not be resolved waits for a request (as in Kong).
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use smallvec::SmallVec;
+
+use super::client::changed_headers;
+use super::report::Counters;
+use super::targets::{Breaker, State, Target, Targets};
+use crate::azure::{self, Identity};
+use crate::llm::config::{self, AiProxy, AiProxyAdvanced, ResponseStreaming};
+use crate::llm::plan::Invalid;
+use crate::llm::{Plan, Provider, unsupported};
+use crate::pdk::Loss;
+use crate::pdk::service::Limits;
+use crate::shared::Shared;
+
+/// The body a plugin reads when its configuration does not say (Kong 3.13 and later), in bytes.
+const BODY_LIMIT: u64 = 1 << 20;
+
+/// What the configuration of either plugin asks for.
+pub(in crate::plugins) struct Wanted {
+    /// Each with its place in the configuration.
+    targets: Vec<(String, config::Target)>,
+    balancer: Option<config::Balancer>,
+    streaming: Option<ResponseStreaming>,
+    body_limit: Option<u64>,
+    model_name_header: Option<bool>,
+    is_advanced: bool,
+    /// What is not built.
+    refusals: Vec<String>,
+}
+
+impl From<AiProxy> for Wanted {
+    fn from(config: AiProxy) -> Self {
+        Self {
+            refusals: unsupported::in_ai_proxy(&config),
+            targets: vec![("config".to_owned(), config.target())],
+            balancer: None,
+            streaming: config.response_streaming,
+            body_limit: config.max_request_body_size,
+            model_name_header: config.model_name_header,
+            is_advanced: false,
+        }
+    }
+}
+
+impl From<AiProxyAdvanced> for Wanted {
+    fn from(config: AiProxyAdvanced) -> Self {
+        let place = |(index, target)| (format!("config.targets[{index}]"), target);
+        Self {
+            refusals: unsupported::in_ai_proxy_advanced(&config),
+            targets: config.targets.into_iter().enumerate().map(place).collect(),
+            balancer: config.balancer,
+            streaming: config.response_streaming,
+            body_limit: config.max_request_body_size,
+            model_name_header: config.model_name_header,
+            is_advanced: true,
+        }
+    }
+}
+
+/// What the exchanges of one plugin instance share.
+pub(super) struct Setup {
+    /// The process.
+    pub(super) shared: Arc<Shared>,
+    /// The plugin's id, for the log record.
+    pub(super) plugin_id: String,
+    /// Where requests may go.
+    pub(super) targets: Targets,
+    /// When they go to another target.
+    pub(super) failover: Failover,
+    /// Timeouts and retries; `None` leaves them to the Service.
+    pub(super) limits: Option<Limits>,
+    /// Bytes of a request body that are read; 0 leaves it to the process.
+    pub(super) body_limit: usize,
+    /// Whether `X-Kong-LLM-Model` is sent.
+    pub(super) model_name_header: bool,
+    /// Whether it is `ai-proxy-advanced`, whose log record tells more.
+    pub(super) is_advanced: bool,
+    /// Headers that targets change on a request.
+    pub(super) changed_headers: Vec<HeaderName>,
+    /// Series by model.
+    pub(super) counters: Counters,
+}
+
+impl Setup {
+    /// Compiles a configuration, or says everything that stands against it.
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        plugin_id: String,
+        wanted: Wanted,
+    ) -> Result<Self, Vec<String>> {
+        let mut notes = Notes { refusals: wanted.refusals, warnings: Vec::new() };
+        if wanted.targets.is_empty() {
+            notes.refusals.push("config.targets: must hold at least one target".to_owned());
+        }
+        let streaming = wanted.streaming.unwrap_or(ResponseStreaming::Allow);
+        let drafts: Vec<_> = wanted
+            .targets
+            .iter()
+            .filter_map(|(place, target)| Draft::new(shared, place, target, streaming, &mut notes))
+            .collect();
+        let balancer = wanted.balancer.as_ref();
+        let failover = Failover::new(balancer, &mut notes);
+        if !notes.refusals.is_empty() {
+            return Err(notes.refusals);
+        }
+        for warning in notes.warnings {
+            tracing::warn!(plugin = plugin_id, "{warning}");
+        }
+        let keys = drafts.iter().filter_map(|draft| draft.key_header.clone());
+        Ok(Self {
+            changed_headers: changed_headers(keys),
+            targets: Targets::new(
+                drafts.into_iter().map(|draft| draft.target(shared)).collect(),
+                breaker(balancer),
+            ),
+            shared: shared.clone(),
+            plugin_id,
+            failover,
+            limits: balancer.map(limits),
+            body_limit: usize::try_from(wanted.body_limit.unwrap_or(BODY_LIMIT))
+                .unwrap_or(usize::MAX),
+            model_name_header: wanted.model_name_header.unwrap_or(true),
+            is_advanced: wanted.is_advanced,
+            counters: Counters::default(),
+        })
+    }
+}
+
+/// What an operator is to know.
+struct Notes {
+    refusals: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// A target before its identity is registered: a refused configuration must not leave one behind.
+struct Draft {
+    plan: Plan,
+    identity: Option<Identity>,
+    unresolved: Option<&'static str>,
+    key_header: Option<HeaderName>,
+    config: config::Target,
+}
+
+impl Draft {
+    fn new(
+        shared: &Shared,
+        place: &str,
+        target: &config::Target,
+        streaming: ResponseStreaming,
+        notes: &mut Notes,
+    ) -> Option<Self> {
+        let mut config = target.clone();
+        let unresolved = config.auth.as_ref().and_then(unresolved);
+        if unresolved.is_some() {
+            // It serves no request, so that nothing of it is sent in place of the secret.
+            config.auth = None;
+        }
+        choose(place, &mut config, notes);
+        let plan = match Plan::new(&config, streaming) {
+            Ok(plan) => plan,
+            Err(Invalid::NotBuilt(..)) => return None, // `unsupported` has a better line
+            Err(invalid) => {
+                notes.refusals.push(format!("{place}.{invalid}"));
+                return None;
+            }
+        };
+        let host = plan.sample_endpoint().map_or("", |endpoint| &endpoint.host);
+        let auth = config.auth.as_ref().map(identity_fields).unwrap_or_default();
+        let identity = azure::resolve(&auth, &shared.settings.env, host);
+        let identity = identity.unwrap_or_else(|incomplete| {
+            notes.refusals.push(format!("{place}.auth: {incomplete}"));
+            None
+        });
+        let is_exposed = plan.sample_endpoint().is_some_and(|endpoint| endpoint.is_exposed());
+        if is_exposed && (plan.has_key() || auth.use_managed_identity) {
+            notes.refusals.push(format!(
+                "{place}.model.options.upstream_url: the credential would cross the network to \
+                 {host} in the clear; use https://"
+            ));
+        }
+        let key_header = config.auth.as_ref().and_then(|auth| auth.header_name.as_deref());
+        let key_header = key_header.and_then(crate::pdk::request::header_name);
+        Some(Self { plan, identity, unresolved, key_header, config })
+    }
+
+    /// Registers the identity and starts its first exchange.
+    fn target(self, shared: &Shared) -> Target {
+        let identity = self.identity.map(|identity| shared.tokens.handle(identity));
+        if let Some(identity) = &identity {
+            identity.warm_up();
+        }
+        let host = self.plan.endpoint().and_then(|endpoint| {
+            Some((Rc::from(&*endpoint.host), HeaderValue::from_str(&endpoint.host).ok()?))
+        });
+        let options = self.config.model.options.as_ref();
+        let logs = |flag: fn(&config::Logging) -> Option<bool>| {
+            self.config.logging.as_ref().and_then(flag).unwrap_or(false)
+        };
+        Target {
+            identity,
+            unresolved: self.unresolved,
+            allow_override: self.config.auth.as_ref().and_then(|auth| auth.allow_override)
+                == Some(true),
+            host,
+            prices: (options.and_then(|o| o.input_cost), options.and_then(|o| o.output_cost)),
+            log_statistics: logs(|logging| logging.log_statistics),
+            log_payloads: logs(|logging| logging.log_payloads),
+            weight: self.config.weight.unwrap_or(100),
+            state: State::default(),
+            plan: self.plan,
+        }
+    }
+}
+
+/// Settles which of several credentials is meant, and says what has no effect.
+fn choose(place: &str, config: &mut config::Target, notes: &mut Notes) {
+    let provider = config.model.provider;
+    let has_url = config.model.options.as_ref().is_some_and(|o| o.upstream_url.is_some());
+    let Some(auth) = &mut config.auth else { return };
+    let fields = identity_fields(auth);
+    for field in fields.unused() {
+        notes.warnings.push(format!(
+            "{place}.auth.{field} has no effect: auth.azure_use_managed_identity is false"
+        ));
+    }
+    if !fields.use_managed_identity {
+        return;
+    }
+    if provider == Provider::Openai && !has_url {
+        notes.refusals.push(format!(
+            "{place}.auth.azure_use_managed_identity: api.openai.com takes no Azure token; use \
+             provider azure, or set model.options.upstream_url"
+        ));
+    }
+    if auth.header_name.take().is_some() | auth.header_value.take().is_some() {
+        notes.warnings.push(format!(
+            "{place}.auth.header_name and header_value have no effect: \
+             auth.azure_use_managed_identity is true and wins"
+        ));
+    }
+}
+
+/// The first field in use that still holds a vault reference.
+fn unresolved(auth: &config::Auth) -> Option<&'static str> {
+    let identity = auth.azure_use_managed_identity == Some(true);
+    let text = |value: &Option<String>| value.as_deref().is_some_and(is_reference);
+    let secret = |value: &Option<crate::entity::Secret>| {
+        value.as_ref().is_some_and(|secret| is_reference(secret.expose()))
+    };
+    let fields = [
+        ("auth.header_name", !identity && text(&auth.header_name)),
+        ("auth.header_value", !identity && secret(&auth.header_value)),
+        ("auth.param_name", text(&auth.param_name)),
+        ("auth.param_value", secret(&auth.param_value)),
+        ("auth.azure_client_id", identity && text(&auth.azure_client_id)),
+        ("auth.azure_client_secret", identity && secret(&auth.azure_client_secret)),
+        ("auth.azure_tenant_id", identity && text(&auth.azure_tenant_id)),
+    ];
+    fields.into_iter().find_map(|(name, is_open)| is_open.then_some(name))
+}
+
+fn is_reference(value: &str) -> bool {
+    value.starts_with("{vault://")
+}
+
+fn identity_fields(auth: &config::Auth) -> azure::Auth {
+    azure::Auth {
+        use_managed_identity: auth.azure_use_managed_identity == Some(true),
+        client_id: auth.azure_client_id.clone(),
+        client_secret: auth.azure_client_secret.clone(),
+        tenant_id: auth.azure_tenant_id.clone(),
+        ..azure::Auth::default()
+    }
+}
+
+/// What makes a request go to another target, in the words of nginx' `proxy_next_upstream`.
+pub(super) struct Failover {
+    error: bool,
+    timeout: bool,
+    invalid_header: bool,
+    /// Also requests that the upstream may have acted on: every POST.
+    pub(super) non_idempotent: bool,
+    statuses: SmallVec<[u16; 7]>,
+}
+
+impl Failover {
+    /// Kong's default is `error` and `timeout`.
+    fn new(balancer: Option<&config::Balancer>, notes: &mut Notes) -> Self {
+        let listed = balancer.and_then(|balancer| balancer.failover_criteria.as_deref());
+        let has = |name| listed.is_some_and(|listed| listed.iter().any(|c| c == name));
+        let status = |name: &String| name.strip_prefix("http_")?.parse().ok();
+        let statuses: SmallVec<[u16; 7]> =
+            listed.unwrap_or_default().iter().filter_map(status).collect();
+        let non_idempotent = has("non_idempotent");
+        if !statuses.is_empty() && !non_idempotent {
+            notes.warnings.push(
+                "config.balancer.failover_criteria: the http_ criteria do not apply to POST \
+                 requests, which chats are, unless non_idempotent is listed too"
+                    .to_owned(),
+            );
+        }
+        Self {
+            error: listed.is_none() || has("error"),
+            timeout: listed.is_none() || has("timeout"),
+            invalid_header: has("invalid_header"),
+            non_idempotent,
+            statuses,
+        }
+    }
+
+    /// Whether a request that was lost like this goes on.
+    pub(super) fn covers_loss(&self, how: Loss) -> bool {
+        match how {
+            Loss::NoAddress | Loss::Error => self.error,
+            Loss::Timeout => self.timeout,
+            Loss::InvalidHeader => self.invalid_header,
+        }
+    }
+
+    /// Whether a request that was answered like this goes on.
+    pub(super) fn covers_status(&self, status: StatusCode) -> bool {
+        self.statuses.contains(&status.as_u16())
+    }
+}
+
+fn limits(balancer: &config::Balancer) -> Limits {
+    let default = Limits::default();
+    Limits {
+        connect_ms: balancer.connect_timeout.unwrap_or(default.connect_ms),
+        write_ms: balancer.write_timeout.unwrap_or(default.write_ms),
+        read_ms: balancer.read_timeout.unwrap_or(default.read_ms),
+        retries: balancer.retries.unwrap_or(default.retries),
+        tls_verify: default.tls_verify,
+    }
+}
+
+fn breaker(balancer: Option<&config::Balancer>) -> Breaker {
+    let fail_timeout_ms = balancer.and_then(|balancer| balancer.fail_timeout).unwrap_or(10_000);
+    Breaker {
+        max_fails: balancer.and_then(|balancer| balancer.max_fails).unwrap_or(0),
+        fail_timeout: Duration::from_millis(fail_timeout_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+//! Names the consumer by an API key in a header, in the query or in the body.
+//!
+//! Kong's order: for each key name the header, then the query, then the body; the first value
+//! decides, right or wrong. Without `anonymous` a request without a good key is refused; with it
+//! several authentication plugins are alternatives, and the anonymous consumer stands in.
+
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use http::{Method, StatusCode};
+use serde::Deserialize;
+
+use super::Context;
+use crate::entity::{Consumer, KeyAuthCredential};
+use crate::llm::splice::Key;
+use crate::pdk::{Credential, Exchange};
+use crate::plugin::{Outcome, Phases, Plugin, Step, Stop};
+use crate::respond::{self, Failure};
+use crate::snapshot::Snapshot;
+use fields::{Fields, Held};
+
+mod fields;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    key_names: Vec<String>,
+    hide_credentials: bool,
+    anonymous: Option<String>,
+    key_in_header: bool,
+    key_in_query: bool,
+    key_in_body: bool,
+    run_on_preflight: bool,
+    realm: Option<String>,
+}
+
+struct KeyAuth {
+    names: Vec<Name>,
+    config: Config,
+    anonymous: Option<Arc<Consumer>>,
+    challenge: HeaderValue,
+    snapshot: Arc<Snapshot>,
+    /// Largest body that is read, bytes.
+    body_limit: usize,
+}
+
+/// A key name in the spellings of the three places.
+struct Name {
+    header: HeaderName,
+    field: Key,
+}
+
+pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>> {
+    let limit = context.shared.settings.buffer_limit;
+    Ok(Box::new(KeyAuth::new(context.config()?, context.snapshot, limit)?))
+}
+
+impl Plugin for KeyAuth {
+    fn phases(&self) -> Phases {
+        Phases::ACCESS
+    }
+
+    fn access<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
+        if !self.config.run_on_preflight && ex.request.method == Method::OPTIONS {
+            return Step::DONE;
+        }
+        if self.config.anonymous.is_some() && ex.client.credential().is_some() {
+            return Step::DONE;
+        }
+        if self.config.key_in_body && self.wants_body(ex) {
+            return Step::wait(self.access_with_body(ex));
+        }
+        Step::Done(self.settle(ex, self.identify(ex, None)))
+    }
+}
+
+impl KeyAuth {
+    fn new(
+        config: Config,
+        snapshot: &Arc<Snapshot>,
+        body_limit: usize,
+    ) -> Result<Self, Vec<String>> {
+        let names: Result<_, _> = config.key_names.iter().map(|name| Name::new(name)).collect();
+        let challenge = match &config.realm {
+            Some(realm) => HeaderValue::from_str(&format!("Key realm=\"{realm}\""))
+                .map_err(|_| vec!["config.realm: not the text of a header".to_owned()])?,
+            None => HeaderValue::from_static("Key"),
+        };
+        let anonymous = config.anonymous.as_deref().and_then(|name| snapshot.consumer(name));
+        Ok(Self {
+            names: names?,
+            anonymous: anonymous.cloned(),
+            challenge,
+            snapshot: snapshot.clone(),
+            body_limit,
+            config,
+        })
+    }
+
+    /// Whether the body may matter: a key to hide, or no key where it is looked for first.
+    fn wants_body(&self, ex: &Exchange) -> bool {
+        let is_settled =
+            |name| matches!(self.look_under(ex, name, None), Held::One(_) | Held::Several);
+        self.config.hide_credentials || !self.names.first().is_some_and(is_settled)
+    }
+
+    async fn access_with_body(&self, ex: &Exchange) -> Outcome {
+        let body = match ex.request.body(self.body_limit).await {
+            Ok(body) => body,
+            Err(error) => {
+                respond::fail(ex, Failure::from(&error));
+                return Err(Stop::Exit);
+            }
+        };
+        let kind = ex.request.header(CONTENT_TYPE);
+        let kind = kind.as_ref().and_then(|kind| kind.to_str().ok());
+        let fields = kind.and_then(|kind| Fields::read(kind, body));
+        self.settle(ex, self.identify(ex, fields.as_ref()))
+    }
+
+    /// The credential of the first value that is found under one of the key names.
+    fn identify(
+        &self,
+        ex: &Exchange,
+        body: Option<&Fields>,
+    ) -> Result<&Arc<KeyAuthCredential>, Refusal> {
+        for name in &self.names {
+            let held = self.look_under(ex, name, body);
+            if self.config.hide_credentials && matches!(held, Held::One(_)) {
+                hide(ex, name, body);
+            }
+            match held {
+                Held::One(found) => return found,
+                Held::Several => return Err(Refusal::Duplicate),
+                Held::Nothing | Held::Other => {}
+            }
+        }
+        Err(Refusal::Missing)
+    }
+
+    /// What stands under one name. A place that has anything hides the places after it.
+    fn look_under(
+        &self,
+        ex: &Exchange,
+        name: &Name,
+        body: Option<&Fields>,
+    ) -> Held<Result<&Arc<KeyAuthCredential>, Refusal>> {
+        let mut held = Held::Nothing;
+        if self.config.key_in_header {
+            let headers = ex.request.headers();
+            held = Held::from_all(headers.get_all(&name.header).iter().map(HeaderValue::as_bytes))
+                .map(|key| self.credential(key));
+        }
+        if matches!(held, Held::Nothing) && self.config.key_in_query {
+            let query = ex.service.query().unwrap_or_default();
+            held = fields::in_query(&query, &name.field).map(|key| self.credential(key.as_bytes()));
+        }
+        match (held, body) {
+            (Held::Nothing, Some(body)) => {
+                body.find(&name.field).map(|key| self.credential(key.as_bytes()))
+            }
+            (held, _) => held,
+        }
+    }
+
+    fn credential(&self, key: &[u8]) -> Result<&Arc<KeyAuthCredential>, Refusal> {
+        if key.is_empty() {
+            return Err(Refusal::Missing);
+        }
+        let key = std::str::from_utf8(key).map_err(|_| Refusal::Unknown)?;
+        self.snapshot.keyauth_credentials.get(key).ok_or(Refusal::Unknown)
+    }
+
+    fn settle(
+        &self,
+        ex: &Exchange,
+        identified: Result<&Arc<KeyAuthCredential>, Refusal>,
+    ) -> Outcome {
+        match (identified, &self.config.anonymous) {
+            (Ok(credential), _) => {
+                let (id, consumer_id) = (credential.id, credential.consumer.id);
+                let consumer = self.snapshot.consumers.get(&consumer_id);
+                let consumer = consumer
+                    .ok_or_else(|| anyhow!("credential {id} is of no consumer: {consumer_id}"))?;
+                ex.authenticate(Some(consumer.clone()), Some(Credential { id, consumer_id }));
+                Ok(())
+            }
+            (Err(_), Some(name)) => self.stand_in(ex, name),
+            (Err(refusal), None) => {
+                ex.response.set_header(WWW_AUTHENTICATE, self.challenge.clone());
+                respond::error(ex, StatusCode::UNAUTHORIZED, refusal.message())
+            }
+        }
+    }
+
+    /// Lets the anonymous consumer stand in for a client that is not known.
+    fn stand_in(&self, ex: &Exchange, name: &str) -> Outcome {
+        if let Some(consumer) = &self.anonymous {
+            ex.authenticate(Some(consumer.clone()), None);
+            return Ok(());
+        }
+        let message = format!("anonymous consumer {name} is configured but doesn't exist");
+        tracing::error!(request_id = %ex.id, plugin = "key-auth", "{message}");
+        respond::error(ex, StatusCode::INTERNAL_SERVER_ERROR, &message)
+    }
+}
+
+impl Name {
+    fn new(name: &str) -> Result<Self, Vec<String>> {
+        let header = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| vec![format!("config.key_names: '{name}' is no header name")])?;
+        Ok(Self { header, field: Key::new(name) })
+    }
+}
+
+/// Why a request is refused, in Kong's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    Missing,
+    Duplicate,
+    Unknown,
+}
+
+impl Refusal {
+    fn message(self) -> &'static str {
+        match self {
+            Self::Missing => "No API key found in request",
+            Self::Duplicate => "Duplicate API key found",
+            Self::Unknown => "Unauthorized",
+        }
+    }
+}
+
+/// Takes a key out of every place, also those it was not found in, as Kong does.
+fn hide(ex: &Exchange, name: &Name, body: Option<&Fields>) {
+    ex.request.clear_header(&name.header);
+    let query = ex.service.query();
+    if let Some(left) = query.as_deref().and_then(|query| fields::cut(query, &name.field)) {
+        ex.service.set_query(Some(left).filter(|left| !left.is_empty()));
+    }
+    if let Some(left) = body.and_then(|body| body.without(&name.field)) {
+        ex.request.set_body(left);
+    }
+}
+
+#[cfg(test)]
+mod tests;
