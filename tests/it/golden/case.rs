@@ -26,7 +26,7 @@ pub type Headers = Vec<(String, String)>;
 pub struct Step {
     #[serde(default)]
     pub method: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "latin1")]
     pub path: String,
     #[serde(default)]
     pub headers: Headers,
@@ -41,7 +41,9 @@ pub struct Step {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Seen {
     pub method: String,
+    #[serde(deserialize_with = "latin1")]
     pub target: String,
+    #[serde(deserialize_with = "latin1_headers")]
     pub headers: Headers,
     #[serde(default)]
     pub body: Option<Payload>,
@@ -55,7 +57,7 @@ pub struct Seen {
 pub struct Got {
     #[serde(default)]
     pub status: Option<u16>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "latin1_headers")]
     pub headers: Headers,
     #[serde(default)]
     pub body: Option<Payload>,
@@ -120,6 +122,21 @@ impl<'de> Deserialize<'de> for Payload {
             other => Err(D::Error::custom(format!("expected text or base64, not {other}"))),
         }
     }
+}
+
+/// Heads were recorded byte by byte; as text again, they are UTF-8.
+fn latin1<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    String::deserialize(deserializer).map(as_utf8)
+}
+
+fn latin1_headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Headers, D::Error> {
+    let headers = Headers::deserialize(deserializer)?;
+    Ok(headers.into_iter().map(|(name, value)| (name, as_utf8(value))).collect())
+}
+
+fn as_utf8(text: String) -> String {
+    let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(c).ok()).collect();
+    bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or(text)
 }
 
 fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
