@@ -12,8 +12,6 @@ mod plugin_config;
 mod record;
 mod report;
 mod rule;
-#[cfg(test)]
-mod tests;
 mod text;
 
 use std::rc::Rc;

@@ -115,12 +115,15 @@ pub(super) fn check(session: &Session, ex: &Exchange) {
 pub(super) fn begin(session: &Session, ex: &Exchange) {
     let Some((asked, target)) = session.asked().zip(session.target()) else { return };
     let is_seen = !matches!(session.reply.borrow().passage, Passage::Unseen);
-    if is_seen || ex.response.source() != Source::Service || ex.request.method == Method::HEAD {
+    if is_seen || ex.response.source() != Source::Service {
         return;
     }
     let status = ex.response.status();
     if is_ok(ex) {
         head(session, target, ex);
+    }
+    if ex.request.method == Method::HEAD {
+        return;
     }
     let (is_gzip, is_stream, is_json) = {
         let headers = ex.response.headers();

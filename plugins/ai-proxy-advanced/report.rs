@@ -194,8 +194,11 @@ fn tried_targets(session: &Session) -> Value {
 /// The series of one plugin instance, by provider and model.
 #[derive(Default)]
 pub(super) struct Counters {
-    known: RefCell<HashMap<(Provider, Arc<str>), Rc<Series>>>,
+    known: RefCell<HashMap<Model, Rc<Series>>>,
 }
+
+/// Who runs a model, and its name.
+type Model = (Provider, Arc<str>);
 
 /// Models that one instance tells apart. Where the configuration names none, clients do.
 const MODELS_MAX: usize = 100;

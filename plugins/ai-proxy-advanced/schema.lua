@@ -4,7 +4,13 @@ local embeddings = require "kong.llm.schemas.embeddings"
 local vectordb = require "kong.llm.schemas.vectordb"
 
 local function one_of(values, default, description)
-  return { type = "string", required = false, default = default, one_of = values, description = description }
+  return {
+    type = "string",
+    required = false,
+    default = default,
+    one_of = values,
+    description = description,
+  }
 end
 
 local function milliseconds(default, description)
@@ -106,10 +112,17 @@ local acl_rules = {
             { type = {
               type = "string",
               required = true,
-              one_of = { "consumer", "consumer_group", "header", "ip", "model", "path", "provider" },
+              one_of = {
+                "consumer", "consumer_group", "header", "ip", "model", "path", "provider",
+              },
             } },
             { key = { type = "string", required = false } },
-            { values = { type = "array", required = true, len_min = 1, elements = { type = "string" } } },
+            { values = {
+              type = "array",
+              required = true,
+              len_min = 1,
+              elements = { type = "string" },
+            } },
           },
         },
       } },

@@ -192,12 +192,9 @@ impl Draft {
         Some(Self { plan, identity, unresolved, key_header, config })
     }
 
-    /// Registers the identity and starts its first exchange.
+    /// Registers the identity; its first exchange starts when a worker takes the plugin over.
     fn target(self, shared: &Shared) -> Target {
         let identity = self.identity.map(|identity| shared.tokens.handle(identity));
-        if let Some(identity) = &identity {
-            identity.warm_up();
-        }
         let host = self.plan.endpoint().and_then(|endpoint| {
             Some((Rc::from(&*endpoint.host), HeaderValue::from_str(&endpoint.host).ok()?))
         });

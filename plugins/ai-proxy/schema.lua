@@ -3,10 +3,11 @@ local llm = require "kong.llm.schemas"
 
 -- Clients may speak these formats to the provider of the same name, for chats.
 local function native_format(format)
+  local err = "native llm_format '%s' can only be used with the '%s' model.provider"
   return { conditional = {
     if_field = "config.llm_format", if_match = { eq = format },
     then_field = "config.model.provider", then_match = { eq = format },
-    then_err = ("native llm_format '%s' can only be used with the '%s' model.provider"):format(format, format),
+    then_err = err:format(format, format),
   } }
 end
 
@@ -27,7 +28,8 @@ return {
     { conditional = {
       if_field = "config.llm_format", if_match = { one_of = { "bedrock", "gemini" } },
       then_field = "config.route_type", then_match = { eq = "llm/v1/chat" },
-      then_err = "native provider options in llm_format can only be used with the 'llm/v1/chat' route_type",
+      then_err = "native provider options in llm_format "
+        .. "can only be used with the 'llm/v1/chat' route_type",
     } },
     native_format "bedrock",
     native_format "gemini",

@@ -19,10 +19,10 @@ return {
           elements = typedefs.header_name,
           description = "The headers, query arguments or body fields that may hold the key.",
         } },
-        { hide_credentials = flag(false, "Whether the key is taken out of the request to the upstream.") },
+        { hide_credentials = flag(false, "Whether the upstream's request goes without the key.") },
         { anonymous = {
           type = "string",
-          description = "Id or username of the consumer that stands for callers without a valid key.",
+          description = "Id or username of the consumer that callers without a key are.",
         } },
         { key_in_header = flag(true, "Whether the key may be in a header.") },
         { key_in_query = flag(true, "Whether the key may be in the query.") },

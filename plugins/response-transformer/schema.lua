@@ -31,7 +31,11 @@ local renames = {
   type = "record",
   fields = {
     { json = list(pair) },
-    { headers = list { type = "string", match = "^[^:]+:.*$", custom_validator = validate_rename } },
+    { headers = list {
+      type = "string",
+      match = "^[^:]+:.*$",
+      custom_validator = validate_rename,
+    } },
   },
 }
 

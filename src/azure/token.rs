@@ -79,6 +79,16 @@ impl Tokens {
         TokenHandle::new(slot)
     }
 
+    /// Starts the first exchange of every identity in use that has no token; does not wait.
+    ///
+    /// A worker asks for it when it has taken over a configuration. A configuration that is only
+    /// being tried calls nobody.
+    pub fn warm_up(&self) {
+        for kept in lock(&self.slots).values().filter(|kept| kept.is_used()) {
+            kept.slot.fetch();
+        }
+    }
+
     /// All identities in use, in a stable order, for metrics and status pages; holds no secret.
     pub fn list(&self) -> Vec<Status> {
         let slots = lock(&self.slots);

@@ -11,6 +11,12 @@ pub(super) fn to_lua(lua: &Lua, value: &Value) -> mlua::Result<LuaValue> {
     lua.to_value_with(value, SerializeOptions::new())
 }
 
+/// A Lua value for an entity or a config, in which null is nil as Kong's plugins expect.
+pub(super) fn entity(lua: &Lua, value: &Value) -> mlua::Result<LuaValue> {
+    let nil = SerializeOptions::new().serialize_none_to_null(false).serialize_unit_to_null(false);
+    lua.to_value_with(value, nil)
+}
+
 /// A JSON value for a Lua value. Functions become null; a table within itself is an error.
 ///
 /// An empty table without a metatable becomes an object, because Lua cannot tell; who knows better

@@ -1,55 +1,195 @@
-//! `kong.*`: thin bindings onto the PDK.
+//! `kong.*`: thin bindings onto the PDK, one row each.
+//!
+//! A row is a name, the phases in which Kong allows it, and a function of the current exchange.
+//! Errors of a caller are raised as Lua strings with the caller's line, because plugins look into
+//! them. A new function is a row in the table of its namespace.
 
-use mlua::{Lua, Table, Value, Variadic};
+mod client;
+mod log;
+mod request;
+mod response;
+mod service;
+mod value;
 
-use super::ngx;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use mlua::{Function, Lua, MultiValue, Table, Value};
+
+use super::bind::{self, Answer, Ending, Fault};
+use super::state;
+use crate::pdk::{Exchange, Phase};
 
 /// The Kong whose plugins and configuration run here unchanged.
 const KONG_VERSION: (&str, i64) = ("3.10.0", 3_010_000);
 
+/// One function of the PDK.
+pub(super) struct Row {
+    /// Below `kong.`, such as `request.get_header`.
+    name: &'static str,
+    phases: Phases,
+    call: Call,
+}
+
+/// What a row runs.
+enum Call {
+    /// At once.
+    Now(fn(&Lua, &Exchange, MultiValue) -> Answer),
+    /// It may wait; only in phases that may.
+    Wait(fn(Lua, Rc<Exchange>, MultiValue) -> Waiting),
+    /// At once; `true` means that the plugin ends here.
+    Exit(fn(&Lua, &Exchange, MultiValue) -> Answer),
+}
+
+/// An answer that comes later.
+type Waiting = Pin<Box<dyn Future<Output = Answer>>>;
+
+/// A set of phases, by Kong's names.
+#[derive(Clone, Copy)]
+pub(super) struct Phases(u16);
+
+impl Phases {
+    /// In Kong's order. `balancer` and what follows `log` have no plugin code here; they are in the
+    /// texts because Kong's texts have them.
+    const NAMES: [&'static str; 9] = [
+        "rewrite",
+        "access",
+        "balancer",
+        "response",
+        "header_filter",
+        "body_filter",
+        "log",
+        "error",
+        "admin_api",
+    ];
+    /// While there is a request.
+    const REQUEST: Self = Self(0b1_1111_1111);
+    /// Before the upstream's body is on its way.
+    const BEFORE_CONTENT: Self = Self(0b1_1000_1011);
+    /// Before the upstream is called.
+    const REQUEST_CHANGE: Self = Self(0b0_0000_0011);
+    /// The same, and while a target is chosen.
+    const TARGET_CHANGE: Self = Self(0b0_0000_0111);
+    /// While the response's head can be changed.
+    const RESPONSE_CHANGE: Self = Self(0b1_1001_1111);
+    /// Once there is a response.
+    const RESPONSE: Self = Self(0b1_1111_1000);
+    /// Once there is a Route.
+    const ROUTED: Self = Self(0b0_0111_1010);
+
+    fn check(self, phase: Phase) -> Result<(), Fault> {
+        let at = Self::NAMES.iter().position(|name| *name == phase.name()).unwrap_or_default();
+        if self.0 & (1 << at) != 0 {
+            return Ok(());
+        }
+        let names: Vec<_> = (Self::NAMES.iter().enumerate())
+            .filter(|(bit, _)| self.0 & (1 << bit) != 0)
+            .map(|(_, name)| *name)
+            .collect();
+        let phase = phase.name();
+        Err(format!("function cannot be called in {phase} phase (only in: {})", names.join(", "))
+            .into())
+    }
+}
+
 /// Installs the global `kong`.
 pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
+    value::install(lua)?;
     let kong = lua.create_table()?;
     kong.set("version", KONG_VERSION.0)?;
     kong.set("version_num", KONG_VERSION.1)?;
     kong.set("configuration", lua.create_table()?)?;
-    kong.set("log", log(lua)?)?;
+    kong.set("log", log::table(lua)?)?;
+    kong.set("ctx", ctx(lua)?)?;
     let vault = lua.create_table()?;
-    let is_reference = |_: &Lua, value: Value| {
-        let text = value.as_string().and_then(|text| text.to_str().ok());
-        Ok(text.is_some_and(|text| crate::schema::is_reference(&text)))
-    };
-    vault.set("is_reference", lua.create_function(is_reference)?)?;
+    vault.set("is_reference", lua.create_function(|_, value: Value| Ok(is_reference(&value)))?)?;
     kong.set("vault", vault)?;
+
+    let tables = [request::ROWS, response::ROWS, service::ROWS, client::ROWS, log::ROWS];
+    for row in tables.into_iter().flatten() {
+        let ending =
+            if matches!(row.call, Call::Exit(_)) { Ending::Suspend } else { Ending::Return };
+        let (namespace, name) = namespace(lua, &kong, row.name)?;
+        namespace.set(name, bind::bind(lua, row.function(lua)?, ending)?)?;
+    }
     lua.globals().set("kong", kong)
 }
 
-/// `kong.log` and its levels; called as a function it logs at `notice`.
-fn log(lua: &Lua) -> mlua::Result<Table> {
-    let log = lua.create_table()?;
-    let levels = [
-        ("emerg", 1),
-        ("alert", 2),
-        ("crit", 3),
-        ("err", 4),
-        ("warn", 5),
-        ("notice", 6),
-        ("info", 7),
-        ("debug", 8),
-    ];
-    for (name, level) in levels {
-        let write = move |_: &Lua, parts: Variadic<Value>| {
-            ngx::emit(level, &ngx::concat(&parts)?);
-            Ok(())
-        };
-        log.set(name, lua.create_function(write)?)?;
+impl Row {
+    const fn now(
+        name: &'static str,
+        phases: Phases,
+        call: fn(&Lua, &Exchange, MultiValue) -> Answer,
+    ) -> Self {
+        Self { name, phases, call: Call::Now(call) }
     }
-    let meta = lua.create_table()?;
-    let notice = |_: &Lua, (_, parts): (Value, Variadic<Value>)| {
-        ngx::emit(6, &ngx::concat(&parts)?);
-        Ok(())
+
+    fn function(&self, lua: &Lua) -> mlua::Result<Function> {
+        let phases = self.phases;
+        match self.call {
+            Call::Now(call) | Call::Exit(call) => lua.create_function(move |lua, args| {
+                let run = |ex: Rc<Exchange>| {
+                    phases.check(ex.phase())?;
+                    call(lua, &ex, args)
+                };
+                bind::settle(lua, exchange().and_then(run))
+            }),
+            Call::Wait(call) => lua.create_async_function(move |lua, args| async move {
+                let ex = exchange().and_then(|ex| phases.check(ex.phase()).map(|()| ex));
+                let result = match ex {
+                    Ok(ex) => call(lua.clone(), ex, args).await,
+                    Err(fault) => Err(fault),
+                };
+                bind::settle(&lua, result)
+            }),
+        }
+    }
+}
+
+fn exchange() -> Result<Rc<Exchange>, Fault> {
+    state::current().ok_or_else(|| "there is no request: this code runs outside of one".into())
+}
+
+/// The table of a dotted name's namespace, and the name in it.
+fn namespace<'a>(lua: &Lua, kong: &Table, path: &'a str) -> mlua::Result<(Table, &'a str)> {
+    let mut table = kong.clone();
+    let mut rest = path;
+    while let Some((head, tail)) = rest.split_once('.') {
+        let inner: Option<Table> = table.raw_get(head)?;
+        table = match inner {
+            Some(inner) => inner,
+            None => {
+                let inner = lua.create_table()?;
+                table.raw_set(head, &inner)?;
+                inner
+            }
+        };
+        rest = tail;
+    }
+    Ok((table, rest))
+}
+
+/// `kong.ctx.shared` and `kong.ctx.plugin`, looked up in the current exchange.
+fn ctx(lua: &Lua) -> mlua::Result<Table> {
+    let index = |lua: &Lua, (_, key): (Table, String)| {
+        let ex = state::current()
+            .ok_or_else(|| mlua::Error::runtime("kong.ctx is not there outside of a request"))?;
+        let state = state::of(lua, &ex)?;
+        match key.as_str() {
+            "shared" => Ok(Some(state.shared.clone())),
+            "plugin" => state.plugin(lua),
+            _ => Ok(None),
+        }
     };
-    meta.set("__call", lua.create_function(notice)?)?;
-    log.set_metatable(Some(meta))?;
-    Ok(log)
+    let meta = lua.create_table()?;
+    meta.set("__index", lua.create_function(index)?)?;
+    let ctx = lua.create_table()?;
+    ctx.set_metatable(Some(meta))?;
+    Ok(ctx)
+}
+
+fn is_reference(value: &Value) -> bool {
+    let text = value.as_string().and_then(|text| text.to_str().ok());
+    text.is_some_and(|text| crate::schema::is_reference(&text))
 }

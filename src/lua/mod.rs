@@ -4,18 +4,22 @@
 //! A VM is LuaJIT with the libraries OpenResty gives its plugins, Kong's modules from
 //! `kong-compat/`, and the user's own from `lua_package_path`, which win.
 
+mod bind;
 mod host;
 mod json;
 mod kong;
 mod modules;
 mod ngx;
+pub mod plugin;
 pub mod schema;
 mod spec;
+mod state;
 
 use mlua::{Lua, LuaOptions, StdLib};
 use thiserror::Error;
 
 pub use self::modules::{bundled_plugins, embedded};
+pub use self::spec::Case;
 
 /// Why Lua code could not be loaded or run: Lua's own message, with its traceback if it has one.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -55,6 +59,7 @@ impl Vm {
         lua.load(include_str!("relay.lua"))
             .set_name("=relay.lua")
             .call::<()>(Lua::poll_pending())?;
+        bind::install(&lua)?;
         host::install(&lua)?;
         ngx::install(&lua)?;
         kong::install(&lua)?;

@@ -1,8 +1,12 @@
-//! `ngx.*`: null, log levels, time, sleep.
+//! `ngx.*`: null, log levels, time, sleep, context.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mlua::{Lua, LuaSerdeExt, Table, Value, Variadic};
+use mlua::{Lua, LuaSerdeExt, MultiValue, Table, Value, Variadic};
+
+use super::bind::{self, Answer, Ending, Fault};
+use super::state;
+use crate::pdk::Phase;
 
 /// OpenResty's log levels, by the number that `ngx.log` takes.
 const LEVELS: [(&str, i64); 9] = [
@@ -28,9 +32,25 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     ngx.set("time", lua.create_function(|_, ()| Ok(now().as_secs()))?)?;
     ngx.set("now", lua.create_function(|_, ()| Ok(now().as_millis() as f64 / 1000.0))?)?;
     ngx.set("update_time", lua.create_function(|_, ()| Ok(()))?)?;
-    ngx.set("sleep", lua.create_async_function(sleep)?)?;
+    let sleep = lua.create_async_function(|lua, seconds| async move {
+        bind::settle(&lua, sleep(seconds).await)
+    })?;
+    ngx.set("sleep", bind::bind(lua, sleep, Ending::Return)?)?;
     ngx.set("config", config(lua)?)?;
+    ngx.set("arg", lua.create_table()?)?;
+    let meta = lua.create_table()?;
+    meta.set("__index", lua.create_function(of_exchange)?)?;
+    ngx.set_metatable(Some(meta))?;
     lua.globals().set("ngx", ngx)
+}
+
+/// `ngx.ctx`: a table of the current exchange; outside of one an empty table.
+fn of_exchange(lua: &Lua, (_, key): (Table, String)) -> mlua::Result<Option<Table>> {
+    match (key.as_str(), state::current()) {
+        ("ctx", Some(ex)) => Ok(Some(state::of(lua, &ex)?.ngx.clone())),
+        ("ctx", None) => lua.create_table().map(Some),
+        _ => Ok(None),
+    }
 }
 
 fn config(lua: &Lua) -> mlua::Result<Table> {
@@ -61,11 +81,17 @@ pub(super) fn concat(parts: &[Value]) -> mlua::Result<String> {
     parts.iter().map(Value::to_string).collect()
 }
 
-async fn sleep(_: Lua, seconds: f64) -> mlua::Result<()> {
+/// `ngx.sleep`, in the phases that may wait.
+async fn sleep(seconds: f64) -> Answer {
+    if let Some(phase) = state::current().map(|ex| ex.phase())
+        && matches!(phase, Phase::HeaderFilter | Phase::BodyFilter | Phase::Log)
+    {
+        return Err(format!("API disabled in the context of {}_by_lua*", phase.name()).into());
+    }
     let pause = Duration::try_from_secs_f64(seconds)
-        .map_err(|_| mlua::Error::runtime("invalid sleep duration"))?;
+        .map_err(|_| Fault::from(format!("invalid sleep duration: {seconds}")))?;
     tokio::time::sleep(pause).await;
-    Ok(())
+    Ok(MultiValue::new())
 }
 
 fn now() -> Duration {

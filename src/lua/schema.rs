@@ -7,6 +7,7 @@
 mod functions;
 mod read;
 mod rules;
+pub(super) mod sets;
 #[cfg(test)]
 mod tests;
 

@@ -15,9 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime, Runtime};
 use tokio::sync::watch;
-use tokio::task::LocalSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::metrics;
@@ -93,13 +92,15 @@ pub fn start(
             .collect::<std::io::Result<_>>()?;
         let (shared, news, draining, ready) =
             (shared.clone(), news.clone(), draining.clone(), ready.clone());
-        let runtime = single_thread()?;
         let thread = std::thread::Builder::new().name(format!("worker-{number}"));
         threads.push(thread.spawn(move || {
             metrics::enter_worker(number);
-            let local = LocalSet::new();
-            let work = work(shared, listeners, news, draining, ready);
-            local.block_on(&runtime, work);
+            match local_runtime() {
+                Ok(runtime) => {
+                    runtime.block_on(work(shared, listeners, news, draining, ready));
+                }
+                Err(error) => tracing::error!("worker cannot start: {error}"),
+            }
         })?);
     }
     Ok(Workers { threads, drain, ready })
@@ -111,6 +112,11 @@ pub fn start(
 /// The system gives no more file descriptors.
 pub fn single_thread() -> std::io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
+}
+
+/// A runtime whose tasks never leave their thread: they may hold `Rc` and Lua values.
+fn local_runtime() -> std::io::Result<LocalRuntime> {
+    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
 }
 
 impl Workers {

@@ -44,6 +44,8 @@ enum Source {
     Whole(Bytes),
     /// From the upstream.
     Upstream(ReplyBody),
+    /// Nothing more to come, and the client must not take that for the end.
+    Broken(Option<Cut>),
 }
 
 impl Reply {
@@ -90,7 +92,11 @@ impl Reply {
     }
 
     /// The end of the upstream's body: filters may have something to add.
-    fn end(&mut self, broken: Option<Interrupted>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn end(
+        &mut self,
+        broken: Option<Interrupted>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         self.source = Source::Done;
         let was_broken = broken.is_some();
         if let (Some(error), Some(finish)) = (&broken, &self.finish) {
@@ -100,25 +106,32 @@ impl Reply {
         if self.has_filters() {
             let chunk = Chunk { data: Bytes::new(), last: true, broken: was_broken };
             match self.filter(chunk) {
-                Err(cut) => return Poll::Ready(Some(Err(cut))),
+                Err(cut) => return self.cut(cut, cx),
                 // A filter that has the last word ends a broken stream in its own way.
                 Ok(data) if !data.is_empty() => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(_) => {}
             }
         }
-        Poll::Ready(broken.map(|error| Err(error.into())))
+        let Some(error) = broken else { return Poll::Ready(None) };
+        self.cut(error.into(), cx)
+    }
+
+    /// Ends with an error, one turn later: hyper drops what it has not flushed when a body fails.
+    fn cut(&mut self, cut: Cut, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        self.source = Source::Broken(Some(cut));
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         loop {
             if self.finish.as_ref().is_some_and(Finish::is_overdue) {
-                self.source = Source::Done;
-                return Poll::Ready(Some(Err(Cut::TooLong)));
+                return self.cut(Cut::TooLong, cx);
             }
             let Source::Upstream(body) = &mut self.source else { return Poll::Ready(None) };
             let frame = match std::task::ready!(body.poll_next(cx)) {
-                None => return self.end(None),
-                Some(Err(error)) => return self.end(Some(error)),
+                None => return self.end(None, cx),
+                Some(Err(error)) => return self.end(Some(error), cx),
                 Some(Ok(frame)) => frame,
             };
             let data = match frame.into_data() {
@@ -128,7 +141,8 @@ impl Reply {
             match self.filter(Chunk { data, last: false, broken: false }) {
                 // A filter may hold a piece back: hyper takes an empty one for the end.
                 Ok(data) if data.is_empty() => {}
-                filtered => return Poll::Ready(Some(filtered.map(Frame::data))),
+                Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Err(cut) => return self.cut(cut, cx),
             }
         }
     }
@@ -150,6 +164,7 @@ impl Body for Reply {
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Source::Upstream(_) => self.poll_upstream(cx),
+            Source::Broken(cut) => Poll::Ready(cut.take().map(Err)),
         }
     }
 
@@ -158,6 +173,7 @@ impl Body for Reply {
             Source::Done => true,
             Source::Whole(bytes) => bytes.is_empty(),
             Source::Upstream(body) => body.is_end_stream() && !self.has_filters(),
+            Source::Broken(_) => false,
         }
     }
 
@@ -167,6 +183,7 @@ impl Body for Reply {
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Upstream(_) if self.has_filters() => SizeHint::default(),
             Source::Upstream(body) => body.size_hint(),
+            Source::Broken(_) => SizeHint::default(),
         }
     }
 }

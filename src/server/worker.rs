@@ -46,6 +46,7 @@ impl Worker {
         };
         let runloop = Runloop::new(snapshot, shared, None)
             .map_err(|refusals| format!("configuration does not compile: {refusals:?}"))?;
+        shared.tokens.warm_up();
         let help = "Requests taken by the proxy listeners";
         Ok(Rc::new(Self {
             pool: Pool::new(Connector::new(shared.tls.clone()), keepalive),
@@ -72,7 +73,10 @@ impl Worker {
             let snapshot = news.borrow_and_update().clone();
             let old = self.runloop();
             match Runloop::new(&snapshot, &self.shared, Some(&old)) {
-                Ok(new) => *self.runloop.borrow_mut() = Rc::new(new),
+                Ok(new) => {
+                    *self.runloop.borrow_mut() = Rc::new(new);
+                    self.shared.tokens.warm_up();
+                }
                 Err(refusals) => tracing::error!("configuration does not compile: {refusals:?}"),
             }
         }

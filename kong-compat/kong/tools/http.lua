@@ -24,7 +24,8 @@ function _M.validate_header_name(name)
   if name:find("^[%w_-]+$") then
     return name
   end
-  return nil, ("bad header name '%s', allowed characters are A-Z, a-z, 0-9, '_', and '-'"):format(name)
+  local err = "bad header name '%s', allowed characters are A-Z, a-z, 0-9, '_', and '-'"
+  return nil, err:format(name)
 end
 
 return _M

@@ -1,1 +1,108 @@
+use serde_json::{Value, json};
 
+use super::super::tests::harness::{balancer, shared, wanted};
+use super::*;
+use crate::llm::config::tests::target;
+
+/// What is said against targets with these `auth` and `options`.
+async fn refusals(targets: &[(Value, Value, Value)], env: &[(&str, &str)]) -> Vec<String> {
+    let targets =
+        targets.iter().cloned().map(|(auth, options, model)| target(auth, options, model));
+    let wanted = wanted(targets.collect(), json!({}));
+    Setup::new(&shared(env), "id".to_owned(), wanted).err().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn everything_wrong_is_said_at_once() {
+    let key = json!({"header_name": "api-key", "header_value": "k"});
+    let identity = json!({"azure_use_managed_identity": true});
+    let app = json!({"azure_use_managed_identity": true, "azure_client_id": "c",
+        "azure_tenant_id": "t"});
+    let none = json!({});
+    let lines = refusals(
+        &[
+            (key.clone(), json!({"upstream_url": "http://models.example/x"}), none.clone()),
+            (identity.clone(), json!({"upstream_url": "http://10.0.0.1/x"}), none.clone()),
+            (key, json!({"upstream_url": "http://$(headers.x).example/"}), none.clone()),
+            (app, none.clone(), none.clone()),
+            (json!({"header_name": "bad name", "header_value": "k"}), none.clone(), none.clone()),
+            (none.clone(), json!({"upstream_url": "nonsense"}), none.clone()),
+            (none.clone(), none.clone(), json!({"route_type": "llm/v1/embeddings"})),
+            (identity, none, json!({"provider": "openai"})),
+        ],
+        &[],
+    )
+    .await;
+    let places: Vec<_> = lines.iter().map(|line| line.split(": ").next().unwrap()).collect();
+    assert_eq!(
+        places,
+        [
+            "config.targets[6].route_type",
+            "config.targets[0].model.options.upstream_url",
+            "config.targets[1].model.options.upstream_url",
+            "config.targets[2].model.options.upstream_url",
+            "config.targets[3].auth",
+            "config.targets[4].auth.header_name",
+            "config.targets[5].model.options.upstream_url",
+            "config.targets[7].auth.azure_use_managed_identity",
+        ],
+        "{lines:#?}"
+    );
+    assert!(lines[1].contains("in the clear"), "{}", lines[1]);
+    assert!(lines[4].contains("AZURE_CLIENT_SECRET"), "{}", lines[4]);
+    assert_eq!(refusals(&[], &[]).await, ["config.targets: must hold at least one target"]);
+}
+
+#[tokio::test]
+async fn what_can_work_is_accepted() {
+    let none = json!({});
+    let lines = refusals(
+        &[
+            (none.clone(), json!({"upstream_url": "http://models.example/x"}), none.clone()),
+            (
+                json!({"header_name": "{vault://env/a}", "header_value": "{vault://env/b}"}),
+                none.clone(),
+                none.clone(),
+            ),
+            (
+                json!({"azure_use_managed_identity": true, "azure_client_id": "{vault://env/a}",
+                    "azure_client_secret": "{vault://env/b}"}),
+                none.clone(),
+                none.clone(),
+            ),
+            (json!({"azure_client_id": "unused"}), none.clone(), none),
+        ],
+        &[],
+    )
+    .await;
+    assert_eq!(lines, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_identity_wins_over_a_header_and_not_over_a_parameter() {
+    let auth = json!({"azure_use_managed_identity": true, "header_name": "api-key",
+        "header_value": "k", "param_name": "p", "param_value": "v", "param_location": "query"});
+    let mut config = target(auth, json!({}), json!({}));
+    let mut notes = Notes { refusals: Vec::new(), warnings: Vec::new() };
+    choose("config", &mut config, &mut notes);
+    let auth = config.auth.unwrap();
+    assert!(auth.header_name.is_none() && auth.header_value.is_none());
+    assert!(auth.param_value.is_some());
+    assert_eq!((notes.refusals.len(), notes.warnings.len()), (0, 1));
+}
+
+#[test]
+fn failover_criteria_are_those_of_nginx() {
+    let mut notes = Notes { refusals: Vec::new(), warnings: Vec::new() };
+    let default = Failover::new(None, &mut notes);
+    assert!(default.covers_loss(Loss::Error) && default.covers_loss(Loss::Timeout));
+    assert!(!default.covers_loss(Loss::InvalidHeader) && !default.non_idempotent);
+    assert!(notes.warnings.is_empty());
+    let listed = balancer(&["http_429", "invalid_header"])["balancer"].clone();
+    let listed: config::Balancer = serde_json::from_value(listed).unwrap();
+    let failover = Failover::new(Some(&listed), &mut notes);
+    assert!(failover.covers_status(StatusCode::TOO_MANY_REQUESTS));
+    assert!(!failover.covers_status(StatusCode::BAD_GATEWAY));
+    assert!(!failover.covers_loss(Loss::Error) && failover.covers_loss(Loss::InvalidHeader));
+    assert!(notes.warnings[0].contains("non_idempotent"));
+}

@@ -242,6 +242,20 @@ async fn waiters_learn_that_the_control_runtime_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn warming_up_calls_once_for_every_identity_in_use() {
+    let fake = Fake::new(|_| Act::Grant(3600));
+    let handle = fake.handle();
+    drop(fake.tokens.handle(identity(&[("AZURE_CLIENT_ID", "tried and refused")])));
+    fake.tokens.warm_up();
+    fake.tokens.warm_up();
+    pass(1).await;
+    fake.tokens.warm_up();
+    pass(1).await;
+    assert!(handle.current().is_some());
+    assert_eq!(fake.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn equal_identities_share_and_unused_ones_are_forgotten() {
     let fake = Fake::new(|_| Act::Grant(3600));
     let (one, two) = (fake.handle(), fake.handle());

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use mlua::{Function, MultiValue, Value as LuaValue};
+use mlua::{Function, MultiValue, Table, Value as LuaValue};
 use serde_json::Value;
 
 use crate::lua::{Vm, json};
@@ -13,13 +13,17 @@ use crate::schema::{Error, Mapping, Pattern, Predicate, Refusal, Step};
 
 /// A Lua pattern; malformed ones are refused here, once.
 pub(super) fn pattern(vm: &Vm, pattern: &str) -> Result<Pattern, String> {
-    let find = "local find, pattern = string.find, ... \
-                return function(text) return find(text, pattern) ~= nil end";
-    let find: Function =
-        vm.lua().load(find).call(pattern).map_err(|error| first_line(&error.to_string()))?;
-    find.call::<bool>("")
-        .map_err(|error| format!("{pattern}: {}", first_line(&error.to_string())))?;
-    Ok(Rc::new(move |text| find.call::<bool>(text).unwrap_or_default()))
+    let said = |error: mlua::Error| format!("{pattern}: {}", first_line(&error.to_string()));
+    let string: Table = vm.lua().globals().get("string").map_err(said)?;
+    let find: Function = string.get("find").map_err(said)?;
+    let text = vm.lua().create_string(pattern).map_err(said)?;
+    find.call::<Option<i64>>(("", &text)).map_err(said)?;
+    // A function does not keep its VM alive, and a schema may outlive its reader.
+    let vm = vm.clone();
+    Ok(Rc::new(move |value| {
+        let _alive = &vm;
+        find.call::<Option<i64>>((value, &text)).is_ok_and(|at| at.is_some())
+    }))
 }
 
 /// `custom_validator`, `check` and the like: true, or nil (false) and what is wrong.

@@ -71,7 +71,8 @@ end
 
 function checks.path(path)
   if not path:find("^/[%w%.%-_~/%%:@!$&'()*+,;=]*$") then
-    return nil, ("invalid path: '%s' (characters outside of the reserved list of RFC 3986 found)"):format(path)
+    local err = "invalid path: '%s' (characters outside of the reserved list of RFC 3986 found)"
+    return nil, err:format(path)
   end
   local escape = bad_escape(path)
   if escape then
@@ -116,7 +117,8 @@ function checks.name(name)
   if name:find("^[%w%.%-_~]+$") then
     return true
   end
-  return nil, ("invalid value '%s': it must only contain alphanumeric and '., -, _, ~' characters"):format(name)
+  local err = "invalid value '%s': it must only contain alphanumeric and '., -, _, ~' characters"
+  return nil, err:format(name)
 end
 
 -- Characters outside of ASCII are allowed where `pattern` allows their bytes.

@@ -10,7 +10,12 @@ return function(name, fields, rest)
   schema.fields = {
     { id = typedefs.uuid },
     { created_at = typedefs.auto_timestamp_s },
-    { consumer = { type = "foreign", reference = "consumers", required = true, on_delete = "cascade" } },
+    { consumer = {
+      type = "foreign",
+      reference = "consumers",
+      required = true,
+      on_delete = "cascade",
+    } },
   }
   for _, field in ipairs(fields) do
     table.insert(schema.fields, field)

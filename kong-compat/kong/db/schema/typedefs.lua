@@ -26,8 +26,10 @@ end
 
 typedefs.host = text(checks.host, "A host name or an IP address, without a port.")
 typedefs.redis_host = text(checks.host, "Host name or address of the Redis server.")
-typedefs.host_with_optional_port = text(checks.host_with_optional_port, "A host, with or without a port.")
-typedefs.wildcard_host = text(checks.wildcard_host, "A host name; its first or last label may be `*`.")
+typedefs.host_with_optional_port =
+  text(checks.host_with_optional_port, "A host, with or without a port.")
+typedefs.wildcard_host =
+  text(checks.wildcard_host, "A host name; its first or last label may be `*`.")
 typedefs.sni = text(checks.sni, "A server name as a TLS client gives it.")
 typedefs.redis_server_name = text(checks.sni, "Server name for TLS to the Redis server.")
 typedefs.ip = text(checks.ip, "An IP address.")
@@ -122,8 +124,8 @@ typedefs.auto_timestamp_ms = define {
 
 typedefs.uuid = define { type = "string", uuid = true, auto = true, description = "A UUID." }
 
-for field, collection in pairs { no_route = "routes", no_service = "services", no_consumer = "consumers" } do
-  typedefs[field] = define {
+local function no_reference(collection)
+  return define {
     type = "foreign",
     reference = collection,
     eq = null,
@@ -131,7 +133,16 @@ for field, collection in pairs { no_route = "routes", no_service = "services", n
   }
 end
 
-typedefs.name = define { type = "string", unique = true, custom_validator = checks.name, description = "A name." }
+typedefs.no_route = no_reference "routes"
+typedefs.no_service = no_reference "services"
+typedefs.no_consumer = no_reference "consumers"
+
+typedefs.name = define {
+  type = "string",
+  unique = true,
+  custom_validator = checks.name,
+  description = "A name.",
+}
 
 typedefs.utf8_name = define {
   type = "string",
@@ -179,7 +190,11 @@ end
 typedefs.sources = addresses "Where connections may come from."
 typedefs.destinations = addresses "Where connections may go to."
 
-typedefs.methods = define { type = "set", elements = typedefs.http_method, description = "HTTP methods." }
+typedefs.methods = define {
+  type = "set",
+  elements = typedefs.http_method,
+  description = "HTTP methods.",
+}
 
 typedefs.hosts = define {
   type = "array",
@@ -262,17 +277,21 @@ typedefs.queue = define {
   },
 }
 
-local trace_formats = { "w3c", "b3", "jaeger", "ot", "aws", "datadog", "gcp" }
-local written_formats = { "w3c", "b3", "jaeger", "ot", "aws", "datadog", "gcp", "b3-single" }
+local function formats(...)
+  return { type = "string", one_of = { "w3c", "b3", "jaeger", "ot", "aws", "datadog", "gcp", ... } }
+end
+
+local default_format = formats "b3-single"
+default_format.required = true
 
 typedefs.propagation = define {
   type = "record",
   description = "Which trace headers are read, removed and written.",
   fields = {
-    { extract = { type = "array", elements = { type = "string", one_of = trace_formats } } },
+    { extract = { type = "array", elements = formats() } },
     { clear = { type = "array", elements = typedefs.header_name } },
-    { inject = { type = "array", elements = { type = "string", one_of = { "preserve", unpack(written_formats) } } } },
-    { default_format = { type = "string", required = true, one_of = written_formats } },
+    { inject = { type = "array", elements = formats("b3-single", "preserve") } },
+    { default_format = default_format },
   },
 }
 

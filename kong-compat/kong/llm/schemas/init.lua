@@ -122,7 +122,8 @@ _M.target_checks = {
   needs({ "azure" }, "azure_instance", "must set %s for azure provider"),
   needs({ "azure" }, "azure_api_version", "must set %s for azure provider"),
   needs({ "azure" }, "azure_deployment_id", "must set %s for azure provider"),
-  needs({ "llama2", "ollama", "vllm" }, "upstream_url", "must set %s for self-hosted providers/models"),
+  needs({ "llama2", "ollama", "vllm" }, "upstream_url",
+    "must set %s for self-hosted providers/models"),
 
   { custom_entity_check = {
     field_sources = { "route_type", "model", "logging" },

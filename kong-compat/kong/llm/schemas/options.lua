@@ -7,6 +7,14 @@ local function text(description)
   return { type = "string", required = false, description = description }
 end
 
+local function integer(description)
+  return { type = "integer", required = false, description = description }
+end
+
+local function number(description)
+  return { type = "number", required = false, description = description }
+end
+
 local function price(description)
   return { type = "number", required = false, gt = 0, description = description }
 end
@@ -36,14 +44,17 @@ return {
   description = "Options of the model and of its provider.",
   fields = {
     -- Sent to the model. What is set here wins over the request.
-    { max_tokens = { type = "integer", required = false, description = "The most tokens of a reply." } },
+    { max_tokens = integer "The most tokens of a reply." },
     { temperature = { type = "number", required = false, between = { 0, 5 } } },
     { top_p = { type = "number", required = false, between = { 0, 1 } } },
     { top_k = { type = "integer", required = false, between = { 0, 500 } } },
-    { embeddings_dimensions = { type = "integer", required = false, description = "The size of vectors." } },
+    { embeddings_dimensions = integer "The size of vectors." },
 
     -- Where it is.
-    { upstream_url = typedefs.url { required = false, description = "The whole address, in place of the provider's." } },
+    { upstream_url = typedefs.url {
+      required = false,
+      description = "The whole address, in place of the provider's.",
+    } },
     { upstream_path = text "The path alone; Kong announces its removal for 4.0." },
     { azure_instance = text "The name of the Azure OpenAI resource, before .openai.azure.com." },
     { azure_deployment_id = text "The name of the deployment." },
@@ -66,8 +77,8 @@ return {
     -- What it costs, by the million tokens.
     { input_cost = price "The price of prompt tokens." },
     { output_cost = price "The price of completion tokens." },
-    { cache_read_cost = { type = "number", required = false, description = "The price of cached prompt tokens." } },
-    { cache_write_cost = { type = "number", required = false, description = "The price of tokens put in the cache." } },
+    { cache_read_cost = number "The price of cached prompt tokens." },
+    { cache_write_cost = number "The price of tokens put in the cache." },
     { cache_write_cost_list = list_of({
       { ttl = required "string" },
       { cost = required "number" },

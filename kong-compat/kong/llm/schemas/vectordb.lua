@@ -69,7 +69,12 @@ local redis = record {
   { sentinel_username = referenceable() },
   { sentinel_password = secret() },
   { database = { type = "integer", required = false, default = 0 } },
-  { keepalive_pool_size = { type = "integer", required = false, default = 256, between = { 1, 2 ^ 31 - 2 } } },
+  { keepalive_pool_size = {
+    type = "integer",
+    required = false,
+    default = 256,
+    between = { 1, 2 ^ 31 - 2 },
+  } },
   { keepalive_backlog = { type = "integer", required = false, between = { 0, 2 ^ 31 - 2 } } },
   { sentinel_master = text() },
   { sentinel_role = text(nil, { one_of = { "master", "slave", "any" } }) },

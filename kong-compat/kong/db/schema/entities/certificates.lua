@@ -21,7 +21,12 @@ return {
     { cert_alt = typedefs.certificate { required = false, referenceable = true } },
     { key_alt = typedefs.key { required = false, referenceable = true, encrypted = true } },
     { tags = typedefs.tags },
-    { snis = { type = "array", elements = typedefs.wildcard_host, required = false, transient = true } },
+    { snis = {
+      type = "array",
+      required = false,
+      transient = true,
+      elements = typedefs.wildcard_host,
+    } },
   },
 
   entity_checks = {
@@ -29,13 +34,15 @@ return {
     { custom_entity_check = {
       field_sources = { "cert", "key" },
       fn = function(entity)
-        return not differ(entity.cert, entity.key), "certificate does not match key"
+        local ok = not differ(entity.cert, entity.key)
+        return ok, "certificate does not match key"
       end,
     } },
     { custom_entity_check = {
       field_sources = { "cert_alt", "key_alt" },
       fn = function(entity)
-        return not differ(entity.cert_alt, entity.key_alt), "alternative certificate does not match key"
+        local ok = not differ(entity.cert_alt, entity.key_alt)
+        return ok, "alternative certificate does not match key"
       end,
     } },
   },

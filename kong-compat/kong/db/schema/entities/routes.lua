@@ -45,7 +45,8 @@ local grpc = {
     forbid("destinations", "'grpc' or 'grpcs'"),
   },
   entity_checks = {
-    must_match("grpcs", { "hosts", "headers", "paths", "snis" }, "grpc", { "hosts", "headers", "paths" }),
+    must_match("grpcs", { "hosts", "headers", "paths", "snis" },
+      "grpc", { "hosts", "headers", "paths" }),
   },
 }
 
@@ -72,6 +73,8 @@ local stream = {
     } },
   },
 }
+
+local with_tls = { "grpcs", "https", "tls", "tls_passthrough" }
 
 return {
   name = "routes",
@@ -134,10 +137,11 @@ return {
   entity_checks = {
     { conditional = {
       if_field = "protocols",
-      if_match = { elements = { type = "string", not_one_of = { "grpcs", "https", "tls", "tls_passthrough" } } },
+      if_match = { elements = { type = "string", not_one_of = with_tls } },
       then_field = "snis",
       then_match = { len_eq = 0 },
-      then_err = "'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or 'tls_passthrough'",
+      then_err = "'snis' can only be set when 'protocols' is "
+        .. "'grpcs', 'https', 'tls' or 'tls_passthrough'",
     } },
   },
 }

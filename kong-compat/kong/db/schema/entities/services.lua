@@ -57,7 +57,7 @@ return {
     { client_certificate = { type = "foreign", reference = "certificates",
       description = "What the gateway shows to the upstream." } },
     { tls_verify = { type = "boolean",
-      description = "Whether the upstream's certificate is verified; null leaves it to the gateway." } },
+      description = "Whether the upstream must prove itself; null leaves it to the gateway." } },
     { tls_verify_depth = { type = "integer", default = null, between = { 0, 64 } } },
     { ca_certificates = { type = "array", elements = { type = "string", uuid = true },
       description = "The CA certificates that are trusted for this upstream." } },

@@ -20,7 +20,12 @@ return {
     { id = typedefs.uuid },
     { created_at = typedefs.auto_timestamp_ms },
     { updated_at = typedefs.auto_timestamp_ms },
-    { upstream = { type = "foreign", reference = "upstreams", required = true, on_delete = "cascade" } },
+    { upstream = {
+      type = "foreign",
+      reference = "upstreams",
+      required = true,
+      on_delete = "cascade",
+    } },
     { target = { type = "string", required = true, custom_validator = validate_target,
       description = "A host and its port; without one the port is 8000." } },
     { weight = { type = "integer", default = 100, between = { 0, 65535 },

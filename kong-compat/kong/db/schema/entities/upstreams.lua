@@ -22,7 +22,9 @@ local function validate_name(name)
 end
 
 -- What can be hashed to choose a target.
-local HASH_KINDS = { "none", "consumer", "ip", "header", "cookie", "path", "query_arg", "uri_capture" }
+local HASH_KINDS = {
+  "none", "consumer", "ip", "header", "cookie", "path", "query_arg", "uri_capture",
+}
 
 local hash_kind = { type = "string", default = "none", one_of = HASH_KINDS }
 local parameter = { type = "string", len_min = 1 }
@@ -59,7 +61,8 @@ local function seconds(default)
 end
 
 local function statuses(default)
-  return { type = "array", default = default, elements = { type = "integer", between = { 100, 999 } } }
+  local status = { type = "integer", between = { 100, 999 } }
+  return { type = "array", default = default, elements = status }
 end
 
 local function check_type()

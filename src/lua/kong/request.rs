@@ -1,0 +1,163 @@
+//! `kong.request`: what the client sent.
+
+use http::Version;
+use mlua::{Lua, MultiValue, Table, Value};
+
+use super::value::{self, one};
+use super::{Call, Phases, Row};
+use crate::lua::bind::Answer;
+use crate::lua::json;
+use crate::pdk::{Exchange, ReadError};
+use crate::router::path;
+
+pub(super) const ROWS: &[Row] = &[
+    Row::now("request.get_scheme", Phases::REQUEST, |lua, ex, _| one(lua, ex.request.scheme())),
+    Row::now("request.get_host", Phases::REQUEST, |lua, ex, _| one(lua, ex.request.host.as_str())),
+    Row::now("request.get_port", Phases::REQUEST, |lua, ex, _| {
+        one(lua, ex.request.connection.port)
+    }),
+    Row::now("request.get_http_version", Phases::REQUEST, |lua, ex, _| {
+        one(lua, version(ex.request.version))
+    }),
+    Row::now("request.get_method", Phases::REQUEST, |lua, ex, _| {
+        one(lua, ex.request.method.as_str())
+    }),
+    Row::now("request.get_path", Phases::REQUEST, |lua, ex, _| {
+        one(lua, path::normalise(ex.request.raw_path()).as_ref())
+    }),
+    Row::now("request.get_raw_path", Phases::REQUEST, |lua, ex, _| one(lua, ex.request.raw_path())),
+    Row::now("request.get_path_with_query", Phases::REQUEST, |lua, ex, _| {
+        let query = ex.request.raw_query().map(|query| format!("?{query}"));
+        one(lua, format!("{}{}", ex.request.raw_path(), query.unwrap_or_default()))
+    }),
+    Row::now("request.get_raw_query", Phases::REQUEST, |lua, ex, _| {
+        one(lua, ex.request.raw_query().unwrap_or_default())
+    }),
+    Row::now("request.get_query_arg", Phases::REQUEST, get_query_arg),
+    Row::now("request.get_query", Phases::REQUEST, get_query),
+    Row::now("request.get_header", Phases::REQUEST, get_header),
+    Row::now("request.get_headers", Phases::REQUEST, |lua, ex, mut args| {
+        let limit = value::limit(&mut args, "max_headers")?;
+        value::headers(lua, &ex.request.headers(), limit)
+    }),
+    Row::now("request.get_start_time", Phases::REQUEST, |lua, ex, _| {
+        one(lua, ex.times.started_at_ms.get())
+    }),
+    Row {
+        name: "request.get_raw_body",
+        phases: Phases::BEFORE_CONTENT,
+        call: Call::Wait(|lua, ex, args| {
+            Box::pin(async move { get_raw_body(&lua, &ex, args).await })
+        }),
+    },
+    Row {
+        name: "request.get_body",
+        phases: Phases::BEFORE_CONTENT,
+        call: Call::Wait(|lua, ex, args| Box::pin(async move { get_body(&lua, &ex, args).await })),
+    },
+    Row::now("router.get_route", Phases::ROUTED, |lua, ex, _| {
+        one(lua, ex.matched().map(|m| json::entity(lua, &m.route.json)).transpose()?)
+    }),
+    Row::now("router.get_service", Phases::ROUTED, |lua, ex, _| {
+        let service = ex.matched().and_then(|m| m.service.as_ref());
+        one(lua, service.map(|service| json::entity(lua, &service.json)).transpose()?)
+    }),
+];
+
+/// Bodies longer than this are not given to Lua, as those that nginx keeps in a file are not.
+const BODY_LIMIT: usize = 8 << 20;
+
+fn version(version: Version) -> f64 {
+    match version {
+        Version::HTTP_10 => 1.0,
+        Version::HTTP_2 => 2.0,
+        Version::HTTP_3 => 3.0,
+        _ => 1.1,
+    }
+}
+
+fn get_query_arg(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
+    let name = value::utf8(&mut args, "query argument name must be a string")?;
+    let query = ex.request.raw_query().unwrap_or_default();
+    match value::arguments(query).find(|(key, _)| *key == name) {
+        Some((_, found)) => one(lua, value::argument(lua, found)?),
+        None => one(lua, Value::Nil),
+    }
+}
+
+fn get_query(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
+    let limit = value::limit(&mut args, "max_args")?;
+    let mut arguments = value::arguments(ex.request.raw_query().unwrap_or_default());
+    let table = table_of(lua, arguments.by_ref().take(limit))?;
+    one(lua, (table, arguments.next().map(|_| "truncated")))
+}
+
+/// Arguments by name; what comes more than once is a list.
+fn table_of(
+    lua: &Lua,
+    arguments: impl Iterator<Item = (String, Option<String>)>,
+) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    for (name, found) in arguments {
+        let found = value::argument(lua, found)?;
+        match table.raw_get::<Value>(name.as_str())? {
+            Value::Nil => table.raw_set(name, found)?,
+            Value::Table(list) => list.raw_push(found)?,
+            first => table.raw_set(name, lua.create_sequence_from([first, found])?)?,
+        }
+    }
+    Ok(table)
+}
+
+fn get_header(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
+    let name = value::text(&mut args, "header name must be a string")?;
+    let headers = ex.request.headers();
+    match value::header(&headers, &name) {
+        Some(found) => one(lua, lua.create_string(found.as_bytes())?),
+        None => one(lua, Value::Nil),
+    }
+}
+
+async fn get_raw_body(lua: &Lua, ex: &Exchange, _: MultiValue) -> Answer {
+    match ex.request.body(BODY_LIMIT).await {
+        Ok(body) => one(lua, lua.create_string(&body)?),
+        Err(error) => one(lua, (Value::Nil, unreadable(&error))),
+    }
+}
+
+fn unreadable(error: &ReadError) -> String {
+    match error {
+        ReadError::TooLarge { .. } => "request body did not fit into client body buffer, \
+                                       consider raising 'client_body_buffer_size'"
+            .to_owned(),
+        error => error.to_string(),
+    }
+}
+
+/// The body by its type: a form or JSON. The third value is the type without parameters.
+async fn get_body(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
+    let asked = args.pop_front().and_then(|mime| Some(mime.as_string()?.to_string_lossy()));
+    let sent = ex.request.with_header(http::header::CONTENT_TYPE, |v| v.map(str::to_owned));
+    let Some(mime) = asked.or(sent) else {
+        return one(lua, (Value::Nil, "missing content type"));
+    };
+    let kind = mime.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let body = match ex.request.body(BODY_LIMIT).await {
+        Ok(body) => body,
+        Err(error) => return one(lua, (Value::Nil, unreadable(&error), kind)),
+    };
+    match kind.as_str() {
+        "application/x-www-form-urlencoded" => {
+            let form = String::from_utf8_lossy(&body);
+            let table = table_of(lua, value::arguments(&form).take(100))?;
+            one(lua, (table, Value::Nil, kind))
+        }
+        "application/json" => match serde_json::from_slice::<serde_json::Value>(&body) {
+            Ok(tree @ (serde_json::Value::Object(_) | serde_json::Value::Array(_))) => {
+                one(lua, (json::to_lua(lua, &tree)?, Value::Nil, kind))
+            }
+            _ => one(lua, (Value::Nil, "invalid json body", kind)),
+        },
+        _ => one(lua, (Value::Nil, format!("unsupported content type '{mime}'"), kind)),
+    }
+}

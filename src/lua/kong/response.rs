@@ -1,0 +1,167 @@
+//! `kong.response`: what the client gets.
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, StatusCode};
+use mlua::{Lua, MultiValue, Value};
+
+use super::value::{self, one};
+use super::{Call, Phases, Row};
+use crate::lua::bind::{Answer, Fault};
+use crate::lua::{json, state};
+use crate::pdk::{Exchange, Phase, Source};
+use crate::respond;
+
+pub(super) const ROWS: &[Row] = &[
+    Row::now("response.get_status", Phases::RESPONSE, |lua, ex, _| {
+        one(lua, ex.response.status().as_u16())
+    }),
+    Row::now("response.get_header", Phases::RESPONSE, |lua, ex, mut args| {
+        let name = value::text(&mut args, "header name must be a string")?;
+        match value::header(&ex.response.headers(), &name) {
+            Some(found) => one(lua, lua.create_string(found.as_bytes())?),
+            None => one(lua, Value::Nil),
+        }
+    }),
+    Row::now("response.get_headers", Phases::RESPONSE, |lua, ex, mut args| {
+        let limit = value::limit(&mut args, "max_headers")?;
+        value::headers(lua, &ex.response.headers(), limit)
+    }),
+    Row::now("response.get_source", Phases::RESPONSE, |lua, ex, _| {
+        one(
+            lua,
+            match ex.response.source() {
+                Source::Service => "service",
+                Source::Exit => "exit",
+                Source::Error => "error",
+            },
+        )
+    }),
+    Row::now("response.set_status", Phases::RESPONSE_CHANGE, |lua, ex, mut args| {
+        ex.response.set_status(status(args.pop_front(), 100)?);
+        one(lua, ())
+    }),
+    Row::now("response.set_header", Phases::RESPONSE_CHANGE, |lua, ex, mut args| {
+        let name = value::header_name(&mut args, "header must be a string")?;
+        let value = args.pop_front().unwrap_or(Value::Nil);
+        put(ex, &name, value::header_values(&name, &value)?);
+        one(lua, ())
+    }),
+    Row::now("response.add_header", Phases::RESPONSE_CHANGE, |lua, ex, mut args| {
+        let name = value::header_name(&mut args, "header must be a string")?;
+        let value = args.pop_front().unwrap_or(Value::Nil);
+        for value in value::header_values(&name, &value)? {
+            ex.response.add_header(name.clone(), value);
+        }
+        one(lua, ())
+    }),
+    Row::now("response.clear_header", Phases::RESPONSE_CHANGE, |lua, ex, mut args| {
+        let name = value::header_name(&mut args, "header must be a string")?;
+        ex.response.clear_header(name);
+        one(lua, ())
+    }),
+    Row::now("response.set_headers", Phases::RESPONSE_CHANGE, |lua, ex, mut args| {
+        let table = value::table(&mut args, "headers must be a table")?;
+        for (name, values) in value::headers_of(&table)? {
+            put(ex, &name, values);
+        }
+        one(lua, ())
+    }),
+    Row { name: "response.exit", phases: Phases::RESPONSE_CHANGE, call: Call::Exit(exit) },
+    Row { name: "response.error", phases: Phases::RESPONSE_CHANGE, call: Call::Exit(error) },
+];
+
+const JSON: &str = "application/json; charset=utf-8";
+
+fn put(ex: &Exchange, name: &HeaderName, values: Vec<HeaderValue>) {
+    ex.response.clear_header(name);
+    for value in values {
+        ex.response.add_header(name.clone(), value);
+    }
+}
+
+fn status(value: Option<Value>, least: u16) -> Result<StatusCode, Fault> {
+    let code = match value {
+        Some(Value::Integer(code)) => u16::try_from(code).ok(),
+        Some(Value::Number(code)) => Some(code as u16),
+        _ => return Err("code must be a number".into()),
+    };
+    let code = code.filter(|code| (least..=599).contains(code));
+    code.and_then(|code| StatusCode::from_u16(code).ok())
+        .ok_or_else(|| format!("code must be a number between {least} and 599").into())
+}
+
+/// `kong.response.exit(status, body, headers)`: a table goes out as JSON.
+fn exit(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
+    let status = status(args.pop_front(), 100)?;
+    let (body, kind) = match args.pop_front() {
+        None | Some(Value::Nil) => (bytes::Bytes::new(), None),
+        Some(Value::String(text)) => (bytes::Bytes::copy_from_slice(&text.as_bytes()), None),
+        Some(table @ Value::Table(_)) => {
+            (json::from_lua(lua, table)?.to_string().into(), Some(JSON))
+        }
+        Some(_) => return Err("body must be a nil, string or table".into()),
+    };
+    let headers = headers(args.pop_front())?;
+    let own_kind = headers.iter().any(|(name, _)| name == CONTENT_TYPE);
+    for (name, values) in headers {
+        put(ex, &name, values);
+    }
+    let _ = ex.response.exit(status, kind.filter(|_| !own_kind), body);
+    one(lua, ends_here(lua, ex)?)
+}
+
+/// `kong.response.error(status, message, headers)`: the body is what the client accepts.
+fn error(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
+    let status = status(args.pop_front(), 400)?;
+    let message = match args.pop_front() {
+        None | Some(Value::Nil) => default_message(status).to_owned(),
+        Some(table @ Value::Table(_)) => {
+            // Kong takes a table as the whole JSON body.
+            let tree = json::from_lua(lua, table)?;
+            let headers = headers(args.pop_front())?;
+            headers.into_iter().for_each(|(name, values)| put(ex, &name, values));
+            let _ = ex.response.exit(status, Some(JSON), tree.to_string().into());
+            return one(lua, ends_here(lua, ex)?);
+        }
+        Some(message) => message.to_string()?,
+    };
+    for (name, values) in headers(args.pop_front())? {
+        put(ex, &name, values);
+    }
+    let _ = respond::error(ex, status, &message);
+    one(lua, ends_here(lua, ex)?)
+}
+
+fn headers(value: Option<Value>) -> Result<Vec<(HeaderName, Vec<HeaderValue>)>, Fault> {
+    match value {
+        None | Some(Value::Nil) => Ok(Vec::new()),
+        Some(Value::Table(table)) => value::headers_of(&table),
+        Some(_) => Err("headers must be a nil or table".into()),
+    }
+}
+
+/// Whether the plugin ends with its answer: where it may wait, it never returns.
+fn ends_here(lua: &Lua, ex: &Exchange) -> mlua::Result<bool> {
+    let ends = matches!(ex.phase(), Phase::Rewrite | Phase::Access | Phase::Response);
+    state::of(lua, ex)?.exited.set(ends);
+    Ok(ends)
+}
+
+/// Kong's words for a status that a plugin gives no message for.
+fn default_message(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        418 => "I'm a teapot",
+        413 => "Payload too large",
+        414 => "URI too long",
+        494 => "Request header or cookie too large",
+        500 => "An unexpected error occurred",
+        502 => "An invalid response was received from the upstream server",
+        503 => "The upstream server is currently unavailable",
+        504 => "The upstream server is timing out",
+        400 => "Bad request",
+        404 => "Not found",
+        405 => "Method not allowed",
+        429 => "Too many requests",
+        _ => status.canonical_reason().unwrap_or("An unexpected error occurred"),
+    }
+}

@@ -1,0 +1,166 @@
+//! `kong.service`: what the upstream gets and said.
+
+use http::header::HOST;
+use http::{HeaderName, HeaderValue, Method};
+use mlua::{Lua, MultiValue, Value};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use super::value::{self, one};
+use super::{Phases, Row};
+use crate::entity::Protocol;
+use crate::lua::bind::Answer;
+use crate::pdk::{Exchange, Source};
+
+pub(super) const ROWS: &[Row] = &[
+    Row::now("service.set_target", Phases::TARGET_CHANGE, set_target),
+    Row::now("service.request.set_scheme", Phases::TARGET_CHANGE, |lua, ex, mut args| {
+        let scheme = value::utf8(&mut args, "scheme must be a string")?;
+        ex.service.set_scheme(match scheme.as_str() {
+            "http" => Protocol::Http,
+            "https" => Protocol::Https,
+            other => return Err(format!("invalid scheme: {other}").into()),
+        });
+        one(lua, ())
+    }),
+    Row::now("service.request.set_path", Phases::TARGET_CHANGE, |lua, ex, mut args| {
+        let path = value::utf8(&mut args, "path must be a string")?;
+        if !path.starts_with('/') {
+            return Err("path must start with /".into());
+        }
+        ex.service.set_path(utf8_percent_encode(&path, UNSAFE).to_string());
+        one(lua, ())
+    }),
+    Row::now("service.request.set_raw_query", Phases::REQUEST_CHANGE, |lua, ex, mut args| {
+        let query = value::utf8(&mut args, "query must be a string")?;
+        let query = utf8_percent_encode(&query, UNSAFE_QUERY).to_string();
+        ex.service.set_query((!query.is_empty()).then_some(query));
+        one(lua, ())
+    }),
+    Row::now("service.request.set_method", Phases::REQUEST_CHANGE, |lua, ex, mut args| {
+        let method = value::utf8(&mut args, "method must be a string")?;
+        let known =
+            METHODS.contains(&method.as_str()).then(|| Method::from_bytes(method.as_bytes()));
+        let Some(Ok(known)) = known else { return Err(format!("invalid method: {method}").into()) };
+        ex.service.set_method(known);
+        one(lua, ())
+    }),
+    Row::now("service.request.set_header", Phases::TARGET_CHANGE, |lua, ex, mut args| {
+        let name = value::header_name(&mut args, "header must be a string")?;
+        let value = args.pop_front().unwrap_or(Value::Nil);
+        put(ex, &name, value::header_values(&name, &value)?);
+        one(lua, ())
+    }),
+    Row::now("service.request.add_header", Phases::REQUEST_CHANGE, |lua, ex, mut args| {
+        let name = value::header_name(&mut args, "header must be a string")?;
+        let value = args.pop_front().unwrap_or(Value::Nil);
+        let values = value::header_values(&name, &value)?;
+        if name == HOST {
+            put(ex, &name, values);
+        } else {
+            values.into_iter().for_each(|value| ex.request.add_header(name.clone(), value));
+        }
+        one(lua, ())
+    }),
+    Row::now("service.request.clear_header", Phases::REQUEST_CHANGE, |lua, ex, mut args| {
+        let name = value::header_name(&mut args, "header must be a string")?;
+        ex.request.clear_header(name);
+        one(lua, ())
+    }),
+    Row::now("service.request.set_headers", Phases::REQUEST_CHANGE, |lua, ex, mut args| {
+        let table = value::table(&mut args, "headers must be a table")?;
+        for (name, values) in value::headers_of(&table)? {
+            put(ex, &name, values);
+        }
+        one(lua, ())
+    }),
+    Row::now("service.request.set_raw_body", Phases::TARGET_CHANGE, |lua, ex, mut args| {
+        let body = value::text(&mut args, "body must be a string")?;
+        ex.request.set_body(bytes::Bytes::copy_from_slice(&body.as_bytes()));
+        one(lua, ())
+    }),
+    Row::now("service.response.get_status", Phases::RESPONSE, |lua, ex, _| {
+        one(lua, ex.service.status.get().map(|status| status.as_u16()))
+    }),
+    Row::now("service.response.get_header", Phases::RESPONSE, |lua, ex, mut args| {
+        let name = value::text(&mut args, "header name must be a string")?;
+        let headers = ex.response.headers();
+        match value::header(&headers, &name).filter(|_| from_upstream(ex)) {
+            Some(found) => one(lua, lua.create_string(found.as_bytes())?),
+            None => one(lua, Value::Nil),
+        }
+    }),
+    Row::now("service.response.get_headers", Phases::RESPONSE, |lua, ex, mut args| {
+        let limit = value::limit(&mut args, "max_headers")?;
+        if !from_upstream(ex) {
+            return one(lua, lua.create_table()?);
+        }
+        value::headers(lua, &ex.response.headers(), limit)
+    }),
+];
+
+/// The methods that nginx can send.
+const METHODS: [&str; 15] = [
+    "GET",
+    "HEAD",
+    "PUT",
+    "POST",
+    "DELETE",
+    "OPTIONS",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "PROPFIND",
+    "PROPPATCH",
+    "LOCK",
+    "UNLOCK",
+    "PATCH",
+    "TRACE",
+];
+
+/// What a path must not hold on a request line. Escapes that are there stay.
+const UNSAFE: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// What a query must not hold on a request line.
+const UNSAFE_QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
+
+fn set_target(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
+    let host = value::utf8(&mut args, "host must be a string")?;
+    let port = match args.pop_front() {
+        Some(Value::Integer(port)) => port,
+        Some(Value::Number(port)) if port.fract() == 0.0 => port as i64,
+        Some(Value::Number(_)) => return Err("port must be an integer".into()),
+        _ => return Err("port must be a number".into()),
+    };
+    let Ok(port) = u16::try_from(port) else {
+        return Err(format!("port must be an integer between 0 and 65535: given {port}").into());
+    };
+    ex.service.set_target(host.into(), port);
+    one(lua, ())
+}
+
+/// `Host` goes to the call: it is the upstream's, not the client's.
+fn put(ex: &Exchange, name: &HeaderName, values: Vec<HeaderValue>) {
+    if name == HOST {
+        return ex.service.set_host_header(values.into_iter().next());
+    }
+    ex.request.clear_header(name);
+    for value in values {
+        ex.request.add_header(name.clone(), value);
+    }
+}
+
+fn from_upstream(ex: &Exchange) -> bool {
+    ex.response.source() == Source::Service
+}

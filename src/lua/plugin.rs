@@ -1,0 +1,247 @@
+//! LuaPlugin: a handler.lua behind `trait Plugin`.
+//!
+//! `access` and its like run as a coroutine that may wait. A plugin that answers the client stores
+//! the answer and then waits for ever; the driver sees that and drops the coroutine, so that no
+//! `pcall` of the plugin can hold it up (Kong yields and never resumes, to the same end).
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use anyhow::anyhow;
+use bytes::Bytes;
+use mlua::{Function, LuaString, Table, Value as LuaValue};
+
+use super::schema::sets;
+use super::state::{self, Running, State};
+use super::{Vm, json};
+use crate::entity::PluginEntity;
+use crate::pdk::{Chunk, Exchange};
+use crate::plugin::{Outcome, Phases, Plugin, Step, Stop};
+use crate::schema::Record;
+
+/// A handler.lua, loaded once in a VM.
+pub struct Handler {
+    vm: Vm,
+    name: Rc<str>,
+    table: Table,
+    /// Greater runs earlier.
+    pub priority: i64,
+    /// `x.y.z`.
+    pub version: String,
+    phases: Phases,
+    /// Knows which lists of a config are sets; `None` if there is no schema to say so.
+    schema: Option<Record>,
+}
+
+/// A handler with the configuration of one plugin entity.
+pub struct LuaPlugin {
+    handler: Rc<Handler>,
+    running: Running,
+    /// The same table on every request: plugins key caches on it.
+    conf: Table,
+}
+
+/// The phases a handler may have here.
+const PHASES: [(&str, Phases); 6] = [
+    ("rewrite", Phases::REWRITE),
+    ("access", Phases::ACCESS),
+    ("response", Phases::RESPONSE),
+    ("header_filter", Phases::HEADER_FILTER),
+    ("body_filter", Phases::BODY_FILTER),
+    ("log", Phases::LOG),
+];
+
+impl Handler {
+    /// Loads a plugin's handler.
+    ///
+    /// # Errors
+    /// It is not there, does not run, or lacks what Kong demands of it, in Kong's words.
+    pub fn load(vm: &Vm, name: &str) -> Result<Rc<Self>, String> {
+        let module = format!("kong.plugins.{name}.handler");
+        let table: Table = vm
+            .require(&module)
+            .map_err(|error| format!("{name} plugin is enabled but not installed;\n{error}"))?;
+        let refuse = |what: &str, got: LuaValue| {
+            let got = got.to_string().unwrap_or_default();
+            format!("Plugin \"{name}\" cannot be loaded because its {what}, got: \"{got}\"")
+        };
+        let field = |key: &str| table.get::<LuaValue>(key).unwrap_or(LuaValue::Nil);
+        let priority = match field("PRIORITY") {
+            LuaValue::Integer(priority) => priority,
+            got => return Err(refuse("PRIORITY field is not a valid integer number", got)),
+        };
+        let version = field("VERSION").as_string().map(LuaString::to_string_lossy);
+        let version = version.as_deref().and_then(plain_version).ok_or_else(|| {
+            refuse("VERSION field does not follow the \"x.y.z\" format", field("VERSION"))
+        })?;
+        let phases = PHASES
+            .into_iter()
+            .filter(|(phase, _)| field(phase).is_function())
+            .fold(Phases::NONE, |phases, (_, phase)| phases.and(phase));
+        let filters = phases.has(Phases::HEADER_FILTER) || phases.has(Phases::BODY_FILTER);
+        if phases.has(Phases::RESPONSE) && filters {
+            return Err(format!(
+                "Plugin \"{name}\" can't be loaded because it implements both `response` and \
+                 `header_filter` or `body_filter` methods."
+            ));
+        }
+        let schema = sets::schema_of(vm, name);
+        Ok(Rc::new(Self {
+            vm: vm.clone(),
+            name: name.into(),
+            table,
+            priority,
+            version,
+            phases,
+            schema,
+        }))
+    }
+
+    /// Runs `init_worker`, if there is one. Once for each VM that serves.
+    ///
+    /// # Errors
+    /// Lua's message: Kong logs it and goes on.
+    pub fn init_worker(&self) -> Result<(), String> {
+        self.run_once("init_worker", ())
+    }
+
+    /// Runs `configure`, if there is one, with the configurations in use; with nil if there are none.
+    ///
+    /// # Errors
+    /// Lua's message: Kong logs it and goes on.
+    pub fn configure(&self, instances: &[&LuaPlugin]) -> Result<(), String> {
+        let confs: Vec<_> = instances.iter().map(|instance| instance.conf.clone()).collect();
+        self.run_once("configure", (!confs.is_empty()).then_some(confs))
+    }
+
+    fn run_once(&self, name: &str, args: impl mlua::IntoLuaMulti) -> Result<(), String> {
+        let run = || match self.table.get::<Option<Function>>(name)? {
+            Some(function) => function.bind(self.table.clone())?.call::<()>(args),
+            None => Ok(()),
+        };
+        run().map_err(|error: mlua::Error| error.to_string())
+    }
+
+    /// The handler with a configuration.
+    ///
+    /// # Errors
+    /// The configuration does not fit into the VM.
+    pub fn instance(self: &Rc<Self>, entity: &PluginEntity) -> Result<LuaPlugin, String> {
+        let running = Running { id: entity.id, name: self.name.clone() };
+        let conf = self.conf(entity).map_err(|error| error.to_string())?;
+        Ok(LuaPlugin { handler: self.clone(), running, conf })
+    }
+
+    /// The config with null as nil, and what Kong adds to it.
+    fn conf(&self, entity: &PluginEntity) -> mlua::Result<Table> {
+        let lua = self.vm.lua();
+        let conf = json::entity(lua, &entity.config)?;
+        let LuaValue::Table(conf) = conf else {
+            return Err(mlua::Error::runtime("the config is not a table"));
+        };
+        if let Some(schema) = &self.schema {
+            sets::mark(lua, schema, &conf)?;
+        }
+        let id = |id: Option<uuid::Uuid>| id.map(|id| id.to_string());
+        conf.raw_set("__plugin_id", entity.id.to_string())?;
+        conf.raw_set("plugin_instance_name", entity.instance_name.as_deref())?;
+        conf.raw_set("route_id", id(entity.route.map(|route| route.id)))?;
+        conf.raw_set("service_id", id(entity.service.map(|service| service.id)))?;
+        conf.raw_set("consumer_id", id(entity.consumer.map(|consumer| consumer.id)))?;
+        Ok(conf)
+    }
+}
+
+impl Plugin for LuaPlugin {
+    fn phases(&self) -> Phases {
+        self.handler.phases
+    }
+
+    fn rewrite<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
+        Step::wait(self.drive("rewrite", ex))
+    }
+
+    fn access<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
+        Step::wait(self.drive("access", ex))
+    }
+
+    fn response<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
+        Step::wait(self.drive("response", ex))
+    }
+
+    fn header_filter(&self, ex: &Exchange) -> Outcome {
+        self.call("header_filter", ex)
+    }
+
+    fn body_filter(&self, ex: &Exchange, chunk: &mut Chunk) -> Outcome {
+        self.filter(ex, chunk).map_err(|error| Stop::Fault(anyhow!("{error}")))
+    }
+
+    fn log(&self, ex: &Exchange) {
+        if let Err(Stop::Fault(fault)) = self.call("log", ex) {
+            tracing::error!(request_id = %ex.id, plugin = &*self.running.name, "{fault:#}");
+        }
+    }
+}
+
+impl LuaPlugin {
+    fn enter(&self, phase: &str, ex: &Exchange) -> mlua::Result<(Function, Rc<State>)> {
+        let state = state::of(self.handler.vm.lua(), ex)?;
+        state.enter(&self.running);
+        Ok((self.handler.table.get(phase)?, state))
+    }
+
+    /// Runs a phase that may wait, to its end or to the plugin's answer.
+    async fn drive(&self, phase: &str, ex: &Exchange) -> Outcome {
+        let fault = |error: mlua::Error| Stop::Fault(anyhow!("{error}"));
+        let (function, state) = self.enter(phase, ex).map_err(fault)?;
+        let mut call = pin!(function.call_async::<()>((&self.handler.table, &self.conf)));
+        poll_fn(|cx| match call.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(result.map_err(fault)),
+            Poll::Pending if state.exited.get() => Poll::Ready(Err(Stop::Exit)),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Runs a phase that may not wait.
+    fn call(&self, phase: &str, ex: &Exchange) -> Outcome {
+        let run = || {
+            let (function, _) = self.enter(phase, ex)?;
+            function.call::<()>((&self.handler.table, &self.conf))
+        };
+        run().map_err(|error| Stop::Fault(anyhow!("{error}")))
+    }
+
+    /// `body_filter` sees a piece of the body as `ngx.arg[1]` and the end as `ngx.arg[2]`, and
+    /// changes them there.
+    fn filter(&self, ex: &Exchange, chunk: &mut Chunk) -> mlua::Result<()> {
+        let lua = self.handler.vm.lua();
+        let arg: Table = lua.globals().get::<Table>("ngx")?.get("arg")?;
+        let before = lua.create_string(&chunk.data)?;
+        arg.raw_set(1, &before)?;
+        arg.raw_set(2, chunk.last)?;
+        let (function, _) = self.enter("body_filter", ex)?;
+        function.call::<()>((&self.handler.table, &self.conf))?;
+        match arg.raw_get(1)? {
+            LuaValue::String(after) if after == before => {}
+            LuaValue::String(after) => chunk.data = Bytes::copy_from_slice(&after.as_bytes()),
+            LuaValue::Nil => chunk.data = Bytes::new(),
+            other => chunk.data = Bytes::from(other.to_string()?),
+        }
+        Ok(())
+    }
+}
+
+/// `x.y.z` of a version; what follows a hyphen is cut off.
+fn plain_version(version: &str) -> Option<String> {
+    let plain = version.split('-').next()?;
+    let parts: Vec<_> = plain.split('.').collect();
+    let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    (parts.len() == 3 && parts.iter().all(is_number)).then(|| plain.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

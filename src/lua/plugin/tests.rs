@@ -1,0 +1,477 @@
+//! Lua plugins in an exchange, without sockets.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::*;
+use crate::entity::{Consumer, Protocol};
+use crate::lua::Options;
+use crate::pdk::request::Connection;
+use crate::pdk::{Body, Budget, CURRENT, Phase, Request, Source};
+
+/// A folder of plugins on the path of a VM.
+struct Plugins {
+    vm: Vm,
+    dir: tempfile::TempDir,
+}
+
+impl Plugins {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let package_path = format!("{}/?.lua", dir.path().display());
+        let vm = Vm::new(&Options { package_path, ..Options::default() }).unwrap();
+        Self { vm, dir }
+    }
+
+    fn write(&self, name: &str, file: &str, source: &str) {
+        let folder = self.dir.path().join("kong/plugins").join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(file), source).unwrap();
+    }
+
+    /// A handler with these functions.
+    fn handler(&self, name: &str, functions: &str) -> Result<Rc<Handler>, String> {
+        let source =
+            format!("local P = {{ PRIORITY = 10, VERSION = '1.0.0' }}\n{functions}\nreturn P");
+        self.write(name, "handler.lua", &source);
+        Handler::load(&self.vm, name)
+    }
+
+    fn plugin(&self, functions: &str, config: Value) -> LuaPlugin {
+        self.handler("probe", functions).unwrap().instance(&entity("probe", config)).unwrap()
+    }
+}
+
+fn entity(name: &str, config: Value) -> PluginEntity {
+    PluginEntity {
+        id: Uuid::new_v4(),
+        name: name.to_owned(),
+        instance_name: None,
+        enabled: true,
+        config,
+        service: None,
+        route: None,
+        consumer: None,
+        consumer_group: None,
+        protocols: vec![Protocol::Http],
+        tags: None,
+    }
+}
+
+fn exchange(target: &str, headers: &[(&str, &str)], body: &str) -> Rc<Exchange> {
+    let local = "127.0.0.1:4711".parse().unwrap();
+    let connection = Connection {
+        client: local,
+        peer: local,
+        port: 8000,
+        tls: false,
+        sni: None,
+        trusted: false,
+    };
+    let mut request = http::Request::post(target).header("Host", "GW.test:8000");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let (head, ()) = request.body(()).unwrap().into_parts();
+    let body = Body::Whole(Bytes::copy_from_slice(body.as_bytes()).into());
+    let request = Request::new(head, body, Rc::new(connection), Budget::new(1 << 20), 1000);
+    Rc::new(Exchange::new(request))
+}
+
+/// Runs a future as a worker does.
+fn on_a_worker<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, future)
+}
+
+/// Runs `access` of a plugin in its exchange.
+async fn access(plugin: &LuaPlugin, ex: &Rc<Exchange>) -> Outcome {
+    ex.enter(Phase::Access);
+    CURRENT.scope(ex.clone(), plugin.access(ex).outcome()).await
+}
+
+fn header_filter(plugin: &LuaPlugin, ex: &Rc<Exchange>) -> Outcome {
+    ex.enter(Phase::HeaderFilter);
+    CURRENT.sync_scope(ex.clone(), || plugin.header_filter(ex))
+}
+
+/// What `access` with this code leaves in the `X-Said` response header, as text.
+fn said(code: &str, ex: &Rc<Exchange>) -> String {
+    let plugins = Plugins::new();
+    let functions = format!(
+        "local function text(v) return type(v) == 'string' and v or tostring(v) end
+         function P:access(conf)
+           local function said(...)
+             local parts = {{ ... }}
+             for i = 1, select('#', ...) do parts[i] = text(parts[i]) end
+             kong.response.set_header('X-Said', table.concat(parts, ' '))
+           end
+           {code}
+         end"
+    );
+    let plugin = plugins.plugin(&functions, json!({}));
+    on_a_worker(access(&plugin, ex)).unwrap();
+    text(&ex.response.headers(), "x-said")
+}
+
+fn text(headers: &HeaderMap, name: &str) -> String {
+    headers.get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+#[test]
+fn hello_greets() {
+    let vm = Vm::new(&Options::default()).unwrap();
+    let handler = Handler::load(&vm, "hello").unwrap();
+    let config = json!({"header_name": "X-Greeting", "greeting": "hi"});
+    let plugin = handler.instance(&entity("hello", config)).unwrap();
+    let phases = Phases::ACCESS.and(Phases::HEADER_FILTER).and(Phases::LOG);
+    assert_eq!(plugin.phases(), phases);
+    let ex = exchange("/", &[("user-agent", "curl")], "");
+    on_a_worker(access(&plugin, &ex)).unwrap();
+    header_filter(&plugin, &ex).unwrap();
+    assert_eq!(text(&ex.response.headers(), "x-greeting"), "hi");
+    ex.enter(Phase::Log);
+    CURRENT.sync_scope(ex.clone(), || plugin.log(&ex));
+}
+
+#[test]
+fn an_answer_ends_the_plugin_even_inside_pcall() {
+    let plugins = Plugins::new();
+    let plugin = plugins.plugin(
+        "function P:access(conf)
+           pcall(function()
+             kong.response.exit(403, { message = 'no', n = 1 }, { ['X-Why'] = 'rule' })
+           end)
+           kong.response.set_header('X-After', 'yes')
+         end",
+        json!({}),
+    );
+    let ex = exchange("/", &[], "");
+    assert!(matches!(on_a_worker(access(&plugin, &ex)), Err(Stop::Exit)));
+    assert!(ex.response.exited());
+    assert_eq!((ex.response.status().as_u16(), ex.response.source()), (403, Source::Exit));
+    let body: Value = serde_json::from_slice(&ex.response.body().unwrap()).unwrap();
+    assert_eq!(body, json!({"message": "no", "n": 1}));
+    let headers = ex.response.headers();
+    assert_eq!(text(&headers, "content-type"), "application/json; charset=utf-8");
+    assert_eq!((text(&headers, "x-why"), text(&headers, "x-after")), ("rule".into(), "".into()));
+}
+
+#[test]
+fn an_answer_ends_the_plugin_after_a_wait_and_in_its_own_coroutine() {
+    let plugins = Plugins::new();
+    let plugin = plugins.plugin(
+        "function P:access(conf)
+           coroutine.wrap(function()
+             ngx.sleep(0)
+             kong.response.exit(200, 'text')
+           end)()
+           error('not reached')
+         end",
+        json!({}),
+    );
+    let ex = exchange("/", &[], "");
+    assert!(matches!(on_a_worker(access(&plugin, &ex)), Err(Stop::Exit)));
+    assert_eq!(ex.response.body().unwrap(), "text");
+    assert_eq!(text(&ex.response.headers(), "content-type"), "");
+}
+
+#[test]
+fn an_answer_in_a_filter_does_not_end_it() {
+    let plugins = Plugins::new();
+    let plugin = plugins.plugin(
+        "function P:header_filter(conf)
+           kong.response.exit(418)
+           kong.response.set_header('X-After', 'yes')
+         end",
+        json!({}),
+    );
+    let ex = exchange("/", &[], "");
+    header_filter(&plugin, &ex).unwrap();
+    assert_eq!(ex.response.status(), 418);
+    assert_eq!(text(&ex.response.headers(), "x-after"), "yes");
+}
+
+#[test]
+fn errors_name_the_line() {
+    let plugins = Plugins::new();
+    let plugin = plugins.plugin("function P:access(conf)\n  local x = nil + 1\nend", json!({}));
+    let Err(Stop::Fault(fault)) = on_a_worker(access(&plugin, &exchange("/", &[], ""))) else {
+        panic!("no fault");
+    };
+    assert!(fault.to_string().contains("handler.lua:3: attempt to perform arithmetic"), "{fault}");
+}
+
+#[test]
+fn each_exchange_has_its_own_context() {
+    let plugins = Plugins::new();
+    let functions = "function P:access(conf)
+           local n = kong.request.get_header('X-N')
+           kong.ctx.shared.n, kong.ctx.plugin.n, ngx.ctx.n = n, n .. conf.name, n
+           ngx.sleep(0.001 * (tonumber(n) % 7))
+           assert(kong.ctx.shared.n == n and kong.ctx.plugin.n == n .. conf.name and ngx.ctx.n == n)
+           assert(kong.request.get_header('X-N') == n)
+           kong.response.set_header('X-N', n)
+         end";
+    let one = Rc::new(plugins.plugin(functions, json!({"name": "a"})));
+    let two = Rc::new(plugins.plugin(functions, json!({"name": "b"})));
+    let done = Rc::new(RefCell::new(0));
+    on_a_worker(async {
+        let mut tasks = Vec::new();
+        for n in 0..200 {
+            let (one, two, done) = (one.clone(), two.clone(), done.clone());
+            tasks.push(tokio::task::spawn_local(async move {
+                let ex = exchange("/", &[("x-n", &n.to_string())], "");
+                access(&one, &ex).await.unwrap();
+                access(&two, &ex).await.unwrap();
+                assert_eq!(text(&ex.response.headers(), "x-n"), n.to_string());
+                *done.borrow_mut() += 1;
+            }));
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+    assert_eq!(*done.borrow(), 200);
+}
+
+#[test]
+fn the_request_is_seen_as_in_kong() {
+    let headers = [("x-a", "1"), ("x-a", "2"), ("content-type", "application/json")];
+    let ex = || exchange("/a/../b%20c?x=1&y&x=%32+z", &headers, r#"{"k":[1,null]}"#);
+    for (code, expected) in [
+        ("said(kong.request.get_method(), kong.request.get_scheme())", "POST http"),
+        ("said(kong.request.get_host(), kong.request.get_port())", "gw.test 8000"),
+        ("said(kong.request.get_path(), kong.request.get_raw_path())", "/b%20c /a/../b%20c"),
+        ("said(kong.request.get_path_with_query())", "/a/../b%20c?x=1&y&x=%32+z"),
+        ("said(kong.request.get_raw_query())", "x=1&y&x=%32+z"),
+        ("said(kong.request.get_query_arg('x'), kong.request.get_query_arg('y'))", "1 true"),
+        ("said(kong.request.get_query_arg('zz'))", "nil"),
+        ("local q = kong.request.get_query() said(q.x[2], q.y)", "2 z true"),
+        ("said(select(2, kong.request.get_query(2)))", "truncated"),
+        ("said(kong.request.get_header('X-A'), kong.request.get_header('x_a'))", "1 1"),
+        (
+            "local h = kong.request.get_headers() said(h['X-A'][2], h.content_type)",
+            "2 application/json",
+        ),
+        ("said(kong.request.get_raw_body())", r#"{"k":[1,null]}"#),
+        (
+            "local b, _, m = kong.request.get_body() said(b.k[1], b.k[2] == ngx.null, m)",
+            "1 true application/json",
+        ),
+        (
+            "said((select(2, kong.request.get_body('text/plain'))))",
+            "unsupported content type 'text/plain'",
+        ),
+        (
+            "said(kong.client.get_ip(), kong.client.get_consumer(), kong.router.get_route())",
+            "127.0.0.1 nil nil",
+        ),
+        ("said(kong.request.get_http_version(), kong.version_num)", "1.1 3010000"),
+    ] {
+        assert_eq!(said(code, &ex()), expected, "{code}");
+    }
+}
+
+#[test]
+fn the_consumer_is_a_table_without_nulls() {
+    let ex = exchange("/", &[], "");
+    let id = Uuid::from_u128(7);
+    let json = json!({"id": id, "username": "bob", "custom_id": null});
+    let consumer = Consumer {
+        id,
+        username: Some("bob".to_owned()),
+        custom_id: None,
+        tags: None,
+        groups: Vec::new(),
+        json: Arc::new(json),
+    };
+    ex.authenticate(Some(Arc::new(consumer)), None);
+    let code = "local c = kong.client.get_consumer() said(c.username, c.custom_id)";
+    assert_eq!(said(code, &ex), "bob nil");
+}
+
+#[test]
+fn the_upstream_request_can_be_changed() {
+    let ex = exchange("/", &[("x-a", "1"), ("x-gone", "1")], "old");
+    said(
+        "local r = kong.service.request
+         r.set_header('X-A', 7) r.add_header('X-A', true) r.clear_header('X-Gone')
+         r.set_headers({ Host = 'up.test', ['X-List'] = { 'a', 'b' }, ['X-Empty'] = '' })
+         r.set_path('/new path?') r.set_raw_query('a=b c') r.set_method('PUT') r.set_scheme('https')
+         r.set_raw_body('new') kong.service.set_target('10.0.0.1', 81)",
+        &ex,
+    );
+    let headers = ex.request.headers().clone();
+    let all = |name: &str| {
+        headers.get_all(name).iter().map(|v| v.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(all("x-a"), ["7", "true"]);
+    assert_eq!(all("x-list"), ["a", "b"]);
+    assert_eq!(all("x-empty"), [" "]);
+    assert!(all("x-gone").is_empty());
+    let call = &ex.service;
+    assert_eq!(call.host_header().unwrap(), "up.test");
+    assert_eq!(call.path_and_query(), "/new%20path%3F?a=b%20c");
+    assert_eq!(call.method().unwrap(), http::Method::PUT);
+    assert_eq!((call.scheme(), &*call.host(), call.port()), (Protocol::Https, "10.0.0.1", 81));
+    assert_eq!(on_a_worker(ex.request.body(10)).unwrap(), "new");
+}
+
+#[test]
+fn wrong_calls_raise_texts_with_the_callers_line() {
+    for (call, message) in [
+        ("kong.request.get_header(1)", "header name must be a string"),
+        ("kong.request.get_headers(0)", "max_headers must be >= 1"),
+        ("kong.request.get_query(1001)", "max_args must be <= 1000"),
+        ("kong.response.exit('x')", "code must be a number"),
+        ("kong.response.exit(99)", "code must be a number between 100 and 599"),
+        ("kong.response.exit(200, true)", "body must be a nil, string or table"),
+        ("kong.response.exit(200, '', 1)", "headers must be a nil or table"),
+        ("kong.service.request.set_path('x')", "path must start with /"),
+        ("kong.service.request.set_method('get')", "invalid method: get"),
+        (
+            "kong.response.set_header('x', {{}})",
+            "invalid value for \"x\": got table, expected array of string, string, number or \
+             boolean",
+        ),
+        (
+            "kong.response.get_status()",
+            "function cannot be called in access phase (only in: response, header_filter, \
+             body_filter, log, error, admin_api)",
+        ),
+    ] {
+        let code = format!(
+            "local ok, err = pcall(function()\n{call}\nend)
+             said(type(err), err:match(':(%d+): '), err:match(':%d+: (.*)'))"
+        );
+        let told = said(&code, &exchange("/", &[], ""));
+        let (kind, rest) = told.split_once(' ').unwrap();
+        let (line, text) = rest.split_once(' ').unwrap();
+        assert_eq!((kind, line, text), ("string", "10", message), "{call}");
+    }
+}
+
+#[test]
+fn waiting_is_refused_where_it_is_impossible() {
+    let plugins = Plugins::new();
+    let plugin = plugins.plugin(
+        "function P:header_filter(conf)
+           local ok, err = pcall(ngx.sleep, 0)
+           kong.response.set_header('X-Sleep', tostring(err))
+           ok, err = pcall(kong.request.get_raw_body)
+           kong.response.set_header('X-Body', tostring(err))
+         end",
+        json!({}),
+    );
+    let ex = exchange("/", &[], "");
+    header_filter(&plugin, &ex).unwrap();
+    let headers = ex.response.headers();
+    let sleep = text(&headers, "x-sleep");
+    assert!(sleep.contains("API disabled in the context of header_filter_by_lua*"), "{sleep}");
+    let body = text(&headers, "x-body");
+    assert!(body.contains("function cannot be called in header_filter phase"), "{body}");
+}
+
+#[test]
+fn a_body_filter_changes_pieces() {
+    let plugins = Plugins::new();
+    let plugin = plugins.plugin(
+        "function P:body_filter(conf)
+           if ngx.arg[2] then ngx.arg[1] = ngx.arg[1] .. '!'
+           elseif ngx.arg[1] == 'drop' then ngx.arg[1] = nil
+           else ngx.arg[1] = ngx.arg[1]:upper() end
+         end",
+        json!({}),
+    );
+    let ex = exchange("/", &[], "");
+    ex.enter(Phase::BodyFilter);
+    let filtered = |data: &'static str, last: bool| {
+        let mut chunk = Chunk { data: Bytes::from_static(data.as_bytes()), last, broken: false };
+        CURRENT.sync_scope(ex.clone(), || plugin.body_filter(&ex, &mut chunk)).unwrap();
+        chunk.data
+    };
+    assert_eq!(filtered("a", false), "A");
+    assert_eq!(filtered("drop", false), "");
+    assert_eq!(filtered("", true), "!");
+}
+
+#[test]
+fn the_config_is_one_table_with_its_sets() {
+    let plugins = Plugins::new();
+    plugins.write(
+        "probe",
+        "schema.lua",
+        "return { name = 'probe', fields = { { config = { type = 'record', fields = {
+            { methods = { type = 'set', elements = { type = 'string' } } },
+            { none = { type = 'string' } },
+            { list = { type = 'array', elements = { type = 'string' } } },
+        } } } } }",
+    );
+    let config = json!({"methods": ["GET", "PUT"], "none": null, "list": ["GET"]});
+    let plugin = plugins.plugin(
+        "local seen
+         function P:access(conf)
+           seen = seen or conf
+           assert(seen == conf and conf.none == nil)
+           assert(conf.methods.GET and not conf.methods.POST and conf.methods[2] == 'PUT')
+           assert(#conf.methods == 2 and conf.list.GET == nil)
+           assert(#conf.__plugin_id == 36)
+         end",
+        config,
+    );
+    let ex = exchange("/", &[], "");
+    on_a_worker(async {
+        access(&plugin, &ex).await.unwrap();
+        access(&plugin, &ex).await.unwrap();
+    });
+}
+
+#[test]
+fn a_handler_must_be_what_kong_demands() {
+    let plugins = Plugins::new();
+    let refused = |name: &str, functions: &str| plugins.handler(name, functions).err().unwrap();
+    assert_eq!(
+        refused("p1", "P.PRIORITY = 1.5"),
+        "Plugin \"p1\" cannot be loaded because its PRIORITY field is not a valid integer number, \
+         got: \"1.5\""
+    );
+    assert_eq!(
+        refused("p2", "P.VERSION = '1.0'"),
+        "Plugin \"p2\" cannot be loaded because its VERSION field does not follow the \"x.y.z\" \
+         format, got: \"1.0\""
+    );
+    assert!(
+        refused("p3", "function P:response() end function P:header_filter() end")
+            .contains("implements both `response`")
+    );
+    let missing = Handler::load(&plugins.vm, "ghost").err().unwrap();
+    assert!(missing.starts_with("ghost plugin is enabled but not installed;\n"), "{missing}");
+    let handler = plugins.handler("p4", "P.VERSION = '2.1.0-rc1'").unwrap();
+    assert_eq!((handler.version.as_str(), handler.priority), ("2.1.0", 10));
+}
+
+#[test]
+fn workers_and_configurations_are_announced() {
+    let plugins = Plugins::new();
+    let handler = plugins
+        .handler(
+            "probe",
+            "local told = {}
+             function P:init_worker() told[#told + 1] = 'init' end
+             function P:configure(configs) told[#told + 1] = configs and #configs or 'none' end
+             function P:access() kong.response.set_header('X-Told', table.concat(told, ' ')) end",
+        )
+        .unwrap();
+    let plugin = handler.instance(&entity("probe", json!({}))).unwrap();
+    handler.init_worker().unwrap();
+    handler.configure(&[]).unwrap();
+    handler.configure(&[&plugin]).unwrap();
+    let ex = exchange("/", &[], "");
+    on_a_worker(access(&plugin, &ex)).unwrap();
+    assert_eq!(text(&ex.response.headers(), "x-told"), "init none 1");
+}

@@ -1,0 +1,77 @@
+//! What the VM keeps for one exchange: `kong.ctx`, `ngx.ctx`, and which plugin is running.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use mlua::{Lua, Table};
+use uuid::Uuid;
+
+use crate::pdk::{CURRENT, Exchange};
+
+/// The Lua side of an exchange. It lives as long as the exchange does.
+pub(super) struct State {
+    /// `kong.ctx.shared`.
+    pub(super) shared: Table,
+    /// `ngx.ctx`.
+    pub(super) ngx: Table,
+    /// The plugin is to go no further: it has answered, and waits for ever.
+    pub(super) exited: Cell<bool>,
+    running: RefCell<Option<Running>>,
+    plugins: RefCell<HashMap<Uuid, Table>>,
+}
+
+/// The plugin whose code is running.
+#[derive(Clone)]
+pub(super) struct Running {
+    /// Its entity: two configurations of one plugin do not share `kong.ctx.plugin`.
+    pub(super) id: Uuid,
+    /// Its name, for log lines.
+    pub(super) name: Rc<str>,
+}
+
+/// The state of an exchange, made when it is first asked for.
+pub(super) fn of(lua: &Lua, ex: &Exchange) -> mlua::Result<Rc<State>> {
+    let mut slot = ex.lua_state().borrow_mut();
+    if let Some(state) = slot.clone().and_then(|state| state.downcast::<State>().ok()) {
+        return Ok(state);
+    }
+    let state = Rc::new(State {
+        shared: lua.create_table()?,
+        ngx: lua.create_table()?,
+        exited: Cell::new(false),
+        running: RefCell::default(),
+        plugins: RefCell::default(),
+    });
+    *slot = Some(state.clone());
+    Ok(state)
+}
+
+/// The exchange whose turn it is; `None` in timers and while modules load.
+pub(super) fn current() -> Option<Rc<Exchange>> {
+    CURRENT.try_with(Rc::clone).ok()
+}
+
+impl State {
+    /// Notes which plugin runs from here on.
+    pub(super) fn enter(&self, running: &Running) {
+        self.exited.set(false);
+        *self.running.borrow_mut() = Some(running.clone());
+    }
+
+    /// The plugin whose code is running.
+    pub(super) fn running(&self) -> Option<Running> {
+        self.running.borrow().clone()
+    }
+
+    /// `kong.ctx.plugin` of the running plugin.
+    pub(super) fn plugin(&self, lua: &Lua) -> mlua::Result<Option<Table>> {
+        let Some(running) = self.running() else { return Ok(None) };
+        if let Some(table) = self.plugins.borrow().get(&running.id) {
+            return Ok(Some(table.clone()));
+        }
+        let table = lua.create_table()?;
+        self.plugins.borrow_mut().insert(running.id, table.clone());
+        Ok(Some(table))
+    }
+}
