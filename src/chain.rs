@@ -29,6 +29,14 @@ pub struct Instance {
     pub phases: Phases,
 }
 
+impl Instance {
+    /// A plugin made from a configuration.
+    pub fn new(entity: Arc<PluginEntity>, priority: i64, plugin: Box<dyn Plugin>) -> Self {
+        let phases = plugin.phases();
+        Self { entity, priority, plugin, phases }
+    }
+}
+
 /// What a configuration is scoped to, as a set.
 type Scope = u8;
 const CONSUMER: Scope = 1;

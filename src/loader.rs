@@ -4,6 +4,7 @@
 //! traffic. The loader has its own Lua VM, and compiles each Snapshot once for trial before any
 //! worker sees it: nothing can fail later. A file that cannot be loaded changes nothing.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use tokio::sync::{oneshot, watch};
 
 use crate::config::{self, Source};
 use crate::lua::{self, schema::LuaSchemas};
-use crate::runloop::Runloop;
+use crate::plugins;
+use crate::runloop::{Runloop, Scripts};
 use crate::settings::{Env, Settings};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
@@ -101,16 +103,31 @@ pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Vec<S
     let options =
         lua::Options { package_path: settings.lua_package_path.clone(), ..lua::Options::default() };
     let vm = lua::Vm::new(&options).map_err(|error| vec![error.to_string()])?;
-    let schemas = LuaSchemas::new(vm, &settings.plugins);
+    let schemas = LuaSchemas::new(vm.clone(), &settings.plugins);
     let loaded =
         config::load(&sources, &schemas, &env).map_err(|errors| lines(errors.problems()))?;
     let warnings = lines(&loaded.warnings);
-    let snapshot = Arc::new(loaded.snapshot);
+    let mut snapshot = loaded.snapshot;
+    snapshot.scripts = scripts(&vm, &snapshot);
+    snapshot.env = env;
+    let snapshot = Arc::new(snapshot);
     // The trial: what a worker will do, while there is still somebody to tell.
-    Runloop::new(&snapshot, shared, None).map_err(|refusals| {
-        refusals.into_iter().map(|refusal| refusal.message).collect::<Vec<_>>()
-    })?;
+    Runloop::new(&snapshot, shared, &Scripts::for_trial(vm), None)?;
     Ok(Compiled { snapshot, warnings })
+}
+
+/// The plugins whose handler is Lua: the user's file first, then ours in Rust, then ours in Lua.
+fn scripts(vm: &lua::Vm, snapshot: &Snapshot) -> BTreeMap<String, Option<String>> {
+    let mut scripts = BTreeMap::new();
+    for plugin in snapshot.plugins.iter().filter(|plugin| plugin.enabled) {
+        let module = format!("kong.plugins.{}.handler", plugin.name);
+        let file = vm.path_of(&module);
+        let is_native = plugins::native(&plugin.name).is_some();
+        if file.is_some() || !is_native && vm.has_module(&module) {
+            scripts.insert(plugin.name.clone(), file);
+        }
+    }
+    scripts
 }
 
 fn lines<T: ToString>(problems: &[T]) -> Vec<String> {
@@ -136,8 +153,11 @@ pub struct Loader {
 
 type Answer = Result<(), Vec<String>>;
 
-struct Order {
-    answer: Option<oneshot::Sender<Answer>>,
+enum Order {
+    /// Load again, and tell this one how it went.
+    Load(Option<oneshot::Sender<Answer>>),
+    /// End. Watchers hold senders too, so a closed channel cannot say it.
+    Stop,
 }
 
 impl Loader {
@@ -161,9 +181,9 @@ impl Loader {
                 }
                 Err(errors) => return drop(first.send(Err(errors))),
             };
-            for order in to_do {
+            while let Ok(Order::Load(waiting)) = to_do.recv() {
                 let answer = reload(&shared, &inputs, &sender);
-                if let Some(waiting) = order.answer {
+                if let Some(waiting) = waiting {
                     let _ = waiting.send(answer);
                 }
             }
@@ -177,7 +197,7 @@ impl Loader {
     /// A way to ask for a reload from anywhere; the outcome is logged.
     pub fn trigger(&self) -> impl Fn() + Send + use<> {
         let orders = self.orders.clone();
-        move || drop(orders.send(Order { answer: None }))
+        move || drop(orders.send(Order::Load(None)))
     }
 
     /// Loads again and waits for the outcome.
@@ -187,13 +207,13 @@ impl Loader {
     pub async fn reload(&self) -> Answer {
         let (answer, waiting) = oneshot::channel();
         let gone = || vec!["the loader has ended".to_owned()];
-        self.orders.send(Order { answer: Some(answer) }).map_err(|_| gone())?;
+        self.orders.send(Order::Load(Some(answer))).map_err(|_| gone())?;
         waiting.await.map_err(|_| gone())?
     }
 
     /// Ends the thread.
     pub fn stop(self) {
-        drop(self.orders);
+        let _ = self.orders.send(Order::Stop);
         let _ = self.thread.join();
     }
 }

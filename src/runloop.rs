@@ -4,6 +4,7 @@
 //! configuration to its end.
 
 use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,20 +13,72 @@ use smallvec::SmallVec;
 use crate::balancer::Balancer;
 use crate::chain::{Instance, Instances, Plan};
 use crate::entity::PluginEntity;
+use crate::lua::plugin::{Handler, LuaPlugin};
+use crate::lua::{self, Vm};
 use crate::metrics::Counter;
 use crate::plugins::{self, Context};
 use crate::router::{Hit, Router};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 
-/// A plugin that cannot be made from its configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// The plugin entity, to find its place in the file; `None` for other things.
-    pub plugin: Option<uuid::Uuid>,
-    /// What stands against it.
-    pub message: String,
+/// The Lua side of a thread: its VM and the handlers loaded into it.
+///
+/// The VM is made when the first Lua plugin is configured: a gateway without any pays nothing.
+#[derive(Default)]
+pub struct Scripts {
+    vm: OnceCell<Vm>,
+    handlers: RefCell<HashMap<String, Rc<Handler>>>,
+    /// A trial compiles everything and runs nothing.
+    trial: bool,
 }
+
+impl Scripts {
+    /// For the loader: `init_worker` and `configure` do not run.
+    pub fn for_trial(vm: Vm) -> Self {
+        Self { vm: OnceCell::from(vm), trial: true, ..Self::default() }
+    }
+
+    /// The handler of a plugin, loaded once for each VM.
+    fn handler(&self, shared: &Shared, name: &str) -> Result<Rc<Handler>, String> {
+        if let Some(handler) = self.handlers.borrow().get(name) {
+            return Ok(handler.clone());
+        }
+        let vm = match self.vm.get() {
+            Some(vm) => vm,
+            None => {
+                let package_path = shared.settings.lua_package_path.clone();
+                let options = lua::Options { package_path, ..lua::Options::default() };
+                let vm = Vm::new(&options).map_err(|error| error.to_string())?;
+                self.vm.get_or_init(|| vm)
+            }
+        };
+        let handler = Handler::load(vm, name)?;
+        if !self.trial
+            && let Err(error) = handler.init_worker()
+        {
+            tracing::error!(plugin = name, phase = "init_worker", "{error}");
+        }
+        self.handlers.borrow_mut().insert(name.to_owned(), handler.clone());
+        Ok(handler)
+    }
+
+    /// Runs `configure` of each handler with the configurations in use.
+    fn configure(&self, made: &[LuaInstance]) {
+        for (name, handler) in self.handlers.borrow().iter().filter(|_| !self.trial) {
+            let of_name = made.iter().filter(|(entity, _)| entity.name == *name);
+            let plugins: Vec<&LuaPlugin> = of_name.map(|(_, plugin)| plugin).collect();
+            if let Err(error) = handler.configure(&plugins) {
+                tracing::error!(plugin = name, phase = "configure", "{error}");
+            }
+        }
+    }
+
+    fn priority(&self, name: &str) -> i64 {
+        self.handlers.borrow().get(name).map_or(0, |handler| handler.priority)
+    }
+}
+
+type LuaInstance = (Arc<PluginEntity>, LuaPlugin);
 
 /// One configuration, ready to serve on this thread.
 pub struct Runloop {
@@ -50,23 +103,12 @@ impl Runloop {
     pub fn new(
         snapshot: &Arc<Snapshot>,
         shared: &Arc<Shared>,
+        scripts: &Scripts,
         old: Option<&Self>,
-    ) -> Result<Self, Vec<Refusal>> {
+    ) -> Result<Self, Vec<String>> {
         let mut refusals = Vec::new();
-        let mut instances = Vec::new();
-        for entity in snapshot.plugins.iter().filter(|entity| entity.enabled) {
-            match make(&Context { shared, snapshot, entity }, entity) {
-                Ok(instance) => instances.push(Rc::new(instance)),
-                Err(messages) => refusals.extend(messages.into_iter().map(|message| Refusal {
-                    plugin: Some(entity.id),
-                    message: format!("plugin '{}': {message}", entity.name),
-                })),
-            }
-        }
-        let router = Router::new(snapshot);
-        if let Err(message) = &router {
-            refusals.push(Refusal { plugin: None, message: message.clone() });
-        }
+        let instances = instances(snapshot, shared, scripts, &mut refusals);
+        let router = Router::new(snapshot).map_err(|message| refusals.push(message));
         let (Ok(router), true) = (router, refusals.is_empty()) else { return Err(refusals) };
         let instances = Instances::new(instances);
         let none = Balancer::default();
@@ -125,11 +167,41 @@ impl Runloop {
     }
 }
 
-fn make(context: &Context<'_>, entity: &Arc<PluginEntity>) -> Result<Instance, Vec<String>> {
+/// Makes every enabled plugin, native or Lua; what cannot be made is refused with its place.
+fn instances(
+    snapshot: &Arc<Snapshot>,
+    shared: &Arc<Shared>,
+    scripts: &Scripts,
+    refusals: &mut Vec<String>,
+) -> Vec<Rc<Instance>> {
+    let mut made = Vec::new();
+    let mut in_lua: Vec<LuaInstance> = Vec::new();
+    for entity in snapshot.plugins.iter().filter(|entity| entity.enabled) {
+        let outcome = if snapshot.scripts.contains_key(&entity.name) {
+            let handler = scripts.handler(shared, &entity.name);
+            let plugin = handler.and_then(|handler| handler.instance(entity));
+            plugin.map(|plugin| in_lua.push((entity.clone(), plugin))).map_err(|one| vec![one])
+        } else {
+            let instance = native(&Context { shared, snapshot, entity });
+            instance.map(|instance| made.push(Rc::new(instance)))
+        };
+        let refuse = |message: String| {
+            snapshot.at_plugin(entity.id, &format!("plugin '{}': {message}", entity.name))
+        };
+        refusals.extend(outcome.err().into_iter().flatten().map(refuse));
+    }
+    scripts.configure(&in_lua);
+    made.extend(in_lua.into_iter().map(|(entity, plugin)| {
+        let priority = scripts.priority(&entity.name);
+        Rc::new(Instance::new(entity, priority, Box::new(plugin)))
+    }));
+    made
+}
+
+fn native(context: &Context<'_>) -> Result<Instance, Vec<String>> {
+    let entity = context.entity;
     let Some(native) = plugins::native(&entity.name) else {
         return Err(vec!["there is a schema but no handler for it".to_owned()]);
     };
-    let plugin = (native.make)(context)?;
-    let phases = plugin.phases();
-    Ok(Instance { entity: entity.clone(), priority: native.priority, plugin, phases })
+    Ok(Instance::new(entity.clone(), native.priority, (native.make)(context)?))
 }

@@ -12,6 +12,7 @@ use crate::entity::{
     Consumer, ConsumerGroup, KeyAuthCredential, PluginEntity, Record, Route, Secret, Service,
     Target, Upstream,
 };
+use crate::settings::Env;
 
 /// Everything a configuration says, after validation.
 #[derive(Debug, Default, Clone)]
@@ -36,11 +37,23 @@ pub struct Snapshot {
     pub keyauth_credentials: HashMap<Secret, Arc<KeyAuthCredential>>,
     /// In the order of the file; disabled ones are kept (they show in dumps) and never run.
     pub plugins: Vec<Arc<PluginEntity>>,
+    /// Plugins whose handler is Lua: names, and the user's file where it replaces ours.
+    pub scripts: BTreeMap<String, Option<String>>,
+    /// The variables it was loaded with; identities take what the file leaves out from here.
+    pub env: Env,
+    /// Where each plugin stands in its file, for what is found out after loading.
+    pub places: HashMap<Uuid, String>,
     /// Entities without a type of their own, by collection, in the order of the file.
     pub records: BTreeMap<String, Vec<Arc<Record>>>,
 }
 
 impl Snapshot {
+    /// A message about a plugin, with the place of its configuration.
+    pub fn at_plugin(&self, id: Uuid, message: &str) -> String {
+        let place = self.places.get(&id).map(|place| format!("{place}: "));
+        format!("{}{message}", place.unwrap_or_default())
+    }
+
     /// The consumer that `anonymous` or a credential names, by id or by username.
     pub fn consumer(&self, id_or_username: &str) -> Option<&Arc<Consumer>> {
         let id = Uuid::parse_str(id_or_username)

@@ -42,7 +42,8 @@ pub(super) fn make_from(
     context: &Context<'_>,
     wanted: Wanted,
 ) -> Result<Box<dyn Plugin>, Vec<String>> {
-    let setup = Setup::new(context.shared, context.entity.id.to_string(), wanted)?;
+    let setup =
+        Setup::new(context.shared, &context.snapshot.env, context.entity.id.to_string(), wanted)?;
     Ok(Box::new(Proxy { setup: Rc::new(setup) }))
 }
 

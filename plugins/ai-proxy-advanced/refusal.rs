@@ -41,8 +41,9 @@ pub(super) fn explain(ex: &Exchange, target: &Target, status: StatusCode, text: 
 fn of_token(said: &str, subject: &str, scope: &str) -> String {
     if said.contains("audience") {
         return format!(
-            "the token of {subject} was asked for the scope {scope}; Azure OpenAI and Cognitive \
-             Services take https://cognitiveservices.azure.com/.default, Foundry endpoints \
+            "the token of {subject} was asked for the scope {scope}; set auth.azure_scope if the \
+             resource takes another one: Azure OpenAI and Cognitive Services take \
+             https://cognitiveservices.azure.com/.default, Foundry endpoints \
              (*.services.ai.azure.com) https://ai.azure.com/.default"
         );
     }

@@ -14,11 +14,13 @@ use super::client::changed_headers;
 use super::report::Counters;
 use super::targets::{Breaker, State, Target, Targets};
 use crate::azure::{self, Identity};
+use crate::entity::Secret;
 use crate::llm::config::{self, AiProxy, AiProxyAdvanced, ResponseStreaming};
 use crate::llm::plan::Invalid;
 use crate::llm::{Plan, Provider, unsupported};
 use crate::pdk::Loss;
 use crate::pdk::service::Limits;
+use crate::settings::Env;
 use crate::shared::Shared;
 
 /// The body a plugin reads when its configuration does not say (Kong 3.13 and later), in bytes.
@@ -94,6 +96,7 @@ impl Setup {
     /// Compiles a configuration, or says everything that stands against it.
     pub(super) fn new(
         shared: &Arc<Shared>,
+        env: &Env,
         plugin_id: String,
         wanted: Wanted,
     ) -> Result<Self, Vec<String>> {
@@ -105,7 +108,7 @@ impl Setup {
         let drafts: Vec<_> = wanted
             .targets
             .iter()
-            .filter_map(|(place, target)| Draft::new(shared, place, target, streaming, &mut notes))
+            .filter_map(|(place, target)| Draft::new(env, place, target, streaming, &mut notes))
             .collect();
         let balancer = wanted.balancer.as_ref();
         let failover = Failover::new(balancer, &mut notes);
@@ -152,7 +155,7 @@ struct Draft {
 
 impl Draft {
     fn new(
-        shared: &Shared,
+        env: &Env,
         place: &str,
         target: &config::Target,
         streaming: ResponseStreaming,
@@ -175,7 +178,7 @@ impl Draft {
         };
         let host = plan.sample_endpoint().map_or("", |endpoint| &endpoint.host);
         let auth = config.auth.as_ref().map(identity_fields).unwrap_or_default();
-        let identity = azure::resolve(&auth, &shared.settings.env, host);
+        let identity = azure::resolve(&auth, env, host);
         let identity = identity.unwrap_or_else(|incomplete| {
             notes.refusals.push(format!("{place}.auth: {incomplete}"));
             None
@@ -248,22 +251,36 @@ fn choose(place: &str, config: &mut config::Target, notes: &mut Notes) {
 
 /// The first field in use that still holds a vault reference.
 fn unresolved(auth: &config::Auth) -> Option<&'static str> {
-    let identity = auth.azure_use_managed_identity == Some(true);
+    let signs_in = auth.azure_use_managed_identity == Some(true);
     let text = |value: &Option<String>| value.as_deref().is_some_and(is_reference);
-    let secret = |value: &Option<crate::entity::Secret>| {
-        value.as_ref().is_some_and(|secret| is_reference(secret.expose()))
-    };
-    let fields = [
-        ("auth.header_name", !identity && text(&auth.header_name)),
-        ("auth.header_value", !identity && secret(&auth.header_value)),
+    let secret =
+        |value: &Option<Secret>| value.as_ref().is_some_and(|secret| is_reference(secret.expose()));
+    let always = [
         ("auth.param_name", text(&auth.param_name)),
         ("auth.param_value", secret(&auth.param_value)),
-        ("auth.azure_client_id", identity && text(&auth.azure_client_id)),
-        ("auth.azure_client_secret", identity && secret(&auth.azure_client_secret)),
-        ("auth.azure_tenant_id", identity && text(&auth.azure_tenant_id)),
     ];
-    fields.into_iter().find_map(|(name, is_open)| is_open.then_some(name))
+    let header = [
+        ("auth.header_name", text(&auth.header_name)),
+        ("auth.header_value", secret(&auth.header_value)),
+    ];
+    let identity = [
+        ("auth.azure_client_id", text(&auth.azure_client_id)),
+        ("auth.azure_client_secret", secret(&auth.azure_client_secret)),
+        ("auth.azure_tenant_id", text(&auth.azure_tenant_id)),
+        (OBJECT_ID, text(&auth.azure_managed_identity_object_id)),
+        (RESOURCE_ID, text(&auth.azure_managed_identity_resource_id)),
+        ("auth.azure_federated_token_file", text(&auth.azure_federated_token_file)),
+        ("auth.azure_scope", text(&auth.azure_scope)),
+        ("auth.azure_authority_host", text(&auth.azure_authority_host)),
+        ("auth.azure_imds_endpoint", text(&auth.azure_imds_endpoint)),
+    ];
+    let chosen = if signs_in { &identity[..] } else { &header[..] };
+    let open = always.iter().chain(chosen).find(|(_, is_open)| *is_open);
+    open.map(|(name, _)| *name)
 }
+
+const OBJECT_ID: &str = "auth.azure_managed_identity_object_id";
+const RESOURCE_ID: &str = "auth.azure_managed_identity_resource_id";
 
 fn is_reference(value: &str) -> bool {
     value.starts_with("{vault://")
@@ -275,7 +292,12 @@ fn identity_fields(auth: &config::Auth) -> azure::Auth {
         client_id: auth.azure_client_id.clone(),
         client_secret: auth.azure_client_secret.clone(),
         tenant_id: auth.azure_tenant_id.clone(),
-        ..azure::Auth::default()
+        authority_host: auth.azure_authority_host.clone(),
+        scope: auth.azure_scope.clone(),
+        imds_endpoint: auth.azure_imds_endpoint.clone(),
+        federated_token_file: auth.azure_federated_token_file.clone(),
+        managed_identity_object_id: auth.azure_managed_identity_object_id.clone(),
+        managed_identity_resource_id: auth.azure_managed_identity_resource_id.clone(),
     }
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::draft::Draft;
 use super::judge::Judged;
-use super::problem::Report;
+use super::problem::{At, Report};
 use crate::entity::{Consumer, ConsumerGroup, KeyAuthCredential, PluginEntity, Record};
 use crate::snapshot::Snapshot;
 
@@ -75,6 +75,9 @@ impl Builder<'_> {
                 whole_numbers(&mut config);
                 value["config"] = config;
                 if let Some(plugin) = self.typed::<PluginEntity>(draft, &value) {
+                    let at =
+                        At { document: draft.document, path: &draft.path, pos: draft.node.pos };
+                    self.snapshot.places.insert(plugin.id, self.report.place(at));
                     self.snapshot.plugins.push(Arc::new(plugin));
                 }
             }

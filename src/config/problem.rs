@@ -281,6 +281,12 @@ impl Report {
         self.warnings.push(problem);
     }
 
+    /// `file:line: path`, for what is found out after loading.
+    pub(super) fn place(&self, at: At<'_>) -> String {
+        let problem = self.problem(at, String::new());
+        format!("{}:{}: {}", problem.file, problem.line, problem.path)
+    }
+
     /// A hint at the known name that was probably meant.
     pub(super) fn suggest<'a>(
         &self,

@@ -143,6 +143,18 @@ pub struct Auth {
     pub azure_client_id: Option<String>,
     pub azure_client_secret: Option<Secret>,
     pub azure_tenant_id: Option<String>,
+    /// Ours, as the rest of `azure_`: object id of a user-assigned identity.
+    pub azure_managed_identity_object_id: Option<String>,
+    /// ARM resource id of a user-assigned identity.
+    pub azure_managed_identity_resource_id: Option<String>,
+    /// A file with a Kubernetes service account token.
+    pub azure_federated_token_file: Option<String>,
+    /// What the token is for; by default what the host of the target takes.
+    pub azure_scope: Option<String>,
+    /// Entra's address in another cloud.
+    pub azure_authority_host: Option<String>,
+    /// Another address of the metadata service.
+    pub azure_imds_endpoint: Option<String>,
     pub aws_access_key_id: Option<Secret>,
     pub aws_secret_access_key: Option<Secret>,
     pub gcp_use_service_account: Option<bool>,
@@ -226,7 +238,11 @@ pub(crate) mod tests {
                 "header_name": null, "header_value": null, "param_name": null,
                 "param_value": null, "param_location": null, "allow_override": false,
                 "azure_use_managed_identity": false, "azure_client_id": null,
-                "azure_client_secret": null, "azure_tenant_id": null, "aws_access_key_id": null,
+                "azure_client_secret": null, "azure_tenant_id": null,
+                "azure_managed_identity_object_id": null,
+                "azure_managed_identity_resource_id": null, "azure_federated_token_file": null,
+                "azure_scope": null, "azure_authority_host": null, "azure_imds_endpoint": null,
+                "aws_access_key_id": null,
                 "aws_secret_access_key": null, "gcp_use_service_account": false,
                 "gcp_service_account_json": null, "gcp_metadata_url": null,
                 "gcp_oauth_token_url": null

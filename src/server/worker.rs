@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::dns::Names;
 use crate::metrics::Counter;
-use crate::runloop::Runloop;
+use crate::runloop::{Runloop, Scripts};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::telemetry::AccessLog;
@@ -30,6 +30,7 @@ pub(super) struct Worker {
     /// Requests taken by this process.
     pub(super) requests: Counter,
     runloop: RefCell<Rc<Runloop>>,
+    scripts: Scripts,
 }
 
 impl Worker {
@@ -44,7 +45,8 @@ impl Worker {
             idle: Duration::from_millis(settings.keepalive_idle_ms),
             max_requests: settings.keepalive_max_requests,
         };
-        let runloop = Runloop::new(snapshot, shared, None)
+        let scripts = Scripts::default();
+        let runloop = Runloop::new(snapshot, shared, &scripts, None)
             .map_err(|refusals| format!("configuration does not compile: {refusals:?}"))?;
         shared.tokens.warm_up();
         let help = "Requests taken by the proxy listeners";
@@ -58,6 +60,7 @@ impl Worker {
             open: Cell::new(0),
             requests: shared.metrics.counter("kong_nginx_requests_total", help, &[]),
             runloop: RefCell::new(Rc::new(runloop)),
+            scripts,
             shared: shared.clone(),
         }))
     }
@@ -72,7 +75,7 @@ impl Worker {
         while news.changed().await.is_ok() {
             let snapshot = news.borrow_and_update().clone();
             let old = self.runloop();
-            match Runloop::new(&snapshot, &self.shared, Some(&old)) {
+            match Runloop::new(&snapshot, &self.shared, &self.scripts, Some(&old)) {
                 Ok(new) => {
                     *self.runloop.borrow_mut() = Rc::new(new);
                     self.shared.tokens.warm_up();

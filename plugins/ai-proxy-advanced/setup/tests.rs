@@ -9,7 +9,12 @@ async fn refusals(targets: &[(Value, Value, Value)], env: &[(&str, &str)]) -> Ve
     let targets =
         targets.iter().cloned().map(|(auth, options, model)| target(auth, options, model));
     let wanted = wanted(targets.collect(), json!({}));
-    Setup::new(&shared(env), "id".to_owned(), wanted).err().unwrap_or_default()
+    {
+        let shared = shared(env);
+        Setup::new(&shared, &shared.settings.env, "id".to_owned(), wanted)
+    }
+    .err()
+    .unwrap_or_default()
 }
 
 #[tokio::test]

@@ -45,7 +45,8 @@ pub(in super::super) fn plugin(
     targets: Vec<config::Target>,
     more: Value,
 ) -> Proxy {
-    let setup = Setup::new(shared, "id-1".to_owned(), wanted(targets, more)).unwrap();
+    let setup =
+        Setup::new(shared, &shared.settings.env, "id-1".to_owned(), wanted(targets, more)).unwrap();
     Proxy { setup: Rc::new(setup) }
 }
 
