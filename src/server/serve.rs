@@ -91,7 +91,11 @@ async fn run(finish: &mut Finish) -> Option<ReplyBody> {
     }
     chain.header_filter(&ex);
     headers::add_charset(&mut ex.response.headers_mut());
-    headers::to_client(&ex, worker.shared.settings.headers);
+    let settings = &worker.shared.settings;
+    if settings.allow_debug_header {
+        headers::name_route(&ex);
+    }
+    headers::to_client(&ex, settings.headers);
     body
 }
 

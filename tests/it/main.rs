@@ -3,5 +3,7 @@
 #![allow(unreachable_pub)] // the harness is public to the tests beside it
 
 mod gateway;
+mod golden;
 mod http;
 mod proxy;
+mod tidy;
