@@ -64,8 +64,8 @@ fn replay_all(cases: &[Case]) -> Vec<Vec<Difference>> {
     let next = AtomicUsize::new(0);
     let done: Vec<Mutex<Vec<Difference>>> = cases.iter().map(|_| Mutex::default()).collect();
     let work = || {
-        while let Some((n, case)) = Some(next.fetch_add(1, Ordering::Relaxed))
-            .and_then(|n| Some((n, cases.get(n)?)))
+        while let Some((n, case)) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|n| Some((n, cases.get(n)?)))
         {
             let differences = catch_unwind(AssertUnwindSafe(|| replay::case(case)));
             *done[n].lock().unwrap() = differences.unwrap_or_else(|_| vec![panicked()]);
