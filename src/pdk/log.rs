@@ -51,8 +51,8 @@ pub fn serialize(ex: &Exchange) -> Value {
         record.insert("consumer".into(), (*consumer.json).clone());
     }
     if let Some(credential) = ex.client.credential() {
-        let entity = json!({"id": credential.id, "consumer_id": credential.consumer_id});
-        record.insert("authenticated_entity".into(), entity);
+        // Kong's credential entities name their consumer in a record of its own, not here.
+        record.insert("authenticated_entity".into(), json!({ "id": credential.id }));
     }
     let mut record = Value::Object(record);
     for (path, value) in ex.log.0.borrow().iter() {
@@ -110,7 +110,8 @@ fn tries(ex: &Exchange) -> Value {
             "port": t.address.port(),
             "balancer_start": t.started_at_ms,
             "balancer_start_ns": t.started_at_ms.saturating_mul(1_000_000),
-            "balancer_latency": 0,
+            "balancer_latency": t.balancer_ns / 1_000_000,
+            "balancer_latency_ns": t.balancer_ns,
         });
         if let Some(state) = t.state {
             value["state"] = state.into();

@@ -63,6 +63,8 @@ pub struct Try {
     pub address: SocketAddr,
     /// Unix milliseconds at its start.
     pub started_at_ms: u64,
+    /// Nanoseconds it took to find the address: target and DNS.
+    pub balancer_ns: u64,
     /// `failed` when the connection failed; `None` when the upstream answered.
     pub state: Option<&'static str>,
     /// The status that a failed attempt stood for: 502 or 504.

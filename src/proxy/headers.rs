@@ -116,6 +116,24 @@ pub fn to_client(ex: &Exchange, tokens: Tokens) {
     set(&mut headers, REQUEST_ID, tokens.request_id.then_some(ex.id.as_str()));
 }
 
+/// Tells a client that sent `Kong-Debug: 1` which Route and Service it reached.
+pub fn name_route(ex: &Exchange) {
+    let asked = ex.request.headers().get("kong-debug").is_some_and(|value| value == "1");
+    let Some(matched) = ex.matched().filter(|_| asked) else { return };
+    let (route, service) = (&matched.route, matched.service.as_deref());
+    let mut headers = ex.response.headers_mut();
+    for (name, value) in [
+        ("kong-route-id", Some(route.id.to_string())),
+        ("kong-route-name", route.name.clone()),
+        ("kong-service-id", service.map(|service| service.id.to_string())),
+        ("kong-service-name", service.and_then(|service| service.name.clone())),
+    ] {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+            headers.insert(name, value);
+        }
+    }
+}
+
 fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<&str>) {
     match value.and_then(|value| HeaderValue::from_str(value).ok()) {
         Some(value) => drop(headers.insert(name, value)),

@@ -127,12 +127,14 @@ async fn attempt(
     n: u32,
     limits: &Limits,
 ) -> Result<Result<Response<ReplyBody>, SendError>, Failure> {
+    let began = Instant::now();
     let target = target(way, ex).ok_or(Failure::NoPeer)?;
     let addresses = way.names.addresses(&target.host, target.port).await.map_err(|error| {
         tracing::warn!(request_id = %ex.id, fault = "upstream", "{error}");
         Failure::NameResolution
     })?;
     let address = addresses.pick(n as usize - 1).ok_or(Failure::NameResolution)?;
+    let balancer_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let scheme = ex.service.scheme();
     let tls = scheme.is_tls().then(|| server_name(&target.host));
     let key = Key { address, tls, verify: limits.tls_verify };
@@ -143,7 +145,7 @@ async fn attempt(
     ex.times.answered.set(Some(Instant::now()));
     let code = sent.as_ref().err().map(|error| if error.is_timeout() { 504 } else { 502 });
     let state = code.map(|_| "failed");
-    ex.service.tries.borrow_mut().push(Try { address, started_at_ms, state, code });
+    ex.service.tries.borrow_mut().push(Try { address, started_at_ms, balancer_ns, state, code });
     Ok(sent)
 }
 

@@ -274,12 +274,13 @@ impl HostRule {
 }
 
 impl HeaderRule {
+    /// Kong compares values in lower case, also with a regex (`any(lower(http.headers.x))`).
     fn agrees(&self, headers: &HeaderMap) -> bool {
         headers.get_all(self.name.as_str()).iter().any(|value| {
-            let value = String::from_utf8_lossy(value.as_bytes());
+            let value = String::from_utf8_lossy(value.as_bytes()).to_lowercase();
             match &self.pattern {
                 Some(pattern) => pattern.is_match(&value),
-                None => self.values.contains(&value.to_lowercase()),
+                None => self.values.contains(&value),
             }
         })
     }

@@ -99,6 +99,7 @@ fn methods_do_not_imply_head() {
 fn header_values_are_or_and_names_are_and() {
     let routes = [("r", json!({"headers": {"x-a": ["1", "2"], "x-b": ["~*^v\\d$"]}}))];
     assert_eq!(found(&routes, "GET", "h/", &[("x-a", "2"), ("x-b", "v7")]), "r");
+    assert_eq!(found(&routes, "GET", "h/", &[("x-a", "2"), ("x-b", "V7")]), "r");
     assert_eq!(found(&routes, "GET", "h/", &[("x-a", "3"), ("x-b", "v7")]), "none");
     assert_eq!(found(&routes, "GET", "h/", &[("x-a", "1")]), "none");
 }

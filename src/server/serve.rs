@@ -91,7 +91,11 @@ async fn run(finish: &mut Finish) -> Option<ReplyBody> {
     }
     chain.header_filter(&ex);
     headers::add_charset(&mut ex.response.headers_mut());
-    headers::to_client(&ex, worker.shared.settings.headers);
+    let settings = &worker.shared.settings;
+    if settings.allow_debug_header {
+        headers::name_route(&ex);
+    }
+    headers::to_client(&ex, settings.headers);
     body
 }
 
@@ -197,7 +201,7 @@ async fn upstream(
         return Some(body);
     }
     match body.read_whole(settings.buffer_limit, &worker.shared.budget).await {
-        Ok(whole) => ex.response.hold_body(whole.bytes),
+        Ok(whole) => ex.response.hold_body(whole),
         Err(error) => {
             tracing::warn!(request_id = %ex.id, fault = "upstream", "reply body: {error}");
             ex.response.headers_mut().clear();

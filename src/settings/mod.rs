@@ -32,6 +32,8 @@ pub struct Settings {
     pub access_log: Option<PathBuf>,
     /// Headers the gateway adds to responses (`headers`).
     pub headers: Tokens,
+    /// Whether `Kong-Debug: 1` asks for the Route's and the Service's names.
+    pub allow_debug_header: bool,
     /// Whether the upstream gets `X-Kong-Request-Id` (`headers_upstream`).
     pub request_id_upstream: bool,
     /// Peers that may set `X-Forwarded-*` and the real address.
@@ -239,6 +241,7 @@ impl Layers {
             log_format: self.format(),
             access_log: self.access_log(),
             headers: self.tokens(),
+            allow_debug_header: self.flag("allow_debug_header", "off"),
             request_id_upstream: self.text("headers_upstream", "X-Kong-Request-Id") != "off",
             trusted_ips: self.networks(),
             real_ip_header: self.text("real_ip_header", "X-Real-IP").to_ascii_lowercase(),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// One message as it was on the wire.
@@ -49,13 +49,13 @@ impl Message {
 }
 
 /// Reads messages from a stream.
-pub struct Reader {
-    pub stream: TcpStream,
+pub struct Reader<S = TcpStream> {
+    pub stream: S,
     buffer: Vec<u8>,
 }
 
-impl Reader {
-    pub fn new(stream: TcpStream) -> Self {
+impl<S: AsyncRead + Unpin> Reader<S> {
+    pub fn new(stream: S) -> Self {
         Self { stream, buffer: Vec::new() }
     }
 

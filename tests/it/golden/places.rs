@@ -1,0 +1,57 @@
+//! Recorded ports and today's.
+//!
+//! The recordings were made on fixed ports; a test takes what the system gives. What goes in is
+//! rewritten to today's ports, what comes out to the recorded ones, so that both sides of a
+//! comparison speak of the same place.
+
+use std::net::SocketAddr;
+
+/// Which port stands for which.
+#[derive(Default)]
+pub struct Places {
+    pairs: Vec<(u16, u16)>,
+}
+
+/// The port on which Kong was listening.
+pub const PROXY: u16 = 18000;
+
+impl Places {
+    /// Says that `today` stands for the recorded port.
+    pub fn add(&mut self, recorded: u16, today: SocketAddr) {
+        self.pairs.push((recorded, today.port()));
+    }
+
+    /// The address that stands for a recorded port.
+    pub fn today(&self, recorded: u16) -> SocketAddr {
+        let pair = self.pairs.iter().find(|pair| pair.0 == recorded);
+        SocketAddr::from(([127, 0, 0, 1], pair.map_or(recorded, |pair| pair.1)))
+    }
+
+    /// A recorded text with today's ports.
+    pub fn enter(&self, text: &str) -> String {
+        self.pairs.iter().fold(text.to_owned(), |text, (old, new)| swap(&text, *old, *new))
+    }
+
+    /// A text of today with the recorded ports.
+    pub fn leave(&self, text: &str) -> String {
+        // A value that is nothing but a port: X-Forwarded-Port.
+        let whole = self.pairs.iter().find(|(_, new)| new.to_string() == text);
+        if let Some((old, _)) = whole {
+            return old.to_string();
+        }
+        self.pairs.iter().fold(text.to_owned(), |text, (old, new)| swap(&text, *new, *old))
+    }
+}
+
+/// Puts `:to` where `:from` stands as a port.
+fn swap(text: &str, from: u16, to: u16) -> String {
+    let from = format!(":{from}");
+    let mut parts = text.split(from.as_str());
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_longer = part.starts_with(|next: char| next.is_ascii_digit());
+        out += &if is_longer { from.clone() } else { format!(":{to}") };
+        out += part;
+    }
+    out
+}
