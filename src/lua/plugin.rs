@@ -50,7 +50,7 @@ const PHASES: [(&str, Phases); 6] = [
     ("response", Phases::RESPONSE),
     ("header_filter", Phases::HEADER_FILTER),
     ("body_filter", Phases::BODY_FILTER),
-    ("log", Phases::LOG),
+    ("log", Phases::LOG.and(Phases::RECORD)),
 ];
 
 impl Handler {
