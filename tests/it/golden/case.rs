@@ -149,8 +149,9 @@ impl Case {
         let root = root().join("spec/golden/recorded");
         let folders = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path());
         let mut cases: Vec<Self> = folders
-            .map(|folder| {
-                Self { name: folder.file_name().unwrap().to_str().unwrap().to_owned(), folder }
+            .map(|folder| Self {
+                name: folder.file_name().unwrap().to_str().unwrap().to_owned(),
+                folder,
             })
             .collect();
         cases.sort_by(|a, b| a.name.cmp(&b.name));

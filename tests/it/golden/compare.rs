@@ -308,12 +308,20 @@ mod tests {
         assert!(!same("a=1&b=2", "a=1&b=3", false));
         assert!(!same("text", "other", false));
         let id = "0123456789abcdef0123456789abcdef";
-        assert!(same(&format!("request_id: {id}"), &format!("request_id: {}", "f".repeat(32)), false));
+        assert!(same(
+            &format!("request_id: {id}"),
+            &format!("request_id: {}", "f".repeat(32)),
+            false
+        ));
     }
 
     #[test]
     fn streams_are_compared_event_by_event() {
-        assert!(same("data: {\"a\":1}\n\ndata: [DONE]\n\n", ": hi\r\n\r\ndata:{\"a\": 1}\r\n\r\ndata: [DONE]\r\n\r\n", true));
+        assert!(same(
+            "data: {\"a\":1}\n\ndata: [DONE]\n\n",
+            ": hi\r\n\r\ndata:{\"a\": 1}\r\n\r\ndata: [DONE]\r\n\r\n",
+            true
+        ));
         assert!(!same("data: 1\n\ndata: 2\n\n", "data: 2\n\ndata: 1\n\n", true));
     }
 
