@@ -3,6 +3,7 @@
 //! A plugin is a folder: `schema.lua` says what its configuration may be, `handler.rs` (or
 //! `handler.lua`) what it does. Priorities are Kong's.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -45,9 +46,21 @@ pub struct Context<'a> {
     pub snapshot: &'a Arc<Snapshot>,
     /// Its own part of it.
     pub entity: &'a Arc<PluginEntity>,
+    /// Takes what the author of the configuration should know. Workers pass on nothing: the
+    /// loader's trial has told it already.
+    pub warnings: Option<&'a RefCell<Vec<String>>>,
 }
 
 impl Context<'_> {
+    /// Tells the author of the configuration something that does not stand in the way.
+    pub fn warn(&self, message: &str) {
+        if let Some(warnings) = self.warnings {
+            let entity = self.entity;
+            let line = format!("plugin '{}': {message}", entity.name);
+            warnings.borrow_mut().push(self.snapshot.at_plugin(entity.id, &line));
+        }
+    }
+
     /// The configuration as the plugin's own type. The schema has filled in and checked it, so a
     /// mismatch means that schema.lua and handler.rs disagree.
     ///

@@ -106,13 +106,15 @@ pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Vec<S
     let schemas = LuaSchemas::new(vm.clone(), &settings.plugins);
     let loaded =
         config::load(&sources, &schemas, &env).map_err(|errors| lines(errors.problems()))?;
-    let warnings = lines(&loaded.warnings);
+    let mut warnings = lines(&loaded.warnings);
     let mut snapshot = loaded.snapshot;
     snapshot.scripts = scripts(&vm, &snapshot);
     snapshot.env = env;
     let snapshot = Arc::new(snapshot);
     // The trial: what a worker will do, while there is still somebody to tell.
-    Runloop::new(&snapshot, shared, &Scripts::for_trial(vm), None)?;
+    let trial = Scripts::for_trial(vm);
+    Runloop::new(&snapshot, shared, &trial, None)?;
+    warnings.extend(trial.into_warnings());
     Ok(Compiled { snapshot, warnings })
 }
 

@@ -207,7 +207,8 @@ fn braced(labels: &str) -> String {
     if labels.is_empty() { String::new() } else { format!("{{{labels}}}") }
 }
 
-fn label_text(labels: Labels<'_>) -> String {
+/// Labels as they stand between braces.
+pub fn label_text(labels: Labels<'_>) -> String {
     let mut text = String::new();
     for (name, value) in labels {
         let comma = if text.is_empty() { "" } else { "," };

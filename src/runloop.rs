@@ -28,14 +28,19 @@ use crate::snapshot::Snapshot;
 pub struct Scripts {
     vm: OnceCell<Vm>,
     handlers: RefCell<HashMap<String, Rc<Handler>>>,
-    /// A trial compiles everything and runs nothing.
-    trial: bool,
+    /// A trial compiles everything, runs nothing, and collects warnings.
+    trial: Option<RefCell<Vec<String>>>,
 }
 
 impl Scripts {
     /// For the loader: `init_worker` and `configure` do not run.
     pub fn for_trial(vm: Vm) -> Self {
-        Self { vm: OnceCell::from(vm), trial: true, ..Self::default() }
+        Self { vm: OnceCell::from(vm), trial: Some(RefCell::default()), ..Self::default() }
+    }
+
+    /// What the plugins of a trial had to say about their configurations.
+    pub fn into_warnings(self) -> Vec<String> {
+        self.trial.map(RefCell::into_inner).unwrap_or_default()
     }
 
     /// The handler of a plugin, loaded once for each VM.
@@ -53,7 +58,7 @@ impl Scripts {
             }
         };
         let handler = Handler::load(vm, name)?;
-        if !self.trial
+        if self.trial.is_none()
             && let Err(error) = handler.init_worker()
         {
             tracing::error!(plugin = name, phase = "init_worker", "{error}");
@@ -64,7 +69,7 @@ impl Scripts {
 
     /// Runs `configure` of each handler with the configurations in use.
     fn configure(&self, made: &[LuaInstance]) {
-        for (name, handler) in self.handlers.borrow().iter().filter(|_| !self.trial) {
+        for (name, handler) in self.handlers.borrow().iter().filter(|_| self.trial.is_none()) {
             let of_name = made.iter().filter(|(entity, _)| entity.name == *name);
             let plugins: Vec<&LuaPlugin> = of_name.map(|(_, plugin)| plugin).collect();
             if let Err(error) = handler.configure(&plugins) {
@@ -182,7 +187,8 @@ fn instances(
             let plugin = handler.and_then(|handler| handler.instance(entity));
             plugin.map(|plugin| in_lua.push((entity.clone(), plugin))).map_err(|one| vec![one])
         } else {
-            let instance = native(&Context { shared, snapshot, entity });
+            let warnings = scripts.trial.as_ref();
+            let instance = native(&Context { shared, snapshot, entity, warnings });
             instance.map(|instance| made.push(Rc::new(instance)))
         };
         let refuse = |message: String| {

@@ -44,6 +44,9 @@ pub(super) fn make_from(
 ) -> Result<Box<dyn Plugin>, Vec<String>> {
     let setup =
         Setup::new(context.shared, &context.snapshot.env, context.entity.id.to_string(), wanted)?;
+    for warning in &setup.warnings {
+        context.warn(warning);
+    }
     Ok(Box::new(Proxy { setup: Rc::new(setup) }))
 }
 

@@ -90,6 +90,8 @@ pub(super) struct Setup {
     pub(super) changed_headers: Vec<HeaderName>,
     /// Series by model.
     pub(super) counters: Counters,
+    /// What the author of the configuration should know.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Setup {
@@ -115,9 +117,6 @@ impl Setup {
         if !notes.refusals.is_empty() {
             return Err(notes.refusals);
         }
-        for warning in notes.warnings {
-            tracing::warn!(plugin = plugin_id, "{warning}");
-        }
         let keys = drafts.iter().filter_map(|draft| draft.key_header.clone());
         Ok(Self {
             changed_headers: changed_headers(keys),
@@ -134,6 +133,7 @@ impl Setup {
             model_name_header: wanted.model_name_header.unwrap_or(true),
             is_advanced: wanted.is_advanced,
             counters: Counters::default(),
+            warnings: notes.warnings,
         })
     }
 }

@@ -38,11 +38,10 @@ pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>
     let fields = config.custom_fields_by_lua.as_ref().filter(|fields| !fields.is_empty());
     if let Some(fields) = fields {
         let names: Vec<&str> = fields.keys().map(String::as_str).collect();
-        tracing::warn!(
-            plugin = "file-log",
+        context.warn(&format!(
             "config.custom_fields_by_lua is not built yet: records have no {}",
             names.join(", ")
-        );
+        ));
     }
     Ok(Box::new(FileLog::new(&config)))
 }

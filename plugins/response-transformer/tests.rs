@@ -32,7 +32,7 @@ fn replied(content_type: &str, body: &str) -> Exchange {
     headers.insert(CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
     headers.insert("content-length", HeaderValue::from(body.len()));
     ex.response.take_head(StatusCode::OK, headers);
-    ex.response.hold_body(Bytes::copy_from_slice(body.as_bytes()));
+    ex.response.hold_body(Bytes::copy_from_slice(body.as_bytes()).into());
     ex
 }
 

@@ -16,7 +16,8 @@ pub struct Chunk {
     pub data: Bytes,
     /// This is the last piece (Kong: `ngx.arg[2]`).
     pub last: bool,
-    /// The upstream broke off instead of ending; comes with `last`.
+    /// The upstream broke off instead of ending; comes with `last`. A filter that knows better
+    /// (nothing was missing) clears it, and the client sees a clean end.
     pub broken: bool,
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{AsHeaderName, CONTENT_LENGTH, CONTENT_TYPE, IntoHeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use super::body::Buffered;
 use crate::plugin::{Outcome, Stop};
 
 /// Where the response came from (`kong.response.get_source`).
@@ -26,6 +27,8 @@ pub struct Response {
     headers: RefCell<HeaderMap>,
     source: Cell<Source>,
     body: RefCell<Option<Bytes>>,
+    /// The upstream's body as it was read: its share of the budget is kept as long.
+    held: RefCell<Option<Buffered>>,
     exited: Cell<bool>,
     /// Body bytes that went to the client.
     pub sent: Cell<u64>,
@@ -41,6 +44,7 @@ impl Default for Response {
             headers: RefCell::default(),
             source: Cell::default(),
             body: RefCell::default(),
+            held: RefCell::default(),
             exited: Cell::new(false),
             sent: Cell::new(0),
             body_is_final: Cell::new(false),
@@ -135,8 +139,9 @@ impl Response {
     }
 
     /// Keeps a body that was read from the upstream, headers untouched.
-    pub fn hold_body(&self, body: Bytes) {
-        *self.body.borrow_mut() = Some(body);
+    pub fn hold_body(&self, body: Buffered) {
+        *self.body.borrow_mut() = Some(body.bytes.clone());
+        *self.held.borrow_mut() = Some(body);
     }
 
     /// Takes the whole body out.

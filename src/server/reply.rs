@@ -57,9 +57,9 @@ impl Reply {
         };
         let mut reply = Self { source, finish: Some(finish) };
         if let Source::Whole(bytes) = &mut reply.source {
-            let chunk = Chunk { data: std::mem::take(bytes), last: true, broken: false };
+            let mut chunk = Chunk { data: std::mem::take(bytes), last: true, broken: false };
             let before = chunk.data.len();
-            let filtered = reply.filter(chunk).unwrap_or_default();
+            let filtered = reply.filter(&mut chunk).unwrap_or_default();
             if let Some(finish) = reply.finish.as_ref().filter(|_| filtered.len() != before) {
                 let length = HeaderValue::from(filtered.len());
                 finish.exchange.response.set_header(CONTENT_LENGTH, length);
@@ -75,16 +75,16 @@ impl Reply {
     }
 
     /// Runs the body filters on a piece and counts what goes out.
-    fn filter(&mut self, mut chunk: Chunk) -> Result<Bytes, Cut> {
-        let Some(finish) = &self.finish else { return Ok(chunk.data) };
+    fn filter(&mut self, chunk: &mut Chunk) -> Result<Bytes, Cut> {
+        let Some(finish) = &self.finish else { return Ok(std::mem::take(&mut chunk.data)) };
         if finish.chain.filters_body() {
             finish
-                .current(|| finish.chain.body_filter(&finish.exchange, &mut chunk))
+                .current(|| finish.chain.body_filter(&finish.exchange, chunk))
                 .map_err(|()| Cut::Plugin)?;
         }
         let sent = &finish.exchange.response.sent;
         sent.set(sent.get() + chunk.data.len() as u64);
-        Ok(chunk.data)
+        Ok(std::mem::take(&mut chunk.data))
     }
 
     fn has_filters(&self) -> bool {
@@ -98,17 +98,17 @@ impl Reply {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         self.source = Source::Done;
-        let was_broken = broken.is_some();
         if let (Some(error), Some(finish)) = (&broken, &self.finish) {
             let id = finish.exchange.id;
             tracing::warn!(request_id = %id, fault = "upstream", "reply cut short: {error}");
         }
         if self.has_filters() {
-            let chunk = Chunk { data: Bytes::new(), last: true, broken: was_broken };
-            match self.filter(chunk) {
+            let mut chunk = Chunk { data: Bytes::new(), last: true, broken: broken.is_some() };
+            match self.filter(&mut chunk) {
                 Err(cut) => return self.cut(cut, cx),
                 // A filter that has the last word ends a broken stream in its own way.
                 Ok(data) if !data.is_empty() => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(_) if !chunk.broken => return Poll::Ready(None),
                 Ok(_) => {}
             }
         }
@@ -138,7 +138,7 @@ impl Reply {
                 Ok(data) => data,
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             };
-            match self.filter(Chunk { data, last: false, broken: false }) {
+            match self.filter(&mut Chunk { data, last: false, broken: false }) {
                 // A filter may hold a piece back: hyper takes an empty one for the end.
                 Ok(data) if data.is_empty() => {}
                 Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),

@@ -201,7 +201,7 @@ async fn upstream(
         return Some(body);
     }
     match body.read_whole(settings.buffer_limit, &worker.shared.budget).await {
-        Ok(whole) => ex.response.hold_body(whole.bytes),
+        Ok(whole) => ex.response.hold_body(whole),
         Err(error) => {
             tracing::warn!(request_id = %ex.id, fault = "upstream", "reply body: {error}");
             ex.response.headers_mut().clear();

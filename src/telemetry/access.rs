@@ -33,13 +33,13 @@ struct Out {
 impl AccessLog {
     /// A log that appends to `path`.
     pub fn new(path: &Path, format: LogFormat) -> Self {
-        let file = OpenOptions::new().append(true).create(true).open(path);
-        let file = file.or_else(|error| match path.to_str() {
-            // A standard stream that is a socket cannot be opened by name.
+        // Opened by name, a standard stream would have an offset of its own: redirected to one
+        // file, stdout and stderr would then write over each other.
+        let file = match path.to_str() {
             Some("/dev/stdout") => dup(std::io::stdout()),
             Some("/dev/stderr") => dup(std::io::stderr()),
-            _ => Err(error),
-        });
+            _ => OpenOptions::new().append(true).create(true).open(path),
+        };
         if let Err(error) = &file {
             tracing::error!("access log {}: {error}", path.display());
         }

@@ -2,6 +2,7 @@
 
 mod access;
 mod status;
+mod tokens;
 
 use tracing::Level;
 use tracing_subscriber::filter::LevelFilter;

@@ -15,6 +15,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::tokens;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 
@@ -70,6 +71,7 @@ impl Status {
             "configuration_hash": snapshot.hash,
             "workers": self.shared.settings.workers,
             "memory": {"buffered_body_bytes": self.shared.budget.used()},
+            "azure_identities": tokens::describe(&self.shared.tokens.list()),
             "entities": {
                 "services": snapshot.services.len(),
                 "routes": snapshot.routes.len(),
@@ -89,7 +91,7 @@ impl Status {
     }
 
     fn metrics(&self) -> String {
-        self.shared.metrics.render()
+        self.shared.metrics.render() + &tokens::render(&self.shared.tokens.list())
     }
 }
 

@@ -7,5 +7,6 @@
 mod gateway;
 mod golden;
 mod http;
+mod lua;
 mod proxy;
 mod tidy;

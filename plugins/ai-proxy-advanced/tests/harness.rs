@@ -156,7 +156,7 @@ async fn forward(plugin: &Proxy, ex: &Exchange) -> Option<ReplyBody> {
         return Some(body);
     }
     let whole = body.read_whole(buffer_limit, &shared.budget).await.unwrap();
-    ex.response.hold_body(whole.bytes);
+    ex.response.hold_body(whole);
     plugin.response(ex).outcome().await.unwrap();
     None
 }

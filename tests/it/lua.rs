@@ -1,0 +1,109 @@
+//! Lua plugins beside native ones, through the same chain.
+
+use super::gateway::{Builder, TestGateway};
+use super::http::Upstream;
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+fn config(upstream: &Upstream, plugins: &str) -> String {
+    format!(
+        "_format_version: '3.0'\nservices:\n- name: s\n  url: http://{}\n  routes:\n  \
+         - name: r\n    paths: [/a]\n    plugins:\n{plugins}",
+        upstream.address
+    )
+}
+
+#[tokio::test]
+async fn the_sample_plugin_greets() {
+    let upstream = Upstream::replying(OK).await;
+    let plugins = "    - name: hello\n      config: {greeting: good morning}\n";
+    let gateway = TestGateway::start(&config(&upstream, plugins));
+    assert_eq!(gateway.get("/a").await.header("x-hello"), Some("good morning"));
+}
+
+/// A plugin of the user's, in a folder of its own.
+fn install(folder: &std::path::Path, name: &str, handler: &str) {
+    let home = folder.join("kong/plugins").join(name);
+    std::fs::create_dir_all(&home).unwrap();
+    std::fs::write(home.join("handler.lua"), handler).unwrap();
+    let schema = format!(
+        "return {{ name = \"{name}\", fields = {{ {{ config = {{ type = \"record\", fields = {{}} }} }} }} }}"
+    );
+    std::fs::write(home.join("schema.lua"), schema).unwrap();
+}
+
+fn with_plugins(folder: &std::path::Path, names: &str) -> Builder {
+    let path = format!("{}/?.lua", folder.display());
+    Builder::default().set("lua_package_path", &path).set("plugins", names)
+}
+
+#[tokio::test]
+async fn an_exit_inside_pcall_cannot_be_caught() {
+    let folder = tempfile::tempdir().unwrap();
+    let handler = "local P = { PRIORITY = 1000, VERSION = '1.0.0' }\n\
+        function P:access() pcall(kong.response.exit, 418, { message = 'tea' }) \
+        kong.service.request.set_header('x-after', 'ran') end\nreturn P\n";
+    install(folder.path(), "teapot", handler);
+    let upstream = Upstream::replying(OK).await;
+    let gateway = with_plugins(folder.path(), "bundled,teapot")
+        .start(&config(&upstream, "    - name: teapot\n    - name: hello\n"));
+    let response = gateway.get("/a").await;
+    assert_eq!((response.status(), response.json()["message"].as_str()), (418, Some("tea")));
+    assert_eq!(response.header("x-hello"), Some("hello"), "filters run after an exit");
+    assert!(upstream.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_lua_error_is_kongs_500_and_the_worker_lives() {
+    let folder = tempfile::tempdir().unwrap();
+    let handler = "local P = { PRIORITY = 1000, VERSION = '1.0.0' }\n\
+        function P:access() if kong.request.get_header('x-break') then error('secret') end end\n\
+        return P\n";
+    install(folder.path(), "fragile", handler);
+    let upstream = Upstream::replying(OK).await;
+    let gateway = with_plugins(folder.path(), "bundled,fragile")
+        .start(&config(&upstream, "    - name: fragile\n"));
+    let broken = gateway.send("GET", "/a", &[("x-break", "1")], b"").await;
+    assert_eq!(broken.status(), 500);
+    assert_eq!(broken.json()["message"], "An unexpected error occurred");
+    assert!(!broken.text().contains("secret"), "{}", broken.text());
+    assert_eq!(gateway.get("/a").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_users_handler_replaces_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    let handler = "local P = { PRIORITY = 2, VERSION = '1.0.0' }\n\
+        function P:access() kong.response.exit(299, 'mine') end\nreturn P\n";
+    install(folder.path(), "request-termination", handler);
+    let upstream = Upstream::replying(OK).await;
+    let gateway = with_plugins(folder.path(), "bundled")
+        .start(&config(&upstream, "    - name: request-termination\n"));
+    let response = gateway.get("/a").await;
+    assert_eq!((response.status(), response.text().as_str()), (299, "mine"));
+}
+
+#[tokio::test]
+async fn interleaved_requests_keep_their_own_context() {
+    let folder = tempfile::tempdir().unwrap();
+    let handler = "local P = { PRIORITY = 1000, VERSION = '1.0.0' }\n\
+        function P:access() kong.ctx.shared.name = kong.request.get_header('x-name') \
+        ngx.sleep(0.01) kong.response.exit(200, kong.ctx.shared.name) end\nreturn P\n";
+    install(folder.path(), "echo-name", handler);
+    let upstream = Upstream::replying(OK).await;
+    let gateway = with_plugins(folder.path(), "bundled,echo-name")
+        .start(&config(&upstream, "    - name: echo-name\n"));
+    let address = gateway.address;
+    let calls = (0..100).map(|n| {
+        tokio::spawn(async move {
+            let name = format!("n{n}");
+            let sent = [("x-name", name.as_str())];
+            let response = super::http::send(address, "GET", "/a", &sent, b"").await;
+            (name.clone(), response.text())
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        let (sent, got) = call.await.unwrap();
+        assert_eq!(sent, got);
+    }
+}
