@@ -34,8 +34,9 @@ pub(super) fn run(args: &QuickstartArgs) -> Outcome {
         gateway.drain();
         return Ok(ExitCode::SUCCESS);
     }
+    let signals = run::Signals::new()?;
     print(&farewell(address, &sim.url()));
-    let outcome = run::serve(gateway);
+    let outcome = run::serve(gateway, signals);
     sim.stop();
     outcome
 }

@@ -36,8 +36,9 @@ const WORKSPACE: &str = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
 
 /// The record that log plugins write.
 ///
-/// Kong masks `authorization` and `proxy-authorization`. We also mask every value that was marked
-/// sensitive when it was set, which is every credential the gateway adds.
+/// Kong masks `authorization` and `proxy-authorization`. We also mask the key headers of model
+/// providers, whoever sent them, and every value that was marked sensitive when it was set, which
+/// is every credential the gateway adds.
 pub fn serialize(ex: &Exchange) -> Value {
     let mut record = Map::new();
     record.insert("request".into(), request(ex));
@@ -150,9 +151,8 @@ pub fn header_map(headers: &HeaderMap) -> Value {
 }
 
 fn shown(name: &http::HeaderName, value: &http::HeaderValue) -> Value {
-    let secret = value.is_sensitive()
-        || *name == http::header::AUTHORIZATION
-        || *name == http::header::PROXY_AUTHORIZATION;
+    const SECRET: [&str; 4] = ["authorization", "proxy-authorization", "api-key", "x-api-key"];
+    let secret = value.is_sensitive() || SECRET.contains(&name.as_str());
     if secret { "REDACTED".into() } else { String::from_utf8_lossy(value.as_bytes()).into() }
 }
 
@@ -223,10 +223,12 @@ mod tests {
         let mut headers = HeaderMap::new();
         let mut key = http::HeaderValue::from_static("sk-1");
         key.set_sensitive(true);
-        headers.insert("api-key", key);
+        headers.insert("x-own", key);
+        headers.insert("api-key", http::HeaderValue::from_static("sk-2"));
         headers.insert("authorization", http::HeaderValue::from_static("Bearer t"));
         let shown = header_map(&headers);
-        assert_eq!(shown, json!({"api-key": "REDACTED", "authorization": "REDACTED"}));
+        let hidden = "REDACTED";
+        assert_eq!(shown, json!({"x-own": hidden, "api-key": hidden, "authorization": hidden}));
     }
 
     #[test]
