@@ -1,6 +1,6 @@
 //! The log record of an exchange (`kong.log.serialize`), field for field as Kong writes it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
@@ -9,12 +9,25 @@ use super::{Exchange, Source};
 
 /// Values that plugins add to the record (`kong.log.set_serialize_value`).
 #[derive(Default)]
-pub struct Extra(RefCell<Vec<(String, Value)>>);
+pub struct Extra {
+    values: RefCell<Vec<(String, Value)>>,
+    wanted: Cell<bool>,
+}
 
 impl Extra {
+    /// Whether somebody will read the record; values that cost something are made only then.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.get()
+    }
+
+    /// Says that somebody will.
+    pub fn want(&self) {
+        self.wanted.set(true);
+    }
+
     /// Puts a value at a dotted path, such as `ai.proxy.usage`. `\.` is a dot inside a name.
     pub fn set(&self, path: &str, value: Value) {
-        self.0.borrow_mut().push((path.to_owned(), value));
+        self.values.borrow_mut().push((path.to_owned(), value));
     }
 }
 
@@ -55,7 +68,7 @@ pub fn serialize(ex: &Exchange) -> Value {
         record.insert("authenticated_entity".into(), json!({ "id": credential.id }));
     }
     let mut record = Value::Object(record);
-    for (path, value) in ex.log.0.borrow().iter() {
+    for (path, value) in ex.log.values.borrow().iter() {
         insert(&mut record, path, value.clone());
     }
     record
