@@ -246,6 +246,11 @@ impl Chain {
         Ok(())
     }
 
+    /// Whether a plugin will read the log record.
+    pub fn reads_record(&self) -> bool {
+        self.phases.has(Phases::RECORD)
+    }
+
     /// Runs `log`.
     pub fn log(&self, ex: &Exchange) {
         ex.enter(Phase::Log);

@@ -107,6 +107,8 @@ impl Phases {
     pub const BODY_FILTER: Self = Self(16);
     /// `log`.
     pub const LOG: Self = Self(32);
+    /// It reads the log record in `log`: without such a plugin nobody makes one.
+    pub const RECORD: Self = Self(64);
     /// None.
     pub const NONE: Self = Self(0);
 

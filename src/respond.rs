@@ -199,8 +199,8 @@ fn template(format: Format, message: &str, id: &RequestId) -> (&'static str, Str
         Format::Xml => {
             let message = escaped(message);
             let body = format!(
-                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  <message>{message}</message>\n  \
-                 <requestid>{id}</requestid>\n</error>\n"
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  \
+                 <message>{message}</message>\n  <requestid>{id}</requestid>\n</error>\n"
             );
             ("application/xml; charset=utf-8", body)
         }
@@ -210,8 +210,8 @@ fn template(format: Format, message: &str, id: &RequestId) -> (&'static str, Str
 
 fn html(message: &str, id: &RequestId) -> String {
     format!(
-        "<!doctype html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n    <title>Error</title>\n  \
-         </head>\n  <body>\n    <h1>Error</h1>\n    <p>{message}.</p>\n    \
+        "<!doctype html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n    \
+         <title>Error</title>\n  </head>\n  <body>\n    <h1>Error</h1>\n    <p>{message}.</p>\n    \
          <p>request_id: {id}</p>\n  </body>\n</html>\n"
     )
 }

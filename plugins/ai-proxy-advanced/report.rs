@@ -47,6 +47,9 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
             refusal::explain(ex, target, status, seen.text.as_ref());
         }
     }
+    if !ex.log.is_wanted() {
+        return;
+    }
     // A request that was refused has no target yet; the first speaks for all.
     let settings = target.or_else(|| session.setup.targets.at(0));
     if settings.is_some_and(|target| target.log_statistics) {

@@ -48,7 +48,7 @@ pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>
 
 impl Plugin for FileLog {
     fn phases(&self) -> Phases {
-        Phases::LOG
+        Phases::LOG.and(Phases::RECORD)
     }
 
     fn log(&self, ex: &Exchange) {

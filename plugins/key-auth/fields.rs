@@ -218,7 +218,8 @@ mod tests {
     fn a_part_goes_with_its_delimiter() {
         let name = Key::new("k");
         let body = "--B\r\nContent-Disposition: form-data; name=\"k\"\r\n\r\nsecret\r\n\
-                    --B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"k\"\r\n\r\n--Bx\r\n\
+                    --B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"k\"\r\n\
+                    \r\n--Bx\r\n\
                     --B--\r\n";
         let fields = read("multipart/form-data; boundary=\"B\"", body);
         assert_eq!(fields.find(&name), Held::One("secret".into()));

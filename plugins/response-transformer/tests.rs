@@ -14,7 +14,9 @@ fn plugin(changes: Value) -> ResponseTransformer {
 fn read(changes: Value) -> Result<ResponseTransformer, Vec<String>> {
     let names = json!({"json": [], "headers": []});
     let values = json!({"json": [], "json_types": [], "headers": []});
-    let mut config = json!({"remove": names, "rename": names, "replace": values, "add": values, "append": values});
+    let mut config = json!({
+        "remove": names, "rename": names, "replace": values, "add": values, "append": values,
+    });
     for (part, fields) in changes.as_object().unwrap() {
         for (field, entries) in fields.as_object().unwrap() {
             config[part][field] = entries.clone();
@@ -90,10 +92,16 @@ fn json_changes_in_kongs_order_and_keeps_the_rest() {
         "add": {"json": ["new:A", "fresh:A", "there:A"]},
         "append": {"json": ["list:z", "none:z", "fresh:z", "big:z"]},
     });
-    let body = r#"{"gone":1, "old":{"n":1.0}, "there":null, "off":false, "list":[ 1 ], "none":[ ], "big":12345678901234567890}"#;
+    let body = concat!(
+        r#"{"gone":1, "old":{"n":1.0}, "there":null, "off":false, "list":[ 1 ], "none":[ ], "#,
+        r#""big":12345678901234567890}"#,
+    );
     assert_eq!(
         transformed(changes, body),
-        r#"{"there":"R", "off":false, "list":[ 1 ,"z"], "none":["z"], "big":["z"],"new":{"n":1.0},"fresh":["A","z"]}"#
+        concat!(
+            r#"{"there":"R", "off":false, "list":[ 1 ,"z"], "none":["z"], "big":["z"],"#,
+            r#""new":{"n":1.0},"fresh":["A","z"]}"#,
+        )
     );
 }
 

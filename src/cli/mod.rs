@@ -46,7 +46,8 @@ Examples:
   deck file render kong.yaml | silverback run -
   KONG_PROXY_LISTEN=127.0.0.1:18000 KONG_LOG_LEVEL=debug silverback run kong.yaml
 
-Signals: HUP loads the files again; TERM, INT and QUIT drain and exit 0; a second one exits at once.";
+Signals: HUP loads the files again; TERM, INT and QUIT drain and exit 0; a second one exits at
+once.";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:

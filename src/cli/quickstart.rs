@@ -34,8 +34,9 @@ pub(super) fn run(args: &QuickstartArgs) -> Outcome {
         gateway.drain();
         return Ok(ExitCode::SUCCESS);
     }
+    let signals = run::Signals::new()?;
     print(&farewell(address, &sim.url()));
-    let outcome = run::serve(gateway);
+    let outcome = run::serve(gateway, signals);
     sim.stop();
     outcome
 }
@@ -159,8 +160,9 @@ fn farewell(address: SocketAddr, sim: &str) -> String {
 
   python3 -m pip install openai
   python3 -c 'from openai import OpenAI; print(OpenAI(base_url=\"http://{address}/v1\",
-    api_key=\"unused\", default_headers={{\"apikey\": \"my-key\"}}).chat.completions.create(model=\"gpt-4o\",
-    messages=[{{\"role\": \"user\", \"content\": \"hi\"}}]).choices[0].message.content)'
+    api_key=\"unused\", default_headers={{\"apikey\": \"my-key\"}}).chat.completions.create(
+    model=\"gpt-4o\", messages=[{{\"role\": \"user\", \"content\": \"hi\"}}]
+    ).choices[0].message.content)'
 
 The simulator is at {sim}/sim. Press Ctrl-C to stop.
 "

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::{Outcome, RunArgs, settings};
 use crate::gateway::{Gateway, Start, default_file};
@@ -23,11 +25,12 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         tracing::warn!("{warning}");
     }
     let inputs = loader::inputs(&files(args, &read.settings)?)?;
-    let watched = watched(&inputs, read.settings.env_file.as_deref());
+    let watched = Watched::new(&inputs, read.settings.env_file.as_deref());
+    let signals = Signals::new()?;
     let gateway = Gateway::start(Start { settings: read.settings, inputs, names: None })?;
     announce(&gateway);
-    let _watcher = watch(&watched, gateway.reload_trigger());
-    serve(gateway)
+    let _watcher = watch(watched, gateway.reload_trigger());
+    serve(gateway, signals)
 }
 
 fn flags(args: &RunArgs) -> Flags {
@@ -71,40 +74,22 @@ fn announce(gateway: &Gateway) {
 }
 
 /// Serves until a signal says otherwise.
-pub(super) fn serve(gateway: Gateway) -> Outcome {
-    let runtime = server::single_thread().map_err(|error| vec![error.to_string()])?;
-    runtime.block_on(async {
-        let mut signals = Signals::new().map_err(|error| vec![error.to_string()])?;
-        while signals.next().await == Order::Reload {
-            tracing::info!("HUP: loading the configuration again");
-            // The loader has logged what is wrong.
-            let _ = gateway.reload().await;
-        }
-        Ok::<_, Vec<String>>(())
-    })?;
+pub(super) fn serve(gateway: Gateway, mut signals: Signals) -> Outcome {
+    while signals.next() == Order::Reload {
+        tracing::info!("HUP: loading the configuration again");
+        // The loader has logged what is wrong.
+        let _ = signals.runtime.block_on(gateway.reload());
+    }
     tracing::info!("draining; a second signal ends at once");
-    let (done, drained) = std::sync::mpsc::channel();
+    let (done, drained) = oneshot::channel();
     std::thread::spawn(move || {
         gateway.drain();
         let _ = done.send(());
     });
-    runtime.block_on(async {
-        let mut signals = Signals::new().map_err(|error| vec![error.to_string()])?;
-        loop {
-            tokio::select! {
-                order = signals.next() => {
-                    if order == Order::Stop {
-                        std::process::exit(INTERRUPTED);
-                    }
-                }
-                () = tokio::time::sleep(Duration::from_millis(10)) => {
-                    if drained.try_recv().is_ok() {
-                        return Ok(ExitCode::SUCCESS);
-                    }
-                }
-            }
-        }
-    })
+    if signals.stop_before(drained) {
+        std::process::exit(INTERRUPTED);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[derive(PartialEq, Eq)]
@@ -113,7 +98,10 @@ enum Order {
     Stop,
 }
 
-struct Signals {
+/// The signals of the process. Until they are taken, each of them kills: so they are taken before
+/// anybody is told that the gateway is there.
+pub(super) struct Signals {
+    runtime: Runtime,
     hup: Signal,
     term: Signal,
     int: Signal,
@@ -121,42 +109,79 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            hup: signal(SignalKind::hangup())?,
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-            quit: signal(SignalKind::quit())?,
-        })
+    /// Takes the signals.
+    pub(super) fn new() -> Result<Self, Vec<String>> {
+        let failed = |error: std::io::Error| vec![format!("signals: {error}")];
+        let runtime = server::single_thread().map_err(failed)?;
+        let taken = {
+            let _guard = runtime.enter();
+            let take = |kind| signal(kind).map_err(failed);
+            let (hup, term) = (take(SignalKind::hangup())?, take(SignalKind::terminate())?);
+            (hup, term, take(SignalKind::interrupt())?, take(SignalKind::quit())?)
+        };
+        let (hup, term, int, quit) = taken;
+        Ok(Self { runtime, hup, term, int, quit })
     }
 
-    async fn next(&mut self) -> Order {
-        tokio::select! {
-            _ = self.hup.recv() => Order::Reload,
-            _ = self.term.recv() => Order::Stop,
-            _ = self.int.recv() => Order::Stop,
-            _ = self.quit.recv() => Order::Stop,
-        }
+    fn next(&mut self) -> Order {
+        let Self { runtime, hup, term, int, quit } = self;
+        runtime.block_on(order(hup, term, int, quit))
+    }
+
+    /// Whether a stop signal comes before `done`.
+    fn stop_before(&mut self, mut done: oneshot::Receiver<()>) -> bool {
+        let Self { runtime, hup, term, int, quit } = self;
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    order = order(hup, term, int, quit) => {
+                        if order == Order::Stop {
+                            return true;
+                        }
+                    }
+                    _ = &mut done => return false,
+                }
+            }
+        })
     }
 }
 
-/// The paths whose change means a reload.
-fn watched(inputs: &[Input], env_file: Option<&Path>) -> Vec<PathBuf> {
-    let paths = inputs.iter().filter_map(|input| match input {
-        Input::Path(path) => Some(path.clone()),
-        Input::Text(_) => None,
-    });
-    paths.chain(env_file.map(Path::to_owned)).collect()
+async fn order(hup: &mut Signal, term: &mut Signal, int: &mut Signal, quit: &mut Signal) -> Order {
+    tokio::select! {
+        _ = hup.recv() => Order::Reload,
+        _ = term.recv() => Order::Stop,
+        _ = int.recv() => Order::Stop,
+        _ = quit.recv() => Order::Stop,
+    }
+}
+
+/// The paths whose change means a reload, and how they looked before they were loaded.
+struct Watched {
+    paths: Vec<PathBuf>,
+    stamp: Stamp,
+}
+
+impl Watched {
+    fn new(inputs: &[Input], env_file: Option<&Path>) -> Self {
+        let paths = inputs.iter().filter_map(|input| match input {
+            Input::Path(path) => Some(path.clone()),
+            Input::Text(_) => None,
+        });
+        let paths: Vec<_> = paths.chain(env_file.map(Path::to_owned)).collect();
+        Self { stamp: Stamp::of(&paths), paths }
+    }
 }
 
 /// Watches the files. Editors and Kubernetes replace files rather than write them, so folders are
 /// watched and names compared; a burst of events is one reload.
 fn watch(
-    paths: &[PathBuf],
+    watched: Watched,
     reload: impl Fn() + Send + 'static,
 ) -> Option<notify::RecommendedWatcher> {
     const SETTLE: Duration = Duration::from_millis(150);
     let (changed, changes) = std::sync::mpsc::channel::<()>();
+    // What changed since the first load, before there was a watcher, is looked for at once.
+    let _ = changed.send(());
     let notified = move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| !event.kind.is_access()) {
             let _ = changed.send(());
@@ -165,7 +190,8 @@ fn watch(
     let mut watcher = notify::recommended_watcher(notified)
         .inspect_err(|error| tracing::warn!("files are not watched: {error}; use HUP"))
         .ok()?;
-    for path in paths {
+    let Watched { paths, stamp } = watched;
+    for path in &paths {
         let folder = match path.is_dir() {
             true => path.as_path(),
             false => path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")),
@@ -176,8 +202,6 @@ fn watch(
             tracing::warn!("{} is not watched: {error}; use HUP", folder.display());
         }
     }
-    let stamp = Stamp::of(paths);
-    let paths = paths.to_vec();
     std::thread::spawn(move || {
         let mut last = stamp;
         while changes.recv().is_ok() {

@@ -50,7 +50,7 @@ const PHASES: [(&str, Phases); 6] = [
     ("response", Phases::RESPONSE),
     ("header_filter", Phases::HEADER_FILTER),
     ("body_filter", Phases::BODY_FILTER),
-    ("log", Phases::LOG),
+    ("log", Phases::LOG.and(Phases::RECORD)),
 ];
 
 impl Handler {
@@ -107,7 +107,7 @@ impl Handler {
         self.run_once("init_worker", ())
     }
 
-    /// Runs `configure`, if there is one, with the configurations in use; with nil if there are none.
+    /// Runs `configure`, if there is one, with the configurations in use; nil if there are none.
     ///
     /// # Errors
     /// Lua's message: Kong logs it and goes on.

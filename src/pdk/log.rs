@@ -1,6 +1,6 @@
 //! The log record of an exchange (`kong.log.serialize`), field for field as Kong writes it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
@@ -9,12 +9,25 @@ use super::{Exchange, Source};
 
 /// Values that plugins add to the record (`kong.log.set_serialize_value`).
 #[derive(Default)]
-pub struct Extra(RefCell<Vec<(String, Value)>>);
+pub struct Extra {
+    values: RefCell<Vec<(String, Value)>>,
+    wanted: Cell<bool>,
+}
 
 impl Extra {
+    /// Whether somebody will read the record; values that cost something are made only then.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.get()
+    }
+
+    /// Says that somebody will.
+    pub fn want(&self) {
+        self.wanted.set(true);
+    }
+
     /// Puts a value at a dotted path, such as `ai.proxy.usage`. `\.` is a dot inside a name.
     pub fn set(&self, path: &str, value: Value) {
-        self.0.borrow_mut().push((path.to_owned(), value));
+        self.values.borrow_mut().push((path.to_owned(), value));
     }
 }
 
@@ -23,8 +36,9 @@ const WORKSPACE: &str = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
 
 /// The record that log plugins write.
 ///
-/// Kong masks `authorization` and `proxy-authorization`. We also mask every value that was marked
-/// sensitive when it was set, which is every credential the gateway adds.
+/// Kong masks `authorization` and `proxy-authorization`. We also mask the key headers of model
+/// providers, whoever sent them, and every value that was marked sensitive when it was set, which
+/// is every credential the gateway adds.
 pub fn serialize(ex: &Exchange) -> Value {
     let mut record = Map::new();
     record.insert("request".into(), request(ex));
@@ -54,7 +68,7 @@ pub fn serialize(ex: &Exchange) -> Value {
         record.insert("authenticated_entity".into(), json!({ "id": credential.id }));
     }
     let mut record = Value::Object(record);
-    for (path, value) in ex.log.0.borrow().iter() {
+    for (path, value) in ex.log.values.borrow().iter() {
         insert(&mut record, path, value.clone());
     }
     record
@@ -137,9 +151,8 @@ pub fn header_map(headers: &HeaderMap) -> Value {
 }
 
 fn shown(name: &http::HeaderName, value: &http::HeaderValue) -> Value {
-    let secret = value.is_sensitive()
-        || *name == http::header::AUTHORIZATION
-        || *name == http::header::PROXY_AUTHORIZATION;
+    const SECRET: [&str; 4] = ["authorization", "proxy-authorization", "api-key", "x-api-key"];
+    let secret = value.is_sensitive() || SECRET.contains(&name.as_str());
     if secret { "REDACTED".into() } else { String::from_utf8_lossy(value.as_bytes()).into() }
 }
 
@@ -210,10 +223,12 @@ mod tests {
         let mut headers = HeaderMap::new();
         let mut key = http::HeaderValue::from_static("sk-1");
         key.set_sensitive(true);
-        headers.insert("api-key", key);
+        headers.insert("x-own", key);
+        headers.insert("api-key", http::HeaderValue::from_static("sk-2"));
         headers.insert("authorization", http::HeaderValue::from_static("Bearer t"));
         let shown = header_map(&headers);
-        assert_eq!(shown, json!({"api-key": "REDACTED", "authorization": "REDACTED"}));
+        let hidden = "REDACTED";
+        assert_eq!(shown, json!({"x-own": hidden, "api-key": hidden, "authorization": hidden}));
     }
 
     #[test]

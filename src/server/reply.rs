@@ -15,6 +15,7 @@ use super::worker::Worker;
 use crate::chain::Chain;
 use crate::pdk::{self, Chunk, Exchange};
 use crate::runloop::Runloop;
+use crate::telemetry::AccessLog;
 use crate::upstream::{Interrupted, ReplyBody};
 
 /// The response cannot be finished; the client sees its connection close.
@@ -215,6 +216,12 @@ impl Finish {
         })
     }
 
+    /// Whether the log record will be made, by a plugin or for the access log.
+    pub(super) fn reads_record(&self) -> bool {
+        let json = self.worker.access_log.as_ref().is_some_and(AccessLog::writes_records);
+        json || self.chain.reads_record()
+    }
+
     fn is_overdue(&self) -> bool {
         let limit = Duration::from_secs(self.worker.shared.settings.stream_max_secs);
         let answered = self.exchange.times.answered.get();
@@ -224,6 +231,9 @@ impl Finish {
 
 impl Drop for Finish {
     fn drop(&mut self) {
+        if self.reads_record() {
+            self.exchange.log.want();
+        }
         let _ = self.current(|| {
             self.chain.log(&self.exchange);
             Ok(())

@@ -223,11 +223,15 @@ fn reply_failure(error: &ReadError) -> Failure {
 
 /// The response for hyper: the exchange's head, and the body with its way to the end.
 fn answer(ex: &Exchange, body: Option<ReplyBody>, finish: Finish) -> Response<Reply> {
+    let keeps_headers = finish.reads_record();
     let reply = Reply::new(body, finish);
     let status = ex.response.status();
     let mut response = Response::new(reply);
     *response.status_mut() = status;
-    *response.headers_mut() = ex.response.headers().clone();
+    *response.headers_mut() = match keeps_headers {
+        true => ex.response.headers().clone(),
+        false => std::mem::take(&mut *ex.response.headers_mut()),
+    };
     if let Some(reason) = nginx_reason(status)
         && ex.response.source() != pdk::Source::Service
     {

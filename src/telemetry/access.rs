@@ -71,6 +71,11 @@ impl AccessLog {
         }
     }
 
+    /// Whether lines are log records.
+    pub fn writes_records(&self) -> bool {
+        self.format == LogFormat::Json
+    }
+
     /// Writes out what is waiting.
     pub fn flush(&self) {
         self.out.borrow_mut().flush();

@@ -27,7 +27,8 @@ fn install(folder: &std::path::Path, name: &str, handler: &str) {
     std::fs::create_dir_all(&home).unwrap();
     std::fs::write(home.join("handler.lua"), handler).unwrap();
     let schema = format!(
-        "return {{ name = \"{name}\", fields = {{ {{ config = {{ type = \"record\", fields = {{}} }} }} }} }}"
+        "return {{ name = \"{name}\", \
+         fields = {{ {{ config = {{ type = \"record\", fields = {{}} }} }} }} }}"
     );
     std::fs::write(home.join("schema.lua"), schema).unwrap();
 }

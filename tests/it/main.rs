@@ -1,10 +1,22 @@
 //! Black-box tests over sockets: one binary, ports from the system, nothing outside loopback.
 
+// A test that cannot go on panics, and may have any number of threads.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, clippy::print_stdout)]
 #![allow(unreachable_pub)] // the harness is public to the tests beside it
 
+mod azure;
+mod azure_scene;
+mod azure_secrets;
+mod azure_wire;
+mod cli;
+mod cli_process;
 mod gateway;
 mod golden;
 mod http;
 mod lua;
 mod proxy;
+mod reload;
+mod sdk;
+mod stream;
+mod stream_ends;
 mod tidy;

@@ -119,6 +119,7 @@ pub(in super::super) async fn serve(plugin: &Proxy, ex: Exchange) -> Answer {
             (chunk.data, false)
         }
     };
+    ex.log.want();
     plugin.log(&ex);
     Answer {
         status: ex.response.status().as_u16(),

@@ -1,0 +1,133 @@
+//! OpenAI's own SDKs against the gateway: what their users see is what counts.
+//!
+//! The scripts are in tests/sdk, and `tests/sdk/setup` installs what they need.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use silverback::sim::{Kind, Options, Sim};
+use tokio::process::Command;
+
+use super::gateway::Builder;
+
+/// Both SDKs call `POST /v1/chat/completions` (OpenAI) or name a deployment in the path
+/// (AzureOpenAI); both sign in with the key of a consumer.
+fn config(sim: &str) -> String {
+    format!(
+        "_format_version: \"3.0\"
+consumers:
+- username: me
+  keyauth_credentials: [{{key: my-key}}]
+plugins:
+- name: key-auth
+  config: {{key_names: [apikey, api-key], hide_credentials: true}}
+services:
+- name: llm
+  url: http://127.0.0.1:9
+  routes:
+  - name: openai
+    paths: [/v1/chat/completions]
+    plugins:
+    - name: ai-proxy-advanced
+      config:
+        targets:
+        - route_type: llm/v1/chat
+          auth: {{azure_use_managed_identity: true}}
+          model:
+            provider: azure
+            name: gpt-4o
+            options:
+              azure_instance: my-instance
+              azure_deployment_id: gpt-4o
+              azure_api_version: \"2024-10-21\"
+              upstream_url: {sim}/openai/deployments/gpt-4o/chat/completions
+  - name: azure
+    paths: [\"~/openai/deployments/(?<deployment>[^/]+)/chat/completions$\"]
+    plugins:
+    - name: ai-proxy-advanced
+      config:
+        targets:
+        - route_type: llm/v1/chat
+          auth: {{azure_use_managed_identity: true}}
+          model:
+            provider: azure
+            name: $(uri_captures.deployment)
+            options:
+              azure_instance: my-instance
+              azure_deployment_id: $(uri_captures.deployment)
+              azure_api_version: \"2024-10-21\"
+              upstream_url: {sim}/openai/deployments/$(uri_captures.deployment)/chat/completions
+"
+    )
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk")
+}
+
+/// Whether the user has said in so many words that these tests shall not run.
+#[allow(clippy::disallowed_methods)] // a switch of the test run, not a setting of the product
+fn is_skipped(test: &str) -> bool {
+    let skip = std::env::var("SILVERBACK_SKIP_SDK_TESTS").is_ok_and(|value| value == "1");
+    if skip {
+        println!("{test} is SKIPPED: SILVERBACK_SKIP_SDK_TESTS=1");
+    }
+    skip
+}
+
+/// Runs a script against a gateway of its own, and looks at what Azure saw.
+async fn run(interpreter: &Path, script: &str) {
+    let options =
+        Options { deployments: vec!["gpt-4o".into(), "gpt-4.1-mini".into()], ..Options::default() };
+    let sim = Sim::start(options).unwrap();
+    let gateway = Builder::default()
+        .env("AZURE_POD_IDENTITY_AUTHORITY_HOST", &sim.url())
+        .start(&config(&sim.url()));
+    let mut command = Command::new(interpreter);
+    command.arg(folder().join(script)).env("GATEWAY", format!("http://{}", gateway.address));
+    // A proxy of the machine has no business between two loopback addresses.
+    command.env("NO_PROXY", "127.0.0.1").kill_on_drop(true);
+    let limit = Duration::from_secs(120);
+    let output = tokio::time::timeout(limit, command.output()).await;
+    let output = output.unwrap_or_else(|_| panic!("{script} took longer than {limit:?}"));
+    let output = output.unwrap_or_else(|error| panic!("{}: {error}", interpreter.display()));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script} failed:\n{said}\n{errors}");
+    let checks = said.lines().filter(|line| line.starts_with("ok ")).count();
+    assert!(checks >= 20, "{script} made {checks} checks only:\n{said}");
+    // One for all requests, and one more because a fault refuses it.
+    assert_eq!(sim.tokens_issued(), 2);
+    for seen in sim.requests().iter().filter(|seen| seen.kind == Kind::Chat) {
+        assert_eq!(seen.identity, "managed identity (system-assigned)");
+        let headers = format!("{:?}", seen.headers);
+        assert!(!headers.contains("my-key") && !headers.contains("unused"), "{headers}");
+    }
+}
+
+#[tokio::test]
+async fn the_python_sdk_sees_what_it_should() {
+    if is_skipped("the_python_sdk_sees_what_it_should") {
+        return;
+    }
+    let python = folder().join(".venv/bin/python");
+    assert!(
+        python.is_file(),
+        "the Python package `openai` is not installed: run tests/sdk/setup \
+         (or set SILVERBACK_SKIP_SDK_TESTS=1)"
+    );
+    run(&python, "check.py").await;
+}
+
+#[tokio::test]
+async fn the_node_sdk_sees_what_it_should() {
+    if is_skipped("the_node_sdk_sees_what_it_should") {
+        return;
+    }
+    assert!(
+        folder().join("node_modules/openai").is_dir(),
+        "the npm package `openai` is not installed: run tests/sdk/setup \
+         (or set SILVERBACK_SKIP_SDK_TESTS=1)"
+    );
+    run(Path::new("node"), "check.mjs").await;
+}
