@@ -8,6 +8,10 @@ check: && test
     cargo fmt --check
     cargo clippy --locked --all-targets -- -D warnings
 
+# OpenAI's SDKs for Python and Node, which some tests use
+setup:
+    tests/sdk/setup
+
 # All tests, or those with this in their name
 test *filter:
     cargo test --locked {{filter}}
