@@ -28,7 +28,6 @@ import rig
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 AZURE_PATH = "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21"
 OPEN_FILES = 16384
-CONNECTIONS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +45,9 @@ FULL = Pace(warm_seconds=2, window_seconds=4, rounds=5, starts=9, streams_rounds
 QUICK = Pace(warm_seconds=1, window_seconds=1, rounds=2, starts=3, streams_rounds=1)
 
 
+DONE = (b"data: [DONE]", b"text/event-stream")
+
+
 @dataclasses.dataclass(frozen=True)
 class Load:
     """A case of requests over and over. nginx gets the same ones at Azure's own path."""
@@ -56,6 +58,7 @@ class Load:
     prompt_bytes: int = 900
     events: int = 0
     delay_ms: int = 0
+    connections: int = 16
     expects: tuple = (b'"usage"',)
 
     def body(self):
@@ -68,20 +71,28 @@ class Load:
         return ["--stream-events", str(self.events), "--event-delay-ms", str(self.delay_ms)]
 
 
-STREAM = (b"data: [DONE]", b"text/event-stream")
 LOADS = [
     Load("plain", "a Route without plugins, 1 KB", AZURE_PATH),
     Load("key", "key-auth, ai-proxy-advanced with an API key, 1 KB", "/key"),
     Load("identity", "the same with a managed identity", "/identity"),
     Load("hello", "as key, and the Lua plugin hello", "/hello", expects=(b"x-hello: hello",)),
     Load("prompt", "as key, 16 KB", "/key", prompt_bytes=16 << 10),
-    Load("burst", "as key, a stream: 100 events at once", "/key", events=100, expects=STREAM),
-    Load("paced", "as key, a stream: 100 events, 2 ms apart", "/key", events=100, delay_ms=2,
-         expects=STREAM),
-]  # fmt: skip
+    Load("burst", "as key, a stream: 100 events at once", "/key", events=100, expects=DONE),
+    # More of them, because they wait most of the time and a clock tick is 10 ms.
+    Load(
+        "paced",
+        "as key, a stream: 100 events, 2 ms apart",
+        "/key",
+        events=100,
+        delay_ms=2,
+        connections=64,
+        expects=DONE,
+    ),
+]
 # Open for a minute, longer than it takes to look at them.
 SLOW = Load("streams", "memory of 1,000 open streams", "/key", events=240, delay_ms=250)
 SLOW_COUNT = 1000
+SETTLE_SECONDS = 0.5
 NAMES = [load.name for load in LOADS] + ["idle", SLOW.name]
 
 
@@ -114,11 +125,11 @@ def arguments():
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a few seconds a case: a first look")
-    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="CASE",
-                        help=f"of {', '.join(NAMES)}")  # fmt: skip
+    cases = {"nargs": "+", "choices": NAMES, "default": NAMES, "metavar": "CASE"}
+    parser.add_argument("--only", **cases, help=f"of {', '.join(NAMES)}")
     parser.add_argument("--binary", type=pathlib.Path, default=target / "release" / "silverback")
-    parser.add_argument("--out", type=pathlib.Path, default=target / "bench.json",
-                        help="where the raw values go (%(default)s)")  # fmt: skip
+    raw = "where the raw values go (%(default)s)"
+    parser.add_argument("--out", type=pathlib.Path, default=target / "bench.json", help=raw)
     return parser.parse_args()
 
 
@@ -160,15 +171,11 @@ class Bench:
         return rig.Rig(self.binary, self.directory, self.cores, load.sim_flags())
 
     def gateways(self, processes, load):
-        """nginx and silverback, up and giving the right answer: name → (process, port, path)."""
+        """nginx and silverback, up: name → (process, port, path)."""
         nginx, silverback = processes.nginx(streams=load.events > 0), processes.silverback()
         started = {"nginx": (*nginx, AZURE_PATH), "silverback": (*silverback, load.path)}
         for process, port, _ in started.values():
             probe.wait_until_open(port, rig.START_SECONDS, process.check)
-        if not load.delay_ms:
-            for name, (_, port, path) in started.items():
-                expects = load.expects if name == "silverback" else ()
-                probe.expect(port, path, load.body(), expects)
         return started
 
     def load(self, load):
@@ -178,26 +185,32 @@ class Bench:
         windows = []
         with self.rig(load) as processes:
             gateways = self.gateways(processes, load)
-            for process, port, path in gateways.values():
-                wrk(self.cores, port, path, body, self.pace.warm_seconds)
+            sizes = {}
+            for name, (_, port, path) in gateways.items():
+                expects = load.expects if name == "silverback" else ()
+                sizes[name] = len(probe.expect(port, path, load.body(), expects))
+                wrk(self.cores, port, path, body, load.connections, self.pace.warm_seconds)
             turns = ["nginx", "silverback"] * self.pace.rounds + ["nginx"]
             for turn, name in enumerate(turns, 1):
-                seen = self.window(processes.sim, gateways[name], body)
+                seen = self.window(processes.sim, gateways[name], body, load.connections)
+                if load.delay_ms:
+                    # Few end within a window, and all at once: parts of them count as well.
+                    seen["requests"] = seen["bytes"] / sizes[name]
+                seen["cpu_us"] = seen["cpu_seconds"] * 1e6 / max(seen["requests"], 1)
                 windows.append({"gateway": name, **seen})
                 say(f"{load.name} {turn}/{len(turns)}: {described(windows[-1])}")
         return row_of(load, windows)
 
-    def window(self, sim, gateway, body):
+    def window(self, sim, gateway, body, connections):
         process, port, path = gateway
         before = clocks(process, sim)
-        sums = wrk(self.cores, port, path, body, self.pace.window_seconds)
+        sums = wrk(self.cores, port, path, body, connections, self.pace.window_seconds)
         gateway_seconds, ours, busy = (b - a for a, b in zip(before, clocks(process, sim)))
         process.check()
-        requests = sums["requests"]
         return {
             **sums,
-            "void": bool(sums["not_2xx"] or sums["socket_errors"] or not requests),
-            "cpu_us": gateway_seconds * 1e6 / max(requests, 1),
+            "void": bool(sums["not_2xx"] or sums["socket_errors"] or not sums["requests"]),
+            "cpu_seconds": gateway_seconds,
             # What the rest of the machine did meanwhile, in percent of one core.
             "others_percent": 100 * max(busy - ours, 0) / sums["seconds"],
         }
@@ -205,32 +218,30 @@ class Bench:
     def idle(self):
         """Fresh processes: how soon they answer, and what they hold when nothing goes on."""
         plain = LOADS[0]
-        values = {"nginx": [], "silverback": []}
+        start, memory = ({"nginx": [], "silverback": []} for _ in range(2))
         with self.rig(plain) as processes:
-            for turn in range(self.pace.starts):
-                for name, start in (("nginx", processes.nginx), ("silverback", processes.silverback)):
-                    process, port = start()
+            for turn in range(1, self.pace.starts + 1):
+                for name in start:
+                    process, port = getattr(processes, name)()
                     probe.wait_until_open(port, rig.START_SECONDS, process.check)
                     probe.expect(port, AZURE_PATH, plain.body(), plain.expects)
-                    answered_ms = (time.monotonic() - process.started) * 1e3
-                    time.sleep(0.5)
-                    values[name].append((answered_ms, process.pss_kib() / 1024))
+                    start[name].append((time.monotonic() - process.started) * 1e3)
+                    time.sleep(SETTLE_SECONDS)
+                    memory[name].append(process.pss_kib() / 1024)
                     process.stop()
-                    say(f"idle {turn + 1}/{self.pace.starts}: {name} "
-                        f"{values[name][-1][0]:.1f} ms, {values[name][-1][1]:.1f} MiB")  # fmt: skip
-        start, memory = ({n: [v[i] for v in values[n]] for n in values} for i in (0, 1))
+                    seen = f"{start[name][-1]:.1f} ms, {memory[name][-1]:.1f} MiB"
+                    say(f"idle {turn}/{self.pace.starts}: {name} {seen}")
         return [
             pairs("start", "start to first answer", "ms", start),
             pairs("idle", "memory after one request", "MiB", memory),
         ]
 
     def slow_streams(self):
-        """What 1,000 streams add to the memory, half a minute before their end."""
-        values = {"nginx": [], "silverback": []}
+        """What 1,000 streams add to the memory, well before their end."""
+        added = {"nginx": [], "silverback": []}
         with self.rig(SLOW) as processes:
-            for turn in range(self.pace.streams_rounds):
-                gateways = self.gateways(processes, SLOW)
-                for name, (process, port, path) in gateways.items():
+            for turn in range(1, self.pace.streams_rounds + 1):
+                for name, (process, port, path) in self.gateways(processes, SLOW).items():
                     with probe.Streams(port, path, SLOW.body(), 1) as stream:
                         stream.read(1)
                         stream.check(1)
@@ -238,17 +249,16 @@ class Bench:
                     with probe.Streams(port, path, SLOW.body(), SLOW_COUNT) as streams:
                         streams.read(4)
                         streams.check(8)
-                        values[name].append((process.pss_kib() - before) / SLOW_COUNT)
-                    process.check()
+                        added[name].append((process.pss_kib() - before) / SLOW_COUNT)
                     process.stop()
-                    say(f"streams {turn + 1}/{self.pace.streams_rounds}: {name} "
-                        f"{values[name][-1]:.1f} KiB")  # fmt: skip
-        return [pairs(SLOW.name, SLOW.about, "KiB/stream", values)]
+                    seen = f"{added[name][-1]:.1f} KiB"
+                    say(f"streams {turn}/{self.pace.streams_rounds}: {name} {seen}")
+        return [pairs(SLOW.name, SLOW.about, "KiB/stream", added)]
 
 
-def wrk(cores, port, path, body, seconds):
+def wrk(cores, port, path, body, connections, seconds):
     """One run of wrk; the sums that load.lua prints."""
-    command = [rig.tool("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "10s"]
+    command = [rig.tool("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
     command += ["-s", rig.HERE / "load.lua", f"http://127.0.0.1:{port}{path}", "--", body]
     ended = subprocess.run(
         command,
@@ -267,51 +277,51 @@ def wrk(cores, port, path, body, seconds):
 def clocks(gateway, sim):
     """CPU seconds so far: of the gateway, of all that is ours, of the machine."""
     gateway_seconds = gateway.cpu_seconds()
-    own = sum(sum(resource.getrusage(who)[:2])
-              for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))  # fmt: skip
-    return gateway_seconds, gateway_seconds + sim.cpu_seconds() + own, rig.busy_seconds()
+    ours = gateway_seconds + sim.cpu_seconds()
+    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+        ours += sum(resource.getrusage(who)[:2])
+    return gateway_seconds, ours, rig.busy_seconds()
 
 
 def row_of(load, windows):
     """Ours over the mean of the windows of nginx beside it, where none of the three is void."""
     micros = [None if window["void"] else window["cpu_us"] for window in windows]
-    turns = zip(micros[0::2], micros[1::2], micros[2::2])
-    ratios = [ours / ((left + right) / 2) for left, ours, right in turns
-              if None not in (left, ours, right)]  # fmt: skip
-    nginx, silverback = ([value for value in half if value is not None]
-                         for half in (micros[0::2], micros[1::2]))  # fmt: skip
+    ratios = []
+    for left, ours, right in zip(micros[0::2], micros[1::2], micros[2::2]):
+        if None not in (left, ours, right):
+            ratios.append(ours / ((left + right) / 2))
+    nginx = [value for value in micros[0::2] if value is not None]
+    silverback = [value for value in micros[1::2] if value is not None]
     voided = micros.count(None)
     return Row(load.name, load.about, "us/request", nginx, silverback, ratios, voided, windows)
 
 
 def pairs(case, about, unit, values):
-    ratios = [b / a for a, b in zip(values["nginx"], values["silverback"]) if a > 0]
+    ratios = [ours / nginx for nginx, ours in zip(*values.values()) if nginx > 0]
     return Row(case, about, unit, values["nginx"], values["silverback"], ratios)
 
 
 def described(window):
+    name = window["gateway"]
     if window["void"]:
-        return (f"{window['gateway']} VOID: {window['not_2xx']} answers not 2xx, "
-                f"{window['socket_errors']} socket errors")  # fmt: skip
-    return (f"{window['gateway']} {window['cpu_us']:.1f} us, "
-            f"{window['requests'] / window['seconds']:.0f}/s, p99 {window['p99_ms']:.1f} ms, "
-            f"others {window['others_percent']:.0f}% of a core")  # fmt: skip
+        errors = f"{window['not_2xx']} answers not 2xx, {window['socket_errors']} socket errors"
+        return f"{name} VOID: {window['requests']} requests, {errors}"
+    rate = window["requests"] / window["seconds"]
+    seen = f"{name} {window['cpu_us']:.1f} us, {rate:.0f}/s, p99 {window['p99_ms']:.1f} ms"
+    return f"{seen}, others {window['others_percent']:.0f}% of a core"
 
 
 def table(rows):
     """Medians; the spread is the smallest and the largest ratio."""
-    middle = lambda values: f"{statistics.median(values):.1f}" if values else "-"
-    line = "| {:<8} | {:>11} | {:>8} | {:>10} | {:>6} | {:>11} | {} |".format
+    line = "| {:<8} | {:>10} | {:>7} | {:>10} | {:>5} | {:>11} | {} |".format
     lines = [line("case", "unit", "nginx", "silverback", "ratio", "spread", "what")]
     lines.append(line("---", "---:", "---:", "---:", "---:", "---:", "---"))
     for row in rows:
-        ratio, spread = "void", f"{row.voided} void"
-        if row.ratios:
-            ratio = f"{statistics.median(row.ratios):.2f}"
-            spread = f"{min(row.ratios):.2f}-{max(row.ratios):.2f}"
-        about = row.about + (f" ({row.voided} void)" if row.voided else "")
-        lines.append(line(row.case, row.unit, middle(row.nginx), middle(row.silverback), ratio,
-                          spread, about))  # fmt: skip
+        halves = (f"{statistics.median(h):.1f}" if h else "-" for h in (row.nginx, row.silverback))
+        ratio = f"{statistics.median(row.ratios):.2f}" if row.ratios else "void"
+        spread = f"{min(row.ratios):.2f}-{max(row.ratios):.2f}" if row.ratios else "-"
+        about = row.about + (f" ({row.voided} windows void)" if row.voided else "")
+        lines.append(line(row.case, row.unit, *halves, ratio, spread, about))
     return "\n".join(lines)
 
 
@@ -321,8 +331,8 @@ def machine(binary, cores):
         ended = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
         return ((ended.stdout + ended.stderr).splitlines() or ["unknown"])[0]
 
-    cpu = [line for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-           if line.startswith("model name")]  # fmt: skip
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = [line for line in lines if line.startswith("model name")]
     load = os.getloadavg()[0]
     return {
         "silverback": first_line(binary, "version"),

@@ -35,12 +35,13 @@ def ask(port, path, body):
 
 
 def expect(port, path, body, parts):
-    """An answer with status 200 that holds every one of `parts`, in any case of letters."""
+    """An answer with status 200 that holds every one of `parts`, in whatever case of letters."""
     answer = ask(port, path, body)
     missing = [part for part in parts if part.lower() not in answer.lower()]
     if not answer.startswith(b"HTTP/1.1 200 ") or missing:
         start = answer[:400].decode(errors="replace")
         raise Refused(f"{path}: the answer is no 200 with {missing or list(parts)}: {start}")
+    return answer
 
 
 def wait_until_open(port, seconds, check):
