@@ -159,23 +159,6 @@ pub(super) fn query(client: &str, set: Arguments<'_>) -> String {
     out
 }
 
-/// A query in which every argument of this name has lost its value.
-pub(super) fn redacted(query: &str, name: &str) -> String {
-    let mut out = String::with_capacity(query.len());
-    for argument in query.split('&') {
-        if !out.is_empty() {
-            out.push('&');
-        }
-        if name_of(argument) == name {
-            out.push_str(argument.split('=').next().unwrap_or_default());
-            out.push_str("=***");
-        } else {
-            out.push_str(argument);
-        }
-    }
-    out
-}
-
 /// The decoded name of a query argument.
 fn name_of(argument: &str) -> Cow<'_, str> {
     let name = argument.split('=').next().unwrap_or_default();

@@ -160,10 +160,9 @@ impl Plan {
         self.site.sample()
     }
 
-    /// A query for logs: without the value of the key, whoever gave it.
-    pub fn redacted_query(&self, query: &str) -> Option<String> {
-        let (name, ..) = self.credential.in_query()?;
-        Some(address::redacted(query, name))
+    /// The query argument that holds the key: no log may show its value.
+    pub fn secret_arg(&self) -> Option<&str> {
+        self.credential.in_query().map(|(name, ..)| name)
     }
 
     /// A body for logs: without the value of the key, whoever gave it.

@@ -110,7 +110,7 @@ fn line(out: &mut Vec<u8>, ex: &Exchange) {
     }
     let _ = write!(out, " [{}] \"{} ", Utc(now), request.method);
     let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
-    escape(out, target.as_bytes());
+    escape(out, ex.log.masked(target).as_bytes());
     let (status, sent) = (ex.response.status().as_u16(), ex.response.sent.get());
     let _ = write!(out, " {:?}\" {status} {sent} \"", request.version);
     let headers = request.headers();
