@@ -229,17 +229,18 @@ fn reload(shared: &Arc<Shared>, inputs: &[Input], sender: &watch::Sender<Arc<Sna
     match compile(shared, inputs) {
         Ok(compiled) => {
             tell(&compiled.warnings);
-            tracing::info!(hash = compiled.snapshot.hash, "configuration loaded");
             count("ok");
+            let hash = compiled.snapshot.hash.clone();
             sender.send_replace(compiled.snapshot);
+            tracing::info!(hash, "configuration loaded"); // whoever waits for the line finds it so
             Ok(())
         }
         Err(errors) => {
+            count("error");
             tracing::error!("configuration not loaded, the one in force stays:");
             for error in &errors {
                 tracing::error!("{error}");
             }
-            count("error");
             Err(errors)
         }
     }

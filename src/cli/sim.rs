@@ -12,6 +12,8 @@ pub(super) fn run(args: SimArgs) -> Outcome {
         deployments: args.deployments,
         keys: args.keys,
         lean: args.lean,
+        stream_events: usize::try_from(args.stream_events).unwrap_or(usize::MAX),
+        event_delay_ms: args.event_delay_ms,
         ..Options::default()
     };
     let listen = options.listen;

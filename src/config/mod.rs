@@ -27,6 +27,7 @@ mod node;
 mod problem;
 mod scalar;
 mod template;
+mod unbuilt;
 mod upgrade;
 mod vault;
 mod yaml;
@@ -121,6 +122,7 @@ fn build(documents: Vec<Node>, schemas: &dyn Schemas, env: &Env, report: &mut Re
         return Snapshot::default();
     }
     resolve_references(&drafts, &mut judged, env, report);
+    unbuilt::warn(&drafts, &judged, report);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     assemble::assemble(&drafts, judged, now, report)
 }

@@ -149,7 +149,7 @@ impl Layers {
             }
         }
         for (name, value) in flags {
-            layers.put(name.clone(), value.clone(), format!("--{}", name.replace('_', "-")));
+            layers.put(name.clone(), value.clone(), flag_of(name));
         }
         layers
     }
@@ -323,6 +323,16 @@ impl Layers {
             }
         }
         networks
+    }
+}
+
+/// The flag that stands for a property, as the command line calls it.
+fn flag_of(property: &str) -> String {
+    match property {
+        "nginx_worker_processes" => "--workers".to_owned(),
+        property => {
+            format!("--{}", property.trim_start_matches("silverback_").replace('_', "-"))
+        }
     }
 }
 

@@ -129,7 +129,7 @@ fn line(out: &mut Vec<u8>, ex: &Exchange) {
 /// nginx' escaping: a client cannot write lines of its own into the log.
 fn escape(out: &mut Vec<u8>, text: &[u8]) {
     for &byte in text {
-        if byte < 32 || byte > 126 || byte == b'"' || byte == b'\\' {
+        if !(32..=126).contains(&byte) || byte == b'"' || byte == b'\\' {
             let _ = write!(out, "\\x{byte:02X}");
         } else {
             out.push(byte);

@@ -128,7 +128,8 @@ fn hello_greets() {
     let handler = Handler::load(&vm, "hello").unwrap();
     let config = json!({"header_name": "X-Greeting", "greeting": "hi"});
     let plugin = handler.instance(&entity("hello", config)).unwrap();
-    let phases = Phases::ACCESS.and(Phases::HEADER_FILTER).and(Phases::LOG);
+    let log = Phases::LOG.and(Phases::RECORD);
+    let phases = Phases::ACCESS.and(Phases::HEADER_FILTER).and(log);
     assert_eq!(plugin.phases(), phases);
     let ex = exchange("/", &[("user-agent", "curl")], "");
     on_a_worker(access(&plugin, &ex)).unwrap();
