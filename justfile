@@ -27,4 +27,4 @@ deny:
 # Compare with nginx on this machine (needs nginx and wrk)
 bench *options:
     cargo build --locked --release
-    python3 bench/compare.py {{options}}
+    bench/compare.py {{options}}

@@ -176,7 +176,7 @@ impl Loader {
         let work = move || {
             let sender = match compile(&shared, &inputs) {
                 Ok(compiled) => {
-                    tell(&compiled.warnings);
+                    tell(&compiled);
                     let (sender, receiver) = watch::channel(compiled.snapshot);
                     let _ = first.send(Ok(receiver));
                     sender
@@ -228,7 +228,7 @@ fn reload(shared: &Arc<Shared>, inputs: &[Input], sender: &watch::Sender<Arc<Sna
     };
     match compile(shared, inputs) {
         Ok(compiled) => {
-            tell(&compiled.warnings);
+            tell(&compiled);
             count("ok");
             let hash = compiled.snapshot.hash.clone();
             sender.send_replace(compiled.snapshot);
@@ -246,8 +246,13 @@ fn reload(shared: &Arc<Shared>, inputs: &[Input], sender: &watch::Sender<Arc<Sna
     }
 }
 
-fn tell(warnings: &[String]) {
-    for warning in warnings {
+/// Tells the operator what came with a configuration.
+fn tell(compiled: &Compiled) {
+    for warning in &compiled.warnings {
         tracing::warn!("{warning}");
+    }
+    let scripts = compiled.snapshot.scripts.iter();
+    for (plugin, file) in scripts.filter_map(|(plugin, file)| Some((plugin, file.as_ref()?))) {
+        tracing::info!("plugin '{plugin}' runs from {file}");
     }
 }

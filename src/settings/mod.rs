@@ -233,9 +233,13 @@ impl Layers {
                     .into(),
             );
         }
+        let status_listen = self.listens("status_listen", "127.0.0.1:8007");
+        if status_listen.iter().any(|listen| listen.tls) {
+            self.errors.push("status_listen: TLS is not built there yet; take out 'ssl'".into());
+        }
         Settings {
             proxy_listen,
-            status_listen: self.listens("status_listen", "127.0.0.1:8007"),
+            status_listen,
             workers: count.unwrap_or(1),
             log_level: self.level(),
             log_format: self.format(),
