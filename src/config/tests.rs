@@ -574,7 +574,7 @@ fn variables_are_put_in_and_kept_out_of_errors() {
 
     // One value may begin with another.
     let env = Env::from_iter([("DECK_A", "secret"), ("DECK_B", "secret-and-more")]);
-    let text = "_format_version: '3.0'\n_info: {defaults: {service: {tags: ['${{ env \"DECK_A\" }}']}}}\n\
+    let text = "_format_version: '3.0'\nconsumers: [{username: '${{ env \"DECK_A\" }}'}]\n\
                 plugins: [{name: '${{ env \"DECK_B\" }}'}]";
     let errors = load_files(&[("k", text)], &env).unwrap_err().to_string();
     assert!(errors.contains("DECK_B") && !errors.contains("and-more"), "{errors}");

@@ -482,7 +482,8 @@ fn a_context_that_a_plugin_replaces_is_not_seen_by_other_requests() {
     let plugins = Plugins::new();
     let plugin = plugins.plugin(
         "local function told()
-           return tostring(ngx.ctx.of) .. tostring(kong.ctx.shared.of) .. tostring(kong.ctx.plugin.of)
+           local ctx = kong.ctx
+           return tostring(ngx.ctx.of) .. tostring(ctx.shared.of) .. tostring(ctx.plugin.of)
          end
          function P:access(conf)
            local of = kong.request.get_query_arg('of')
