@@ -220,11 +220,15 @@ impl Texts {
     /// Takes the values of variables out of Kong's texts, some of which quote what was written.
     fn hide_secrets(&self, problems: &mut [Problem]) {
         const SHORTEST: usize = 6; // shorter values are words and numbers, not secrets
+        let mut secrets: Vec<_> =
+            self.used.iter().filter(|(_, value)| value.len() >= SHORTEST).collect();
+        // A value that begins with another one would be left with its end in sight.
+        secrets.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
         for problem in problems {
-            for (name, value) in self.used.iter().filter(|(_, value)| value.len() >= SHORTEST) {
-                if problem.message.contains(value) {
+            for (name, value) in &secrets {
+                if problem.message.contains(*value) {
                     let placeholder = format!("${{{{ env \"{name}\" }}}}");
-                    problem.message = problem.message.replace(value, &placeholder);
+                    problem.message = problem.message.replace(*value, &placeholder);
                 }
             }
         }

@@ -571,6 +571,13 @@ fn variables_are_put_in_and_kept_out_of_errors() {
     let expected = "k:2: plugins[0].name: plugin '${{ env \"DECK_HOST\" }}' not enabled; add it \
                     to the 'plugins' configuration property";
     assert_eq!(errors, expected);
+
+    // One value may begin with another.
+    let env = Env::from_iter([("DECK_A", "secret"), ("DECK_B", "secret-and-more")]);
+    let text = "_format_version: '3.0'\nconsumers: [{username: '${{ env \"DECK_A\" }}'}]\n\
+                plugins: [{name: '${{ env \"DECK_B\" }}'}]";
+    let errors = load_files(&[("k", text)], &env).unwrap_err().to_string();
+    assert!(errors.contains("DECK_B") && !errors.contains("and-more"), "{errors}");
 }
 
 #[test]

@@ -53,8 +53,11 @@ pub enum BadUrl {
     /// Not one path segment.
     #[error("'{0}' must be a plain name: no / \\ ? # %, not . or ..")]
     Segment(String),
-    /// A template in front of the path that is more than one label of the host.
-    #[error("a template must not choose scheme, host or port; write them out")]
+    /// A template in front of the path that is more than one label within a domain.
+    #[error(
+        "a template must not choose scheme, host or port; write them out, or at least the \
+             domain: https://$(headers.x-region).example.com"
+    )]
     TemplateInHost,
 }
 

@@ -46,9 +46,14 @@ pub enum Invalid {
     /// `auth.header_name` or `auth.header_value` is no HTTP header. The value is not shown.
     #[error("auth.{0}: not valid in an HTTP header")]
     Header(&'static str),
-    /// `auth.param_name` is a member that the gateway sets or reads.
-    #[error("auth.param_name: '{0}' is a part of the request itself; choose another name")]
-    Reserved(String),
+    /// `auth.header_name` or `auth.param_name` is a part that the gateway sets or reads.
+    #[error("auth.{field}: '{name}' is a part of the request itself; choose another name")]
+    Reserved {
+        /// The field.
+        field: &'static str,
+        /// What it says.
+        name: String,
+    },
 }
 
 impl Invalid {
