@@ -52,7 +52,7 @@ struct Name {
 }
 
 pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>> {
-    let limit = context.shared.settings.buffer_limit;
+    let limit = context.shared.settings.body_limit();
     Ok(Box::new(KeyAuth::new(context.config()?, context.snapshot, limit)?))
 }
 

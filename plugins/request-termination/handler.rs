@@ -36,7 +36,7 @@ struct RequestTermination {
 }
 
 pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>> {
-    let limit = context.shared.settings.buffer_limit;
+    let limit = context.shared.settings.body_limit();
     Ok(Box::new(RequestTermination::new(context.config()?, limit)?))
 }
 

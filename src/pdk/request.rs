@@ -77,6 +77,13 @@ impl Request {
         if self.connection.tls { "https" } else { "http" }
     }
 
+    /// `http` or `https` as the client used it: a trusted peer's `X-Forwarded-Proto` counts (Kong).
+    pub fn forwarded_scheme(&self) -> String {
+        let named = self.header("x-forwarded-proto").filter(|_| self.connection.trusted);
+        let named = named.as_ref().and_then(|scheme| scheme.to_str().ok());
+        named.unwrap_or(self.scheme()).to_ascii_lowercase()
+    }
+
     /// The path as it was sent, without the query.
     pub fn raw_path(&self) -> &str {
         self.uri.path()

@@ -3,7 +3,10 @@
 use std::cell::{Cell, Ref, RefCell, RefMut};
 
 use bytes::Bytes;
-use http::header::{AsHeaderName, CONTENT_LENGTH, CONTENT_TYPE, IntoHeaderName};
+use http::header::{
+    AsHeaderName, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    IntoHeaderName, LAST_MODIFIED, TRAILER,
+};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::body::Buffered;
@@ -111,8 +114,14 @@ impl Response {
         Err(Stop::Exit)
     }
 
-    /// Stores an answer of the gateway: status, body and what describes it.
+    /// Stores an answer of the gateway: status, body and what describes it. What describes a body
+    /// of the upstream goes.
     pub fn answer(&self, source: Source, status: StatusCode, kind: Option<&str>, body: Bytes) {
+        if self.source.get() == Source::Service {
+            for name in [CONTENT_ENCODING, CONTENT_RANGE, ETAG, LAST_MODIFIED, TRAILER] {
+                self.clear_header(name);
+            }
+        }
         self.status.set(status);
         self.source.set(source);
         if let Some(kind) = kind.and_then(|k| HeaderValue::from_str(k).ok()) {

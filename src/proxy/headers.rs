@@ -57,11 +57,7 @@ pub fn to_upstream(ex: &Exchange, host: HeaderValue, request_id: bool) -> Header
 fn forwarded(ex: &Exchange, headers: &mut HeaderMap) {
     let connection = &ex.request.connection;
     let peer = connection.peer.ip().to_string();
-    let chain = match headers.get(FORWARDED_FOR).and_then(|v| v.to_str().ok()) {
-        Some(known) => format!("{known}, {peer}"),
-        None => peer,
-    };
-    set(headers, FORWARDED_FOR, Some(&chain));
+    set(headers, FORWARDED_FOR, Some(&appended(headers, &FORWARDED_FOR, &peer)));
     set(headers, REAL_IP, Some(&connection.client.ip().to_string()));
     let host = if ex.request.host.is_empty() { NAMELESS } else { &ex.request.host };
     let port = connection.port.to_string();
@@ -81,6 +77,14 @@ fn forwarded(ex: &Exchange, headers: &mut HeaderMap) {
 
 /// Takes out of an answer what concerned only the upstream's connection.
 pub fn from_upstream(headers: &mut HeaderMap) {
+    let named: Vec<String> = tokens_of(headers, &CONNECTION).collect();
+    for name in named {
+        headers.remove(name.as_str());
+    }
+    // A chunked answer ends where its chunks end, whatever else it says (RFC 9112, section 6.3).
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
     drop_hop_by_hop(headers);
 }
 
@@ -142,14 +146,13 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<&str>) {
 }
 
 fn append_via(headers: &mut HeaderMap) {
-    let via = match headers.get(VIA).and_then(|v| v.to_str().ok()) {
-        None => HeaderValue::from_static(respond::VIA),
-        Some(known) => match HeaderValue::from_str(&format!("{known}, {}", respond::VIA)) {
-            Ok(both) => both,
-            Err(_) => HeaderValue::from_static(respond::VIA),
-        },
-    };
-    headers.insert(VIA, via);
+    set(headers, VIA, Some(&appended(headers, &VIA, respond::VIA)));
+}
+
+/// A list header with one more element, all its lines in one.
+fn appended(headers: &HeaderMap, name: &HeaderName, element: &str) -> String {
+    let known = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    known.chain([element]).collect::<Vec<_>>().join(", ")
 }
 
 fn is_websocket(headers: &HeaderMap) -> bool {
@@ -163,7 +166,7 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
 }
 
 /// The comma-separated words of a header, lower case, without parameters.
-fn tokens_of<'a>(
+pub fn tokens_of<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
 ) -> impl Iterator<Item = String> + use<'a> {
@@ -173,16 +176,9 @@ fn tokens_of<'a>(
         .map(|token| token.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
-/// Removes the headers of one hop, and those that `Connection` names.
+/// Removes the headers of one hop. What a client's `Connection` names is gone since its arrival.
 fn drop_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<String> = tokens_of(headers, &CONNECTION).collect();
-        for name in named {
-            headers.remove(name.as_str());
-        }
-        headers.remove(CONNECTION);
-    }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
+    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
         headers.remove(name);
     }
 }
@@ -228,17 +224,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connection_names_more_headers_of_the_hop() {
+    fn an_upstreams_connection_names_more_headers_of_the_hop() {
         let mut headers = HeaderMap::new();
         headers.insert(CONNECTION, HeaderValue::from_static("keep-alive, X-Hop"));
         headers.insert("x-hop", HeaderValue::from_static("1"));
         headers.insert("keep-alive", HeaderValue::from_static("5"));
         headers.insert("proxy-authorization", HeaderValue::from_static("x"));
-        drop_hop_by_hop(&mut headers);
+        from_upstream(&mut headers);
         assert_eq!(
             headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
             ["proxy-authorization"]
         );
+    }
+
+    #[test]
+    fn a_list_on_several_lines_loses_nothing() {
+        let mut headers = HeaderMap::new();
+        headers.append(FORWARDED_FOR, HeaderValue::from_static("1.1.1.1"));
+        headers.append(FORWARDED_FOR, HeaderValue::from_static("2.2.2.2, 3.3.3.3"));
+        let all = appended(&headers, &FORWARDED_FOR, "4.4.4.4");
+        assert_eq!(all, "1.1.1.1, 2.2.2.2, 3.3.3.3, 4.4.4.4");
     }
 
     #[test]

@@ -79,6 +79,14 @@ pub async fn forward(way: &Way<'_>, ex: &Exchange) -> Result<Response<ReplyBody>
             Err(failure) => return Err(failure.into()),
         };
         match sent {
+            Ok(reply) if reply.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                tracing::warn!(
+                    request_id = %ex.id,
+                    fault = "upstream",
+                    "the upstream changed to another protocol, which is not supported"
+                );
+                return Err(Failure::BadGateway.into());
+            }
             Ok(reply) => {
                 ex.service.status.set(Some(reply.status()));
                 let next = attempts.as_ref().map_or(Next::Accept, |attempts| {

@@ -4,6 +4,7 @@
 //! a loader thread reads configuration. A worker that is busy delays neither tokens nor `/status`.
 
 mod conn;
+mod head;
 mod reply;
 mod serve;
 mod worker;

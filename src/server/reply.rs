@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::{Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
 
 use super::worker::Worker;
 use crate::chain::Chain;
 use crate::pdk::{self, Chunk, Exchange};
+use crate::respond::{self, Failure};
 use crate::runloop::Runloop;
 use crate::telemetry::AccessLog;
 use crate::upstream::{Interrupted, ReplyBody};
@@ -58,14 +60,8 @@ impl Reply {
         };
         let mut reply = Self { source, finish: Some(finish) };
         if let Source::Whole(bytes) = &mut reply.source {
-            let mut chunk = Chunk { data: std::mem::take(bytes), last: true, broken: false };
-            let before = chunk.data.len();
-            let filtered = reply.filter(&mut chunk).unwrap_or_default();
-            if let Some(finish) = reply.finish.as_ref().filter(|_| filtered.len() != before) {
-                let length = HeaderValue::from(filtered.len());
-                finish.exchange.response.set_header(CONTENT_LENGTH, length);
-            }
-            reply.source = Source::Whole(filtered);
+            let whole = std::mem::take(bytes);
+            reply.source = Source::Whole(reply.filter_whole(whole));
         }
         reply
     }
@@ -73,6 +69,27 @@ impl Reply {
     /// A body without an exchange.
     pub(super) fn alone(bytes: Bytes) -> Self {
         Self { source: Source::Whole(bytes), finish: None }
+    }
+
+    /// Runs the body filters on a body in memory. Nothing has gone out yet, so a fault becomes an
+    /// honest 500.
+    fn filter_whole(&mut self, whole: Bytes) -> Bytes {
+        let before = whole.len();
+        let filtered = self.filter(&mut Chunk { data: whole, last: true, broken: false });
+        let Some(finish) = &self.finish else { return filtered.unwrap_or_default() };
+        let response = &finish.exchange.response;
+        let body = filtered.unwrap_or_else(|_| {
+            respond::fail(&finish.exchange, Failure::Unexpected);
+            response.take_body().unwrap_or_default()
+        });
+        if body.len() != before {
+            response.set_header(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+        let status = response.status();
+        let bodiless = finish.exchange.request.method == Method::HEAD
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        response.sent.set(if bodiless { 0 } else { body.len() as u64 });
+        body
     }
 
     /// Runs the body filters on a piece and counts what goes out.
@@ -137,6 +154,9 @@ impl Reply {
             };
             let data = match frame.into_data() {
                 Ok(data) => data,
+                // Trailers end a body, and filters are still to see its end; what they make of it
+                // is another body than the one the trailers speak of.
+                Err(_) if self.has_filters() => continue,
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             };
             match self.filter(&mut Chunk { data, last: false, broken: false }) {

@@ -9,10 +9,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
+use super::head;
 use super::reply::{Finish, Reply};
 use super::worker::Worker;
 use crate::chain::Chain;
@@ -25,11 +26,6 @@ use crate::router::{Hit, Query, path};
 use crate::runloop::Runloop;
 use crate::upstream::ReplyBody;
 
-/// nginx' `large_client_header_buffers`: one line may be this long.
-const LINE_MAX: usize = 8 << 10;
-/// ... and all of them together.
-const HEAD_MAX: usize = 32 << 10;
-
 /// Serves one request.
 pub(super) async fn serve(
     worker: Rc<Worker>,
@@ -38,10 +34,10 @@ pub(super) async fn serve(
 ) -> Response<Reply> {
     worker.requests.add(1);
     let (mut head, body) = request.into_parts();
-    if let Err(failure) = check(&head) {
+    if let Err(failure) = head::check(&head, worker.shared.settings.client_max_body) {
         return refuse(failure, &head.headers);
     }
-    let unframed = reframe(&mut head.headers);
+    let unframed = head::settle(&mut head);
     let version = head.version;
     let body = if http_body::Body::is_end_stream(&body) { Body::Empty } else { Body::Stream(body) };
     let settings = &worker.shared.settings;
@@ -90,6 +86,15 @@ async fn run(finish: &mut Finish) -> Option<ReplyBody> {
         body = upstream(&worker, &runloop, chain, &ex).await;
     }
     chain.header_filter(&ex);
+    if ex.response.status().is_informational() {
+        // A final response cannot have such a status; to the client it would be the end of HTTP.
+        tracing::error!(request_id = %ex.id, status = %ex.response.status(), "no final status");
+        respond::fail(&ex, Failure::Unexpected);
+    }
+    if ex.response.exited() {
+        // A filter has answered, or failed: the upstream's body is not the body any more.
+        body = None;
+    }
     headers::add_charset(&mut ex.response.headers_mut());
     let settings = &worker.shared.settings;
     if settings.allow_debug_header {
@@ -117,7 +122,8 @@ fn route(runloop: &Runloop, ex: &Exchange) -> Option<(Rc<crate::chain::Plan>, us
         (runloop.plan(&hit), hit.index, hit)
     };
     address(ex, &normalised, &hit, runloop);
-    if !request.connection.tls && hit.route.protocols.iter().all(|p| p.is_tls()) {
+    let plain = request.forwarded_scheme() != "https";
+    if plain && !ex.response.exited() && hit.route.protocols.iter().all(|p| p.is_tls()) {
         redirect_to_https(ex, hit.route.https_redirect_status_code);
     }
     let prefix = hit.route.strip_path.then(|| normalised.get(..hit.matched)).flatten();
@@ -182,7 +188,7 @@ async fn upstream(
         pool: &worker.pool,
         names: &worker.names,
         balancer: &runloop.balancer,
-        buffer_limit: settings.buffer_limit,
+        buffer_limit: settings.body_limit(),
         request_id: settings.request_id_upstream,
     };
     let (head, body) = match proxy::forward(&way, ex).await {
@@ -232,6 +238,10 @@ fn answer(ex: &Exchange, body: Option<ReplyBody>, finish: Finish) -> Response<Re
         true => ex.response.headers().clone(),
         false => std::mem::take(&mut *ex.response.headers_mut()),
     };
+    if status == StatusCode::NO_CONTENT {
+        // RFC 9110, section 8.6.
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
     if let Some(reason) = nginx_reason(status)
         && ex.response.source() != pdk::Source::Service
     {
@@ -250,49 +260,6 @@ fn nginx_reason(status: StatusCode) -> Option<&'static [u8]> {
         504 => Some(b"Gateway Time-out"),
         _ => None,
     }
-}
-
-/// What nginx refuses before Kong sees it.
-fn check(head: &http::request::Parts) -> Result<(), Failure> {
-    if head.method == Method::CONNECT {
-        return Err(Failure::BadRequest);
-    }
-    if head.method == Method::TRACE {
-        return Err(Failure::MethodNotAllowed);
-    }
-    if !head.method.as_str().bytes().all(|b| b.is_ascii_uppercase() || b == b'_' || b == b'-') {
-        return Err(Failure::BadRequest);
-    }
-    if !path::is_well_escaped(head.uri.path()) {
-        return Err(Failure::BadRequest);
-    }
-    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
-    if target.len() + head.method.as_str().len() > LINE_MAX - 10 {
-        return Err(Failure::UriTooLong);
-    }
-    let mut total = 0;
-    for (name, value) in &head.headers {
-        let line = name.as_str().len() + value.len() + 4;
-        total += line;
-        if line > LINE_MAX || total > HEAD_MAX {
-            return Err(Failure::HeadersTooLarge);
-        }
-    }
-    let mut hosts = head.headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next(), head.version) {
-        (_, Some(_), _) | (None, _, Version::HTTP_11) => Err(Failure::BadRequest),
-        _ => Ok(()),
-    }
-}
-
-/// A request framed twice is read as chunked (RFC 9112, section 6.3); its length is not believed,
-/// and the connection is not used again. Says whether that was so.
-fn reframe(headers: &mut HeaderMap) -> bool {
-    let twice = headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
-    if twice {
-        headers.remove(CONTENT_LENGTH);
-    }
-    twice
 }
 
 fn refuse(failure: Failure, headers: &HeaderMap) -> Response<Reply> {

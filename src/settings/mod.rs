@@ -121,6 +121,14 @@ impl Settings {
         if layers.errors.is_empty() { Ok(Read { settings, warnings }) } else { Err(layers.errors) }
     }
 
+    /// The largest request body that is read whole, bytes.
+    pub fn body_limit(&self) -> usize {
+        match usize::try_from(self.client_max_body) {
+            Ok(0) | Err(_) => self.buffer_limit,
+            Ok(limit) => limit.min(self.buffer_limit),
+        }
+    }
+
     /// The defaults, without any environment: what tests start from.
     pub fn defaults() -> Self {
         let env = Env::default();

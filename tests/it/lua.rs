@@ -108,3 +108,60 @@ async fn interleaved_requests_keep_their_own_context() {
         assert_eq!(sent, got);
     }
 }
+
+/// What the upstream says of a body of its own.
+const PACKED: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\netag: e\r\ncontent-length: 4\r\n\r\nABCD";
+
+#[tokio::test]
+async fn a_filter_that_fails_before_anything_went_out_is_an_answer_of_its_own() {
+    for (phase, code, status) in [
+        ("header_filter", "error('boom')", 500),
+        ("header_filter", "kong.response.exit(403, { message = 'no' })", 403),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let handler = format!(
+            "local P = {{ PRIORITY = 1000, VERSION = '1.0.0' }}\n\
+             function P:{phase}() {code} end\nreturn P\n"
+        );
+        install(folder.path(), "boom", &handler);
+        let upstream = Upstream::replying(PACKED).await;
+        let gateway = with_plugins(folder.path(), "bundled,boom")
+            .start(&config(&upstream, "    - name: boom\n"));
+        let response = gateway.get("/a").await;
+        assert_eq!(response.status(), status, "{code}");
+        assert!(response.json()["message"].is_string(), "{code}");
+        assert_eq!((response.header("content-encoding"), response.header("etag")), (None, None));
+    }
+}
+
+#[tokio::test]
+async fn a_body_filter_that_fails_on_a_whole_body_is_a_500() {
+    let folder = tempfile::tempdir().unwrap();
+    let handler = "local P = { PRIORITY = 1000, VERSION = '1.0.0' }\n\
+        function P:body_filter() error('boom') end\nreturn P\n";
+    install(folder.path(), "boom", handler);
+    let upstream = Upstream::replying(OK).await;
+    let plugins = "    - name: boom\n    - name: request-termination\n      \
+                   config: {status_code: 200, message: m}\n";
+    let gateway = with_plugins(folder.path(), "bundled,boom").start(&config(&upstream, plugins));
+    let response = gateway.get("/a").await;
+    assert_eq!((response.status(), response.json()["message"].is_string()), (500, true));
+}
+
+#[tokio::test]
+async fn a_body_filter_sees_the_end_of_a_body_with_trailers() {
+    let folder = tempfile::tempdir().unwrap();
+    let handler = "local P = { PRIORITY = 1000, VERSION = '1.0.0' }\n\
+        function P:body_filter() if ngx.arg[2] then ngx.arg[1] = 'end' end end\nreturn P\n";
+    install(folder.path(), "tail", handler);
+    let upstream = Upstream::replying(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n\
+          5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n",
+    )
+    .await;
+    let gateway =
+        with_plugins(folder.path(), "bundled,tail").start(&config(&upstream, "    - name: tail\n"));
+    let response = gateway.send("GET", "/a", &[("TE", "trailers")], b"").await;
+    assert_eq!(response.text(), "helloend");
+}

@@ -1,6 +1,6 @@
 //! Plain proxying: what goes up, what comes down, and what happens when something breaks.
 
-use super::gateway::TestGateway;
+use super::gateway::{Builder, TestGateway};
 use super::http::{Upstream, raw};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -58,4 +58,86 @@ async fn two_hosts_or_none_are_refused() {
         assert_eq!(raw(gateway.address, head.as_bytes()).await.unwrap().status(), 400);
     }
     assert!(upstream.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_client_cannot_take_away_what_a_plugin_tells_the_upstream() {
+    let upstream = Upstream::replying(OK).await;
+    let plugins = "    plugins:\n    - name: key-auth\n";
+    let consumers = "consumers:\n- username: u\n  keyauth_credentials: [{key: k}]\n";
+    let gateway = TestGateway::start(&(config(&upstream) + plugins + consumers));
+    let headers = [("apikey", "k"), ("Connection", "close, X-Consumer-Username, X-Hop")];
+    let response =
+        gateway.send("GET", "/a", &[&headers[..], &[("X-Hop", "1")]].concat(), b"").await;
+    assert_eq!(response.status(), 200);
+    let seen = upstream.seen().remove(0);
+    assert_eq!(seen.header("x-consumer-username"), Some("u"));
+    assert_eq!(seen.header("x-hop"), None);
+}
+
+#[tokio::test]
+async fn a_reply_framed_twice_is_not_cut_at_its_length() {
+    let reply = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n\
+        5\r\nhello\r\n0\r\n\r\n";
+    let upstream = Upstream::replying(reply).await;
+    let response = TestGateway::start(&config(&upstream)).get("/a").await;
+    assert_eq!((response.text().as_str(), response.header("content-length")), ("hello", None));
+}
+
+#[tokio::test]
+async fn an_upstream_that_changes_protocols_is_a_bad_gateway() {
+    let reply = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+        Upgrade: websocket\r\n\r\n";
+    let upstream = Upstream::replying(reply).await;
+    let gateway = TestGateway::start(&config(&upstream));
+    let headers = [("Connection", "Upgrade"), ("Upgrade", "websocket")];
+    assert_eq!(gateway.send("GET", "/a", &headers, b"").await.status(), 502);
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_that_speaks_tls_nobody_is_sent_to_tls() {
+    let upstream = Upstream::replying(OK).await;
+    let config = config(&upstream) + "    protocols: [https]\n";
+    for (trusted, status) in [("127.0.0.1", 200), ("10.0.0.1", 426)] {
+        let gateway = Builder::default().set("trusted_ips", trusted).start(&config);
+        let response = gateway.send("GET", "/a", &[("X-Forwarded-Proto", "https")], b"").await;
+        assert_eq!(response.status(), status, "trusted_ips = {trusted}");
+    }
+}
+
+#[tokio::test]
+async fn the_host_of_an_absolute_target_reaches_the_upstream() {
+    let upstream = Upstream::replying(OK).await;
+    let gateway = TestGateway::start(&(config(&upstream) + "    preserve_host: true\n"));
+    let request = b"GET http://abs.test/a HTTP/1.1\r\nHost: other.test\r\n\r\n";
+    assert_eq!(raw(gateway.address, request).await.unwrap().status(), 200);
+    assert_eq!(upstream.seen().remove(0).header("host"), Some("abs.test"));
+}
+
+#[tokio::test]
+async fn a_body_above_nginx_http_client_max_body_size_is_refused() {
+    let upstream = Upstream::replying(OK).await;
+    let small = Builder::default().set("nginx_http_client_max_body_size", "1k");
+    let gateway = small.start(&config(&upstream));
+    let send = async |length| gateway.send("POST", "/a", &[], &vec![b'x'; length]).await.status();
+    assert_eq!((send(1024).await, send(1025).await), (200, 413));
+    let chunked = b"POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n401\r\n";
+    let request = [&chunked[..], &[b'x'; 1025], b"\r\n0\r\n\r\n"].concat();
+    assert_eq!(raw(gateway.address, &request).await.unwrap().status(), 413);
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn no_content_has_no_length() {
+    let upstream = Upstream::replying(OK).await;
+    let termination = |status| {
+        config(&upstream)
+            + &format!(
+                "    plugins:\n    - name: request-termination\n      \
+                 config: {{status_code: {status}, message: m}}\n"
+            )
+    };
+    let response = TestGateway::start(&termination(204)).get("/a").await;
+    assert_eq!((response.status(), response.header("content-length")), (204, None));
+    assert_eq!(TestGateway::start(&termination(101)).get("/a").await.status(), 500);
 }
