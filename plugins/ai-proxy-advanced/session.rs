@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
 use super::client::{CREDENTIALS, Client};
@@ -150,9 +150,6 @@ impl Session {
         });
         address(ex, target, &prepared);
         sign(ex, target, &prepared);
-        if target.authenticates() {
-            keep_to_the_end(ex, &self.setup.changed_headers);
-        }
         if let Some(body) = prepared.body {
             ex.request.set_body(body);
         } else if client.was_read {
@@ -376,28 +373,4 @@ fn sign(ex: &Exchange, target: &Target, prepared: &Prepared) {
     }
     let encodings = HeaderValue::from_static(llm::ACCEPT_ENCODING);
     ex.request.set_header(ACCEPT_ENCODING, encodings);
-}
-
-/// Takes these headers off the client's `Connection`: what is listed there ends at the gateway, and
-/// a client could send requests without the credential, which cost the identity its token. (Kong
-/// lets it.)
-fn keep_to_the_end(ex: &Exchange, ours: &[HeaderName]) {
-    let is_ours = |token: &str| {
-        let listed = token.split(';').next().unwrap_or_default().trim();
-        ours.iter().any(|name| name.as_str().eq_ignore_ascii_case(listed))
-    };
-    let listed: Vec<String> = {
-        let headers = ex.request.headers();
-        let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        let tokens = values.flat_map(|value| value.split(',')).map(str::trim);
-        tokens.map(str::to_owned).collect()
-    };
-    if !listed.iter().any(|token| is_ours(token)) {
-        return;
-    }
-    let kept: Vec<_> = listed.into_iter().filter(|token| !is_ours(token)).collect();
-    match HeaderValue::from_str(&kept.join(", ")) {
-        Ok(value) if !kept.is_empty() => ex.request.set_header(CONNECTION, value),
-        _ => ex.request.clear_header(CONNECTION),
-    }
 }

@@ -59,19 +59,6 @@ fn gzip(text: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_client_cannot_have_the_credential_taken_off_by_naming_it_in_connection() {
-    worker(async {
-        let upstream = Upstream::new(&[&reply(200, JSON, CHAT)]).await;
-        let theirs = [("connection", "close, API-Key;q=1, x-own"), ("x-own", "1")];
-        one(keyed(&upstream, json!({}), json!({})), post(&theirs, HI)).await;
-        let sent = &upstream.seen()[0];
-        assert!(sent.contains("\r\napi-key: sk-canary\r\n"), "{sent}");
-        assert!(!sent.contains("x-own"), "{sent}");
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn a_chat_goes_to_its_deployment_and_back() {
     worker(async {
         let upstream = Upstream::new(&[&reply(200, JSON, CHAT)]).await;

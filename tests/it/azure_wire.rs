@@ -218,3 +218,16 @@ async fn a_streamed_answer_to_a_plain_request_is_no_dead_connection() {
         assert!(!answer.body.is_empty(), "{fault}");
     }
 }
+
+#[tokio::test]
+async fn a_client_cannot_take_the_credential_off_by_naming_it_in_connection() {
+    let scene = Scene::start(&Target::with_key());
+    let headers = [
+        ("Content-Type", "application/json"),
+        ("Connection", "close, API-Key;q=1, x-own"),
+        ("x-own", "1"),
+    ];
+    let answer = scene.gateway.send("POST", "/chat", &headers, HELLO.as_bytes()).await;
+    assert_chat(&answer, "credential");
+    assert_eq!(scene.sim.last().unwrap().header("x-own"), None);
+}
