@@ -56,7 +56,7 @@ fn of_exchange(lua: &Lua, (_, key): (Table, String)) -> mlua::Result<Option<Tabl
 
 /// `ngx.ctx = {}` is for the current exchange: set on `ngx` itself, every other would see it.
 fn set_of_exchange(lua: &Lua, (ngx, key, value): (Table, Value, Value)) -> mlua::Result<()> {
-    if !key.as_string().is_some_and(|key| key == "ctx") {
+    if key.as_string().is_none_or(|key| key != "ctx") {
         return ngx.raw_set(key, value);
     }
     let Value::Table(table) = value else {
