@@ -618,6 +618,14 @@ fn a_credential_without_key_is_left_out() {
 }
 
 #[test]
+fn the_text_of_a_vault_reference_is_no_api_key() {
+    let text = "consumers: [{username: a, keyauth_credentials: [{key: '{vault://env/k}'}]}]";
+    let loaded = loaded(text);
+    assert!(loaded.snapshot.keyauth_credentials.is_empty());
+    assert!(warnings(&loaded).iter().any(|w| w.contains("sign in")), "{:?}", warnings(&loaded));
+}
+
+#[test]
 fn equal_texts_have_equal_hashes() {
     let hash = |body: &str| loaded(body).snapshot.hash;
     assert_eq!(hash("services: []"), hash("services: []"));
