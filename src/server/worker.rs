@@ -42,8 +42,8 @@ impl Worker {
         let settings = &shared.settings;
         let keepalive = Keepalive {
             pool_size: settings.keepalive_pool_size,
-            idle: Duration::from_millis(settings.keepalive_idle_ms),
-            max_requests: settings.keepalive_max_requests,
+            idle: unless_zero(settings.keepalive_idle_ms, Duration::MAX, Duration::from_millis),
+            max_requests: unless_zero(settings.keepalive_max_requests, u64::MAX, |n| n),
         };
         let scripts = Scripts::default();
         let runloop = Runloop::new(snapshot, shared, &scripts, None)
@@ -93,4 +93,9 @@ impl Worker {
             self.pool.sweep();
         }
     }
+}
+
+/// nginx' zero: no limit.
+fn unless_zero<T>(value: u64, unlimited: T, limited: impl FnOnce(u64) -> T) -> T {
+    if value == 0 { unlimited } else { limited(value) }
 }
