@@ -27,6 +27,8 @@ pub(super) struct Worker {
     pub(super) access_log: Option<AccessLog>,
     /// Exchanges that have not ended.
     pub(super) open: Cell<usize>,
+    /// Client connections that have not ended: the last bytes of an exchange may still be on them.
+    pub(super) connections: Cell<usize>,
     /// Requests taken by this process.
     pub(super) requests: Counter,
     runloop: RefCell<Rc<Runloop>>,
@@ -58,6 +60,7 @@ impl Worker {
                 .as_deref()
                 .map(|path| AccessLog::new(path, settings.log_format)),
             open: Cell::new(0),
+            connections: Cell::new(0),
             requests: shared.metrics.counter("kong_nginx_requests_total", help, &[]),
             runloop: RefCell::new(Rc::new(runloop)),
             scripts,

@@ -75,11 +75,6 @@ impl AccessLog {
     pub fn writes_records(&self) -> bool {
         self.format == LogFormat::Json
     }
-
-    /// Writes out what is waiting.
-    pub fn flush(&self) {
-        self.out.borrow_mut().flush();
-    }
 }
 
 impl Out {
@@ -90,6 +85,13 @@ impl Out {
             let _ = file.write_all(&self.buffer);
         }
         self.buffer.clear();
+    }
+}
+
+impl Drop for Out {
+    /// The lines of exchanges that were cut when the worker ended.
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 
