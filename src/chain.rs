@@ -6,6 +6,7 @@
 //! logs run on the short answer.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -252,11 +253,14 @@ impl Chain {
         self.phases.has(Phases::RECORD)
     }
 
-    /// Runs `log`.
+    /// Runs `log`. A plugin that panics takes no other plugin's record with it.
     pub fn log(&self, ex: &Exchange) {
         ex.enter(Phase::Log);
         for instance in self.with(Phases::LOG) {
-            instance.plugin.log(ex);
+            let log = AssertUnwindSafe(|| instance.plugin.log(ex));
+            if catch_unwind(log).is_err() {
+                report(ex, instance, &anyhow::anyhow!("the plugin panicked"));
+            }
         }
     }
 

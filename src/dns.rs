@@ -91,7 +91,10 @@ impl Dns {
         // The control thread asks: a worker that is busy must not delay anybody's answer.
         let task = self.control.spawn(async move { this.query(&query).await });
         let answer = task.await.unwrap_or_else(|error| Answer::failed(&name, error.to_string()));
-        if self.cache.len() < NAMES_MAX {
+        if self.cache.len() >= NAMES_MAX {
+            self.cache.retain(|_, answer| answer.is_fresh());
+        }
+        if self.cache.len() < NAMES_MAX || self.cache.contains_key(&name) {
             self.cache.insert(name, answer.clone());
         }
         answer
@@ -138,7 +141,20 @@ impl Answer {
 /// The names one worker uses.
 pub struct Names {
     dns: Arc<Dns>,
-    known: Rc<RefCell<HashMap<Box<str>, Answer>>>,
+    known: Rc<RefCell<HashMap<Box<str>, Known>>>,
+}
+
+/// An answer, and when it may be renewed again after its time is over.
+#[derive(Clone)]
+struct Known {
+    answer: Answer,
+    renewed: Option<Instant>,
+}
+
+impl Known {
+    fn is_being_renewed(&self) -> bool {
+        self.renewed.is_some_and(|at| at.elapsed() < NEGATIVE)
+    }
 }
 
 impl Names {
@@ -164,10 +180,12 @@ impl Names {
         }
         let known = self.known.borrow().get(host).cloned();
         let answer = match known {
-            Some(answer) if answer.is_fresh() => answer,
-            Some(answer) if answer.may_serve() => {
-                self.renew(host);
-                answer
+            Some(known) if known.answer.is_fresh() => known.answer,
+            Some(known) if known.answer.may_serve() => {
+                if !known.is_being_renewed() {
+                    self.renew(host);
+                }
+                known.answer
             }
             _ => {
                 let answer = self.dns.clone().ask(host.into()).await;
@@ -181,22 +199,23 @@ impl Names {
     fn keep(&self, host: &str, answer: Answer) {
         let mut known = self.known.borrow_mut();
         if known.len() >= NAMES_MAX {
-            known.retain(|_, answer| answer.is_fresh());
+            known.retain(|_, known| known.answer.is_fresh());
         }
-        known.insert(host.into(), answer);
+        if known.len() < NAMES_MAX || known.contains_key(host) {
+            known.insert(host.into(), Known { answer, renewed: None });
+        }
     }
 
-    /// Asks again in the background. The old answer is good for another while meanwhile.
+    /// Asks again in the background, once in a while. The old answer serves meanwhile.
     fn renew(&self, host: &str) {
-        let old = self.known.borrow().get(host).cloned();
-        let Some(mut old) = old else { return };
-        old.until = Instant::now() + NEGATIVE;
-        self.keep(host, old);
+        if let Some(known) = self.known.borrow_mut().get_mut(host) {
+            known.renewed = Some(Instant::now());
+        }
         let (dns, known, host) = (self.dns.clone(), self.known.clone(), Box::<str>::from(host));
         tokio::task::spawn_local(async move {
             let answer = dns.ask(host.clone()).await;
             if answer.result.is_ok() {
-                known.borrow_mut().insert(host, answer);
+                known.borrow_mut().insert(host, Known { answer, renewed: None });
             }
         });
     }
@@ -238,6 +257,20 @@ mod tests {
         assert_eq!(found.pick(0), Some(address));
         let error = names.addresses("azure.test", 80).await.err().unwrap();
         assert_eq!(error.to_string(), "name 'azure.test' could not be resolved: no such name");
+    }
+
+    #[tokio::test]
+    async fn asking_makes_an_old_answer_no_younger() {
+        let names = Names::new(Arc::new(Dns::system(Handle::current())));
+        let (host, until) = ("gone.invalid", Instant::now());
+        names.keep(host, Answer { result: Ok([IpAddr::from([127, 0, 0, 1])].into()), until });
+        let ask = async {
+            for _ in 0..3 {
+                assert!(names.addresses(host, 80).await.is_ok());
+            }
+        };
+        tokio::task::LocalSet::new().run_until(ask).await;
+        assert_eq!(names.known.borrow()[host].answer.until, until);
     }
 
     #[tokio::test]

@@ -58,9 +58,10 @@ impl Gateway {
             shared: shared.clone(),
             snapshot: news.clone(),
             draining: AtomicBool::new(false),
+            ready: Arc::default(),
         });
         let status_addresses = control.serve_status(&shared.settings, &status)?;
-        let workers = server::start(&shared, &bound, &news)
+        let workers = server::start(&shared, &bound, &news, &status.ready)
             .map_err(|error| vec![format!("worker threads: {error}")])?;
         let addresses = bound.iter().map(|one: &Bound| one.address).collect();
         Ok(Self { addresses, status_addresses, shared, control, loader, workers, status })

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::thread::JoinHandle;
 
 use tokio::sync::{oneshot, watch};
 
@@ -150,7 +150,6 @@ fn environment(settings: &Settings) -> Result<Env, Vec<String>> {
 /// The loader's thread, and the way to it.
 pub struct Loader {
     orders: mpsc::Sender<Order>,
-    thread: JoinHandle<()>,
 }
 
 type Answer = Result<(), Vec<String>>;
@@ -191,9 +190,9 @@ impl Loader {
             }
         };
         let thread = std::thread::Builder::new().name("loader".into()).spawn(work);
-        let thread = thread.map_err(|error| vec![format!("loader thread: {error}")])?;
+        thread.map_err(|error| vec![format!("loader thread: {error}")])?;
         let receiver = loaded.recv().map_err(|_| vec!["the loader ended early".to_owned()])??;
-        Ok((Self { orders, thread }, receiver))
+        Ok((Self { orders }, receiver))
     }
 
     /// A way to ask for a reload from anywhere; the outcome is logged.
@@ -213,10 +212,10 @@ impl Loader {
         waiting.await.map_err(|_| gone())?
     }
 
-    /// Ends the thread.
+    /// Ends the thread. It is not waited for: a validator that never ends must not hold up the end
+    /// of the process.
     pub fn stop(self) {
         let _ = self.orders.send(Order::Stop);
-        let _ = self.thread.join();
     }
 }
 
@@ -226,7 +225,9 @@ fn reload(shared: &Arc<Shared>, inputs: &[Input], sender: &watch::Sender<Arc<Sna
         let labels = [("outcome", outcome)];
         shared.metrics.counter("silverback_config_loads_total", help, &labels).add(1);
     };
-    match compile(shared, inputs) {
+    // A loader that dies would leave every later change of the files without effect.
+    let compiled = catch_unwind(AssertUnwindSafe(|| compile(shared, inputs)));
+    match compiled.unwrap_or_else(|_| Err(vec!["loading panicked".to_owned()])) {
         Ok(compiled) => {
             tell(&compiled);
             count("ok");

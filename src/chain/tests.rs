@@ -166,3 +166,28 @@ async fn a_fault_is_kongs_500_and_names_nothing() {
     let body = String::from_utf8(ex.response.take_body().unwrap().to_vec()).unwrap();
     assert!(body.contains("An unexpected error occurred") && !body.contains("secret"), "{body}");
 }
+
+/// A plugin whose `log` is broken.
+struct Broken;
+
+impl Plugin for Broken {
+    fn phases(&self) -> Phases {
+        Phases::LOG
+    }
+
+    fn log(&self, _ex: &Exchange) {
+        panic!("this plugin is broken");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_log_takes_no_other_record_with_it() {
+    let journal = Journal::default();
+    let entity = instance(&journal, "broken", 0, 9, ok).entity.clone();
+    let broken = Rc::new(Instance::new(entity, 9, Box::new(Broken)));
+    let instances = Instances::new(vec![broken, instance(&journal, "good", 0, 1, ok)]);
+    let (ex, mut chain) = (exchange(), Chain::default());
+    chain.access(&instances.plan(None, None), &ex).await;
+    chain.log(&ex);
+    assert_eq!(journal.borrow().last().unwrap(), "log good0");
+}

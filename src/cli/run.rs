@@ -75,10 +75,11 @@ fn announce(gateway: &Gateway) {
 
 /// Serves until a signal says otherwise.
 pub(super) fn serve(gateway: Gateway, mut signals: Signals) -> Outcome {
+    let reload = gateway.reload_trigger();
     while signals.next() == Order::Reload {
         tracing::info!("HUP: loading the configuration again");
-        // The loader has logged what is wrong.
-        let _ = signals.runtime.block_on(gateway.reload());
+        // Not waited for: a stop signal must be heard while a load takes long.
+        reload();
     }
     tracing::info!("draining; a second signal ends at once");
     let (done, drained) = oneshot::channel();

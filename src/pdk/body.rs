@@ -105,9 +105,9 @@ impl Drop for Lease {
 }
 
 /// Why a body could not be read whole.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
 pub enum ReadError {
-    /// The body is longer than the caller's limit. It is gone.
+    /// The body is longer than the caller's limit.
     #[error("body is larger than {limit} bytes")]
     TooLarge {
         /// The limit, in bytes.
@@ -178,9 +178,6 @@ pub async fn read_whole(
     idle_ms: u64,
     budget: &Arc<Budget>,
 ) -> Result<Buffered, ReadError> {
-    if incoming.size_hint().lower() > limit as u64 {
-        return Err(ReadError::TooLarge { limit });
-    }
     let mut whole = Collector::new(limit, budget);
     while let Some(data) = next_data(&mut incoming, idle_ms).await? {
         whole.push(data)?;

@@ -45,6 +45,7 @@ pub struct Request {
     pub host: String,
     headers: RefCell<HeaderMap>,
     body: RefCell<Body>,
+    lost: RefCell<Option<ReadError>>,
     budget: Arc<Budget>,
     idle_ms: u64,
 }
@@ -67,6 +68,7 @@ impl Request {
             host,
             headers: RefCell::new(head.headers),
             body: RefCell::new(body),
+            lost: RefCell::default(),
             budget,
             idle_ms,
         }
@@ -140,21 +142,26 @@ impl Request {
         self.headers.borrow_mut().remove(name);
     }
 
-    /// The whole body, read once and kept for the upstream.
+    /// The whole body, read once and kept for the upstream. One that says beforehand that it is
+    /// too long stays unread, so that it can still go there; one that was lost on the way here is
+    /// lost for everybody.
     ///
     /// # Errors
     /// Longer than `limit` bytes, broken off, or no room in the budget of the process.
     pub async fn body(&self, limit: usize) -> Result<Bytes, ReadError> {
+        if let Some(error) = self.lost_body() {
+            return Err(error);
+        }
+        if self.body_len().is_some_and(|length| length > limit as u64) {
+            return Err(ReadError::TooLarge { limit });
+        }
         let taken = std::mem::take(&mut *self.body.borrow_mut());
         let whole = match taken {
             Body::Empty => Buffered::default(),
-            Body::Whole(whole) if whole.bytes.len() > limit => {
-                *self.body.borrow_mut() = Body::Whole(whole);
-                return Err(ReadError::TooLarge { limit });
-            }
             Body::Whole(whole) => whole,
             Body::Stream(incoming) => {
-                body::read_whole(incoming, limit, self.idle_ms, &self.budget).await?
+                let read = body::read_whole(incoming, limit, self.idle_ms, &self.budget).await;
+                read.inspect_err(|error| *self.lost.borrow_mut() = Some(error.clone()))?
             }
         };
         let bytes = whole.bytes.clone();
@@ -162,8 +169,14 @@ impl Request {
         Ok(bytes)
     }
 
+    /// Why the body that the client sent is not here any more, when somebody tried to read it.
+    pub fn lost_body(&self) -> Option<ReadError> {
+        self.lost.borrow().clone()
+    }
+
     /// Replaces the body (`kong.service.request.set_raw_body`).
     pub fn set_body(&self, bytes: Bytes) {
+        *self.lost.borrow_mut() = None;
         let mut body = self.body.borrow_mut();
         *body = Body::Whole(match &*body {
             Body::Whole(whole) => whole.with_bytes(bytes),

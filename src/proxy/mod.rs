@@ -72,6 +72,7 @@ pub async fn forward(way: &Way<'_>, ex: &Exchange) -> Result<Response<ReplyBody>
             }
         }
         let limits = ex.service.limits.get();
+        ex.service.status.set(None);
         let repeatable = ex.request.body_is_replayable();
         let sent = match attempt(way, ex, n, &limits).await {
             Ok(sent) => sent,
@@ -116,10 +117,15 @@ pub async fn forward(way: &Way<'_>, ex: &Exchange) -> Result<Response<ReplyBody>
 async fn read_ahead(way: &Way<'_>, ex: &Exchange) -> Result<(), NoReply> {
     let buffering = ex.matched().is_none_or(|matched| matched.route.request_buffering);
     let small = ex.request.body_len().map_or(buffering, |length| length <= READ_AHEAD);
-    if ex.request.body_is_replayable() || !small {
+    let lost = ex.request.lost_body();
+    if lost.is_none() && (ex.request.body_is_replayable() || !small) {
         return Ok(());
     }
-    match ex.request.body(way.buffer_limit).await {
+    let read = match lost {
+        Some(error) => Err(error),
+        None => ex.request.body(way.buffer_limit).await,
+    };
+    match read {
         Ok(_) => Ok(()),
         Err(error) => {
             tracing::info!(request_id = %ex.id, fault = "client", "request body: {error}");
@@ -229,6 +235,7 @@ fn failure(error: &SendError, attempts: Option<&dyn Attempts>) -> Failure {
     let refused = attempts.map_or(StatusCode::BAD_GATEWAY, Attempts::refused_status);
     match error {
         error if error.is_timeout() => Failure::GatewayTimeout,
+        SendError::SlowClient(_) => Failure::RequestTimeout,
         SendError::Connect(..) if refused == StatusCode::SERVICE_UNAVAILABLE => {
             Failure::Unavailable
         }

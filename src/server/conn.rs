@@ -1,7 +1,7 @@
 //! One client connection: TLS, HTTP version, and its requests.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +17,15 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use super::patience::Patient;
 use super::serve::serve;
 use super::worker::Worker;
 use crate::pdk::request::Connection;
 
 /// nginx' `client_header_timeout`; an idle connection is closed after it as well.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// nginx' `send_timeout`: how long a client may read nothing while there is something for it.
+const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 /// What a client of HTTP/2 without TLS begins with.
@@ -48,6 +51,8 @@ pub(super) async fn run(
     drain: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
+    // A client of IPv4 on a listener of both is `::ffff:192.0.2.1`; `trusted_ips` says 192.0.2.1.
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let mut connection = Connection {
         client: peer,
         peer,
@@ -57,7 +62,8 @@ pub(super) async fn run(
         trusted: is_trusted(&worker.shared.settings.trusted_ips, peer),
     };
     let Some(acceptor) = dialect.tls else {
-        let http2 = dialect.http2 && begins_http2(&stream).await;
+        let http2 = if dialect.http2 { begins_http2(&stream).await } else { Some(false) };
+        let Some(http2) = http2 else { return };
         return speak(worker, Rc::new(connection), stream, http2, drain).await;
     };
     let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
@@ -78,19 +84,20 @@ fn is_trusted(networks: &[IpNet], peer: SocketAddr) -> bool {
 }
 
 /// Looks at the first bytes without taking them. A client that sends half a preface and waits gets
-/// HTTP/1.1, whose own time limit ends it.
-async fn begins_http2(stream: &TcpStream) -> bool {
+/// HTTP/1.1, whose own time limit ends it; `None` is one that sends nothing at all.
+async fn begins_http2(stream: &TcpStream) -> Option<bool> {
     const LOOKS: u32 = 200;
     let mut beginning = [0; PREFACE.len()];
     for _ in 0..LOOKS {
-        match stream.peek(&mut beginning).await {
-            Ok(0) | Err(_) => return false,
-            Ok(n) if beginning.get(..n) != PREFACE.get(..n) => return false,
-            Ok(n) if n == PREFACE.len() => return true,
+        let peeked = tokio::time::timeout(HEADER_TIMEOUT, stream.peek(&mut beginning));
+        match peeked.await.ok()? {
+            Ok(0) | Err(_) => return None,
+            Ok(n) if beginning.get(..n) != PREFACE.get(..n) => return Some(false),
+            Ok(n) if n == PREFACE.len() => return Some(true),
             Ok(_) => tokio::time::sleep(Duration::from_millis(5)).await,
         }
     }
-    false
+    Some(false)
 }
 
 async fn speak<S>(
@@ -103,16 +110,19 @@ async fn speak<S>(
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let peer = connection.peer;
+    let _open = Open::new(&worker);
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, connection) = (worker.clone(), seen_from(&worker, &connection, &request));
-        async move { Ok::<_, Infallible>(serve(worker, connection, request).await) }
+        // Boxed: held inline, the future would make every connection as large as its largest part.
+        async move { Ok::<_, Infallible>(Box::pin(serve(worker, connection, request)).await) }
     });
-    let io = TokioIo::new(stream);
+    let io = TokioIo::new(Patient::new(stream, SEND_TIMEOUT));
     // Both kinds end by themselves once they are asked to; a macro would hide less than it saves.
     let ended = if http2 {
         let mut served = std::pin::pin!(
             hyper::server::conn::http2::Builder::new(LocalExec)
                 .timer(TokioTimer::new())
+                .keep_alive_interval(HEADER_TIMEOUT)
                 .max_concurrent_streams(128)
                 .max_header_list_size(64 << 10)
                 .serve_connection(io, service)
@@ -145,6 +155,22 @@ async fn speak<S>(
     }
 }
 
+/// Counts a connection as long as it lives.
+struct Open(Rc<Worker>);
+
+impl Open {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.connections.set(worker.connections.get() + 1);
+        Self(worker.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get().saturating_sub(1));
+    }
+}
+
 /// The connection as one request sees it: a trusted peer may name the client (`real_ip_header`).
 fn seen_from(
     worker: &Worker,
@@ -166,10 +192,14 @@ fn seen_from(
 }
 
 /// nginx' realip: the last address, or with `recursive` the last one that is not trusted.
-fn real_ip(addresses: &[&str], trusted: &[IpNet], recursive: bool) -> Option<std::net::IpAddr> {
-    let parse = |text: &&str| text.trim().parse().ok();
+fn real_ip(addresses: &[&str], trusted: &[IpNet], recursive: bool) -> Option<IpAddr> {
+    // Some proxies write the port, too.
+    let parse = |text: &&str| {
+        let text = text.trim();
+        text.parse().ok().or_else(|| text.parse().ok().map(|socket: SocketAddr| socket.ip()))
+    };
     let mut last = None;
-    for ip in addresses.iter().rev().map_while(parse) {
+    for ip in addresses.iter().rev().map_while(parse).map(|ip: IpAddr| ip.to_canonical()) {
         last = Some(ip);
         if !recursive || !trusted.iter().any(|network| network.contains(&ip)) {
             break;
@@ -201,5 +231,6 @@ mod tests {
         assert_eq!(real_ip(&addresses, &trusted, true), "2.2.2.2".parse().ok());
         assert_eq!(real_ip(&addresses, &trusted, false), "10.0.0.7".parse().ok());
         assert_eq!(real_ip(&["nonsense"], &trusted, true), None);
+        assert_eq!(real_ip(&["1.1.1.1:80", "[::1]:9"], &trusted, false), "::1".parse().ok());
     }
 }

@@ -5,6 +5,7 @@
 
 mod conn;
 mod head;
+mod patience;
 mod reply;
 mod serve;
 mod worker;
@@ -13,8 +14,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime, Runtime};
 use tokio::sync::watch;
@@ -71,10 +73,13 @@ fn bind_one(listen: &Listen, settings: &Settings) -> Result<Bound, String> {
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
     drain: watch::Sender<bool>,
-    ready: Arc<AtomicUsize>,
+    /// Nothing is ever sent: it closes when the last worker has ended.
+    ended: mpsc::Receiver<()>,
+    drain_limit: Duration,
 }
 
-/// Starts the workers on bound listeners with a configuration that the loader has tried.
+/// Starts the workers on bound listeners with a configuration that the loader has tried. `ready`
+/// counts those that take requests.
 ///
 /// # Errors
 /// A thread or a runtime cannot be made.
@@ -82,29 +87,33 @@ pub fn start(
     shared: &Arc<Shared>,
     bound: &[Bound],
     news: &watch::Receiver<Arc<Snapshot>>,
+    ready: &Arc<AtomicUsize>,
 ) -> std::io::Result<Workers> {
     let (drain, draining) = watch::channel(false);
-    let ready = Arc::new(AtomicUsize::new(0));
+    let (running, ended) = mpsc::channel();
     let mut threads = Vec::new();
     for number in 0..shared.settings.workers {
         let listeners: Vec<_> = bound
             .iter()
             .map(|one| Ok((one.listener.try_clone()?, one.dialect.clone())))
             .collect::<std::io::Result<_>>()?;
-        let (shared, news, draining, ready) =
-            (shared.clone(), news.clone(), draining.clone(), ready.clone());
+        let (shared, news, draining, ready, running) =
+            (shared.clone(), news.clone(), draining.clone(), ready.clone(), running.clone());
         let thread = std::thread::Builder::new().name(format!("worker-{number}"));
         threads.push(thread.spawn(move || {
             metrics::enter_worker(number);
             match local_runtime() {
                 Ok(runtime) => {
                     runtime.block_on(work(shared, listeners, news, draining, ready));
+                    // What is still open is cut here, and writes its log records.
+                    drop((runtime, running));
                 }
                 Err(error) => tracing::error!("worker cannot start: {error}"),
             }
         })?);
     }
-    Ok(Workers { threads, drain, ready })
+    let drain_limit = Duration::from_secs(shared.settings.drain_secs);
+    Ok(Workers { threads, drain, ended, drain_limit })
 }
 
 /// A runtime for one thread.
@@ -121,14 +130,15 @@ fn local_runtime() -> std::io::Result<LocalRuntime> {
 }
 
 impl Workers {
-    /// Whether every worker takes requests.
-    pub fn are_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire) == self.threads.len()
-    }
-
-    /// Stops accepting, lets open exchanges end, and waits for the threads.
+    /// Stops accepting, lets open exchanges end, and waits for the threads. One that is stuck, in
+    /// Lua for example, is not waited for.
     pub fn drain(self) {
+        const CUTTING: Duration = Duration::from_secs(2);
         let _ = self.drain.send(true);
+        let limit = self.drain_limit.saturating_add(CUTTING);
+        if self.ended.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+            return tracing::error!("a worker is stuck and does not end");
+        }
         for thread in self.threads {
             let _ = thread.join();
         }
@@ -159,25 +169,45 @@ async fn work(
             Err(error) => return tracing::error!("worker cannot listen: {error}"),
         }
     }
-    ready.fetch_add(1, Ordering::Release);
+    let _ready = Ready::new(ready);
     let _ = draining.wait_for(|draining| *draining).await;
     finish(&worker).await;
+}
+
+/// A worker that takes requests, as long as this lives.
+struct Ready(Arc<AtomicUsize>);
+
+impl Ready {
+    fn new(count: Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Release);
+        Self(count)
+    }
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
 }
 
 /// Waits for the open exchanges, at most `drain_secs`.
 async fn finish(worker: &Worker) {
     const LOOK: Duration = Duration::from_millis(20);
+    const LAST_BYTES: Duration = Duration::from_secs(5);
     let limit = Duration::from_secs(worker.shared.settings.drain_secs);
     let waited = tokio::time::timeout(limit, async {
         while worker.open.get() > 0 {
             tokio::time::sleep(LOOK).await;
         }
+        // A connection that nobody uses closes at once; others have bytes to deliver, or an
+        // unfinished head that is not worth a long wait.
+        let since = Instant::now();
+        while worker.connections.get() > 0 && since.elapsed() < LAST_BYTES {
+            tokio::time::sleep(LOOK).await;
+        }
     });
     if waited.await.is_err() {
         tracing::warn!("{} exchanges did not end within {limit:?}", worker.open.get());
-    }
-    if let Some(log) = &worker.access_log {
-        log.flush();
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Worker {
     pub(super) access_log: Option<AccessLog>,
     /// Exchanges that have not ended.
     pub(super) open: Cell<usize>,
+    /// Client connections that have not ended: the last bytes of an exchange may still be on them.
+    pub(super) connections: Cell<usize>,
     /// Requests taken by this process.
     pub(super) requests: Counter,
     runloop: RefCell<Rc<Runloop>>,
@@ -42,8 +44,8 @@ impl Worker {
         let settings = &shared.settings;
         let keepalive = Keepalive {
             pool_size: settings.keepalive_pool_size,
-            idle: Duration::from_millis(settings.keepalive_idle_ms),
-            max_requests: settings.keepalive_max_requests,
+            idle: unless_zero(settings.keepalive_idle_ms, Duration::MAX, Duration::from_millis),
+            max_requests: unless_zero(settings.keepalive_max_requests, u64::MAX, |n| n),
         };
         let scripts = Scripts::default();
         let runloop = Runloop::new(snapshot, shared, &scripts, None)
@@ -58,6 +60,7 @@ impl Worker {
                 .as_deref()
                 .map(|path| AccessLog::new(path, settings.log_format)),
             open: Cell::new(0),
+            connections: Cell::new(0),
             requests: shared.metrics.counter("kong_nginx_requests_total", help, &[]),
             runloop: RefCell::new(Rc::new(runloop)),
             scripts,
@@ -101,4 +104,9 @@ impl Worker {
             }
         }
     }
+}
+
+/// nginx' zero: no limit.
+fn unless_zero<T>(value: u64, unlimited: T, limited: impl FnOnce(u64) -> T) -> T {
+    if value == 0 { unlimited } else { limited(value) }
 }

@@ -268,7 +268,9 @@ impl Layers {
                 .collect(),
             ssl_cert: ssl_cert.zip(ssl_key),
             keepalive_pool_size: self.number("upstream_keepalive_pool_size", 512) as usize,
-            keepalive_idle_ms: self.number("upstream_keepalive_idle_timeout", 60) * 1000,
+            keepalive_idle_ms: self
+                .number("upstream_keepalive_idle_timeout", 60)
+                .saturating_mul(1000),
             keepalive_max_requests: self.number("upstream_keepalive_max_requests", 10_000),
             client_body_ms: 60_000,
             client_max_body: self.size("nginx_http_client_max_body_size", "0"),

@@ -63,14 +63,14 @@ impl AccessLog {
         }
     }
 
-    /// Whether lines are log records.
-    pub fn writes_records(&self) -> bool {
-        self.format == LogFormat::Json
-    }
-
     /// Writes out what is waiting.
     pub fn flush(&self) {
         self.out.borrow_mut().flush();
+    }
+
+    /// Whether lines are log records.
+    pub fn writes_records(&self) -> bool {
+        self.format == LogFormat::Json
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -27,6 +27,8 @@ pub struct Status {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// The process is on its way out.
     pub draining: AtomicBool,
+    /// Workers that take requests.
+    pub ready: Arc<AtomicUsize>,
 }
 
 /// Answers on a listener until its task is dropped.
@@ -86,6 +88,11 @@ impl Status {
     fn readiness(&self) -> Response<Full<Bytes>> {
         if self.draining.load(Ordering::Relaxed) {
             return message(StatusCode::SERVICE_UNAVAILABLE, "draining");
+        }
+        let (ready, all) = (self.ready.load(Ordering::Acquire), self.shared.settings.workers);
+        if ready < all {
+            let text = format!("{ready} of {all} workers take requests");
+            return message(StatusCode::SERVICE_UNAVAILABLE, &text);
         }
         message(StatusCode::OK, "ready")
     }

@@ -11,11 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
 use thiserror::Error;
 use tokio::time::{Instant, Sleep};
 
-use super::{Home, SendError};
+use super::{Home, Link, SendError};
 use crate::pdk::body::{Body, Buffered};
 use crate::pdk::service::Limits;
 
@@ -32,6 +31,7 @@ impl Outgoing {
         let progress = Progress {
             last: Rc::new(Cell::new(Instant::now())),
             sending: Rc::new(Cell::new(streams)),
+            starved: Rc::default(),
         };
         Self { body, progress }
     }
@@ -59,7 +59,9 @@ impl HttpBody for Outgoing {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Body::Stream(incoming) => {
-                let frame = ready!(Pin::new(incoming).poll_frame(cx));
+                let polled = Pin::new(incoming).poll_frame(cx);
+                this.progress.starved.set(polled.is_pending());
+                let frame = ready!(polled);
                 this.progress.last.set(Instant::now());
                 this.progress.sending.set(frame.is_some());
                 Poll::Ready(frame)
@@ -89,9 +91,16 @@ impl HttpBody for Outgoing {
 pub(super) struct Progress {
     last: Rc<Cell<Instant>>,
     sending: Rc<Cell<bool>>,
+    /// The client has not sent more yet.
+    starved: Rc<Cell<bool>>,
 }
 
 impl Progress {
+    /// Starts the clock: what came before, such as connecting, has limits of its own.
+    pub(super) fn restart(&self) {
+        self.last.set(Instant::now());
+    }
+
     /// Waits for an answer, at most `read_ms` after the last sign of progress.
     pub(super) async fn bound<T>(
         &self,
@@ -108,7 +117,11 @@ impl Progress {
                 answer = &mut answer => return Ok(answer),
                 () = tokio::time::sleep_until(deadline) => {
                     if self.last.get() + Duration::from_millis(limit_ms) <= Instant::now() {
-                        return Err(SendError::Timeout(address, limit_ms));
+                        let starved = self.sending.get() && self.starved.get();
+                        return Err(match starved {
+                            true => SendError::SlowClient(limit_ms),
+                            false => SendError::Timeout(address, limit_ms),
+                        });
                     }
                 }
             }
@@ -127,26 +140,24 @@ pub enum Interrupted {
     Idle(u64),
 }
 
+/// A connection that is in use, where it goes afterwards, and how far its request is.
+type WayHome = (Link, Home, Progress);
+
 /// The body of an upstream's answer. Read to its end it gives the connection back; dropped before
 /// that it closes it, which tells the upstream that nobody listens any more.
 pub struct ReplyBody {
     incoming: Incoming,
-    connection: Option<(SendRequest<Outgoing>, Home)>,
+    connection: Option<WayHome>,
     read_ms: u64,
     last: Instant,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl ReplyBody {
-    pub(super) fn new(
-        incoming: Incoming,
-        sender: SendRequest<Outgoing>,
-        home: Home,
-        read_ms: u64,
-    ) -> Self {
+    pub(super) fn new(incoming: Incoming, way_home: WayHome, read_ms: u64) -> Self {
         let mut body = Self {
             incoming,
-            connection: Some((sender, home)),
+            connection: Some(way_home),
             read_ms,
             last: Instant::now(),
             timer: None,
@@ -204,8 +215,12 @@ impl ReplyBody {
     }
 
     fn finish(&mut self) {
-        if let Some((sender, home)) = self.connection.take() {
-            home.give_back(sender);
+        // An upstream that answered before it had the whole request gets no more of it, and its
+        // connection cannot serve anybody else.
+        if let Some((link, home, progress)) = self.connection.take()
+            && !progress.sending.get()
+        {
+            home.give_back(link);
         }
     }
 

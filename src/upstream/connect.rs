@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper::client::conn::http1::Builder;
 use hyper::rt::{Read, Write};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::body::Outgoing;
-use super::{Key, SendError};
+use super::{Key, Link, SendError};
 use crate::tls::UpstreamTls;
 
 /// Opens connections to upstreams.
@@ -26,18 +26,14 @@ impl Connector {
     }
 
     /// Opens a connection, within `connect_ms` for TCP and TLS together.
-    pub(super) async fn open(
-        &self,
-        key: &Key,
-        connect_ms: u64,
-    ) -> Result<SendRequest<Outgoing>, SendError> {
+    pub(super) async fn open(&self, key: &Key, connect_ms: u64) -> Result<Link, SendError> {
         let limit = Duration::from_millis(connect_ms);
         tokio::time::timeout(limit, self.handshake(key))
             .await
             .unwrap_or(Err(SendError::ConnectTimeout(key.address, connect_ms)))
     }
 
-    async fn handshake(&self, key: &Key) -> Result<SendRequest<Outgoing>, SendError> {
+    async fn handshake(&self, key: &Key) -> Result<Link, SendError> {
         let refused = |error| SendError::Connect(key.address, error);
         let stream = TcpStream::connect(key.address).await.map_err(refused)?;
         stream.set_nodelay(true).map_err(refused)?;
@@ -51,7 +47,7 @@ impl Connector {
 }
 
 /// Starts HTTP/1.1 on a stream. Its task ends with the connection.
-async fn http<S>(key: &Key, stream: S) -> Result<SendRequest<Outgoing>, SendError>
+async fn http<S>(key: &Key, stream: S) -> Result<Link, SendError>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
 {
@@ -59,15 +55,18 @@ where
     let (sender, connection) =
         shake(io).await.map_err(|error| SendError::Broken(key.address, error))?;
     let address = key.address;
-    tokio::task::spawn_local(async move {
+    let task = tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%address, %error, "upstream connection ended");
         }
     });
-    Ok(sender)
+    Ok(Link { sender, task: task.abort_handle() })
 }
 
-type Shaken<T> = (SendRequest<Outgoing>, hyper::client::conn::http1::Connection<T, Outgoing>);
+type Shaken<T> = (
+    hyper::client::conn::http1::SendRequest<Outgoing>,
+    hyper::client::conn::http1::Connection<T, Outgoing>,
+);
 
 async fn shake<T: Read + Write + Unpin + 'static>(io: T) -> hyper::Result<Shaken<T>> {
     Builder::new().max_headers(256).handshake(io).await

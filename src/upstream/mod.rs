@@ -14,9 +14,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use thiserror::Error;
+use tokio::task::AbortHandle;
 
 pub use body::{Interrupted, Outgoing, ReplyBody};
 pub use connect::{Connector, server_name};
@@ -52,6 +52,9 @@ pub enum SendError {
     /// It took longer than `read_timeout` or `write_timeout`.
     #[error("{0} did not answer within {1} ms (read_timeout)")]
     Timeout(SocketAddr, u64),
+    /// The client did not send more of its body in time.
+    #[error("the client sent no more of its body within {0} ms")]
+    SlowClient(u64),
 }
 
 impl SendError {
@@ -86,9 +89,32 @@ pub struct Pool {
 }
 
 struct Idle {
-    sender: SendRequest<Outgoing>,
+    link: Link,
     since: Instant,
     served: u64,
+}
+
+/// An open connection; dropped it is closed at once, whatever it is busy with.
+pub(crate) struct Link {
+    sender: SendRequest<Outgoing>,
+    task: AbortHandle,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Link {
+    /// Whether it takes a request now. One that was given back a moment ago needs a turn for that;
+    /// one that is still busy, such as with a request body that its upstream did not wait for, may
+    /// be so for long, and nobody should wait for it.
+    async fn is_free(&mut self) -> bool {
+        const TURN: Duration = Duration::from_millis(10);
+        let ready = self.sender.is_ready();
+        ready || tokio::time::timeout(TURN, self.sender.ready()).await.is_ok_and(|r| r.is_ok())
+    }
 }
 
 impl Pool {
@@ -111,17 +137,21 @@ impl Pool {
         mut request: Request<Outgoing>,
     ) -> Result<Response<ReplyBody>, SendError> {
         loop {
-            let (mut sender, served) = match self.take(key).await {
+            let (mut link, served) = match self.take(key).await {
                 Some(kept) => kept,
                 None => (self.connector.open(key, limits.connect_ms).await?, 0),
             };
             let progress = request.body().progress();
-            let answer = sender.try_send_request(request);
+            progress.restart();
+            let answer = link.sender.try_send_request(request);
             let answer = progress.bound(answer, limits, key.address).await?;
             match answer {
                 Ok(response) => {
                     let home = Home { pool: self.clone(), key: key.clone(), served: served + 1 };
-                    return Ok(response.map(|incoming| self.reply(incoming, sender, home, limits)));
+                    let way_home = (link, home, progress);
+                    return Ok(
+                        response.map(|incoming| ReplyBody::new(incoming, way_home, limits.read_ms))
+                    );
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if served > 0 => request = unsent,
@@ -131,46 +161,36 @@ impl Pool {
         }
     }
 
-    fn reply(
-        &self,
-        incoming: Incoming,
-        sender: SendRequest<Outgoing>,
-        home: Home,
-        limits: &Limits,
-    ) -> ReplyBody {
-        ReplyBody::new(incoming, sender, home, limits.read_ms)
-    }
-
     /// A kept connection that can take a request.
-    async fn take(&self, key: &Key) -> Option<(SendRequest<Outgoing>, u64)> {
+    async fn take(&self, key: &Key) -> Option<(Link, u64)> {
         loop {
             let mut kept = self.idle.borrow_mut().get_mut(key)?.pop()?;
             self.idle_count.set(self.idle_count.get().saturating_sub(1));
-            if kept.sender.is_closed() || kept.since.elapsed() > self.keepalive.idle {
+            if kept.link.sender.is_closed() || kept.since.elapsed() > self.keepalive.idle {
                 continue;
             }
-            // It was given back before its connection task had noticed; that takes one turn.
-            if kept.sender.is_ready() || kept.sender.ready().await.is_ok() {
-                return Some((kept.sender, kept.served));
+            if kept.link.is_free().await {
+                return Some((kept.link, kept.served));
             }
         }
     }
 
-    fn give_back(&self, key: Key, sender: SendRequest<Outgoing>, served: u64) {
-        let spent = served >= self.keepalive.max_requests || sender.is_closed();
+    fn give_back(&self, key: Key, link: Link, served: u64) {
+        let spent = served >= self.keepalive.max_requests || link.sender.is_closed();
         if spent || self.idle_count.get() >= self.keepalive.pool_size {
             return;
         }
         self.idle_count.set(self.idle_count.get() + 1);
-        let kept = Idle { sender, since: Instant::now(), served };
+        let kept = Idle { link, since: Instant::now(), served };
         self.idle.borrow_mut().entry(key).or_default().push(kept);
     }
 
     /// Closes connections that have been idle for too long. The worker calls it now and then.
     pub fn sweep(&self) {
         let mut idle = self.idle.borrow_mut();
-        let keep =
-            |kept: &Idle| !kept.sender.is_closed() && kept.since.elapsed() <= self.keepalive.idle;
+        let keep = |kept: &Idle| {
+            !kept.link.sender.is_closed() && kept.since.elapsed() <= self.keepalive.idle
+        };
         idle.retain(|_, kept| {
             kept.retain(keep);
             !kept.is_empty()
@@ -187,7 +207,7 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    fn give_back(self, sender: SendRequest<Outgoing>) {
-        self.pool.give_back(self.key, sender, self.served);
+    fn give_back(self, link: Link) {
+        self.pool.give_back(self.key, link, self.served);
     }
 }

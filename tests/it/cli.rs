@@ -257,7 +257,9 @@ async fn an_open_request_holds_up_the_end_for_drain_secs_at_most() {
     let _client = Client::post(address, "/a", "", "{}").await;
     let _answering = upstream.request().await;
     process.signal("TERM");
-    assert_code(&process.ended().await, 0);
+    let ended = process.ended().await;
+    assert_code(&ended, 0);
+    assert!(ended.output.contains("\"POST /a "), "it is not in the access log:\n{}", ended.output);
 }
 
 #[tokio::test]

@@ -1,7 +1,11 @@
 //! Lua plugins beside native ones, through the same chain.
 
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
 use super::gateway::{Builder, TestGateway};
-use super::http::Upstream;
+use super::http::{Reader, Upstream};
+use super::stream_ends::soon;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -164,4 +168,27 @@ async fn a_body_filter_sees_the_end_of_a_body_with_trailers() {
         with_plugins(folder.path(), "bundled,tail").start(&config(&upstream, "    - name: tail\n"));
     let response = gateway.send("GET", "/a", &[("TE", "trailers")], b"").await;
     assert_eq!(response.text(), "helloend");
+}
+
+#[tokio::test]
+async fn a_body_that_is_still_on_its_way_survives_a_drain() {
+    const LENGTH: usize = 16 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let handler = format!(
+        "local P = {{ PRIORITY = 1000, VERSION = '1.0.0' }}\n\
+         function P:access() kong.response.exit(200, string.rep('x', {LENGTH})) end\nreturn P\n"
+    );
+    install(folder.path(), "long", &handler);
+    let upstream = Upstream::replying(OK).await;
+    let gateway =
+        with_plugins(folder.path(), "bundled,long").start(&config(&upstream, "    - name: long\n"));
+    let address = gateway.address;
+    let mut client = Reader::new(TcpStream::connect(address).await.unwrap());
+    client.stream.write_all(b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    client.stream.readable().await.unwrap();
+    let drained = tokio::task::spawn_blocking(|| drop(gateway));
+    soon("the listener closes", async { while TcpStream::connect(address).await.is_ok() {} }).await;
+    let response = soon("the answer", client.message(false)).await.unwrap();
+    assert_eq!((response.complete, response.body.len()), (true, LENGTH));
+    soon("the drain", drained).await.unwrap();
 }

@@ -1,7 +1,11 @@
 //! Plain proxying: what goes up, what comes down, and what happens when something breaks.
 
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+
 use super::gateway::{Builder, TestGateway};
-use super::http::{Upstream, raw};
+use super::http::{Reader, Upstream, raw};
+use super::stream_ends::soon;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -162,4 +166,31 @@ async fn a_client_that_leaves_before_its_answer_counts_as_499() {
         }
         assert!(!metrics.text().contains("code=\"200\""), "{}", metrics.text());
     }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_strangers_upload() {
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", upstream.local_addr().unwrap());
+    let accept = async || Reader::new(soon("a connection", upstream.accept()).await.unwrap().0);
+    let gateway = TestGateway::start(&format!(
+        "_format_version: '3.0'\nservices:\n- name: s\n  url: {url}\n  routes:\n  \
+         - name: r\n    paths: [/a]\n"
+    ));
+    let stream = TcpStream::connect(gateway.address).await.unwrap();
+    let mut uploader = Reader::new(stream);
+    let head = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\nabc";
+    uploader.stream.write_all(head).await.unwrap();
+    // The upstream has heard enough, and keeps its connection.
+    let mut first = accept().await;
+    soon("the head of the upload", first.head()).await.unwrap();
+    first.stream.write_all(OK).await.unwrap();
+    assert_eq!(soon("its answer", uploader.message(false)).await.unwrap().status(), 200);
+    let other = async {
+        let mut second = accept().await;
+        soon("the other request", second.head()).await.unwrap();
+        second.stream.write_all(OK).await.unwrap();
+    };
+    let (response, ()) = tokio::join!(soon("the other answer", gateway.get("/a")), other);
+    assert_eq!(response.status(), 200);
 }
