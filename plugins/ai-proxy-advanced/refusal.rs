@@ -16,7 +16,19 @@ const WORDS_MAX: usize = 300;
 /// Writes the line, if the reply is such a refusal.
 pub(super) fn explain(ex: &Exchange, target: &Target, status: StatusCode, text: Option<&Buffered>) {
     let is_refusal = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-    if !is_refusal || !target.authenticates() {
+    if !is_refusal {
+        return;
+    }
+    if !target.authenticates() {
+        // The client's own credential may be what was refused; then this is for its owner to mend.
+        tracing::warn!(
+            request_id = %ex.id,
+            fault = "azure",
+            upstream = %ex.service.host(),
+            status = status.as_u16(),
+            "the upstream refuses the request, and the target has no credential of its own: set \
+             auth.header_name and auth.header_value, or auth.azure_use_managed_identity"
+        );
         return;
     }
     let said = text.and_then(|text| words(&text.bytes)).unwrap_or_default();

@@ -183,7 +183,8 @@ fn farewell(address: SocketAddr, sim: &str) -> String {
     model=\"gpt-4o\", messages=[{{\"role\": \"user\", \"content\": \"hi\"}}]
     ).choices[0].message.content)'
 
-The simulator is at {sim}/sim. Press Ctrl-C to stop.
+The simulator is at {sim}/sim. Press Ctrl-C to stop: open streams may end first, a second
+Ctrl-C ends at once.
 "
     )
 }

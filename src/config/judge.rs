@@ -86,7 +86,11 @@ fn plugin(
         Err(message) => {
             let path = draft.path.field("name");
             let known = schemas.plugin_names();
-            let hint = report.suggest(name, known.iter().map(String::as_str));
+            let hint = report.suggest(name, known.iter().map(String::as_str)).or_else(|| {
+                Some(
+                    "silverback has no such plugin; one in Lua is found on lua_package_path".into(),
+                )
+            });
             report.error(At { path: &path, ..draft.at("name") }, message).hint = hint;
             return (Value::Null, None);
         }
