@@ -34,9 +34,12 @@ pub struct Native {
     pub name: &'static str,
     /// Greater runs earlier.
     pub priority: i64,
-    /// Makes an instance, or says everything that stands against it.
-    pub make: fn(&Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>>,
+    /// Its constructor.
+    pub make: Make,
 }
+
+/// Makes an instance, or says everything that stands against it.
+pub type Make = fn(&Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>>;
 
 /// What a plugin is made from.
 pub struct Context<'a> {

@@ -175,7 +175,7 @@ impl Loader {
         let work = move || {
             let sender = match compile(&shared, &inputs) {
                 Ok(compiled) => {
-                    tell(&compiled.warnings);
+                    tell(&compiled);
                     let (sender, receiver) = watch::channel(compiled.snapshot);
                     let _ = first.send(Ok(receiver));
                     sender
@@ -229,25 +229,31 @@ fn reload(shared: &Arc<Shared>, inputs: &[Input], sender: &watch::Sender<Arc<Sna
     let compiled = catch_unwind(AssertUnwindSafe(|| compile(shared, inputs)));
     match compiled.unwrap_or_else(|_| Err(vec!["loading panicked".to_owned()])) {
         Ok(compiled) => {
-            tell(&compiled.warnings);
-            tracing::info!(hash = compiled.snapshot.hash, "configuration loaded");
+            tell(&compiled);
             count("ok");
+            let hash = compiled.snapshot.hash.clone();
             sender.send_replace(compiled.snapshot);
+            tracing::info!(hash, "configuration loaded"); // whoever waits for the line finds it so
             Ok(())
         }
         Err(errors) => {
+            count("error");
             tracing::error!("configuration not loaded, the one in force stays:");
             for error in &errors {
                 tracing::error!("{error}");
             }
-            count("error");
             Err(errors)
         }
     }
 }
 
-fn tell(warnings: &[String]) {
-    for warning in warnings {
+/// Tells the operator what came with a configuration.
+fn tell(compiled: &Compiled) {
+    for warning in &compiled.warnings {
         tracing::warn!("{warning}");
+    }
+    let scripts = compiled.snapshot.scripts.iter();
+    for (plugin, file) in scripts.filter_map(|(plugin, file)| Some((plugin, file.as_ref()?))) {
+        tracing::info!("plugin '{plugin}' runs from {file}");
     }
 }

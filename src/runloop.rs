@@ -97,8 +97,11 @@ pub struct Runloop {
     pub globals: Plan,
     instances: Instances,
     plans: Vec<OnceCell<Rc<Plan>>>,
-    answers: Vec<RefCell<SmallVec<[(u16, Counter); 2]>>>,
+    answers: Vec<RefCell<ByStatus>>,
 }
+
+/// Counters of one Route; most have one status or two.
+type ByStatus = SmallVec<[(u16, Counter); 2]>;
 
 impl Runloop {
     /// Compiles a Snapshot. `old` lends what outlives a reload.

@@ -61,6 +61,11 @@ pub trait Schemas {
     /// The schema of an entity by its collection, such as `services` or `keyauth_credentials`.
     fn entity(&self, collection: &str) -> Option<Rc<dyn Check>>;
 
+    /// Names of the plugins that are switched on, for hints.
+    fn plugin_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The schema of a plugin's `config`, or why there is none (Kong's text).
     fn plugin(&self, name: &str) -> Result<Rc<dyn Check>, String>;
 }

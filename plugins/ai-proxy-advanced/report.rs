@@ -35,10 +35,8 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
     };
     let numbers = Numbers::new(session, ex, &seen);
     if let (Some(asked), Some(target)) = (&asked, target) {
-        if let Some(query) = ex.service.query()
-            && let Some(masked) = target.plan.redacted_query(&query)
-        {
-            ex.service.set_query(Some(masked));
+        if let Some(name) = target.plan.secret_arg() {
+            ex.log.hide_arg(name);
         }
         if ex.times.sent.get().is_some() {
             session.setup.counters.count(&session.setup, target, asked, &numbers);

@@ -62,6 +62,7 @@ impl Plugin for KeyAuth {
     }
 
     fn access<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
+        self.keep_from_logs(ex);
         if !self.config.run_on_preflight && ex.request.method == Method::OPTIONS {
             return Step::DONE;
         }
@@ -96,6 +97,18 @@ impl KeyAuth {
             body_limit,
             config,
         })
+    }
+
+    /// A key, good or bad, is in no log, also where `hide_credentials` leaves it in the request.
+    fn keep_from_logs(&self, ex: &Exchange) {
+        for name in &self.names {
+            if self.config.key_in_header {
+                ex.request.hide_header(&name.header);
+            }
+            if self.config.key_in_query && ex.request.raw_query().is_some() {
+                ex.log.hide_arg(name.field.name());
+            }
+        }
     }
 
     /// Whether the body may matter: a key to hide, or no key where it is looked for first.

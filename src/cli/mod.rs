@@ -9,7 +9,7 @@ mod sim;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
 
 use crate::settings::{Env, Flags, Read, Settings};
 
@@ -128,6 +128,14 @@ struct SimArgs {
     /// Fixed replies, nothing recorded: an upstream for benchmarks
     #[arg(long)]
     lean: bool,
+    /// Content events of a stream; 0 is one a word
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(value_parser = value_parser!(u32).range(..=100_000))]
+    stream_events: u32,
+    /// Milliseconds before each event of a stream but the first
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    #[arg(value_parser = value_parser!(u64).range(..=60_000))]
+    event_delay_ms: u64,
 }
 
 #[derive(Args)]

@@ -110,7 +110,7 @@ fn show(address: SocketAddr, what: &str, body: &str, sim: &Sim) -> Result<(), Ve
     let mut text = format!("--- {what}\n\nThe request:\n\n");
     let _ =
         writeln!(text, "  POST http://{address}/v1/chat/completions\n  apikey: my-key\n  {body}\n");
-    let _ = write!(text, "The answer:\n\n{}\n", indent(answer.trim_end()));
+    let _ = write!(text, "The answer:\n\n{}\n", indent(&shortened(answer.trim_end())));
     if let Some(seen) = sim.requests().iter().rev().find(|seen| is_chat(seen)) {
         let _ = write!(text, "What Azure saw:\n\n{}\n", indent(&described(seen)));
     }
@@ -120,6 +120,25 @@ fn show(address: SocketAddr, what: &str, body: &str, sim: &Sim) -> Result<(), Ve
     } else {
         Err(vec!["the quickstart request did not succeed".to_owned()])
     }
+}
+
+/// A long stream without its middle.
+fn shortened(answer: &str) -> String {
+    const SHOWN: usize = 3;
+    let events = answer.lines().filter(|line| line.starts_with("data:")).count();
+    let mut seen = 0;
+    let mut text = String::new();
+    for line in answer.lines() {
+        let is_event = line.starts_with("data:");
+        seen += usize::from(is_event);
+        let hidden = seen > SHOWN && seen + SHOWN <= events;
+        if hidden && is_event && seen == SHOWN + 1 {
+            let _ = writeln!(text, "... {} more events ...\n", events - 2 * SHOWN + 1);
+        } else if !hidden {
+            let _ = writeln!(text, "{line}");
+        }
+    }
+    text
 }
 
 fn is_chat(seen: &Recorded) -> bool {

@@ -129,6 +129,11 @@ impl Signals {
         runtime.block_on(order(hup, term, int, quit))
     }
 
+    /// Waits until a signal says that it is over.
+    pub(super) fn wait_for_stop(&mut self) {
+        while self.next() != Order::Stop {}
+    }
+
     /// Whether a stop signal comes before `done`.
     fn stop_before(&mut self, mut done: oneshot::Receiver<()>) -> bool {
         let Self { runtime, hup, term, int, quit } = self;

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
+use super::run::Signals;
 use super::{Outcome, SimArgs, print};
-use crate::server;
 use crate::sim::{Options, Sim};
 
 pub(super) fn run(args: SimArgs) -> Outcome {
@@ -12,8 +12,12 @@ pub(super) fn run(args: SimArgs) -> Outcome {
         deployments: args.deployments,
         keys: args.keys,
         lean: args.lean,
+        stream_events: usize::try_from(args.stream_events).unwrap_or(usize::MAX),
+        event_delay_ms: args.event_delay_ms,
         ..Options::default()
     };
+    // Before anybody is told that the simulator is there.
+    let mut signals = Signals::new()?;
     let listen = options.listen;
     let sim = Sim::start(options).map_err(|error| vec![format!("listen {listen}: {error}")])?;
     let url = sim.url();
@@ -27,22 +31,7 @@ pub(super) fn run(args: SimArgs) -> Outcome {
          and its chats: model.options.upstream_url: \
          {url}/openai/deployments/NAME/chat/completions\n"
     ));
-    wait_for_signal()?;
+    signals.wait_for_stop();
     sim.stop();
     Ok(ExitCode::SUCCESS)
-}
-
-fn wait_for_signal() -> Result<(), Vec<String>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = server::single_thread().map_err(|error| vec![error.to_string()])?;
-    runtime.block_on(async {
-        let failed = |error: std::io::Error| vec![error.to_string()];
-        let mut term = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-        Ok(())
-    })
 }

@@ -15,6 +15,7 @@ use super::draft::Draft;
 use super::judge::Judged;
 use super::problem::{At, Report};
 use crate::entity::{Consumer, ConsumerGroup, KeyAuthCredential, PluginEntity, Record};
+use crate::schema::is_reference;
 use crate::snapshot::Snapshot;
 
 /// The workspace 'default' of every Kong without a database.
@@ -152,6 +153,12 @@ impl Builder<'_> {
     fn keyauth(&mut self, draft: &Draft, value: &Value) {
         if value["key"].is_null() {
             let message = "ignored: it has no key (Kong would make one up that nobody knows)";
+            self.report.warn(draft.at("key"), message);
+            return;
+        }
+        if value["key"].as_str().is_some_and(is_reference) {
+            let message = "ignored: everybody who reads the file could sign in with the text of \
+                           the reference (use ${{ env \"DECK_...\" }} for the key)";
             self.report.warn(draft.at("key"), message);
             return;
         }

@@ -85,7 +85,9 @@ fn plugin(
         Ok(schema) => schema,
         Err(message) => {
             let path = draft.path.field("name");
-            report.error(At { path: &path, ..draft.at("name") }, message);
+            let known = schemas.plugin_names();
+            let hint = report.suggest(name, known.iter().map(String::as_str));
+            report.error(At { path: &path, ..draft.at("name") }, message).hint = hint;
             return (Value::Null, None);
         }
     };

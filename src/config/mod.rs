@@ -27,6 +27,7 @@ mod node;
 mod problem;
 mod scalar;
 mod template;
+mod unbuilt;
 mod upgrade;
 mod vault;
 mod yaml;
@@ -121,6 +122,7 @@ fn build(documents: Vec<Node>, schemas: &dyn Schemas, env: &Env, report: &mut Re
         return Snapshot::default();
     }
     resolve_references(&drafts, &mut judged, env, report);
+    unbuilt::warn(&drafts, &judged, report);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     assemble::assemble(&drafts, judged, now, report)
 }
@@ -218,11 +220,15 @@ impl Texts {
     /// Takes the values of variables out of Kong's texts, some of which quote what was written.
     fn hide_secrets(&self, problems: &mut [Problem]) {
         const SHORTEST: usize = 6; // shorter values are words and numbers, not secrets
+        let mut secrets: Vec<_> =
+            self.used.iter().filter(|(_, value)| value.len() >= SHORTEST).collect();
+        // A value that begins with another one would be left with its end in sight.
+        secrets.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
         for problem in problems {
-            for (name, value) in self.used.iter().filter(|(_, value)| value.len() >= SHORTEST) {
-                if problem.message.contains(value) {
+            for (name, value) in &secrets {
+                if problem.message.contains(*value) {
                     let placeholder = format!("${{{{ env \"{name}\" }}}}");
-                    problem.message = problem.message.replace(value, &placeholder);
+                    problem.message = problem.message.replace(*value, &placeholder);
                 }
             }
         }

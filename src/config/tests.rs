@@ -571,6 +571,13 @@ fn variables_are_put_in_and_kept_out_of_errors() {
     let expected = "k:2: plugins[0].name: plugin '${{ env \"DECK_HOST\" }}' not enabled; add it \
                     to the 'plugins' configuration property";
     assert_eq!(errors, expected);
+
+    // One value may begin with another.
+    let env = Env::from_iter([("DECK_A", "secret"), ("DECK_B", "secret-and-more")]);
+    let text = "_format_version: '3.0'\nconsumers: [{username: '${{ env \"DECK_A\" }}'}]\n\
+                plugins: [{name: '${{ env \"DECK_B\" }}'}]";
+    let errors = load_files(&[("k", text)], &env).unwrap_err().to_string();
+    assert!(errors.contains("DECK_B") && !errors.contains("and-more"), "{errors}");
 }
 
 #[test]
@@ -608,6 +615,14 @@ fn a_credential_without_key_is_left_out() {
     let loaded = loaded("consumers: [{username: a, keyauth_credentials: [{tags: [x]}]}]");
     assert!(loaded.snapshot.keyauth_credentials.is_empty());
     assert!(warnings(&loaded)[0].contains("ignored: it has no key"));
+}
+
+#[test]
+fn the_text_of_a_vault_reference_is_no_api_key() {
+    let text = "consumers: [{username: a, keyauth_credentials: [{key: '{vault://env/k}'}]}]";
+    let loaded = loaded(text);
+    assert!(loaded.snapshot.keyauth_credentials.is_empty());
+    assert!(warnings(&loaded).iter().any(|w| w.contains("sign in")), "{:?}", warnings(&loaded));
 }
 
 #[test]

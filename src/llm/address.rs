@@ -53,8 +53,11 @@ pub enum BadUrl {
     /// Not one path segment.
     #[error("'{0}' must be a plain name: no / \\ ? # %, not . or ..")]
     Segment(String),
-    /// A template in front of the path that is more than one label of the host.
-    #[error("a template must not choose scheme, host or port; write them out")]
+    /// A template in front of the path that is more than one label within a domain.
+    #[error(
+        "a template must not choose scheme, host or port; write them out, or at least the \
+             domain: https://$(headers.x-region).example.com"
+    )]
     TemplateInHost,
 }
 
@@ -155,23 +158,6 @@ pub(super) fn query(client: &str, set: Arguments<'_>) -> String {
             out.push('&');
         }
         out.push_str(argument);
-    }
-    out
-}
-
-/// A query in which every argument of this name has lost its value.
-pub(super) fn redacted(query: &str, name: &str) -> String {
-    let mut out = String::with_capacity(query.len());
-    for argument in query.split('&') {
-        if !out.is_empty() {
-            out.push('&');
-        }
-        if name_of(argument) == name {
-            out.push_str(argument.split('=').next().unwrap_or_default());
-            out.push_str("=***");
-        } else {
-            out.push_str(argument);
-        }
     }
     out
 }

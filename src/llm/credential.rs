@@ -14,6 +14,22 @@ use crate::llm::plan::Invalid;
 use crate::llm::splice::{Edit, Key, Object, quote};
 use crate::llm::template::Client;
 
+/// Headers that frame a message or concern one connection: a key there would never arrive.
+const FRAMING: [&str; 12] = [
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
 /// Members that the gateway reads or sets, so that no key can be there.
 const RESERVED: [&str; 8] =
     ["messages", "prompt", "model", "stream", "max_tokens", "temperature", "top_p", "top_k"];
@@ -39,6 +55,9 @@ impl Credential {
             (Some(name), Some(value)) => {
                 let name = HeaderName::from_bytes(name.as_bytes());
                 let name = name.map_err(|_| Invalid::Header("header_name"))?;
+                if FRAMING.contains(&name.as_str()) {
+                    return Err(Invalid::Reserved { field: "header_name", name: name.to_string() });
+                }
                 let mut value = HeaderValue::from_bytes(value.expose().as_bytes())
                     .map_err(|_| Invalid::Header("header_value"))?;
                 value.set_sensitive(true);
@@ -106,11 +125,11 @@ impl Credential {
 
 impl Param {
     fn new(name: &str, value: &str, location: ParamLocation) -> Result<Self, Invalid> {
+        let reserved = || Invalid::Reserved { field: "param_name", name: name.to_owned() };
         let text = match location {
+            ParamLocation::Query if name == "api-version" => return Err(reserved()),
             ParamLocation::Query => format!("{}={}", encode(name), encode(value)),
-            ParamLocation::Body if RESERVED.contains(&name) => {
-                return Err(Invalid::Reserved(name.to_owned()));
-            }
+            ParamLocation::Body if RESERVED.contains(&name) => return Err(reserved()),
             ParamLocation::Body => String::from_utf8_lossy(&quote(value)).into_owned(),
         };
         Ok(Self { key: Key::new(name), location, text: text.into() })

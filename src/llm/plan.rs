@@ -46,9 +46,14 @@ pub enum Invalid {
     /// `auth.header_name` or `auth.header_value` is no HTTP header. The value is not shown.
     #[error("auth.{0}: not valid in an HTTP header")]
     Header(&'static str),
-    /// `auth.param_name` is a member that the gateway sets or reads.
-    #[error("auth.param_name: '{0}' is a part of the request itself; choose another name")]
-    Reserved(String),
+    /// `auth.header_name` or `auth.param_name` is a part that the gateway sets or reads.
+    #[error("auth.{field}: '{name}' is a part of the request itself; choose another name")]
+    Reserved {
+        /// The field.
+        field: &'static str,
+        /// What it says.
+        name: String,
+    },
 }
 
 impl Invalid {
@@ -160,10 +165,9 @@ impl Plan {
         self.site.sample()
     }
 
-    /// A query for logs: without the value of the key, whoever gave it.
-    pub fn redacted_query(&self, query: &str) -> Option<String> {
-        let (name, ..) = self.credential.in_query()?;
-        Some(address::redacted(query, name))
+    /// The query argument that holds the key: no log may show its value.
+    pub fn secret_arg(&self) -> Option<&str> {
+        self.credential.in_query().map(|(name, ..)| name)
     }
 
     /// A body for logs: without the value of the key, whoever gave it.

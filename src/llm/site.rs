@@ -191,7 +191,40 @@ impl From<Invalid> for Error {
 /// What a template in a URL stands for. It may not choose where our credential goes, so in front
 /// of the path only a part of a host name is left to it.
 fn place_in_url(url: &str) -> Result<Place, BadUrl> {
-    let Some((before, ..)) = first_template(url) else { return Ok(Place::Path) };
+    let Some((before, _, after)) = first_template(url) else { return Ok(Place::Path) };
     let (_, rest) = before.split_once("://").ok_or(BadUrl::TemplateInHost)?;
-    Ok(if rest.contains('/') { Place::Path } else { Place::Label })
+    if rest.contains('/') {
+        return Ok(Place::Path);
+    }
+    // The domain stays ours: a last label of the client's could be any host, or a whole address
+    // in one number.
+    let name = after.split(['/', ':', '?', '#']).next().unwrap_or_default();
+    let domain = name.split_once('.').map_or("", |(_, domain)| domain);
+    let is_ours = domain.contains(|c: char| c.is_ascii_alphabetic());
+    if is_ours { Ok(Place::Label) } else { Err(BadUrl::TemplateInHost) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_cannot_send_the_credential_to_a_host_of_its_choice() {
+        for url in [
+            "https://$(headers.x)",
+            "https://$(headers.x)/v1",
+            "https://$(headers.x):8443/v1",
+            "https://eu.$(headers.x)/a.b",
+            "https://$(headers.x).1/v1",
+            "https://$(headers.x).",
+            "$(headers.x)://example.com",
+            "$(headers.x)",
+        ] {
+            assert_eq!(place_in_url(url), Err(BadUrl::TemplateInHost), "{url}");
+        }
+        for url in ["https://$(headers.x).example.com", "https://a-$(headers.x)-b.corp:8443/v1"] {
+            assert_eq!(place_in_url(url), Ok(Place::Label), "{url}");
+        }
+        assert_eq!(place_in_url("https://example.com/$(headers.x)"), Ok(Place::Path));
+    }
 }

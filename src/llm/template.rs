@@ -63,7 +63,12 @@ pub(super) enum Text {
     Fixed(Arc<str>),
     Template(Box<Template>),
     /// A template that no request can fill.
-    Faulty(Error),
+    Faulty {
+        /// What every request gets told.
+        error: Error,
+        /// What could stand in its field.
+        sample: &'static str,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -90,15 +95,17 @@ impl Text {
         let Some((before, expression, after)) = first_template(value) else {
             return Self::Fixed(value.into());
         };
+        let sample = if field == "upstream_url" { "https://x/" } else { "x" };
+        let faulty = |error| Self::Faulty { error, sample };
         let mut parts = expression.split('.');
         let (Some(source), Some(key), None) = (parts.next(), parts.next(), parts.next()) else {
-            return Self::Faulty(Error::TemplateExpression(value.to_owned()));
+            return faulty(Error::TemplateExpression(value.to_owned()));
         };
         let source = match source {
             "headers" => Source::Headers(HeaderName::from_bytes(key.as_bytes()).ok()),
             "query_params" => Source::QueryParams,
             "uri_captures" => Source::UriCaptures,
-            other => return Self::Faulty(Error::TemplateSource(other.to_owned())),
+            other => return faulty(Error::TemplateSource(other.to_owned())),
         };
         let (before, key, after) = (before.to_owned(), key.to_owned(), after.to_owned());
         Self::Template(Box::new(Template { field, place, before, source, key, after }))
@@ -108,7 +115,7 @@ impl Text {
     pub(super) fn fixed(&self) -> Option<&Arc<str>> {
         match self {
             Self::Fixed(text) => Some(text),
-            Self::Template(_) | Self::Faulty(_) => None,
+            Self::Template(_) | Self::Faulty { .. } => None,
         }
     }
 
@@ -119,7 +126,7 @@ impl Text {
             Self::Template(template) => {
                 Cow::Owned([&template.before, "x", &template.after].concat())
             }
-            Self::Faulty(_) => Cow::Borrowed("https://x/"),
+            Self::Faulty { sample, .. } => Cow::Borrowed(sample),
         }
     }
 
@@ -128,7 +135,7 @@ impl Text {
         match self {
             Self::Fixed(text) => Ok(Cow::Borrowed(text)),
             Self::Template(template) => template.render(client).map(Cow::Owned),
-            Self::Faulty(error) => Err(error.clone()),
+            Self::Faulty { error, .. } => Err(error.clone()),
         }
     }
 }

@@ -170,20 +170,33 @@ fn namespace<'a>(lua: &Lua, kong: &Table, path: &'a str) -> mlua::Result<(Table,
     Ok((table, rest))
 }
 
-/// `kong.ctx.shared` and `kong.ctx.plugin`, looked up in the current exchange.
+/// `kong.ctx.shared` and `kong.ctx.plugin`, kept in the current exchange, also when a plugin puts
+/// tables of its own in their place.
 fn ctx(lua: &Lua) -> mlua::Result<Table> {
-    let index = |lua: &Lua, (_, key): (Table, String)| {
+    let state_of = |lua: &Lua| {
         let ex = state::current()
             .ok_or_else(|| mlua::Error::runtime("kong.ctx is not there outside of a request"))?;
-        let state = state::of(lua, &ex)?;
+        state::of(lua, &ex)
+    };
+    let index = move |lua: &Lua, (_, key): (Table, String)| {
+        let state = state_of(lua)?;
         match key.as_str() {
-            "shared" => Ok(Some(state.shared.clone())),
+            "shared" => Ok(Some(state.shared.borrow().clone())),
             "plugin" => state.plugin(lua),
             _ => Ok(None),
         }
     };
     let meta = lua.create_table()?;
     meta.set("__index", lua.create_function(index)?)?;
+    let set = move |lua: &Lua, (ctx, key, table): (Table, String, Table)| {
+        match key.as_str() {
+            "shared" => *state_of(lua)?.shared.borrow_mut() = table,
+            "plugin" => state_of(lua)?.set_plugin(table),
+            _ => ctx.raw_set(key, table)?,
+        }
+        Ok(())
+    };
+    meta.set("__newindex", lua.create_function(set)?)?;
     let ctx = lua.create_table()?;
     ctx.set_metatable(Some(meta))?;
     Ok(ctx)

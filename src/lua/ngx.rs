@@ -40,6 +40,7 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     ngx.set("arg", lua.create_table()?)?;
     let meta = lua.create_table()?;
     meta.set("__index", lua.create_function(of_exchange)?)?;
+    meta.set("__newindex", lua.create_function(set_of_exchange)?)?;
     ngx.set_metatable(Some(meta))?;
     lua.globals().set("ngx", ngx)
 }
@@ -47,10 +48,24 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
 /// `ngx.ctx`: a table of the current exchange; outside of one an empty table.
 fn of_exchange(lua: &Lua, (_, key): (Table, String)) -> mlua::Result<Option<Table>> {
     match (key.as_str(), state::current()) {
-        ("ctx", Some(ex)) => Ok(Some(state::of(lua, &ex)?.ngx.clone())),
+        ("ctx", Some(ex)) => Ok(Some(state::of(lua, &ex)?.ngx.borrow().clone())),
         ("ctx", None) => lua.create_table().map(Some),
         _ => Ok(None),
     }
+}
+
+/// `ngx.ctx = {}` is for the current exchange: set on `ngx` itself, every other would see it.
+fn set_of_exchange(lua: &Lua, (ngx, key, value): (Table, Value, Value)) -> mlua::Result<()> {
+    if key.as_string().is_none_or(|key| key != "ctx") {
+        return ngx.raw_set(key, value);
+    }
+    let Value::Table(table) = value else {
+        return Err(mlua::Error::runtime("ngx.ctx must be a table"));
+    };
+    if let Some(ex) = state::current() {
+        *state::of(lua, &ex)?.ngx.borrow_mut() = table;
+    }
+    Ok(())
 }
 
 fn config(lua: &Lua) -> mlua::Result<Table> {

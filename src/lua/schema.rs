@@ -121,6 +121,10 @@ impl Schemas for LuaSchemas {
         entity
     }
 
+    fn plugin_names(&self) -> Vec<String> {
+        self.plugins.iter().cloned().collect()
+    }
+
     fn plugin(&self, name: &str) -> Result<Rc<dyn Check>, String> {
         if !self.plugins.contains(name) {
             return Err(format!(

@@ -12,9 +12,9 @@ use crate::pdk::{CURRENT, Exchange};
 /// The Lua side of an exchange. It lives as long as the exchange does.
 pub(super) struct State {
     /// `kong.ctx.shared`.
-    pub(super) shared: Table,
+    pub(super) shared: RefCell<Table>,
     /// `ngx.ctx`.
-    pub(super) ngx: Table,
+    pub(super) ngx: RefCell<Table>,
     /// The plugin is to go no further: it has answered, and waits for ever.
     pub(super) exited: Cell<bool>,
     running: RefCell<Option<Running>>,
@@ -32,19 +32,27 @@ pub(super) struct Running {
 
 /// The state of an exchange, made when it is first asked for.
 pub(super) fn of(lua: &Lua, ex: &Exchange) -> mlua::Result<Rc<State>> {
-    let mut slot = ex.lua_state().borrow_mut();
-    if let Some(state) = slot.clone().and_then(|state| state.downcast::<State>().ok()) {
+    if let Some(state) = known(ex) {
+        return Ok(state);
+    }
+    // Nothing is borrowed here: a new table may run a finalizer that asks for the state, too.
+    let (shared, ngx) = (lua.create_table()?, lua.create_table()?);
+    if let Some(state) = known(ex) {
         return Ok(state);
     }
     let state = Rc::new(State {
-        shared: lua.create_table()?,
-        ngx: lua.create_table()?,
+        shared: RefCell::new(shared),
+        ngx: RefCell::new(ngx),
         exited: Cell::new(false),
         running: RefCell::default(),
         plugins: RefCell::default(),
     });
-    *slot = Some(state.clone());
+    *ex.lua_state().borrow_mut() = Some(state.clone());
     Ok(state)
+}
+
+fn known(ex: &Exchange) -> Option<Rc<State>> {
+    ex.lua_state().borrow().clone()?.downcast().ok()
 }
 
 /// The exchange whose turn it is; `None` in timers and while modules load.
@@ -73,5 +81,12 @@ impl State {
         let table = lua.create_table()?;
         self.plugins.borrow_mut().insert(running.id, table.clone());
         Ok(Some(table))
+    }
+
+    /// Puts another table in place of `kong.ctx.plugin`.
+    pub(super) fn set_plugin(&self, table: Table) {
+        if let Some(running) = self.running() {
+            self.plugins.borrow_mut().insert(running.id, table);
+        }
     }
 }

@@ -114,7 +114,7 @@ pub enum ReadError {
         limit: usize,
     },
     /// All bodies together would exceed the budget of the process.
-    #[error("the gateway holds as many body bytes as buffer_budget allows")]
+    #[error("the gateway holds as many body bytes as silverback_buffer_budget allows")]
     NoRoom,
     /// The peer broke off.
     #[error("the body broke off: {0}")]

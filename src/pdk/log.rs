@@ -1,5 +1,6 @@
 //! The log record of an exchange (`kong.log.serialize`), field for field as Kong writes it.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 
 use http::HeaderMap;
@@ -12,6 +13,7 @@ use super::{Exchange, Source};
 pub struct Extra {
     values: RefCell<Vec<(String, Value)>>,
     wanted: Cell<bool>,
+    secret_args: RefCell<Vec<String>>,
 }
 
 impl Extra {
@@ -23,6 +25,31 @@ impl Extra {
     /// Says that somebody will.
     pub fn want(&self) {
         self.wanted.set(true);
+    }
+
+    /// Says that the query argument of this name holds a credential, whoever gave it: no log shows
+    /// its value.
+    pub fn hide_arg(&self, name: &str) {
+        let mut names = self.secret_args.borrow_mut();
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+
+    /// A request target, or a query after its `?`, without the values of such arguments.
+    pub fn masked<'t>(&self, target: &'t str) -> Cow<'t, str> {
+        let names = self.secret_args.borrow();
+        match target.split_once('?') {
+            Some((path, query)) if !names.is_empty() => {
+                let shown = |argument: &str| match argument.split_once('=') {
+                    Some((name, _)) if names.contains(&decoded(name)) => format!("{name}=***"),
+                    _ => argument.to_owned(),
+                };
+                let shown: Vec<String> = query.split('&').map(shown).collect();
+                Cow::Owned(format!("{path}?{}", shown.join("&")))
+            }
+            _ => Cow::Borrowed(target),
+        }
     }
 
     /// Puts a value at a dotted path, such as `ai.proxy.usage`. `\.` is a dot inside a name.
@@ -79,13 +106,15 @@ fn request(ex: &Exchange) -> Value {
     let query = ex.service.query().or_else(|| request.raw_query().map(str::to_owned));
     let headers = request.headers();
     let uri = request.uri.path_and_query().map_or("/", |target| target.as_str());
+    let uri = ex.log.masked(uri);
+    let query = query.map(|query| ex.log.masked(&format!("?{query}")).into_owned());
     let host = if request.host.is_empty() { "kong" } else { &request.host };
     json!({
         "id": ex.id.as_str(),
         "method": request.method.as_str(),
         "uri": uri,
         "url": format!("{}://{host}:{}{uri}", request.scheme(), request.connection.port),
-        "querystring": query_args(query.as_deref().unwrap_or_default()),
+        "querystring": query_args(query.as_deref().unwrap_or_default().trim_start_matches('?')),
         "headers": header_map(&headers),
         "size": head_size(&headers) + request.method.as_str().len() + uri.len() + 12
             + usize::try_from(request.body_len().unwrap_or(0)).unwrap_or(0),
@@ -136,7 +165,10 @@ fn tries(ex: &Exchange) -> Value {
 }
 
 fn upstream_uri(ex: &Exchange) -> String {
-    if ex.matched().is_some() { ex.service.path_and_query() } else { String::new() }
+    if ex.matched().is_none() {
+        return String::new();
+    }
+    ex.log.masked(&ex.service.path_and_query()).into_owned()
 }
 
 /// Headers as Kong logs them: lower-case names, several values as an array.
@@ -171,6 +203,12 @@ pub fn query_args(query: &str) -> Value {
         }
     }
     Value::Object(map)
+}
+
+/// The decoded name of a query argument.
+fn decoded(name: &str) -> String {
+    let mut parsed = url::form_urlencoded::parse(name.as_bytes());
+    parsed.next().map(|(name, _)| name.into_owned()).unwrap_or_default()
 }
 
 fn head_size(headers: &HeaderMap) -> usize {
@@ -229,6 +267,15 @@ mod tests {
         let shown = header_map(&headers);
         let hidden = "REDACTED";
         assert_eq!(shown, json!({"x-own": hidden, "api-key": hidden, "authorization": hidden}));
+    }
+
+    #[test]
+    fn a_key_in_the_query_is_in_no_log() {
+        let extra = Extra::default();
+        assert_eq!(extra.masked("/a?apikey=k"), "/a?apikey=k");
+        extra.hide_arg("apikey");
+        assert_eq!(extra.masked("/a?x=1&api%6Bey=k&apikey&y"), "/a?x=1&api%6Bey=***&apikey&y");
+        assert_eq!(extra.masked("/apikey=k"), "/apikey=k");
     }
 
     #[test]

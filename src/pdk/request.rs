@@ -124,6 +124,14 @@ impl Request {
         self.headers.borrow_mut().insert(name, value);
     }
 
+    /// Marks the values of a header as a credential: no log shows them.
+    pub fn hide_header(&self, name: &HeaderName) {
+        let mut headers = self.headers.borrow_mut();
+        if let http::header::Entry::Occupied(mut entry) = headers.entry(name) {
+            entry.iter_mut().for_each(|value| value.set_sensitive(true));
+        }
+    }
+
     /// Adds a value to a header (`kong.service.request.add_header`).
     pub fn add_header(&self, name: impl IntoHeaderName, value: HeaderValue) {
         self.headers.borrow_mut().append(name, value);

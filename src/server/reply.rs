@@ -53,7 +53,8 @@ enum Source {
 
 impl Reply {
     /// The body of an exchange: the upstream's, or what lies in `ex.response`.
-    pub(super) fn new(body: Option<ReplyBody>, finish: Finish) -> Self {
+    pub(super) fn new(body: Option<ReplyBody>, mut finish: Finish) -> Self {
+        finish.answered = true;
         let source = match body {
             Some(body) => Source::Upstream(body),
             None => Source::Whole(finish.exchange.response.take_body().unwrap_or_default()),
@@ -112,7 +113,7 @@ impl Reply {
     /// The end of the upstream's body: filters may have something to add.
     fn end(
         &mut self,
-        broken: Option<Interrupted>,
+        broken: Option<Cut>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         self.source = Source::Done;
@@ -131,7 +132,7 @@ impl Reply {
             }
         }
         let Some(error) = broken else { return Poll::Ready(None) };
-        self.cut(error.into(), cx)
+        self.cut(error, cx)
     }
 
     /// Ends with an error, one turn later: hyper drops what it has not flushed when a body fails.
@@ -144,12 +145,12 @@ impl Reply {
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         loop {
             if self.finish.as_ref().is_some_and(Finish::is_overdue) {
-                return self.cut(Cut::TooLong, cx);
+                return self.end(Some(Cut::TooLong), cx);
             }
             let Source::Upstream(body) = &mut self.source else { return Poll::Ready(None) };
             let frame = match std::task::ready!(body.poll_next(cx)) {
                 None => return self.end(None, cx),
-                Some(Err(error)) => return self.end(Some(error), cx),
+                Some(Err(error)) => return self.end(Some(error.into()), cx),
                 Some(Ok(frame)) => frame,
             };
             let data = match frame.into_data() {
@@ -218,12 +219,17 @@ pub(super) struct Finish {
     pub(super) chain: Chain,
     /// Position of the Route, for counters.
     pub(super) route: Option<usize>,
+    /// A response has been made; without one the client left before its answer.
+    answered: bool,
 }
+
+/// nginx' status for a client that did not wait. It is never sent, only logged and counted.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl Finish {
     pub(super) fn new(worker: Rc<Worker>, runloop: Rc<Runloop>, exchange: Rc<Exchange>) -> Self {
         worker.open.set(worker.open.get() + 1);
-        Self { worker, runloop, exchange, chain: Chain::default(), route: None }
+        Self { worker, runloop, exchange, chain: Chain::default(), route: None, answered: false }
     }
 
     /// Runs plugins with this exchange as the current one; a panic is a fault of theirs.
@@ -251,6 +257,9 @@ impl Finish {
 
 impl Drop for Finish {
     fn drop(&mut self) {
+        if let (false, Ok(gone)) = (self.answered, StatusCode::from_u16(CLIENT_CLOSED_REQUEST)) {
+            self.exchange.response.set_status(gone);
+        }
         if self.reads_record() {
             self.exchange.log.want();
         }

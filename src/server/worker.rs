@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -12,7 +12,7 @@ use crate::metrics::Counter;
 use crate::runloop::{Runloop, Scripts};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
-use crate::telemetry::AccessLog;
+use crate::telemetry::{ACCESS_LOG_DELAY, AccessLog};
 use crate::upstream::{Connector, Keepalive, Pool};
 
 /// What the exchanges of one thread share.
@@ -91,9 +91,17 @@ impl Worker {
     /// Small chores: idle connections, access log lines that wait.
     pub(super) async fn housekeeping(self: Rc<Self>) {
         const PERIOD: Duration = Duration::from_secs(5);
+        let step = if self.access_log.is_some() { ACCESS_LOG_DELAY } else { PERIOD };
+        let mut swept = Instant::now();
         loop {
-            tokio::time::sleep(PERIOD).await;
-            self.pool.sweep();
+            tokio::time::sleep(step).await;
+            if let Some(log) = &self.access_log {
+                log.flush();
+            }
+            if swept.elapsed() >= PERIOD {
+                swept = Instant::now();
+                self.pool.sweep();
+            }
         }
     }
 }

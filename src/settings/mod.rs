@@ -157,7 +157,7 @@ impl Layers {
             }
         }
         for (name, value) in flags {
-            layers.put(name.clone(), value.clone(), format!("--{}", name.replace('_', "-")));
+            layers.put(name.clone(), value.clone(), flag_of(name));
         }
         layers
     }
@@ -241,9 +241,13 @@ impl Layers {
                     .into(),
             );
         }
+        let status_listen = self.listens("status_listen", "127.0.0.1:8007");
+        if status_listen.iter().any(|listen| listen.tls) {
+            self.errors.push("status_listen: TLS is not built there yet; take out 'ssl'".into());
+        }
         Settings {
             proxy_listen,
-            status_listen: self.listens("status_listen", "127.0.0.1:8007"),
+            status_listen,
             workers: count.unwrap_or(1),
             log_level: self.level(),
             log_format: self.format(),
@@ -333,6 +337,16 @@ impl Layers {
             }
         }
         networks
+    }
+}
+
+/// The flag that stands for a property, as the command line calls it.
+fn flag_of(property: &str) -> String {
+    match property {
+        "nginx_worker_processes" => "--workers".to_owned(),
+        property => {
+            format!("--{}", property.trim_start_matches("silverback_").replace('_', "-"))
+        }
     }
 }
 

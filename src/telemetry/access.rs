@@ -1,13 +1,12 @@
 //! The access log: one line for each exchange.
 //!
-//! Each worker has a buffer of its own, written out when it is full or a moment later, so that no
-//! exchange waits for the terminal. Whole lines are written in one call.
+//! Each worker has a buffer of its own, written out when it is full, a moment later (the worker's
+//! housekeeping), and at the end. Whole lines are written in one call.
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
-use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::pdk::{Exchange, log};
@@ -16,18 +15,17 @@ use crate::settings::LogFormat;
 /// A full buffer.
 const BUFFER: usize = 16 << 10;
 /// How long a line may wait.
-const DELAY: Duration = Duration::from_millis(100);
+pub const DELAY: Duration = Duration::from_millis(200);
 
 /// Access log lines of one worker on their way to a file.
 pub struct AccessLog {
-    out: Rc<RefCell<Out>>,
+    out: RefCell<Out>,
     format: LogFormat,
 }
 
 struct Out {
     buffer: Vec<u8>,
     file: Option<File>,
-    waiting: bool,
 }
 
 impl AccessLog {
@@ -43,8 +41,8 @@ impl AccessLog {
         if let Err(error) = &file {
             tracing::error!("access log {}: {error}", path.display());
         }
-        let out = Out { buffer: Vec::new(), file: file.ok(), waiting: false };
-        Self { out: Rc::new(RefCell::new(out)), format }
+        let out = Out { buffer: Vec::new(), file: file.ok() };
+        Self { out: RefCell::new(out), format }
     }
 
     /// Adds the line of an exchange that is over.
@@ -62,12 +60,6 @@ impl AccessLog {
         }
         if out.buffer.len() >= BUFFER {
             out.flush();
-        } else if !std::mem::replace(&mut out.waiting, true) {
-            let out = self.out.clone();
-            tokio::task::spawn_local(async move {
-                tokio::time::sleep(DELAY).await;
-                out.borrow_mut().flush();
-            });
         }
     }
 
@@ -75,11 +67,18 @@ impl AccessLog {
     pub fn writes_records(&self) -> bool {
         self.format == LogFormat::Json
     }
+
+    /// Writes out what is waiting.
+    pub fn flush(&self) {
+        self.out.borrow_mut().flush();
+    }
 }
 
 impl Out {
     fn flush(&mut self) {
-        self.waiting = false;
+        if self.buffer.is_empty() {
+            return;
+        }
         if let Some(file) = &mut self.file {
             // Nobody is left to tell when the log itself cannot be written.
             let _ = file.write_all(&self.buffer);
@@ -89,7 +88,7 @@ impl Out {
 }
 
 impl Drop for Out {
-    /// The lines of exchanges that were cut when the worker ended.
+    /// Exchanges that a drain cuts off write their lines last of all.
     fn drop(&mut self) {
         self.flush();
     }
@@ -111,7 +110,7 @@ fn line(out: &mut Vec<u8>, ex: &Exchange) {
     }
     let _ = write!(out, " [{}] \"{} ", Utc(now), request.method);
     let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
-    escape(out, target.as_bytes());
+    escape(out, ex.log.masked(target).as_bytes());
     let (status, sent) = (ex.response.status().as_u16(), ex.response.sent.get());
     let _ = write!(out, " {:?}\" {status} {sent} \"", request.version);
     let headers = request.headers();
@@ -131,7 +130,7 @@ fn line(out: &mut Vec<u8>, ex: &Exchange) {
 /// nginx' escaping: a client cannot write lines of its own into the log.
 fn escape(out: &mut Vec<u8>, text: &[u8]) {
     for &byte in text {
-        if byte < 32 || byte > 126 || byte == b'"' || byte == b'\\' {
+        if !(32..=126).contains(&byte) || byte == b'"' || byte == b'\\' {
             let _ = write!(out, "\\x{byte:02X}");
         } else {
             out.push(byte);

@@ -7,7 +7,7 @@ mod tokens;
 use tracing::Level;
 use tracing_subscriber::filter::LevelFilter;
 
-pub use access::AccessLog;
+pub use access::{AccessLog, DELAY as ACCESS_LOG_DELAY};
 pub use status::{Status, serve};
 
 use crate::settings::LogFormat;

@@ -92,17 +92,23 @@ async fn unsafe_deployment_names_from_a_template_are_refused() {
 #[tokio::test]
 async fn numbers_strings_and_unknown_members_keep_their_spelling() {
     let scene = Scene::start(&Target::with_key());
-    let kept = r#""seed":12345678901234567890,"temperature":1.0,"top_p":0.9,"x_unknown":{"a":[],"b":{},"n":null,"e":1E+2,"big":9007199254740993},"user":"\u00fc\/好""#;
+    let kept = [
+        r#""seed":12345678901234567890,"temperature":1.0,"top_p":0.9,"#,
+        r#""x_unknown":{"a":[],"b":{},"n":null,"e":1E+2,"big":9007199254740993},"#,
+        r#""user":"\u00fc\/好""#,
+    ];
+    let kept = kept.concat();
     let body = format!(r#"{{"messages":[{{"role":"user","content":"hi"}}],{kept}}}"#);
     assert_chat(&scene.gateway.post("/chat", &body).await, "numbers");
     let sent = String::from_utf8(scene.chats()[0].body.to_vec()).unwrap();
-    assert!(sent.contains(kept), "{sent}");
+    assert!(sent.contains(&kept), "{sent}");
 }
 
 #[tokio::test]
 async fn a_reply_reaches_the_client_byte_for_byte() {
     let scene = Scene::start(&Target::with_key());
-    let reply = r#"{"id":"r1", "created": 17, "system_fingerprint":"fp","x":1.0,"n":12345678901234567890,
+    let reply = r#"{"id":"r1", "created": 17, "system_fingerprint":"fp",
+      "x":1.0,"n":12345678901234567890,
       "prompt_filter_results":[{"prompt_index":0}],"choices":[{"index":0,"logprobs":{"content":[]},
       "content_filter_results":{},"message":{"role":"assistant","content":null,"refusal":null,
       "tool_calls":[]},"finish_reason":"tool_calls"}]}"#;
@@ -211,4 +217,17 @@ async fn a_streamed_answer_to_a_plain_request_is_no_dead_connection() {
         assert!(is_error || is_stream, "{fault}: {answer:?}: {}", answer.text());
         assert!(!answer.body.is_empty(), "{fault}");
     }
+}
+
+#[tokio::test]
+async fn a_client_cannot_take_the_credential_off_by_naming_it_in_connection() {
+    let scene = Scene::start(&Target::with_key());
+    let headers = [
+        ("Content-Type", "application/json"),
+        ("Connection", "close, API-Key;q=1, x-own"),
+        ("x-own", "1"),
+    ];
+    let answer = scene.gateway.send("POST", "/chat", &headers, HELLO.as_bytes()).await;
+    assert_chat(&answer, "credential");
+    assert_eq!(scene.sim.last().unwrap().header("x-own"), None);
 }

@@ -97,7 +97,7 @@ async fn check_accepts_a_good_file_and_reports_every_error_of_a_bad_one() {
         assert_eq!(lines.count(), 1, "{place}: {}", ended.output);
     }
     assert!(ended.output.contains("did you mean 'retries'"), "{}", ended.output);
-    assert!(ended.output.ends_with("3 errors\n"), "{}", ended.output);
+    assert_eq!(ended.errors().len(), 3, "one line for each error: {}", ended.output);
 }
 
 #[tokio::test]
@@ -300,4 +300,33 @@ async fn the_simulator_says_how_to_reach_it() {
     assert_eq!(http::send(address, "GET", "/sim", &[], b"").await.status(), 200);
     process.signal("TERM");
     assert_code(&process.ended().await, 0);
+}
+
+#[tokio::test]
+async fn the_configuration_of_the_guide_works_as_the_guide_says() {
+    let guide = include_str!("../../docs/quickstart.md");
+    let yaml = guide.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let sim = silverback::sim::Sim::start(silverback::sim::Options::default()).unwrap();
+    let folder = folder();
+    let url = format!("http://{}", sim.addr());
+    let path = file(&folder, "kong.yaml", &yaml.replace("http://127.0.0.1:9001", &url));
+    let ended = silverback(&["check", "--strict", path.to_str().unwrap()]).ended().await;
+    assert_code(&ended, 0);
+    let mut process = silverback(&["run", path.to_str().unwrap()])
+        .on_free_ports()
+        .env("AZURE_POD_IDENTITY_AUTHORITY_HOST", &url)
+        .spawn();
+    let address = process.proxy().await;
+    let body = super::azure_scene::HELLO.as_bytes();
+    for (path, key, deployment) in [
+        ("/v1/chat/completions", "apikey", "gpt-4o"),
+        ("/openai/deployments/gpt-4.1-mini/chat/completions", "api-key", "gpt-4.1-mini"),
+    ] {
+        let headers = [(key, "my-key"), ("Content-Type", "application/json")];
+        let answer = http::send(address, "POST", path, &headers, body).await;
+        assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
+        let seen = sim.last().unwrap();
+        assert_eq!(seen.deployment.as_deref(), Some(deployment));
+        assert_eq!(seen.identity, "managed identity (system-assigned)");
+    }
 }

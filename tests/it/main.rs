@@ -20,3 +20,4 @@ mod sdk;
 mod stream;
 mod stream_ends;
 mod tidy;
+mod tls;

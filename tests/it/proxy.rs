@@ -172,3 +172,25 @@ async fn nobody_waits_for_a_strangers_upload() {
     let (response, ()) = tokio::join!(soon("the other answer", gateway.get("/a")), other);
     assert_eq!(response.status(), 200);
 }
+
+#[tokio::test]
+async fn a_client_that_leaves_before_its_answer_counts_as_499() {
+    // This upstream takes requests and never answers.
+    let upstream = Upstream::replying(b"").await;
+    let gateway = TestGateway::start(&config(&upstream));
+    let mut client = tokio::net::TcpStream::connect(gateway.address).await.unwrap();
+    let request = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+    tokio::io::AsyncWriteExt::write_all(&mut client, request).await.unwrap();
+    while upstream.seen().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    drop(client);
+    let counted = "kong_http_requests_total{service=\"s\",route=\"r\",code=\"499\"} 1";
+    loop {
+        let metrics = super::http::send(gateway.status, "GET", "/metrics", &[], b"").await;
+        if metrics.text().contains(counted) {
+            break;
+        }
+        assert!(!metrics.text().contains("code=\"200\""), "{}", metrics.text());
+    }
+}

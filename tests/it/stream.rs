@@ -257,6 +257,15 @@ async fn usage_of_a_stream_is_logged_and_counted() {
 }
 
 #[tokio::test]
+async fn usage_is_counted_although_nobody_logs_it() {
+    let scene = Scene::start(&Target::with_key());
+    assert_eq!(scene.gateway.post("/chat", HELLO).await.status(), 200);
+    assert_eq!(scene.gateway.post("/chat", STREAM).await.status(), 200);
+    assert_eq!(metric(&scene.gateway, &["llm_requests_total", "gpt-4o"]).await, 2.0);
+    assert!(metric(&scene.gateway, &["llm_tokens_total", "total_tokens"]).await > 10.0);
+}
+
+#[tokio::test]
 async fn usage_of_a_stream_without_totals_is_estimated() {
     let mut log = LogPipe::open();
     let scene = Scene::start(&Target::with_key().plugin(&log.plugin()));

@@ -242,6 +242,19 @@ fn recordings_of_models_options_and_streams() {
 }
 
 #[test]
+fn a_template_that_makes_no_sense_is_told_per_request_wherever_it_stands() {
+    for (field, value, said) in [
+        ("azure_instance", "$(body.x)", "source 'body' is not supported"),
+        ("azure_deployment_id", "$(headers)", "cannot parse expression for field '$(headers)'"),
+        ("upstream_url", "https://h/$(body.x)", "source 'body' is not supported"),
+        ("upstream_path", "/a/$(body.x)", "source 'body' is not supported"),
+    ] {
+        let plan = plan(json!({}), json!({ field: value }), json!({}));
+        assert_eq!(send(&plan, "/ai", &[], HI).err().unwrap().to_string(), said, "{field}");
+    }
+}
+
+#[test]
 fn templates_of_the_client_stay_in_their_place() {
     let options = json!({"azure_deployment_id": "$(headers.x-dep)",
         "azure_api_version": "$(headers.x-ver)"});
@@ -305,6 +318,14 @@ fn mistakes_are_found_at_load() {
     );
     let auth = json!({"param_name": "model", "param_value": "x", "param_location": "body"});
     assert!(invalid(auth, json!({}), json!({})).starts_with("auth.param_name: 'model'"));
+    let auth = json!({"param_name": "api-version", "param_value": "x", "param_location": "query"});
+    assert!(invalid(auth, json!({}), json!({})).starts_with("auth.param_name: 'api-version'"));
+    // Such a header is written anew for the upstream: the key would be lost on the way.
+    for name in ["Host", "content-length", "Transfer-Encoding", "Connection", "Accept-Encoding"] {
+        let auth = json!({"header_name": name, "header_value": "sk"});
+        let said = invalid(auth, json!({}), json!({}));
+        assert!(said.ends_with("is a part of the request itself; choose another name"), "{said}");
+    }
     let model = json!({"provider": "gemini"});
     assert!(invalid(json!({}), json!({}), model).contains("not built yet"));
 }

@@ -1,6 +1,6 @@
 //! `kong.response`: what the client gets.
 
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, StatusCode};
 use mlua::{Lua, MultiValue, Value};
 
@@ -49,8 +49,9 @@ pub(super) const ROWS: &[Row] = &[
     Row::now("response.add_header", Phases::RESPONSE_CHANGE, |lua, ex, mut args| {
         let name = value::header_name(&mut args, "header must be a string")?;
         let value = args.pop_front().unwrap_or(Value::Nil);
-        for value in value::header_values(&name, &value)? {
-            ex.response.add_header(name.clone(), value);
+        let values = value::header_values(&name, &value)?;
+        if !is_framing(&name) {
+            values.into_iter().for_each(|value| ex.response.add_header(name.clone(), value));
         }
         one(lua, ())
     }),
@@ -73,10 +74,22 @@ pub(super) const ROWS: &[Row] = &[
 const JSON: &str = "application/json; charset=utf-8";
 
 fn put(ex: &Exchange, name: &HeaderName, values: Vec<HeaderValue>) {
+    if is_framing(name) {
+        return;
+    }
     ex.response.clear_header(name);
     for value in values {
         ex.response.add_header(name.clone(), value);
     }
+}
+
+/// Whether the server alone says this, since it alone knows how the body goes out (Kong's words).
+fn is_framing(name: &HeaderName) -> bool {
+    let is_framing = name == TRANSFER_ENCODING;
+    if is_framing {
+        tracing::warn!(target: "lua", "manually setting Transfer-Encoding. Ignored.");
+    }
+    is_framing
 }
 
 fn status(value: Option<Value>, least: u16) -> Result<StatusCode, Fault> {

@@ -113,21 +113,22 @@ pub(super) fn header<'a>(headers: &'a HeaderMap, name: &LuaString) -> Option<&'a
 /// list. The second value says `truncated` when there are more.
 pub(super) fn headers(lua: &Lua, headers: &HeaderMap, limit: usize) -> Answer {
     let table = lua.create_table()?;
+    let mut left = limit;
     for name in headers.keys() {
-        let mut values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
-        let (first, rest): (_, Vec<_>) = (values.next(), values.collect());
-        let Some(first) = first else { continue };
-        if table.raw_len() + rest.len() >= limit {
-            break;
-        }
-        if rest.is_empty() {
-            table.raw_set(name.as_str(), lua.create_string(first)?)?;
-        } else {
-            let list = lua.create_table()?;
-            for value in std::iter::once(first).chain(rest) {
-                list.raw_push(lua.create_string(value)?)?;
+        let values = headers.get_all(name).iter().take(left);
+        let values: Vec<_> = values.map(|value| lua.create_string(value.as_bytes())).collect();
+        left -= values.len();
+        let mut values = values.into_iter();
+        match (values.next(), values.len()) {
+            (None, _) => break,
+            (Some(only), 0) => table.raw_set(name.as_str(), only?)?,
+            (Some(first), _) => {
+                let list = lua.create_table()?;
+                for value in std::iter::once(first).chain(values) {
+                    list.raw_push(value?)?;
+                }
+                table.raw_set(name.as_str(), list)?;
             }
-            table.raw_set(name.as_str(), list)?;
         }
     }
     let meta: Table = lua.named_registry_value(ANY_CASE)?;

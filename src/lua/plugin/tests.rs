@@ -128,7 +128,8 @@ fn hello_greets() {
     let handler = Handler::load(&vm, "hello").unwrap();
     let config = json!({"header_name": "X-Greeting", "greeting": "hi"});
     let plugin = handler.instance(&entity("hello", config)).unwrap();
-    let phases = Phases::ACCESS.and(Phases::HEADER_FILTER).and(Phases::LOG);
+    let log = Phases::LOG.and(Phases::RECORD);
+    let phases = Phases::ACCESS.and(Phases::HEADER_FILTER).and(log);
     assert_eq!(plugin.phases(), phases);
     let ex = exchange("/", &[("user-agent", "curl")], "");
     on_a_worker(access(&plugin, &ex)).unwrap();
@@ -474,4 +475,68 @@ fn workers_and_configurations_are_announced() {
     let ex = exchange("/", &[], "");
     on_a_worker(access(&plugin, &ex)).unwrap();
     assert_eq!(text(&ex.response.headers(), "x-told"), "init none 1");
+}
+
+#[test]
+fn a_context_that_a_plugin_replaces_is_not_seen_by_other_requests() {
+    let plugins = Plugins::new();
+    let plugin = plugins.plugin(
+        "local function told()
+           local ctx = kong.ctx
+           return tostring(ngx.ctx.of) .. tostring(ctx.shared.of) .. tostring(ctx.plugin.of)
+         end
+         function P:access(conf)
+           local of = kong.request.get_query_arg('of')
+           if of then
+             ngx.ctx, kong.ctx.shared, kong.ctx.plugin = { of = of }, { of = of }, { of = of }
+           end
+           kong.response.set_header('X-Said', told())
+         end",
+        json!({}),
+    );
+    for (target, expected) in [("/?of=a", "aaa"), ("/", "nilnilnil"), ("/?of=b", "bbb")] {
+        let ex = exchange(target, &[], "");
+        on_a_worker(access(&plugin, &ex)).unwrap();
+        assert_eq!(text(&ex.response.headers(), "x-said"), expected, "{target}");
+    }
+}
+
+#[test]
+fn as_many_headers_are_given_as_were_asked_for() {
+    let count = |limit: usize, headers: &[(&str, &str)]| {
+        let code = format!(
+            "local headers, more = kong.request.get_headers({limit})
+             local n = 0
+             for _, v in pairs(headers) do n = n + (type(v) == 'table' and #v or 1) end
+             said(n, more)"
+        );
+        said(&code, &exchange("/", headers, ""))
+    };
+    let one_each = [("a", "1"), ("b", "2"), ("c", "3")];
+    assert_eq!(count(2, &one_each), "2 truncated");
+    assert_eq!(count(4, &one_each), "4 nil");
+    // Many of one name do not hide the others.
+    let many = [("a", "1"), ("a", "2"), ("a", "3"), ("b", "4")];
+    assert_eq!(count(3, &many), "3 truncated");
+    assert_eq!(count(5, &many), "5 nil");
+}
+
+#[test]
+fn a_plugin_that_sets_transfer_encoding_does_not_lose_the_answer() {
+    let plugins = Plugins::new();
+    let plugin = plugins.plugin(
+        "function P:access(conf)
+           kong.response.set_header('Transfer-Encoding', 'gzip')
+           kong.response.add_header('Transfer-Encoding', 'gzip')
+           kong.response.exit(200, 'body', { ['Transfer-Encoding'] = 'chunked', ['X-A'] = 'b' })
+         end",
+        json!({}),
+    );
+    let ex = exchange("/", &[], "");
+    assert!(matches!(on_a_worker(access(&plugin, &ex)), Err(Stop::Exit)));
+    let headers = ex.response.headers();
+    assert_eq!(
+        (text(&headers, "transfer-encoding"), text(&headers, "x-a")),
+        ("".into(), "b".into())
+    );
 }

@@ -1,0 +1,157 @@
+//! TLS and HTTP/2 on the client's side, verification on the upstream's.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::{PrivatePkcs8KeyDer, ServerName};
+use silverback::sim::{Options, Sim};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::gateway::{Builder, TestGateway};
+use super::http::{Reader, Upstream};
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+struct Certificate {
+    der: rustls_pki_types::CertificateDer<'static>,
+    pem: String,
+    key: Vec<u8>,
+    key_pem: String,
+}
+
+fn certificate(name: &str) -> Certificate {
+    silverback::tls::install_provider();
+    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    Certificate {
+        der: made.cert.der().clone(),
+        pem: made.cert.pem(),
+        key: made.signing_key.serialize_der(),
+        key_pem: made.signing_key.serialize_pem(),
+    }
+}
+
+/// A gateway with a TLS listener for `localhost`.
+fn listening(folder: &Path, certificate: &Certificate, upstream: &Upstream) -> TestGateway {
+    let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    std::fs::write(&cert, &certificate.pem).unwrap();
+    std::fs::write(&key, &certificate.key_pem).unwrap();
+    Builder::default()
+        .set("ssl_cert", cert.to_str().unwrap())
+        .set("ssl_cert_key", key.to_str().unwrap())
+        .set("proxy_listen", "127.0.0.1:0 ssl http2")
+        .start(&config(upstream))
+}
+
+fn config(upstream: &Upstream) -> String {
+    format!(
+        "_format_version: '3.0'\nservices:\n- name: s\n  url: http://{}\n  routes:\n  \
+         - name: r\n    paths: [/a]\n",
+        upstream.address
+    )
+}
+
+async fn connect(
+    gateway: &TestGateway,
+    certificate: &Certificate,
+    protocol: &[u8],
+) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.der.clone()).unwrap();
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols.push(protocol.to_vec());
+    let stream = TcpStream::connect(gateway.address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+}
+
+/// One request over HTTP/2: status, body, and the headers the upstream saw.
+async fn get_over_http2<S>(stream: S) -> (u16, Bytes)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("http://localhost/a")
+        .header("cookie", "a=1")
+        .header("cookie", "b=2")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+    (head.status.as_u16(), body.collect().await.unwrap().to_bytes())
+}
+
+#[tokio::test]
+async fn a_tls_listener_speaks_http_1_and_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let upstream = Upstream::replying(OK).await;
+    let certificate = certificate("localhost");
+    let gateway = listening(folder.path(), &certificate, &upstream);
+
+    let mut reader = Reader::new(connect(&gateway, &certificate, b"http/1.1").await);
+    reader.stream.write_all(b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    assert_eq!(reader.message(false).await.unwrap().status(), 200);
+
+    let stream = connect(&gateway, &certificate, b"h2").await;
+    assert_eq!(get_over_http2(stream).await, (200, Bytes::from_static(b"ok")));
+    let seen = upstream.seen();
+    assert_eq!(seen[1].header("x-forwarded-proto"), Some("https"));
+    assert_eq!(seen[1].header("cookie"), Some("a=1; b=2"), "HTTP/1.1 wants one cookie header");
+}
+
+#[tokio::test]
+async fn a_plain_listener_takes_http_2_with_prior_knowledge_when_it_is_told_to() {
+    let upstream = Upstream::replying(OK).await;
+    let builder = Builder::default().set("proxy_listen", "127.0.0.1:0 http2");
+    let gateway = builder.start(&config(&upstream));
+    let stream = TcpStream::connect(gateway.address).await.unwrap();
+    assert_eq!(get_over_http2(stream).await.0, 200);
+    assert_eq!(gateway.get("/a").await.status(), 200, "HTTP/1.1 on the same port");
+}
+
+/// A simulator with a certificate for 127.0.0.1 that nobody trusts.
+fn untrusted() -> (Sim, Certificate) {
+    let certificate = certificate("127.0.0.1");
+    let key = PrivatePkcs8KeyDer::from(certificate.key.clone());
+    let config = ServerConfig::builder().with_no_client_auth();
+    let config = config.with_single_cert(vec![certificate.der.clone()], key.into()).unwrap();
+    let sim = Sim::start(Options { tls: Some(config.into()), ..Options::default() }).unwrap();
+    (sim, certificate)
+}
+
+fn towards(sim: &Sim, more: &str) -> String {
+    format!(
+        "_format_version: '3.0'\nservices:\n- name: s\n  url: https://{}/sim\n{more}  routes:\n  \
+         - name: r\n    paths: [/a]\n",
+        sim.addr()
+    )
+}
+
+#[tokio::test]
+async fn an_upstream_with_an_unknown_certificate_is_not_spoken_to() {
+    let (sim, _) = untrusted();
+    let gateway = TestGateway::start(&towards(&sim, "  retries: 0\n"));
+    assert_eq!(gateway.get("/a").await.status(), 502);
+    assert!(sim.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_trusted_file_or_tls_verify_false_lets_it_through() {
+    let (sim, certificate) = untrusted();
+    let careless = TestGateway::start(&towards(&sim, "  tls_verify: false\n"));
+    assert_eq!(careless.get("/a").await.status(), 200);
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, &certificate.pem).unwrap();
+    let trusting = Builder::default()
+        .set("lua_ssl_trusted_certificate", file.to_str().unwrap())
+        .start(&towards(&sim, ""));
+    assert_eq!(trusting.get("/a").await.status(), 200);
+}
