@@ -351,7 +351,8 @@ routez: []
         "k:8: services[0].routes[0].path: unknown field (did you mean 'paths'?)",
         "k:9: services[0].routes[0].service: unknown field (the service is the one around it)",
         "k:11: services[0].routes[0].plugins[0].name: plugin 'no-such-plugin' not enabled; \
-         add it to the 'plugins' configuration property",
+         add it to the 'plugins' configuration property (silverback has no such plugin; one in \
+         Lua is found on lua_package_path)",
         "k:14: services[0].routes[0].plugins[1].config.key_name: unknown field \
          (did you mean 'key_names'?)",
         "k:15: services[0].hosst: unknown field (did you mean 'host'?)",
@@ -569,7 +570,8 @@ fn variables_are_put_in_and_kept_out_of_errors() {
     let text = "_format_version: '3.0'\nplugins: [{name: '${{ env \"DECK_HOST\" }}'}]";
     let errors = load_files(&[("k", text)], &env).unwrap_err().to_string();
     let expected = "k:2: plugins[0].name: plugin '${{ env \"DECK_HOST\" }}' not enabled; add it \
-                    to the 'plugins' configuration property";
+                    to the 'plugins' configuration property (silverback has no such plugin; \
+                    one in Lua is found on lua_package_path)";
     assert_eq!(errors, expected);
 
     // One value may begin with another.
