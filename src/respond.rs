@@ -9,6 +9,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::pdk::{Exchange, ReadError, RequestId, Source};
 use crate::plugin::{Outcome, Stop};
+use crate::settings::Tokens;
 
 /// What the gateway calls itself in `Server`.
 pub const SERVER_TOKEN: &str = concat!("silverback/", env!("CARGO_PKG_VERSION"));
@@ -125,7 +126,7 @@ pub fn exit_message(ex: &Exchange, status: StatusCode, message: &str) -> Outcome
 }
 
 /// The answer to a request that never became an exchange.
-pub fn early(failure: Failure, headers: &HeaderMap) -> http::Response<Bytes> {
+pub fn early(failure: Failure, headers: &HeaderMap, tokens: Tokens) -> http::Response<Bytes> {
     let (_, message, voice) = failure.parts();
     let id = RequestId::random();
     let (kind, body) = template(wanted(headers, voice), message, &id);
@@ -133,9 +134,13 @@ pub fn early(failure: Failure, headers: &HeaderMap) -> http::Response<Bytes> {
     *response.status_mut() = failure.status();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(SERVER, HeaderValue::from_static(SERVER_TOKEN));
-    headers.insert("x-kong-response-latency", HeaderValue::from_static("0"));
-    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+    if tokens.server {
+        headers.insert(SERVER, HeaderValue::from_static(SERVER_TOKEN));
+    }
+    if tokens.latency {
+        headers.insert("x-kong-response-latency", HeaderValue::from_static("0"));
+    }
+    if let (true, Ok(id)) = (tokens.request_id, HeaderValue::from_str(id.as_str())) {
         headers.insert("x-kong-request-id", id);
     }
     response

@@ -35,7 +35,7 @@ pub(super) async fn serve(
     worker.requests.add(1);
     let (mut head, body) = request.into_parts();
     if let Err(failure) = head::check(&head, worker.shared.settings.client_max_body) {
-        return refuse(failure, &head.headers);
+        return refuse(&worker, failure, &head.headers);
     }
     let unframed = head::settle(&mut head);
     let version = head.version;
@@ -262,8 +262,11 @@ fn nginx_reason(status: StatusCode) -> Option<&'static [u8]> {
     }
 }
 
-fn refuse(failure: Failure, headers: &HeaderMap) -> Response<Reply> {
-    let mut response = respond::early(failure, headers).map(Reply::alone);
+/// Answers what is no request that plugins could see; it is counted all the same.
+fn refuse(worker: &Worker, failure: Failure, headers: &HeaderMap) -> Response<Reply> {
+    let shared = &worker.shared;
+    worker.runloop().count(shared, None, failure.status().as_u16());
+    let mut response = respond::early(failure, headers, shared.settings.headers).map(Reply::alone);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     if let Some(reason) = nginx_reason(response.status()) {
         response.extensions_mut().insert(hyper::ext::ReasonPhrase::from_static(reason));

@@ -194,3 +194,16 @@ async fn nobody_waits_for_a_strangers_upload() {
     let (response, ()) = tokio::join!(soon("the other answer", gateway.get("/a")), other);
     assert_eq!(response.status(), 200);
 }
+
+#[tokio::test]
+async fn what_is_refused_early_is_counted_and_keeps_to_the_headers_setting() {
+    let upstream = Upstream::replying(OK).await;
+    let builder = super::gateway::Builder::default().set("headers", "off");
+    let gateway = builder.start(&config(&upstream));
+    let long = format!("/a?{}", "x".repeat(9000));
+    let refused = gateway.get(&long).await;
+    assert_eq!((refused.status(), refused.header("server")), (414, None));
+    let metrics = super::http::send(gateway.status, "GET", "/metrics", &[], b"").await;
+    let counted = "kong_http_requests_total{service=\"\",route=\"\",code=\"414\"} 1";
+    assert!(metrics.text().contains(counted), "{}", metrics.text());
+}
