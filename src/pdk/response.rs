@@ -71,11 +71,6 @@ impl Response {
         self.source.get()
     }
 
-    /// Says where the response came from.
-    pub fn set_source(&self, source: Source) {
-        self.source.set(source);
-    }
-
     /// All headers.
     pub fn headers(&self) -> Ref<'_, HeaderMap> {
         self.headers.borrow()

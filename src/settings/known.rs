@@ -1,5 +1,7 @@
 //! The names of settings: ours, and Kong's that have no effect here.
 
+use crate::distance::distance;
+
 /// Properties that are read.
 const READ: &[&str] = &[
     "proxy_listen",
@@ -123,19 +125,4 @@ pub(super) fn note(name: &str, value: &str) -> Option<String> {
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
     let candidates = READ.iter().chain(IGNORED).map(|known| (distance(name, known), *known));
     candidates.min().filter(|(distance, _)| *distance <= 3).map(|(_, known)| known)
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let change = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
