@@ -17,6 +17,7 @@ use crate::settings::Env;
 pub struct Identity {
     pub(super) source: Source,
     pub(super) scope: Given<String>,
+    pub(super) why: String,
     /// What was set and not used, in sentences an operator can act on.
     pub(super) notes: Vec<String>,
 }
@@ -144,6 +145,11 @@ impl Identity {
                 selector.to_string()
             }
         }
+    }
+
+    /// Why this source and no other: what was found, in one clause without secrets.
+    pub fn why(&self) -> &str {
+        &self.why
     }
 
     /// What was set and is not used, and why; worth a line in the start log.

@@ -31,6 +31,7 @@ struct Choice<'a> {
     inputs: Inputs<'a>,
     authority: Given<Url>,
     scope: Given<String>,
+    why: String,
     notes: Vec<String>,
     has_arc_agent: bool,
 }
@@ -56,7 +57,8 @@ impl<'a> Choice<'a> {
             return Err(Incomplete::invalid(scope.from, "one scope is expected, without blanks"));
         }
         let has_arc_agent = Path::new(ARC_AGENT).exists();
-        Ok(Self { inputs, authority, scope, notes: Vec::new(), has_arc_agent })
+        let (why, notes) = (String::new(), Vec::new());
+        Ok(Self { inputs, authority, scope, why, notes, has_arc_agent })
     }
 
     fn identity(mut self) -> Result<Identity, Incomplete> {
@@ -69,15 +71,18 @@ impl<'a> Choice<'a> {
         if let (false, Some(tenant)) = (of_an_app, self.inputs.field("azure_tenant_id")) {
             self.notes.push(format!("{} is not used by a managed identity", tenant.from));
         }
-        Ok(Identity { source, scope: self.scope, notes: self.notes })
+        Ok(Identity { source, scope: self.scope, why: self.why, notes: self.notes })
     }
 
     /// Kong's order. Object and resource ids exist for managed identities only, so naming one
     /// leaves no choice.
     fn source(&mut self) -> Result<Source, Incomplete> {
-        let named = self.inputs.field(OBJECT_ID).map(Selector::ObjectId);
-        let named = named.or_else(|| self.inputs.field(RESOURCE_ID).map(Selector::ResourceId));
-        if let Some(selector) = named {
+        let object_id = self.inputs.field(OBJECT_ID).map(|id| (Selector::ObjectId(id), OBJECT_ID));
+        let named = object_id.or_else(|| {
+            Some((Selector::ResourceId(self.inputs.field(RESOURCE_ID)?), RESOURCE_ID))
+        });
+        if let Some((selector, name)) = named {
+            self.why = format!("auth.{name} names a managed identity");
             return self.managed_identity(selector);
         }
         if let Some(source) = self.client_secret()? {
@@ -88,17 +93,24 @@ impl<'a> Choice<'a> {
         }
         self.refuse_unfinished()?;
         let client_id = self.inputs.client_id();
+        self.why = match &client_id {
+            None => "nothing names an application: the machine's own identity".to_owned(),
+            Some(id) => {
+                format!("{} stands without a secret or token file: a managed identity", id.from)
+            }
+        };
         self.managed_identity(client_id.map_or(Selector::System, Selector::ClientId))
     }
 
-    fn client_secret(&self) -> Result<Option<Source>, Incomplete> {
+    fn client_secret(&mut self) -> Result<Option<Source>, Incomplete> {
         // A token file of the configuration is meant; a secret of the environment may be a relic.
         let has_file = self.inputs.field("azure_federated_token_file").is_some();
         let variable = || self.inputs.variable("AZURE_CLIENT_SECRET").filter(|_| !has_file);
         let Some(secret) = self.inputs.field("azure_client_secret").or_else(variable) else {
             return Ok(None);
         };
-        let app = self.app(&format!("{} gives a client secret", secret.from))?;
+        self.why = format!("{} gives a client secret", secret.from);
+        let app = self.app(&self.why)?;
         let secret = Given { value: Secret::new(&secret.value), from: secret.from };
         Ok(Some(Source::ClientSecret { app, secret }))
     }
@@ -125,6 +137,10 @@ impl<'a> Choice<'a> {
             let text = "AZURE_KUBERNETES_TOKEN_PROXY is set, but identity binding is not supported";
             self.notes.push(text.into());
         }
+        self.why = format!(
+            "{} names a token file, {} and {} the application (workload identity)",
+            file.from, app.client_id.from, app.tenant.from
+        );
         let token_file = Given { value: file.value.into(), from: file.from };
         Ok(Some(Source::WorkloadIdentity { app, token_file }))
     }
@@ -168,8 +184,9 @@ impl<'a> Choice<'a> {
         }
     }
 
-    fn managed_identity(&self, selector: Selector) -> Result<Source, Incomplete> {
+    fn managed_identity(&mut self, selector: Selector) -> Result<Source, Incomplete> {
         if let Some(given) = self.inputs.field("azure_imds_endpoint") {
+            self.why += "; auth.azure_imds_endpoint says that IMDS serves it";
             return Ok(Source::Imds { endpoint: endpoint::imds(&given)?, selector });
         }
         match Machine::detect(self.inputs.env, self.has_arc_agent)? {
@@ -178,9 +195,12 @@ impl<'a> Choice<'a> {
                     || Incomplete::invalid(Origin::Variable("IDENTITY_ENDPOINT"), "empty");
                 let given = self.inputs.variable("IDENTITY_ENDPOINT").ok_or_else(missing)?;
                 let endpoint = endpoint::app_service(&given)?;
+                self.why += "; IDENTITY_ENDPOINT and IDENTITY_HEADER mean App Service, Functions \
+                             or Container Apps";
                 Ok(Source::AppService { endpoint, selector, env: self.inputs.env.clone() })
             }
             Machine::Imds => {
+                self.why += "; no variable of another platform is set, so IMDS serves it";
                 let variable = |name| self.inputs.variable(name);
                 let given = variable("AZURE_POD_IDENTITY_AUTHORITY_HOST")
                     .or_else(|| variable("AZURE_INSTANCE_METADATA_HOST")) // Kong's library reads it

@@ -186,6 +186,32 @@ fn what_is_passed_over_is_noted() {
 }
 
 #[test]
+fn the_choice_gives_its_reason() {
+    let app = ["client_id=a", "AZURE_TENANT_ID=t"];
+    for (given, why) in [
+        (vec!["AZURE_CLIENT_SECRET=s"], "AZURE_CLIENT_SECRET gives a client secret"),
+        (
+            vec!["AZURE_FEDERATED_TOKEN_FILE=/t"],
+            "AZURE_FEDERATED_TOKEN_FILE names a token file, auth.azure_client_id and \
+             AZURE_TENANT_ID the application (workload identity)",
+        ),
+        (
+            vec![],
+            "auth.azure_client_id stands without a secret or token file: a managed identity; no \
+             variable of another platform is set, so IMDS serves it",
+        ),
+    ] {
+        assert_eq!(resolved(&[&app[..], &given].concat()).unwrap().why(), why);
+    }
+    let web = ["IDENTITY_ENDPOINT=http://127.0.0.1:1", "IDENTITY_HEADER=h"];
+    assert_eq!(
+        resolved(&web).unwrap().why(),
+        "nothing names an application: the machine's own identity; IDENTITY_ENDPOINT and \
+         IDENTITY_HEADER mean App Service, Functions or Container Apps"
+    );
+}
+
+#[test]
 fn clouds_follow_the_host_then_the_authority() {
     let app = |extra: &[(&'static str, &'static str)], host: &str| {
         let mut env = vec![("AZURE_CLIENT_ID", "a"), ("AZURE_TENANT_ID", "t")];
