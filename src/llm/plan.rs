@@ -165,6 +165,12 @@ impl Plan {
         self.site.sample()
     }
 
+    /// The path there, with a stand-in for what the client says in it; `None` when it is all the
+    /// client's.
+    pub fn sample_path(&self) -> Option<&str> {
+        self.site.sample_path()
+    }
+
     /// The query argument that holds the key: no log may show its value.
     pub fn secret_arg(&self) -> Option<&str> {
         self.credential.in_query().map(|(name, ..)| name)

@@ -74,7 +74,7 @@ pub(super) struct Texts {
     upstream_url: Option<Text>,
     upstream_path: Option<Text>,
     /// Where it is with a stand-in for what the client says.
-    sample: Option<Endpoint>,
+    sample: Option<Located>,
 }
 
 impl Where {
@@ -88,7 +88,7 @@ impl Where {
         if texts.are_fixed() {
             return Ok(Self::Fixed(Arc::new(located)));
         }
-        texts.sample = Some(located.endpoint);
+        texts.sample = Some(located);
         Ok(Self::PerClient(Box::new(texts)))
     }
 
@@ -109,8 +109,17 @@ impl Where {
 
     /// The host, with a stand-in for what the client says in it.
     pub(super) fn sample(&self) -> Option<&Endpoint> {
+        self.sample_place().map(|located| &located.endpoint)
+    }
+
+    /// The path, likewise.
+    pub(super) fn sample_path(&self) -> Option<&str> {
+        self.sample_place()?.path.as_deref()
+    }
+
+    fn sample_place(&self) -> Option<&Located> {
         match self {
-            Self::Fixed(located) => Some(&located.endpoint),
+            Self::Fixed(located) => Some(located),
             Self::PerClient(texts) => texts.sample.as_ref(),
         }
     }
