@@ -78,6 +78,19 @@ impl Credential {
         self.header.is_some() || self.param.is_some()
     }
 
+    /// The field that holds the key, and where it goes: `header api-key`.
+    pub(super) fn place(&self) -> Option<(&'static str, String)> {
+        if let Some((name, _)) = &self.header {
+            return Some(("auth.header_value", format!("header {name}")));
+        }
+        let param = self.param.as_ref()?;
+        let kind = match param.location {
+            ParamLocation::Query => "query argument",
+            ParamLocation::Body => "body member",
+        };
+        Some(("auth.param_value", format!("{kind} {}", param.key.name())))
+    }
+
     /// The header to set, unless the client's own is kept.
     pub(super) fn header(&self, client: &Client<'_>) -> Option<(HeaderName, HeaderValue)> {
         let header = self.header.as_ref();
