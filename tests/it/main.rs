@@ -13,6 +13,7 @@ mod cli_process;
 mod gateway;
 mod golden;
 mod http;
+mod identity_command;
 mod lua;
 mod proxy;
 mod reload;
