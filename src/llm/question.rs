@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::entity::Secret;
 use crate::llm::address::Endpoint;
 use crate::llm::openai::Body;
 use crate::llm::plan::{MODEL, Plan};
@@ -28,6 +29,8 @@ pub struct Question {
     pub body: Bytes,
     /// The address for people: without a key.
     pub url: String,
+    /// What no output may quote from the answer.
+    pub secrets: Vec<Secret>,
     /// Whether the endpoint is Azure's, whose words quote no keys.
     pub is_azure: bool,
 }
@@ -77,6 +80,7 @@ impl Plan {
             target: self.target(located, &client).map_err(|_| NoQuestion::OtherOperation)?,
             header: self.credential.header(&client),
             body: self.without_prompt(body),
+            secrets: self.credential.secrets(),
             endpoint: located.endpoint.clone(),
             is_azure: self.provider() == Provider::Azure,
         })
@@ -147,12 +151,18 @@ mod tests {
 
     #[test]
     fn a_key_is_sent_and_not_shown() {
-        let key = |location: &str| json!({"param_name": "k", "param_value": "canary", "param_location": location});
+        let key = |place: &str| {
+            let mut auth = json!({"param_name": "k", "param_value": "canary /1"});
+            auth["param_location"] = place.into();
+            auth
+        };
         let question = ask(key("query"), json!({}), json!({})).unwrap();
-        assert!(question.target.as_str().ends_with("&k=canary"), "{}", question.target);
+        assert!(question.target.as_str().ends_with("&k=canary%20%2F1"), "{}", question.target);
         assert!(!question.url.contains("canary"), "{}", question.url);
         let question = ask(key("body"), json!({}), json!({})).unwrap();
-        assert_eq!(body(&question), json!({"model": "gpt-4o", "k": "canary"}));
+        assert_eq!(body(&question), json!({"model": "gpt-4o", "k": "canary /1"}));
+        let secrets: Vec<_> = question.secrets.iter().map(Secret::expose).collect();
+        assert_eq!(secrets, ["canary /1"]);
     }
 
     #[test]

@@ -360,6 +360,22 @@ async fn no_secret_is_shown() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_says_back_what_it_was_sent_is_not_quoted() {
+    let scene = mixed_scene();
+    let echo = "you sent canary-wrong-key and code=canary-param";
+    let body = serde_json::json!({"error": {"code": "echo", "message": echo}});
+    let rule = Rule { kind: Some(Kind::Chat), status: Some(400), ..Rule::default() };
+    scene.sim.fault(Rule { body: Some(body), ..rule }).unwrap();
+    for arguments in [&[][..], &["--json"]] {
+        let ended = scene.run(arguments).await;
+        assert_says(&ended, 1, &["echo you sent", "***"]);
+        let shown = ended.output.matches("canary-").count();
+        // Each of the two is masked in the answer to the request that held it.
+        assert_eq!(shown, 4, "{}", ended.output);
+    }
+}
+
+#[tokio::test]
 async fn one_target_can_be_tried_alone() {
     let scene = mixed_scene();
     for (name, targets) in

@@ -17,6 +17,7 @@ use super::progress::Progress;
 use super::survey::{Survey, Where, Who};
 use crate::azure::{self, Failure, SignedIn, Token, Verdict};
 use crate::dns::{Names, Unresolved};
+use crate::entity::Secret;
 use crate::llm::Question;
 use crate::pdk::body::{Body, Buffered};
 use crate::pdk::service::Limits;
@@ -193,7 +194,7 @@ async fn target(way: &Way<'_>, at: &Where, exchanges: &[Exchanging<'_>]) -> Answ
     let step = way.progress.begin(name);
     let start = Instant::now();
     let answer = match put(way, at, question, token.as_deref()).await {
-        Ok(reply) => judge(question, signed_in, &reply, start.elapsed()),
+        Ok(reply) => judge(question, signed_in, token.as_deref(), &reply, start.elapsed()),
         Err(silence) => silence.answer(way.patience, start.elapsed()),
     };
     step.end(if answer.state == State::Ok { "ok" } else { "failed" });
@@ -207,9 +208,18 @@ struct Reply {
     body: Buffered,
 }
 
-fn judge(question: &Question, signed_in: SignedIn<'_>, reply: &Reply, elapsed: Duration) -> Answer {
-    let key = question.header.as_ref().and_then(|(_, value)| value.to_str().ok());
-    let words = azure::words(&reply.body.bytes, key.as_slice());
+fn judge(
+    question: &Question,
+    signed_in: SignedIn<'_>,
+    token: Option<&Token>,
+    reply: &Reply,
+    elapsed: Duration,
+) -> Answer {
+    // An endpoint that is not Azure might say back what it was sent.
+    let token = token.and_then(|token| token.authorization().to_str().ok());
+    let token = token.and_then(|value| value.strip_prefix("Bearer "));
+    let secrets: Vec<_> = question.secrets.iter().map(Secret::expose).chain(token).collect();
+    let words = azure::words(&reply.body.bytes, &secrets);
     let said = words.clone().unwrap_or_default();
     let mut verdict = Verdict::on_question(reply.status, &said, signed_in);
     let header = |name: &str| reply.headers.get(name)?.to_str().ok();
