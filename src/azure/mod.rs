@@ -33,4 +33,4 @@ pub use failure::{Cause, Class, Failure};
 pub use identity::{Fact, Identity, Key, Origin};
 pub use resolve::resolve;
 pub use token::{Status, Token, TokenHandle, Tokens};
-pub use verdict::{SignedIn, Verdict, words};
+pub use verdict::{SignedIn, Verdict, lacks_role, words};

@@ -174,7 +174,8 @@ fn other_scope(scope: &str) -> &'static str {
     }
 }
 
-fn lacks_role(said: &str) -> bool {
+/// Whether Azure's words blame a missing role, and not the token.
+pub fn lacks_role(said: &str) -> bool {
     ["PermissionDenied", "lacks the required data action", "does not have access"]
         .iter()
         .any(|sign| said.contains(sign))
