@@ -1,4 +1,4 @@
-//! The Azure simulator: Azure OpenAI, Entra and the managed identity endpoints on one loopback port.
+//! The Azure simulator: Azure OpenAI, Entra and the managed identity endpoints on a loopback port.
 //!
 //! It is a product (`silverback azure-sim`), the upstream of `quickstart`, the test double of our
 //! tests and a benchmark upstream. It answers with Azure's shapes, oddities included, and fails on

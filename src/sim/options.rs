@@ -24,8 +24,8 @@ pub struct Options {
     pub tenants: Vec<String>,
     /// The client secrets that Entra accepts. None: all but `wrong-secret` and `expired-secret`.
     pub client_secrets: Vec<String>,
-    /// The certificates that Entra knows, as DER. None: every assertion that names a certificate and
-    /// has the form of one is accepted; else its signature and its claims are verified.
+    /// The certificates that Entra knows, as DER; then assertions that name a certificate are
+    /// verified. None: it is enough that they have the form of one.
     pub client_certificates: Vec<CertificateDer<'static>>,
     /// Client, object or resource ids of the user-assigned identities. None: every id but those
     /// that begin with `unknown-`.

@@ -13,6 +13,8 @@ mod cli_process;
 mod gateway;
 mod golden;
 mod http;
+mod identity_matrix;
+mod log_lines;
 mod lua;
 mod proxy;
 mod reload;
