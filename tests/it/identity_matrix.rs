@@ -1,8 +1,8 @@
 //! Every source of a token in every situation: what goes over the wire to the token endpoint, how
 //! often, what Azure OpenAI sees, what the client gets, and what the operator reads.
 //!
-//! [`cells`] is the table. Situations in which a source waits for long are in the unit tests of
-//! `src/azure/exchange`, under a paused clock; the table says so.
+//! [`cells`] is the table. Situations in which a source waits for long are in
+//! `src/azure/exchange/tests/matrix.rs`, under a paused clock; the table says so.
 
 mod cells;
 mod sources;

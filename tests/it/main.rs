@@ -14,6 +14,7 @@ mod gateway;
 mod golden;
 mod http;
 mod identity_matrix;
+mod identity_oracle;
 mod log_lines;
 mod lua;
 mod proxy;

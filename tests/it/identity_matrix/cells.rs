@@ -9,7 +9,7 @@ pub enum Cell {
     Runs(Result<usize, Fails>),
     /// Why there is no such situation for this source.
     Senseless(&'static str),
-    /// It takes long by the endpoint's own rules: see `src/azure/exchange/matrix.rs`.
+    /// It takes long by the endpoint's own rules: see `src/azure/exchange/tests/matrix.rs`.
     UnderAPausedClock(&'static str),
 }
 
