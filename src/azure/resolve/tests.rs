@@ -233,9 +233,9 @@ fn names_that_a_platform_does_not_know_are_refused() {
     assert!(refused(&remote).contains("loopback"), "{}", refused(&remote));
 }
 
-/// One of the keys in `spec/keys`.
+/// One of the keys in `spec/certificates`.
 fn key(name: &str) -> String {
-    format!("{}/spec/keys/{name}", env!("CARGO_MANIFEST_DIR"))
+    format!("{}/spec/certificates/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
 #[test]

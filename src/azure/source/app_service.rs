@@ -34,8 +34,7 @@ impl Source for AppService {
 
     /// A wrong scope and a missing identity are answered with 500 here, so patience is short.
     fn pause(&self, cause: &Cause, attempts: u32) -> Option<Duration> {
-        let calls = if cause.status == Some(500) { 2 } else { 3 };
-        let again = cause.class == Class::Transient && attempts <= calls;
+        let again = cause.class == Class::Transient && attempts <= 2;
         again.then_some(Duration::from_secs(1))
     }
 

@@ -5,7 +5,7 @@ use super::*;
 use crate::azure::mock::{self, Answer, Mock, Seen};
 
 fn path(name: &str) -> PathBuf {
-    PathBuf::from(format!("{}/spec/keys/{name}", env!("CARGO_MANIFEST_DIR")))
+    PathBuf::from(format!("{}/spec/certificates/{name}", env!("CARGO_MANIFEST_DIR")))
 }
 
 fn given<T>(value: T) -> Given<T> {

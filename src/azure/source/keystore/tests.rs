@@ -1,7 +1,7 @@
 use super::*;
 
 fn file(name: &str) -> Vec<u8> {
-    std::fs::read(format!("{}/spec/keys/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    std::fs::read(format!("{}/spec/certificates/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
 fn read(bytes: &[u8], password: &str) -> Result<Keystore, BadKeystore> {
