@@ -45,6 +45,11 @@ impl Source for AppService {
                 format!("this app does not have the identity {}", self.selector),
                 "assign it to the app, or correct the id (auth.azure_client_id)",
             ),
+            401 | 403 => Cause::new(
+                Class::Config,
+                "the platform does not take IDENTITY_HEADER",
+                "it is the platform's and may be rotated; see who else sets it",
+            ),
             404 => Cause::new(Class::Transient, "the platform is not ready to give tokens", ""),
             500 => Cause::new(
                 Class::Transient,

@@ -35,7 +35,7 @@ async fn play(
         let retry_after = wait.map(Duration::from_secs);
         let body = body.to_string();
         let reply = Reply { status, retry_after, body, ..Reply::default() };
-        std::future::ready(read(identity, &Asked::now(), Ok(reply), &[]))
+        std::future::ready(read(&*identity.source, &Asked::now(), Ok(reply), &[]))
     })
     .await;
     let times = calls.into_inner();
