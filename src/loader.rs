@@ -14,6 +14,7 @@ use std::sync::mpsc;
 use tokio::sync::{oneshot, watch};
 
 use crate::config::{self, Source};
+use crate::guard;
 use crate::lua::{self, schema::LuaSchemas};
 use crate::plugins;
 use crate::runloop::{Runloop, Scripts};
@@ -115,6 +116,7 @@ pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Vec<S
     let trial = Scripts::for_trial(vm);
     Runloop::new(&snapshot, shared, &trial, None)?;
     warnings.extend(trial.into_warnings());
+    warnings.extend(guard::warnings(&snapshot));
     Ok(Compiled { snapshot, warnings })
 }
 

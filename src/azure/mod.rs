@@ -30,4 +30,5 @@ pub use clients::{Clients, NoClients};
 pub use failure::{Cause, Class, Failure};
 pub use identity::{Fact, Identity, Key, Origin};
 pub use resolve::resolve;
+pub use scope::is_azures_own;
 pub use token::{Status, Token, TokenHandle, Tokens};

@@ -78,6 +78,10 @@ impl Credential {
         self.header.is_some() || self.param.is_some()
     }
 
+    pub(super) fn header_name(&self) -> Option<&HeaderName> {
+        self.header.as_ref().map(|(name, _)| name)
+    }
+
     /// The header to set, unless the client's own is kept.
     pub(super) fn header(&self, client: &Client<'_>) -> Option<(HeaderName, HeaderValue)> {
         let header = self.header.as_ref();
