@@ -22,6 +22,8 @@ mod mock;
 mod resolve;
 mod scope;
 mod slot;
+#[cfg(test)]
+mod tests;
 mod token;
 mod workload;
 

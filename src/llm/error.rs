@@ -156,7 +156,8 @@ mod tests {
             body(&Error::NoIdentity),
             concat!(
                 r#"{"error":{"message":"LLM request failed before proxying","#,
-                r#""type":"server_error","param":null,"code":"credential_unavailable"},"request_id":"1f"}"#
+                r#""type":"server_error","param":null,"#,
+                r#""code":"credential_unavailable"},"request_id":"1f"}"#
             )
         );
     }
