@@ -20,6 +20,8 @@ mod resolve;
 mod scope;
 mod slot;
 mod source;
+#[cfg(test)]
+mod tests;
 mod token;
 mod verdict;
 
@@ -29,5 +31,6 @@ pub use diagnosis::clean;
 pub use failure::{Cause, Class, Failure};
 pub use identity::{Fact, Identity, Key, Origin};
 pub use resolve::resolve;
+pub use scope::is_azures_own;
 pub use token::{Status, Token, TokenHandle, Tokens};
 pub use verdict::{SignedIn, Verdict, lacks_role, words};

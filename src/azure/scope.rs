@@ -65,6 +65,22 @@ impl Cloud {
     }
 }
 
+/// Whether Azure itself answers for every name that ends like this one, so that a client may fill
+/// in the first label and the credential still reaches nobody else.
+pub fn is_azures_own(host: &str) -> bool {
+    const SUFFIXES: [&str; 7] = [
+        ".openai.azure.com",
+        ".cognitiveservices.azure.com",
+        ".services.ai.azure.com",
+        ".openai.azure.us",
+        ".cognitiveservices.azure.us",
+        ".openai.azure.cn",
+        ".cognitiveservices.azure.cn",
+    ];
+    let host = plain_host(host);
+    SUFFIXES.iter().any(|suffix| host.ends_with(suffix))
+}
+
 /// The resource of a scope: managed identity endpoints take no `/.default`.
 pub(super) fn resource(scope: &str) -> &str {
     scope.strip_suffix("/.default").unwrap_or(scope)
@@ -132,6 +148,22 @@ mod tests {
             |host: &str| is_without_audience(&Url::parse(&format!("https://{host}/")).unwrap());
         assert!(is_bare("login.sovcloud-identity.fr") && is_bare("login.sovcloud-identity.sg"));
         assert!(!is_bare("login.microsoftonline.de") && !is_bare("login.microsoftonline.com"));
+    }
+
+    #[test]
+    fn azures_own_names_are_whole_labels_under_its_domains() {
+        for host in ["a.openai.azure.com", "A.Services.AI.azure.com.", "a.openai.azure.us:443"] {
+            assert!(is_azures_own(host), "{host}");
+        }
+        for host in [
+            "evilopenai.azure.com",
+            "a.openai.azure.com.evil.example",
+            "a.azure-api.net",
+            "portal.azure.com",
+            "openai.azure.com",
+        ] {
+            assert!(!is_azures_own(host), "{host}");
+        }
     }
 
     #[test]

@@ -248,7 +248,7 @@ async fn a_forgotten_scheme_is_named_when_the_peer_speaks_plain_http() {
     for answer in [&b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"[..], b""] {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        tokio::spawn(async move {
+        tokio::runtime::Handle::current().spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut hello = [0; 4096];
                 let _ = stream.read(&mut hello).await;
