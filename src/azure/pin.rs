@@ -1,7 +1,7 @@
 //! TLS with one certificate and no other: how Service Fabric's endpoint is recognised.
 //!
-//! The certificate is signed by nobody, so its SHA-1 thumbprint, which the platform gives, stands in
-//! for a chain of trust. It is compared during the handshake: no byte of a request goes to
+//! The certificate is signed by nobody, so its SHA-1 thumbprint, which the platform gives, stands
+//! in for a chain of trust. It is compared during the handshake: no byte of a request goes to
 //! anybody else. That the peer has the certificate's key is checked as always.
 
 use std::fmt;

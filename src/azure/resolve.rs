@@ -144,7 +144,13 @@ impl<'a> Choice<'a> {
             Some(text) => Certificate::Inline(secret(text)),
             None => match path() {
                 Some(path) => Certificate::File(path.map(Into::into)),
-                None => return Ok(None),
+                None => {
+                    let fields = [PASSWORD, SEND_CHAIN].map(|name| self.inputs.field(name));
+                    for field in fields.into_iter().flatten() {
+                        self.notes.push(format!("{} is not used: no certificate", field.from));
+                    }
+                    return Ok(None);
+                }
             },
         };
         let from = certificate.from();

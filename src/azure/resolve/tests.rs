@@ -343,6 +343,8 @@ fn what_is_passed_over_is_noted() {
     let notes = |given: &[&str]| resolved(given).unwrap().notes().join("\n");
     assert!(notes(&["AZURE_FEDERATED_TOKEN_FILE=/t"]).contains("AZURE_CLIENT_ID too"));
     assert!(notes(&["tenant_id=t"]).contains("auth.azure_tenant_id is not used"));
+    let note = notes(&["client_certificate_password=p"]);
+    assert_eq!(note, "auth.azure_client_certificate_password is not used: no certificate");
     assert_eq!(notes(&["client_id=a"]), "");
 }
 

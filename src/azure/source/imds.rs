@@ -47,7 +47,8 @@ impl Source for Imds {
         let secs = match (cause.class, cause.status, attempts) {
             (Class::Transient, Some(410), 1..=7) => 10,
             (Class::Transient, Some(_), 1..=3) => 1 << (attempts - 1),
-            (Class::Transient | Class::Unavailable, None, 1) if !self.is_assumed => 1,
+            (Class::Transient, None, 1) => 1,
+            (Class::Unavailable, None, 1) if !self.is_assumed => 1,
             _ => return None,
         };
         Some(Duration::from_secs(secs))
