@@ -6,6 +6,7 @@
 use http::StatusCode;
 
 use super::targets::Target;
+use crate::azure::TokenHandle;
 use crate::llm::{Provider, json, splice::Object};
 use crate::pdk::Exchange;
 use crate::pdk::body::Buffered;
@@ -71,6 +72,14 @@ fn of_token(said: &str, subject: &str, scope: &str) -> String {
     format!("it signed in as {subject} for the scope {scope}")
 }
 
+/// Tells the identity why its token was refused, so that a missing role costs no new tokens.
+pub(super) fn judge(identity: &TokenHandle, status: StatusCode, text: Option<&Buffered>) {
+    if status == StatusCode::UNAUTHORIZED {
+        let said = text.and_then(|text| words(&text.bytes)).unwrap_or_default();
+        identity.explained(lacks_role(&said));
+    }
+}
+
 fn lacks_role(said: &str) -> bool {
     ["PermissionDenied", "lacks the required data action", "does not have access"]
         .iter()
@@ -106,14 +115,27 @@ fn words(body: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
 
-    /// What Azure says in a vector.
-    fn said(name: &str) -> String {
+    use bytes::Bytes;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::azure::{self, Grant, Tokens};
+    use crate::entity::Secret;
+    use crate::settings::Env;
+
+    /// The body of a vector.
+    fn body(name: &str) -> String {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/spec/vectors/azure/err-");
         let text = std::fs::read(format!("{folder}{name}.json")).unwrap();
         let vector: serde_json::Value = serde_json::from_slice(&text).unwrap();
-        words(vector["response"]["body"].to_string().as_bytes()).unwrap()
+        vector["response"]["body"].to_string()
+    }
+
+    /// What Azure says in it.
+    fn said(name: &str) -> String {
+        words(body(name).as_bytes()).unwrap()
     }
 
     #[test]
@@ -124,6 +146,29 @@ mod tests {
         assert!(role.contains("client id 1 lacks a role"), "{role}");
         assert!(of_token(&said("05-403-network"), "x", "s").contains("network rules"));
         assert!(of_token("", "client id 1", "s/.default").contains("client id 1"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_missing_role_leaves_the_token_in_place() {
+        let tokens = Tokens::with_exchange(tokio::runtime::Handle::current(), |_| {
+            let (asked_at, lifetime) = (Instant::now(), Duration::from_secs(3600));
+            let access_token = Secret::new("t");
+            let grant = Grant { access_token, asked_at, lifetime, refresh_in: None };
+            Box::pin(async { Ok(grant) })
+        });
+        let auth = azure::Auth { use_managed_identity: true, ..azure::Auth::default() };
+        let identity = azure::resolve(&auth, &Env::default(), "foo.openai.azure.com");
+        let handle = tokens.handle(identity.unwrap().unwrap());
+        let token = handle.wait(Instant::now() + Duration::from_secs(5)).await.unwrap();
+        handle.current().unwrap();
+        let reply = |name: &str| Buffered::from(Bytes::from(body(name)));
+        let role = reply("03-401-permission-denied");
+        judge(&handle, StatusCode::UNAUTHORIZED, Some(&role));
+        assert!(!handle.invalidate(&token), "the token is not to blame");
+        judge(&handle, StatusCode::FORBIDDEN, Some(&reply("05-403-network")));
+        assert!(!handle.invalidate(&token), "403 says nothing of tokens");
+        judge(&handle, StatusCode::UNAUTHORIZED, Some(&reply("02-401-token-audience")));
+        assert!(handle.invalidate(&token));
     }
 
     #[test]

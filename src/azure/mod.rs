@@ -15,6 +15,8 @@ mod entra;
 mod exchange;
 mod expiry;
 mod failure;
+mod files;
+mod handle;
 mod identity;
 mod imds;
 #[cfg(test)]
@@ -23,11 +25,18 @@ mod resolve;
 mod scope;
 mod slot;
 mod token;
+mod tokens;
 mod workload;
+
+#[cfg(test)]
+pub(crate) use exchange::Grant;
 
 pub use auth::{Auth, Incomplete};
 pub use clients::{Clients, NoClients};
 pub use failure::{Cause, Class, Failure};
+pub use handle::TokenHandle;
 pub use identity::{Fact, Identity, Key, Origin};
 pub use resolve::resolve;
-pub use token::{Status, Token, TokenHandle, Tokens};
+pub use slot::Status;
+pub use token::Token;
+pub use tokens::{Mark, Tokens};
