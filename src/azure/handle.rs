@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::failure::Failure;
 use super::identity::Identity;
-use super::slot::{QUIET, Slot, State, Status};
+use super::slot::{QUIET, Slot};
+use super::state::{State, Status};
 use super::token::Token;
 
 /// One identity's token, as one target of one worker sees it.

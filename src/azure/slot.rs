@@ -18,6 +18,7 @@ use super::exchange::Grant;
 use super::failure::{Cause, Class, Failure};
 use super::files::Stamp;
 use super::identity::Identity;
+use super::state::{LABELS_MAX, State, Status};
 use super::token::Token;
 
 /// How a token is had: the exchange of an identity, retries included.
@@ -36,26 +37,6 @@ pub(super) struct Slot {
     told: Mutex<BTreeMap<String, Instant>>,
 }
 
-/// What readers see. It changes when an exchange ends or a token is dropped.
-#[derive(Default)]
-pub(super) struct State {
-    token: Option<Arc<Token>>,
-    /// The token was had with an earlier proof; it serves until this one works.
-    is_inherited: bool,
-    succeeded_at: Option<Instant>,
-    failure: Option<Remembered>,
-    /// Failures since the last success.
-    streak: u32,
-    exchanges: u64,
-    failures: BTreeMap<String, u64>,
-}
-
-/// A failure that answers in place of further calls for a while.
-struct Remembered {
-    failure: Arc<Failure>,
-    until: Instant,
-}
-
 /// Whether an exchange is under way, and when the next one may be.
 #[derive(Default)]
 struct Flight {
@@ -66,36 +47,12 @@ struct Flight {
     files: Option<Stamp>,
 }
 
-/// How one identity's token stands.
-#[derive(Debug, Clone)]
-pub struct Status {
-    /// Whose token it is.
-    pub identity: Arc<Identity>,
-    /// Seconds until the token ends; `None` when there is none.
-    pub expires_in_secs: Option<u64>,
-    /// Seconds until it is renewed; `None` when there is none.
-    pub refresh_in_secs: Option<u64>,
-    /// Whether the token was had with an earlier proof, and the present one has not worked yet.
-    pub is_inherited: bool,
-    /// Seconds since the last exchange that succeeded.
-    pub succeeded_secs_ago: Option<u64>,
-    /// Exchanges that have ended, well or not, since the identity was first used.
-    pub exchanges: u64,
-    /// Those that failed, by `AADSTS` code, HTTP status or class.
-    pub failures: BTreeMap<String, u64>,
-    /// Why there is no newer token; `None` after a success.
-    pub last_failure: Option<Arc<Failure>>,
-}
-
 /// The least time between two background refreshes, between two drops of a refused token, and
 /// between two tellings of a failure.
 pub(super) const QUIET: Duration = Duration::from_secs(30);
 
 /// More than any source's retries need; an endpoint that trickles its answer ends here.
 const FLIGHT_MAX: Duration = Duration::from_secs(150);
-
-/// Distinct failure labels that are counted; the numbers in them come from outside.
-const LABELS_MAX: usize = 32;
 
 impl Slot {
     pub(super) fn new(control: Handle, exchange: Exchange, identity: Identity) -> Arc<Self> {
@@ -124,20 +81,12 @@ impl Slot {
 
     /// The token, if it lives.
     pub(super) fn living(&self) -> Option<Arc<Token>> {
-        self.state.borrow().token.clone().filter(|token| token.is_alive())
+        self.state.borrow().living().cloned()
     }
 
     /// Lets a token serve that was had with an earlier proof, until this one has worked.
     pub(super) fn inherit(&self, token: &Token) {
-        self.state.send_if_modified(|state| {
-            let is_better = state.token().is_none_or(|own| token.outlives(own));
-            let takes = state.succeeded_at.is_none() && is_better;
-            if takes {
-                state.token = Some(Arc::new(token.bequeathed()));
-                state.is_inherited = true;
-            }
-            takes
-        });
+        self.state.send_if_modified(|state| state.inherit(token));
     }
 
     /// A request has a token that grows old: starts an exchange, if the last one is long enough
@@ -145,7 +94,7 @@ impl Slot {
     pub(super) fn refresh(self: &Arc<Self>) {
         let (life, wish) = {
             let state = self.state.borrow();
-            let wish = state.failure.as_ref().and_then(|last| last.failure.cause.retry_after);
+            let wish = state.failure().and_then(|failure| failure.cause.retry_after);
             (state.token().map_or(QUIET, Token::life), wish.unwrap_or_default())
         };
         self.refresh_after((life / 10).max(wish).clamp(Duration::from_secs(1), QUIET));
@@ -228,8 +177,7 @@ impl Slot {
             is_replaceable = flight.dropped_at.is_none_or(|at| now >= at + QUIET);
             if is_replaceable {
                 flight.dropped_at = Some(now);
-                state.token = None;
-                state.is_inherited = false;
+                state.drop_token();
             }
             is_replaceable
         });
@@ -249,18 +197,7 @@ impl Slot {
     }
 
     pub(super) fn status(&self) -> Status {
-        let state = self.state.borrow();
-        let living = state.token().filter(|token| token.is_alive());
-        Status {
-            identity: self.identity(),
-            expires_in_secs: living.map(|token| token.left().as_secs()),
-            refresh_in_secs: living.map(|token| token.fresh_for().as_secs()),
-            is_inherited: state.is_inherited && living.is_some(),
-            succeeded_secs_ago: state.succeeded_at.map(|at| at.elapsed().as_secs()),
-            exchanges: state.exchanges,
-            failures: state.failures.clone(),
-            last_failure: state.failure.as_ref().map(|last| last.failure.clone()),
-        }
+        self.state.borrow().status(self.identity())
     }
 
     /// Starts an exchange unless one is under way or `is_due` says no; the check and the start
@@ -330,89 +267,11 @@ impl Slot {
 
     fn too_late(&self, start: Instant) -> Arc<Failure> {
         let mut cause = Cause::new(Class::Deadline, "no token before the caller's deadline", "");
-        if let Some(last) = &self.state.borrow().failure {
-            cause.remedy = format!("before that: {}", last.failure.cause);
+        if let Some(failure) = self.state.borrow().failure() {
+            cause.remedy = format!("before that: {}", failure.cause);
         }
         self.failure(cause, start)
     }
-}
-
-impl State {
-    /// The last token, alive or not.
-    pub(super) fn token(&self) -> Option<&Token> {
-        self.token.as_deref()
-    }
-
-    /// What a caller can have without waiting longer: a living token, or a failure that is still
-    /// fresh, or whatever came of an exchange that ended after the first `before` ones. A token
-    /// that was granted for next to no time serves those who have waited for it.
-    fn settled(&self, before: u64) -> Option<Result<Arc<Token>, Arc<Failure>>> {
-        let has_waited = self.exchanges > before;
-        let has_failed = self.streak > 0;
-        if let Some(token) = &self.token
-            && (token.is_alive() || has_waited && !has_failed)
-        {
-            return Some(Ok(token.clone()));
-        }
-        let last = self.failure.as_ref().filter(|last| last.is_fresh() || has_waited)?;
-        Some(Err(last.failure.clone()))
-    }
-
-    /// Whether a token of its own is missing, and nothing speaks against asking for it.
-    fn lacks_token(&self) -> bool {
-        let has_own = !self.is_inherited && self.token().is_some_and(Token::is_alive);
-        !has_own && !self.failure.as_ref().is_some_and(Remembered::is_fresh)
-    }
-
-    /// Whether the last exchange failed, or there is no token.
-    fn is_in_trouble(&self) -> bool {
-        self.streak > 0 || !self.token().is_some_and(Token::is_alive)
-    }
-
-    /// Lets a new exchange begin at once; what went wrong stays on show.
-    fn forget_failure(&mut self) {
-        if let Some(last) = &mut self.failure {
-            last.until = Instant::now();
-        }
-    }
-
-    fn succeed(&mut self, token: Token) {
-        self.exchanges += 1;
-        self.streak = 0;
-        self.failure = None;
-        self.succeeded_at = Some(Instant::now());
-        self.is_inherited = false;
-        self.token = Some(Arc::new(token));
-    }
-
-    /// An older token stays: it serves until it really ends.
-    fn fail(&mut self, failure: Arc<Failure>) {
-        self.exchanges += 1;
-        self.streak += 1;
-        let mut label = failure.cause.label();
-        if self.failures.len() >= LABELS_MAX && !self.failures.contains_key(&label) {
-            label = "other".to_owned();
-        }
-        *self.failures.entry(label).or_default() += 1;
-        let until = Instant::now() + memory(&failure.cause, self.streak);
-        self.failure = Some(Remembered { failure, until });
-    }
-}
-
-impl Remembered {
-    fn is_fresh(&self) -> bool {
-        Instant::now() < self.until
-    }
-}
-
-/// How long a failure answers for the endpoint: 30 s if only a person can end it, as long as the
-/// endpoint asks for, else 1 s doubling to 30 s.
-fn memory(cause: &Cause, streak: u32) -> Duration {
-    if cause.class.needs_a_person() {
-        return QUIET;
-    }
-    let backoff = Duration::from_secs(1 << streak.saturating_sub(1).min(5));
-    cause.retry_after.unwrap_or(backoff).clamp(Duration::from_secs(1), QUIET)
 }
 
 /// An exchange in the air. Dropping it, for whatever reason, is its end.

@@ -16,7 +16,8 @@ use super::clients::Clients;
 use super::exchange;
 use super::handle::TokenHandle;
 use super::identity::{Identity, Key};
-use super::slot::{Exchange, Slot, Status, lock};
+use super::slot::{Exchange, Slot, lock};
+use super::state::Status;
 use super::token::Token;
 
 /// The tokens of one process.
@@ -172,11 +173,13 @@ fn in_force(register: &Mutex<Register>) -> Vec<Arc<Slot>> {
     register.slots.values().filter(counts).map(|kept| kept.slot.clone()).collect()
 }
 
-/// Renews tokens that grow old, so that the first request after a quiet hour does not wait.
+/// Renews tokens that grow old, so that the first request after a quiet hour does not wait, and
+/// forgets what nobody uses, secrets included.
 async fn renew_in_time(register: Weak<Mutex<Register>>) {
     loop {
         sleep(TICK).await;
         let Some(register) = register.upgrade() else { return };
+        lock(&register).slots.retain(|_, kept| kept.is_wanted());
         in_force(&register).iter().for_each(Slot::renew_in_time);
     }
 }

@@ -251,6 +251,24 @@ async fn clients_that_hang_up_do_not_take_the_exchange_along() {
     assert_eq!(scene.exchanges().len(), 1);
 }
 
+#[tokio::test]
+async fn a_stop_while_a_token_is_fetched_is_quiet() {
+    let sim = Sim::start(Options::default()).unwrap();
+    let slow = Rule { kind: Some(Kind::Imds), delay_ms: 60_000, ..Rule::default() };
+    sim.fault(slow).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kong.yaml");
+    std::fs::write(&path, Target::with_identity().yaml(&sim.url())).unwrap();
+    let start = silverback(&["run", path.to_str().unwrap()]).on_free_ports();
+    let mut process = start.env("AZURE_POD_IDENTITY_AUTHORITY_HOST", &sim.url()).spawn();
+    process.proxy().await;
+    soon("the call for a token", sim.wait_for(1)).await;
+    process.signal("TERM");
+    let ended = process.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    assert!(!ended.output.contains("ERROR"), "{}", ended.output);
+}
+
 /// Ten connections with a hundred requests each, so that no machine runs out of files.
 #[tokio::test]
 async fn a_thousand_cold_requests_share_one_refused_exchange() {

@@ -46,7 +46,8 @@ async fn a_wrong_new_secret_locks_nobody_out_until_it_is_mended() {
     assert!((28..=32).contains(&fake.calls()), "one try per 30 s: {}", fake.calls());
     assert_eq!(status.last_failure.unwrap().cause.class, Class::Config);
 
-    // The first identity is forgotten by now; its token is handed on all the same.
+    // The first identity is forgotten by now, and its secret with it; its token is handed on.
+    assert_eq!(lock(&fake.tokens.register).slots.len(), 1);
     wrong.store(false, SeqCst);
     let [right] = fake.configure([app("two")]);
     assert_eq!(text(&right.current().unwrap()), "Bearer t0");
