@@ -90,3 +90,52 @@ pub(super) fn describe(tokens: &[Status]) -> Value {
     };
     tokens.iter().map(one).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::azure::{self, Auth};
+    use crate::settings::Env;
+
+    fn status(secret: &str, expires_in_secs: Option<u64>) -> Status {
+        let auth = Auth { use_managed_identity: true, ..Auth::default() };
+        let env: Env =
+            [("AZURE_CLIENT_ID", "a"), ("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_SECRET", secret)]
+                .into_iter()
+                .collect();
+        let identity = azure::resolve(&auth, &env, "foo.openai.azure.com").unwrap().unwrap();
+        Status {
+            identity: Arc::new(identity),
+            expires_in_secs,
+            refresh_in_secs: None,
+            is_inherited: false,
+            succeeded_secs_ago: None,
+            exchanges: 2,
+            failures: [("AADSTS7000215".to_owned(), 1)].into(),
+            last_failure: None,
+        }
+    }
+
+    #[test]
+    fn two_secrets_of_one_application_are_one_series() {
+        let text = render(&[status("canary-one", Some(3000)), status("canary-two", Some(70))]);
+        let values: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let labels = "kind=\"client secret\",identity=\"client id a, tenant t\",\
+            scope=\"https://cognitiveservices.azure.com/.default\"";
+        assert_eq!(
+            values,
+            [
+                format!("silverback_azure_token_seconds_to_expiry{{{labels}}} 70"),
+                format!("silverback_azure_token_exchanges_total{{{labels}}} 4"),
+                format!(
+                    "silverback_azure_token_failures_total{{{labels},code=\"AADSTS7000215\"}} 2"
+                ),
+            ]
+        );
+        assert!(!text.contains("canary"), "{text}");
+        let page = describe(&[status("canary-one", None)]).to_string();
+        assert!(page.contains("token_is_inherited") && !page.contains("canary"), "{page}");
+    }
+}
