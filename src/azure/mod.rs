@@ -27,6 +27,7 @@ mod slot;
 mod state;
 mod token;
 mod tokens;
+mod verdict;
 mod workload;
 
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub(crate) use exchange::Grant;
 
 pub use auth::{Auth, Incomplete};
 pub use clients::{Clients, NoClients};
+pub use diagnosis::clean;
 pub use failure::{Cause, Class, Failure};
 pub use handle::TokenHandle;
 pub use identity::{Fact, Identity, Key, Origin};
@@ -41,3 +43,4 @@ pub use resolve::resolve;
 pub use state::Status;
 pub use token::Token;
 pub use tokens::{Mark, Tokens};
+pub use verdict::{SignedIn, Verdict, lacks_role, words};

@@ -1,3 +1,5 @@
+mod matrix;
+
 use std::cell::RefCell;
 
 use serde_json::json;
