@@ -25,6 +25,8 @@ mod resolve;
 mod scope;
 mod slot;
 mod state;
+#[cfg(test)]
+mod tests;
 mod token;
 mod tokens;
 mod verdict;
@@ -40,6 +42,7 @@ pub use failure::{Cause, Class, Failure};
 pub use handle::TokenHandle;
 pub use identity::{Fact, Identity, Key, Origin};
 pub use resolve::resolve;
+pub use scope::is_azures_own;
 pub use state::Status;
 pub use token::Token;
 pub use tokens::{Mark, Tokens};
