@@ -232,7 +232,7 @@ fn aadsts(text: &str) -> Option<u32> {
 }
 
 /// One printable line without secrets, as long as a log line needs.
-fn clean(text: &str, secrets: &[&str]) -> String {
+pub fn clean(text: &str, secrets: &[&str]) -> String {
     const CHARS_MAX: usize = 400;
     if text.contains("access_token") {
         return String::new();

@@ -23,11 +23,14 @@ mod resolve;
 mod scope;
 mod slot;
 mod token;
+mod verdict;
 mod workload;
 
 pub use auth::{Auth, Incomplete};
 pub use clients::{Clients, NoClients};
+pub use diagnosis::clean;
 pub use failure::{Cause, Class, Failure};
 pub use identity::{Fact, Identity, Key, Origin};
 pub use resolve::resolve;
 pub use token::{Status, Token, TokenHandle, Tokens};
+pub use verdict::{SignedIn, Verdict, lacks_role, words};

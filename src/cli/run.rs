@@ -24,7 +24,7 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
     for warning in &read.warnings {
         tracing::warn!("{warning}");
     }
-    let inputs = loader::inputs(&files(args, &read.settings)?)?;
+    let inputs = loader::inputs(&files(&args.files, &read.settings)?)?;
     let watched = Watched::new(&inputs, read.settings.env_file.as_deref());
     let signals = Signals::new()?;
     let gateway = Gateway::start(Start { settings: read.settings, inputs, names: None })?;
@@ -47,9 +47,9 @@ fn flags(args: &RunArgs) -> Flags {
 }
 
 /// Arguments, else `declarative_config`, else `kong.yaml` or `kong.yml` in this folder.
-fn files(args: &RunArgs, settings: &Settings) -> Result<Vec<String>, Vec<String>> {
-    if !args.files.is_empty() {
-        return Ok(args.files.clone());
+pub(super) fn files(named: &[String], settings: &Settings) -> Result<Vec<String>, Vec<String>> {
+    if !named.is_empty() {
+        return Ok(named.to_vec());
     }
     if let Some(file) = &settings.declarative_config {
         return Ok(vec![file.clone()]);

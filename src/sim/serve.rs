@@ -138,8 +138,14 @@ fn data_plane(state: &State, call: &Call, chosen: &mut Option<Chosen>) -> (Reply
     }
     let usual = Rule::default();
     let rule = chosen.as_ref().map_or(&usual, |chosen| &chosen.rule);
-    let reply = rule.scripted(call).unwrap_or_else(|| openai::answer(state, call, rule));
-    (reply, caller.name)
+    if let Some(reply) = rule.scripted(call) {
+        return (reply, caller.name);
+    }
+    if let Err(refusal) = openai::check_body(call) {
+        *chosen = None;
+        return (refusal.into(), caller.name);
+    }
+    (openai::answer(state, call, rule), caller.name)
 }
 
 /// A whole request body; none if it is too large or its client left.

@@ -13,6 +13,7 @@ mod cli_process;
 mod gateway;
 mod golden;
 mod http;
+mod identity_command;
 mod identity_matrix;
 mod identity_oracle;
 mod log_lines;
