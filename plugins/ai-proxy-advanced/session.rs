@@ -185,6 +185,11 @@ impl Session {
         self.setup.targets.at(index)
     }
 
+    /// Whether that request carried a token of the gateway.
+    pub(super) fn has_sent_token(&self) -> bool {
+        self.progress.borrow().token.is_some()
+    }
+
     /// Kong's estimate of the tokens the client sent.
     pub(super) fn prompt_tokens(&self) -> u64 {
         let body = self.client.get().and_then(|client| client.body.object());
@@ -248,7 +253,11 @@ impl Session {
             match identity.wait(deadline).await {
                 Ok(token) => drop(self.sign_with(ex, token)),
                 Err(failure) => {
-                    tracing::error!(request_id = %ex.id, fault = "azure", "{failure}");
+                    let line = match identity.is_news(&failure) {
+                        true => failure.to_string(),
+                        false => failure.reminder(),
+                    };
+                    tracing::error!(request_id = %ex.id, fault = "azure", "{line}");
                     let lost = Lost { how: Loss::NoAddress, unsent: true };
                     if self.after_loss(ex, lost) == Next::Accept {
                         return Refusal::Llm(llm::Error::NoIdentity).answer(ex);
@@ -305,7 +314,7 @@ impl Session {
             return false;
         };
         let mut progress = self.progress.borrow_mut();
-        let Some(token) = progress.token.take() else { return false };
+        let Some(token) = progress.token.clone() else { return false };
         let is_replaceable = identity.invalidate(&token);
         is_replaceable && progress.replayable && !std::mem::replace(&mut progress.replayed, true)
     }
@@ -339,6 +348,10 @@ impl Attempts for Session {
     ) -> Next {
         if status == StatusCode::UNAUTHORIZED && self.may_replay() {
             return Next::Again;
+        }
+        let identity = self.target().and_then(|target| target.identity.as_ref());
+        if let Some(identity) = identity.filter(|_| status.is_success() && self.has_sent_token()) {
+            identity.accepted();
         }
         let Some(index) = self.asked().map(|asked| asked.index) else { return Next::Accept };
         // Kong's AI plugins write a reply that they have checked themselves.

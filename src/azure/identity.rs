@@ -4,11 +4,12 @@
 //! question when Azure answers 401. Secrets are in it, but nothing here prints them.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::source::Source;
+use super::source::{ProofFile, Source};
 
 /// What a target signs in as: decided by [`super::resolve`], never changed afterwards.
 #[derive(Debug, Clone)]
@@ -67,7 +68,7 @@ pub struct Fact {
 /// What makes two identities the same: equal keys share one token.
 ///
 /// A digest over source, authority, tenant, client, selector, scope and the secret's own digest,
-/// so that a rotated secret never meets its predecessor's token.
+/// so that a rotated secret has a place of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key([u8; 32]);
 
@@ -125,6 +126,34 @@ impl Identity {
             add(&Sha256::digest(hidden));
         }
         Key(digest.finalize().into())
+    }
+
+    /// What an identity has in common with those that differ from it in nothing but their proof:
+    /// kind, authority, tenant, client, selector and scope.
+    pub(super) fn lineage(&self) -> Key {
+        let mut digest = Sha256::new();
+        let mut add = |part: &str| {
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        };
+        let about = self.source.about();
+        add(about.kind);
+        for fact in about.who_facts() {
+            add(fact.name);
+            add(&fact.value);
+        }
+        add(&self.scope.value);
+        Key(digest.finalize().into())
+    }
+
+    /// The files that hold the proof, for whoever watches them.
+    pub fn files(&self) -> Vec<&Path> {
+        self.source.about().file.map(ProofFile::path).into_iter().collect()
+    }
+
+    /// Whether a changed file means a new proof. A kubelet rewrites its token files all the time.
+    pub(super) fn is_rotated_by_file(&self) -> bool {
+        !matches!(self.source.about().file, Some(ProofFile::Renewed(_)))
     }
 }
 

@@ -11,6 +11,8 @@ mod endpoint;
 mod exchange;
 mod expiry;
 mod failure;
+mod files;
+mod handle;
 mod identity;
 mod machine;
 #[cfg(test)]
@@ -20,17 +22,25 @@ mod resolve;
 mod scope;
 mod slot;
 mod source;
+mod state;
 #[cfg(test)]
 mod tests;
 mod token;
+mod tokens;
 mod verdict;
+
+#[cfg(test)]
+pub(crate) use exchange::Grant;
 
 pub use auth::{Auth, Incomplete};
 pub use clients::{Clients, NoClients};
 pub use diagnosis::clean;
 pub use failure::{Cause, Class, Failure};
+pub use handle::TokenHandle;
 pub use identity::{Fact, Identity, Key, Origin};
 pub use resolve::resolve;
 pub use scope::is_azures_own;
-pub use token::{Status, Token, TokenHandle, Tokens};
+pub use state::Status;
+pub use token::Token;
+pub use tokens::{Mark, Tokens};
 pub use verdict::{SignedIn, Verdict, lacks_role, words};

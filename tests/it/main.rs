@@ -22,6 +22,7 @@ mod lua;
 mod no_token;
 mod proxy;
 mod reload;
+mod rotation;
 mod sdk;
 mod stream;
 mod stream_ends;

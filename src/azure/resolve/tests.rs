@@ -292,6 +292,23 @@ fn a_certificate_that_cannot_be_used_is_told_at_load() {
 }
 
 #[test]
+fn a_new_certificate_in_its_place_is_a_new_proof() {
+    let app = ["client_id=a", "tenant_id=t"];
+    let path = key("pkcs8.pem");
+    let of = |more: &str| resolved(&[&app[..], &[more]].concat()).unwrap();
+    let certificate = of(&format!("client_certificate_path={path}"));
+    assert_eq!(certificate.files(), [std::path::Path::new(&path)]);
+    assert!(certificate.is_rotated_by_file());
+    let token_file = of("federated_token_file=/f");
+    assert_eq!(token_file.files(), [std::path::Path::new("/f")]);
+    assert!(!token_file.is_rotated_by_file());
+    // The same application with another proof; it may go on with the token it has.
+    let other = of(&format!("client_certificate_path={}", key("encrypted.pem")));
+    assert_ne!(certificate.key(), other.key());
+    assert_eq!(certificate.lineage(), other.lineage());
+}
+
+#[test]
 fn identity_binding_is_refused_with_the_way_out() {
     let app = ["AZURE_CLIENT_ID=a", "AZURE_TENANT_ID=t", "AZURE_FEDERATED_TOKEN_FILE=/token"];
     let proxy = "AZURE_KUBERNETES_TOKEN_PROXY=https://proxy";

@@ -17,7 +17,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::keystore::{BadKeystore, Keystore};
-use super::{About, App, Calling, Source, entra};
+use super::{About, App, Calling, ProofFile, Source, entra};
 use crate::azure::clients::Clients;
 use crate::azure::diagnosis::Silence;
 use crate::azure::failure::{Cause, Class};
@@ -54,6 +54,7 @@ impl Source for ClientCertificate {
         match &self.certificate {
             Certificate::File(file) => {
                 about.proof.push(Fact::new("certificate", file.value.display(), file.from));
+                about.file = Some(ProofFile::Rotated(&file.value));
             }
             Certificate::Inline(text) => {
                 about.proof.push(Fact::new("certificate", "***", text.from));

@@ -18,6 +18,7 @@ mod workload;
 
 use std::fmt;
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -79,8 +80,27 @@ pub(super) struct About<'a> {
     pub(super) endpoint: &'a Given<Url>,
     /// How an application proves itself; a secret is `***`.
     pub(super) proof: Vec<Fact>,
+    /// Where the proof is, if it is in a file.
+    pub(super) file: Option<ProofFile<'a>>,
     /// What `proof` hides: it tells two identities apart and is printed nowhere.
     pub(super) hidden: Vec<&'a str>,
+}
+
+/// A file with a proof, which is read at each call.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ProofFile<'a> {
+    /// It changes when somebody changes the proof.
+    Rotated(&'a Path),
+    /// It is rewritten all the time, and says the same.
+    Renewed(&'a Path),
+}
+
+impl<'a> ProofFile<'a> {
+    pub(super) fn path(self) -> &'a Path {
+        match self {
+            Self::Rotated(path) | Self::Renewed(path) => path,
+        }
+    }
 }
 
 /// Whose token it is.
@@ -93,26 +113,31 @@ impl<'a> About<'a> {
     /// A managed identity: it needs no proof.
     fn machine(kind: &'static str, endpoint: &'a Given<Url>, selector: &'a Selector) -> Self {
         let who = Who::Machine(selector);
-        Self { kind, who, endpoint, proof: Vec::new(), hidden: Vec::new() }
+        Self { kind, who, endpoint, proof: Vec::new(), file: None, hidden: Vec::new() }
     }
 
     /// An application at Entra.
     fn app(kind: &'static str, app: &'a App) -> Self {
-        let (proof, hidden) = (Vec::new(), Vec::new());
-        Self { kind, who: Who::App(app), endpoint: &app.authority, proof, hidden }
+        let (who, endpoint) = (Who::App(app), &app.authority);
+        Self { kind, who, endpoint, proof: Vec::new(), file: None, hidden: Vec::new() }
     }
 
     /// Who it is and how that is proved, each value with its origin.
     pub(super) fn facts(&self) -> Vec<Fact> {
-        let mut facts = match self.who {
+        let mut facts = self.who_facts();
+        facts.extend_from_slice(&self.proof);
+        facts
+    }
+
+    /// The same without the proof.
+    pub(super) fn who_facts(&self) -> Vec<Fact> {
+        match self.who {
             Who::App(app) => app.facts(),
             Who::Machine(selector) => {
                 let endpoint = self.endpoint;
                 vec![selector.fact(), Fact::new("endpoint", &endpoint.value, endpoint.from)]
             }
-        };
-        facts.extend_from_slice(&self.proof);
-        facts
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 
-use super::{About, App, Calling, Source, entra};
+use super::{About, App, Calling, ProofFile, Source, entra};
 use crate::azure::clients::Clients;
 use crate::azure::diagnosis::Silence;
 use crate::azure::failure::{Cause, Class};
@@ -29,7 +29,8 @@ impl Source for WorkloadIdentity {
     fn about(&self) -> About<'_> {
         let file = &self.token_file;
         let proof = vec![Fact::new("token file", file.value.display(), file.from)];
-        About { proof, ..About::app("workload identity", &self.app) }
+        let watched = Some(ProofFile::Renewed(&file.value));
+        About { proof, file: watched, ..About::app("workload identity", &self.app) }
     }
 
     fn call<'a>(&'a self, clients: &'a Clients, scope: &'a str) -> Calling<'a> {
