@@ -60,6 +60,10 @@ pub fn cell(source: Source, situation: S) -> Cell {
                 let says = &["the metadata service does not answer", "not an Azure VM"];
                 silent("unavailable", says).attempts(2).unreached()
             }
+            Source::AppService => {
+                let says = &["nothing answers at the address of IDENTITY_ENDPOINT"];
+                silent("transient", says).attempts(3).unreached()
+            }
             _ => silent("transient", UNREACHABLE).attempts(3).unreached(),
         },
         S::Dropped => {
@@ -95,7 +99,10 @@ fn wrong_secret(source: Source) -> Cell {
             fails("config", 401, says).aadsts(70_021)
         }
         Source::Imds => Cell::Senseless("IMDS asks for no secret"),
-        Source::AppService => fails("config", 401, &["the endpoint refused"]),
+        Source::AppService => {
+            let says = &["the platform does not take IDENTITY_HEADER", "see who else sets it"];
+            fails("config", 401, says)
+        }
     }
 }
 

@@ -33,8 +33,9 @@ async fn play(
             _ => json!({ "error": "unknown", "error_description": "in trouble" }),
         };
         let retry_after = wait.map(Duration::from_secs);
-        let reply = Reply { status, is_html: false, retry_after, body: body.to_string() };
-        std::future::ready(read(identity, &Asked::now(), Ok(reply), &[]))
+        let body = body.to_string();
+        let reply = Reply { status, retry_after, body, ..Reply::default() };
+        std::future::ready(read(&*identity.source, &Asked::now(), Ok(reply), &[]))
     })
     .await;
     let times = calls.into_inner();
