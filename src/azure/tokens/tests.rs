@@ -239,8 +239,11 @@ async fn a_refused_token_is_dropped_once_and_only_if_it_still_serves() {
     assert!(!handle.invalidate(&second), "refused again: the token is not what is wrong");
     assert_eq!(text(&handle.current().unwrap()), "Bearer t1");
     pass(31).await;
-    assert!(handle.invalidate(&second));
-    assert_eq!(fake.calls(), 2);
+    assert!(!handle.invalidate(&second), "refused again, so that another one is fetched beside it");
+    assert_eq!(text(&handle.current().unwrap()), "Bearer t1");
+    pass(0).await;
+    assert_eq!(text(&handle.current().unwrap()), "Bearer t2");
+    assert_eq!(fake.calls(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -390,14 +393,19 @@ async fn a_rotated_identity_header_arrives_with_the_next_registration() {
     for env in vector("appsvc-04-header-rotates")["env_sequence"].as_array().unwrap() {
         let header = env["IDENTITY_HEADER"].as_str().unwrap();
         let env = [("IDENTITY_ENDPOINT", url.as_str()), ("IDENTITY_HEADER", header)];
+        let mark = tokens.mark();
         handles.push(tokens.handle(identity(&env)));
+        tokens.take_over(mark);
+        // A configuration that is only tried, and refused for something else.
+        let tried = [env[0], ("IDENTITY_HEADER", "tried")];
+        drop(tokens.handle(identity(&tried)));
         if let Some(token) = handles[0].current() {
             assert!(handles[0].invalidate(&token));
         }
         handles[0].wait(soon()).await.unwrap();
         sent.push(platform.last().header("x-identity-header").unwrap().to_owned());
     }
-    assert_eq!(sent, ["old", "new"]);
+    assert_eq!(sent, ["old", "new"], "nor does a refused configuration leave its own");
 }
 
 #[tokio::test]
