@@ -36,6 +36,10 @@ pub(super) fn explain(ex: &Exchange, target: &Target, status: StatusCode, text: 
         );
         return;
     }
+    let renewal = target.identity.as_ref().and_then(|handle| handle.status().last_failure);
+    let renewal = renewal.map_or_else(String::new, |failure| {
+        format!("; a newer token is not to be had: {}", failure.cause)
+    });
     // Others than Azure quote parts of the key.
     let said = if target.plan.provider() == Provider::Azure { said.as_str() } else { "" };
     tracing::error!(
@@ -44,7 +48,7 @@ pub(super) fn explain(ex: &Exchange, target: &Target, status: StatusCode, text: 
         upstream = %ex.service.host(),
         status = status.as_u16(),
         said,
-        "the upstream refuses the gateway's credential: {verdict}"
+        "the upstream refuses the gateway's credential: {verdict}{renewal}"
     );
 }
 

@@ -154,6 +154,27 @@ async fn a_wrong_new_secret_fails_no_request_and_the_right_one_is_taken_within_s
 }
 
 #[tokio::test]
+async fn a_revoked_token_beside_a_wrong_new_secret_is_not_blamed_on_the_scope_alone() {
+    let client = format!("azure_client_id: {CLIENT}");
+    let tenant = format!("azure_tenant_id: {TENANT}");
+    let mut env = PathBuf::new();
+    let mut scene = Rotating::start(&[SWITCH, &client, &tenant], |folder| {
+        env = folder.join("gateway.env");
+        std::fs::write(&env, "AZURE_CLIENT_SECRET=one\n").unwrap();
+        env.clone()
+    })
+    .await;
+    replace(&env, "AZURE_CLIENT_SECRET=mistyped\n");
+    scene.process.line_with("the old token serves for").await;
+    scene.sim.revoke_tokens();
+    // There is no other token, so the answer is Azure's own.
+    assert_eq!(chat(scene.address).await.status(), 401);
+    let line = scene.process.line_with("a newer token is not to be had").await;
+    assert!(line.contains("AADSTS7000215, the client secret is wrong"), "{line}");
+    assert!(!line.contains("mistyped"), "{line}");
+}
+
+#[tokio::test]
 async fn a_secret_that_kubernetes_swaps_behind_a_link_reaches_a_vault_reference() {
     let client = format!("azure_client_id: {CLIENT}");
     let tenant = format!("azure_tenant_id: {TENANT}");
