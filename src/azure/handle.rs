@@ -85,11 +85,6 @@ impl TokenHandle {
         self.slot.wait(deadline).await
     }
 
-    /// Starts the first exchange, for the moment a configuration loads; does not wait.
-    pub fn warm_up(&self) {
-        self.slot.fetch();
-    }
-
     /// Drops a token that the target refused with 401, if it is still the one that serves, and
     /// starts the exchange for the next.
     ///

@@ -273,8 +273,9 @@ async fn a_stop_during_an_exchange_is_no_error_in_the_log() {
     let control = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let tokens =
         Tokens::with_exchange(control.handle().clone(), |_| Box::pin(std::future::pending()));
-    let handle = tokens.handle(identity(&[]));
-    handle.warm_up();
+    let mark = tokens.mark();
+    let _handle = tokens.handle(identity(&[]));
+    tokens.take_over(mark);
     control.shutdown_background();
     let log = String::from_utf8(lock(&lines.0).clone()).unwrap();
     assert!(log.contains("Azure identity"), "{log}");
@@ -286,8 +287,9 @@ async fn waiters_learn_that_the_control_runtime_is_gone() {
     let control = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let tokens =
         Tokens::with_exchange(control.handle().clone(), |_| Box::pin(std::future::pending()));
+    let mark = tokens.mark();
     let handle = tokens.handle(identity(&[]));
-    handle.warm_up();
+    tokens.take_over(mark);
     control.shutdown_background();
     assert_eq!(handle.wait(soon()).await.unwrap_err().cause.class, Class::Aborted);
 }
@@ -310,8 +312,7 @@ async fn taking_over_calls_once_for_every_identity_in_use() {
 #[tokio::test(start_paused = true)]
 async fn equal_identities_share_and_unused_ones_are_forgotten() {
     let fake = Fake::new(|_| Act::Grant(3600));
-    let (one, two) = (fake.handle(), fake.handle());
-    one.warm_up();
+    let [one, two] = fake.configure([identity(&[]), identity(&[])]);
     two.wait(soon()).await.unwrap();
     assert_eq!(text(&one.current().unwrap()), "Bearer t0");
     let other = fake.tokens.handle(identity(&[("AZURE_CLIENT_ID", "c")]));
