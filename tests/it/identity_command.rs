@@ -7,6 +7,7 @@ use silverback::sim::{Kind, Options, Rule, Sim};
 
 use super::azure_scene::{CLIENT, TENANT, Target};
 use super::cli_process::{Ended, Start, silverback};
+use super::http::closed_port;
 
 /// A simulator and a folder with a configuration whose calls go there.
 struct Scene {
@@ -66,9 +67,13 @@ fn last_line(ended: &Ended) -> &str {
 }
 
 fn app() -> Target {
+    app_with(&[])
+}
+
+fn app_with(proof: &[&str]) -> Target {
     let (client, tenant) =
         (format!("azure_client_id: {CLIENT}"), format!("azure_tenant_id: {TENANT}"));
-    Target::new(&["azure_use_managed_identity: true", &client, &tenant])
+    Target::new(&[&["azure_use_managed_identity: true", &client, &tenant], proof].concat())
 }
 
 #[tokio::test]
@@ -80,7 +85,8 @@ async fn all_is_well_and_nothing_was_spent() {
         "used by gpt-4o, kong.yaml:",
         "identity system-assigned (the default)",
         "scope https://cognitiveservices.azure.com/.default (the default)",
-        "token valid for 86398 s (23 h)",
+        "token valid for 86",
+        " s (23 h); it took ",
         "ok target gpt-4o at 127.0.0.1",
         "signs in with a token of identity 1",
         "answer reached, signed in, and the deployment is there (status 400,",
@@ -152,8 +158,8 @@ async fn a_certificate_is_not_explained_by_the_lack_of_a_secret() {
 
 #[tokio::test]
 async fn off_azure_it_says_so() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let endpoint = format!("azure_imds_endpoint: http://{closed}");
+    let closed = closed_port();
+    let endpoint = format!("azure_imds_endpoint: http://{}", closed.local_addr().unwrap());
     let target = Target::new(&["azure_use_managed_identity: true", &endpoint]);
     let ended = Scene::of(&target).run(&[]).await;
     let texts = [
@@ -232,7 +238,7 @@ async fn a_deployment_or_a_version_that_is_not_there_is_told() {
 
 #[tokio::test]
 async fn what_keeps_the_gateway_from_the_endpoint_is_told_apart() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = closed_port();
     let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
     silverback::tls::install_provider();
     let key = rustls_pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
@@ -245,7 +251,7 @@ async fn what_keeps_the_gateway_from_the_endpoint_is_told_apart() {
     let plain = Sim::start(Options::default()).unwrap();
     for (url, problem) in [
         ("https://no-such-instance.invalid".to_owned(), "the host name does not resolve"),
-        (format!("http://{closed}"), "the endpoint cannot be connected to"),
+        (format!("http://{}", closed.local_addr().unwrap()), "the endpoint cannot be connected to"),
         (strange.url(), "the endpoint's certificate is not accepted"),
         (plain.url().replace("http:", "https:"), "the endpoint speaks no TLS"),
     ] {
@@ -451,6 +457,33 @@ async fn a_configuration_that_does_not_load_is_reported_as_check_does() {
     let ended = scene.run(&["--offline"]).await;
     let texts = ["problem the vault reference in auth.header_value could not be resolved"];
     assert_says(&ended, 1, &texts);
+}
+
+#[tokio::test]
+async fn scripts_get_json_also_when_nothing_could_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, value, error) in [
+        ("TERM", "dumb", "no configuration: name a file"),
+        ("KONG_LOG_LEVEL", "loud", "KONG_LOG_LEVEL: 'loud' is not"),
+    ] {
+        let start = silverback(&["identity", "--json"]).folder(folder.path()).env(name, value);
+        let ended = start.ended().await;
+        let report: Value = serde_json::from_str(&ended.output).expect(&ended.output);
+        assert_eq!((ended.code, &report["ok"]), (Some(1), &Value::Bool(false)));
+        assert!(report["errors"][0].as_str().unwrap().starts_with(error), "{report:#}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_read_is_told_once() {
+    let scene = Scene::of(&app_with(&["azure_client_certificate_path: /no/such/file.pem"]));
+    let ended = scene.run(&[]).await;
+    let texts =
+        ["problem the certificate file /no/such/file.pem cannot be read", "it said No such"];
+    assert_says(&ended, 1, &texts);
+    assert!(!ended.output.contains("  note "), "{}", ended.output);
+    let ended = scene.run(&["--offline"]).await;
+    assert_says(&ended, 0, &["note until it can be used: the certificate file /no/such/file.pem"]);
 }
 
 #[tokio::test]
