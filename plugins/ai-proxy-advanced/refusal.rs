@@ -58,6 +58,10 @@ pub(super) fn explain(
         );
         return;
     }
+    let renewal = target.identity.as_ref().and_then(|handle| handle.status().last_failure);
+    let renewal = renewal.map_or_else(String::new, |failure| {
+        format!("; a newer token is not to be had: {}", failure.cause)
+    });
     // Others than Azure quote parts of the key.
     let said = if target.plan.provider() == Provider::Azure { said.as_str() } else { "" };
     tracing::error!(
@@ -66,7 +70,7 @@ pub(super) fn explain(
         upstream = %ex.service.host(),
         status = status.as_u16(),
         said,
-        "the upstream refuses the gateway's credential: {verdict}"
+        "the upstream refuses the gateway's credential: {verdict}{renewal}"
     );
 }
 
