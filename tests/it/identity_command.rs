@@ -1,5 +1,7 @@
 //! `silverback identity`: what it says in the cases its users meet, and the status it ends with.
 
+mod loading;
+
 use std::path::PathBuf;
 
 use serde_json::Value;

@@ -1,6 +1,10 @@
-//! `silverback identity` and what it reads: broken files, unreadable ones, and those of `run`.
+//! What the command reads, and what it says when that is not to be read.
 
-use super::*;
+use serde_json::Value;
+
+use super::{Scene, app, app_with, assert_says};
+use crate::azure_scene::Target;
+use crate::cli_process::silverback;
 
 #[tokio::test]
 async fn a_configuration_that_does_not_load_is_reported_as_check_does() {
