@@ -11,8 +11,6 @@ use super::azure_scene::{CLIENT, TENANT, Target};
 use super::cli_process::{Ended, Start, silverback};
 use super::http::closed_port;
 
-mod loading;
-
 /// A simulator and a folder with a configuration whose calls go there.
 struct Scene {
     sim: Sim,
