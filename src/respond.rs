@@ -49,6 +49,10 @@ pub enum Failure {
     RequestTimeout,
     /// The Route wants HTTPS.
     HttpsRequired,
+    /// gRPC needs HTTP/2.
+    Http2Required,
+    /// The Route is for gRPC alone.
+    NotGrpc,
 }
 
 impl Failure {
@@ -74,6 +78,8 @@ impl Failure {
             Self::PayloadTooLarge => (413, "Payload too large", Voice::Nginx),
             Self::RequestTimeout => (408, "Request timeout", Voice::Nginx),
             Self::HttpsRequired => (426, "Please use HTTPS protocol", Voice::Kong),
+            Self::Http2Required => (426, "Please use HTTP2 protocol", Voice::Kong),
+            Self::NotGrpc => (415, "Non-gRPC request matched gRPC route", Voice::Kong),
         }
     }
 
@@ -107,10 +113,13 @@ enum Voice {
 pub fn fail(ex: &Exchange, failure: Failure) {
     let (_, message, voice) = failure.parts();
     answer(ex, failure.status(), message, voice, Source::Error);
-    if failure == Failure::HttpsRequired {
-        ex.response.set_header("connection", HeaderValue::from_static("Upgrade"));
-        ex.response.set_header("upgrade", HeaderValue::from_static("TLS/1.2, HTTP/1.1"));
-    }
+    let upgrade = match failure {
+        Failure::HttpsRequired => "TLS/1.2, HTTP/1.1",
+        Failure::Http2Required => "HTTP/2",
+        _ => return,
+    };
+    ex.response.set_header("connection", HeaderValue::from_static("Upgrade"));
+    ex.response.set_header("upgrade", HeaderValue::from_static(upgrade));
 }
 
 /// `kong.response.error(status, message)`: a plugin refuses a request.

@@ -52,7 +52,9 @@ impl Scripts {
             Some(vm) => vm,
             None => {
                 let package_path = shared.settings.lua_package_path.clone();
-                let options = lua::Options { package_path, ..lua::Options::default() };
+                let router_flavor = shared.settings.router_flavor;
+                let options =
+                    lua::Options { package_path, router_flavor, ..lua::Options::default() };
                 let vm = Vm::new(&options).map_err(|error| error.to_string())?;
                 self.vm.get_or_init(|| vm)
             }
@@ -116,7 +118,8 @@ impl Runloop {
     ) -> Result<Self, Vec<String>> {
         let mut refusals = Vec::new();
         let instances = instances(snapshot, shared, scripts, &mut refusals);
-        let router = Router::new(snapshot).map_err(|message| refusals.push(message));
+        let router = Router::new(snapshot, shared.settings.router_flavor)
+            .map_err(|message| refusals.push(message));
         let (Ok(router), true) = (router, refusals.is_empty()) else { return Err(refusals) };
         let instances = Instances::new(instances);
         let none = Balancer::default();

@@ -37,10 +37,11 @@ impl Exchange {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
             head.headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        let local = "127.0.0.1:1".parse().unwrap();
+        let local: std::net::SocketAddr = "127.0.0.1:1".parse().unwrap();
         let connection = Connection {
             client: local,
             peer: local,
+            local: local.ip(),
             port: 8000,
             tls: false,
             sni: None,

@@ -15,6 +15,7 @@ const READ: &[&str] = &[
     "trusted_ips",
     "real_ip_header",
     "real_ip_recursive",
+    "router_flavor",
     "plugins",
     "lua_package_path",
     "lua_ssl_trusted_certificate",
@@ -60,7 +61,6 @@ const IGNORED: &[&str] = &[
     "proxy_server",
     "request_debug",
     "role",
-    "router_flavor",
     "ssl_cipher_suite",
     "ssl_ciphers",
     "ssl_protocols",
@@ -110,9 +110,6 @@ pub(super) fn note(name: &str, value: &str) -> Option<String> {
         }
         "database" if value != "off" => {
             Some(format!("'{value}' is ignored: the configuration comes from files"))
-        }
-        "router_flavor" if value != "traditional_compatible" => {
-            Some(format!("'{value}' is not built yet; traditional_compatible is used"))
         }
         "stream_listen" if value != "off" => {
             Some("TCP and UDP proxying are not built; no listener is opened".into())

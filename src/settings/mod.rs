@@ -42,6 +42,8 @@ pub struct Settings {
     pub real_ip_header: String,
     /// Take the last untrusted address instead of the last one.
     pub real_ip_recursive: bool,
+    /// How Routes are matched.
+    pub router_flavor: RouterFlavor,
     /// Enabled plugins: `bundled` and names.
     pub plugins: Vec<String>,
     /// Where Lua modules are looked for.
@@ -83,6 +85,26 @@ pub enum LogFormat {
     Text,
     /// For machines.
     Json,
+}
+
+/// Kong's flavours of the router, as far as they are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RouterFlavor {
+    /// By criteria: paths, hosts, methods, headers, SNIs.
+    #[default]
+    TraditionalCompatible,
+    /// By criteria or by an expression.
+    Expressions,
+}
+
+impl RouterFlavor {
+    /// Kong's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TraditionalCompatible => "traditional_compatible",
+            Self::Expressions => "expressions",
+        }
+    }
 }
 
 /// The headers that `headers` turns on.
@@ -258,6 +280,7 @@ impl Layers {
             trusted_ips: self.networks(),
             real_ip_header: self.text("real_ip_header", "X-Real-IP").to_ascii_lowercase(),
             real_ip_recursive: self.flag("real_ip_recursive", "off"),
+            router_flavor: self.router_flavor(),
             plugins: self.list("plugins", "bundled"),
             lua_package_path: self.text("lua_package_path", "./?.lua;./?/init.lua;"),
             trusted_certificates: self
@@ -294,6 +317,17 @@ impl Layers {
         let read = |v: &str| LEVELS.contains(&v).then(|| v.to_owned());
         let expected = "debug, info, notice, warn, error, crit, alert or emerg";
         self.parse("log_level", "notice", expected, read).unwrap_or_default()
+    }
+
+    fn router_flavor(&mut self) -> RouterFlavor {
+        let read = |v: &str| match v {
+            "traditional_compatible" => Some(RouterFlavor::TraditionalCompatible),
+            "expressions" => Some(RouterFlavor::Expressions),
+            _ => None,
+        };
+        let expected = "traditional_compatible or expressions (traditional is not built: \
+                        docs/compatibility.md lists in what it differs)";
+        self.parse("router_flavor", "traditional_compatible", expected, read).unwrap_or_default()
     }
 
     fn format(&mut self) -> LogFormat {
