@@ -47,7 +47,10 @@ impl Exchange {
             sni: None,
             trusted: false,
         };
-        let ex = Self::new(Request::new(head, body, Rc::new(connection), Budget::new(1 << 20), 1));
+        let ex = Self::new(
+            Request::new(head, body, Rc::new(connection), Budget::new(1 << 20), 1),
+            std::sync::Arc::default(),
+        );
         ex.service.set_path(ex.request.raw_path());
         ex.service.set_query(ex.request.raw_query().map(str::to_owned));
         ex

@@ -41,7 +41,7 @@ pub(super) async fn serve(
     let settings = &worker.shared.settings;
     let budget = worker.shared.budget.clone();
     let request = pdk::Request::new(head, body, connection, budget, settings.client_body_ms);
-    let ex = Rc::new(Exchange::new(request));
+    let ex = Rc::new(Exchange::new(request, worker.shared.pages.clone()));
     let runloop = worker.runloop();
     let mut finish = Finish::new(worker, runloop, ex.clone());
     let run = pdk::CURRENT.scope(ex.clone(), run(&mut finish));
@@ -196,7 +196,8 @@ fn nginx_reason(status: StatusCode) -> Option<&'static [u8]> {
 fn refuse(worker: &Worker, failure: Failure, headers: &HeaderMap) -> Response<Reply> {
     let shared = &worker.shared;
     worker.runloop().count(shared, None, failure.status().as_u16());
-    let mut response = respond::early(failure, headers, shared.settings.headers).map(Reply::alone);
+    let early = respond::early(failure, headers, shared.settings.headers, &shared.pages);
+    let mut response = early.map(Reply::alone);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     if let Some(reason) = nginx_reason(response.status()) {
         response.extensions_mut().insert(hyper::ext::ReasonPhrase::from_static(reason));

@@ -16,6 +16,7 @@ mod http;
 mod lua;
 mod proxy;
 mod reload;
+mod routing;
 mod sdk;
 mod stream;
 mod stream_ends;

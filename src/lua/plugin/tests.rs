@@ -80,7 +80,7 @@ fn exchange(target: &str, headers: &[(&str, &str)], body: &str) -> Rc<Exchange> 
     let (head, ()) = request.body(()).unwrap().into_parts();
     let body = Body::Whole(Bytes::copy_from_slice(body.as_bytes()).into());
     let request = Request::new(head, body, Rc::new(connection), Budget::new(1 << 20), 1000);
-    Rc::new(Exchange::new(request))
+    Rc::new(Exchange::new(request, Arc::default()))
 }
 
 /// Runs a future as a worker does.
