@@ -8,7 +8,7 @@ check: && test
     cargo fmt --check
     cargo clippy --locked --all-targets -- -D warnings
 
-# OpenAI's SDKs for Python and Node, which some tests use
+# OpenAI's SDKs for Python and Node and Microsoft's azure-identity, which some tests use
 setup:
     tests/sdk/setup
 

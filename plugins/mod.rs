@@ -3,7 +3,6 @@
 //! A plugin is a folder: `schema.lua` says what its configuration may be, `handler.rs` (or
 //! `handler.lua`) what it does. Priorities are Kong's.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -21,12 +20,15 @@ mod ai_proxy_advanced;
 mod correlation_id;
 #[path = "file-log/handler.rs"]
 mod file_log;
+mod findings;
 #[path = "key-auth/handler.rs"]
 mod key_auth;
 #[path = "request-termination/handler.rs"]
 mod request_termination;
 #[path = "response-transformer/handler.rs"]
 mod response_transformer;
+
+pub use findings::{Credential, Findings, ModelTarget};
 
 /// A plugin written in Rust.
 pub struct Native {
@@ -51,16 +53,16 @@ pub struct Context<'a> {
     pub entity: &'a Arc<PluginEntity>,
     /// Takes what the author of the configuration should know. Workers pass on nothing: the
     /// loader's trial has told it already.
-    pub warnings: Option<&'a RefCell<Vec<String>>>,
+    pub findings: Option<&'a Findings>,
 }
 
 impl Context<'_> {
     /// Tells the author of the configuration something that does not stand in the way.
     pub fn warn(&self, message: &str) {
-        if let Some(warnings) = self.warnings {
+        if let Some(findings) = self.findings {
             let entity = self.entity;
             let line = format!("plugin '{}': {message}", entity.name);
-            warnings.borrow_mut().push(self.snapshot.at_plugin(entity.id, &line));
+            findings.warnings.borrow_mut().push(self.snapshot.at_plugin(entity.id, &line));
         }
     }
 

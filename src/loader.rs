@@ -14,8 +14,9 @@ use std::sync::mpsc;
 use tokio::sync::{oneshot, watch};
 
 use crate::config::{self, Source};
+use crate::guard;
 use crate::lua::{self, schema::LuaSchemas};
-use crate::plugins;
+use crate::plugins::{self, ModelTarget};
 use crate::runloop::{Runloop, Scripts};
 use crate::settings::{Env, Settings};
 use crate::shared::Shared;
@@ -36,6 +37,8 @@ pub struct Compiled {
     pub snapshot: Arc<Snapshot>,
     /// One line each.
     pub warnings: Vec<String>,
+    /// The models that it would call.
+    pub targets: Vec<ModelTarget>,
 }
 
 /// The inputs that arguments name; `-` is standard input, read here and once.
@@ -117,8 +120,10 @@ pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Vec<S
     // The trial: what a worker will do, while there is still somebody to tell.
     let trial = Scripts::for_trial(vm);
     Runloop::new(&snapshot, shared, &trial, None)?;
-    warnings.extend(trial.into_warnings());
-    Ok(Compiled { snapshot, warnings })
+    let findings = trial.into_findings();
+    warnings.extend(findings.warnings.into_inner());
+    warnings.extend(guard::warnings(&snapshot));
+    Ok(Compiled { snapshot, warnings, targets: findings.targets.into_inner() })
 }
 
 /// The plugins whose handler is Lua: the user's file first, then ours in Rust, then ours in Lua.

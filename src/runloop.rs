@@ -13,10 +13,11 @@ use smallvec::SmallVec;
 use crate::balancer::Balancer;
 use crate::chain::{Instance, Instances, Plan};
 use crate::entity::PluginEntity;
+use crate::guard::Guard;
 use crate::lua::plugin::{Handler, LuaPlugin};
 use crate::lua::{self, Vm};
 use crate::metrics::Counter;
-use crate::plugins::{self, Context};
+use crate::plugins::{self, Context, Findings};
 use crate::router::{Hit, Router};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
@@ -28,19 +29,19 @@ use crate::snapshot::Snapshot;
 pub struct Scripts {
     vm: OnceCell<Vm>,
     handlers: RefCell<HashMap<String, Rc<Handler>>>,
-    /// A trial compiles everything, runs nothing, and collects warnings.
-    trial: Option<RefCell<Vec<String>>>,
+    /// A trial compiles everything, runs nothing, and collects what is to be told.
+    trial: Option<Findings>,
 }
 
 impl Scripts {
     /// For the loader: `init_worker` and `configure` do not run.
     pub fn for_trial(vm: Vm) -> Self {
-        Self { vm: OnceCell::from(vm), trial: Some(RefCell::default()), ..Self::default() }
+        Self { vm: OnceCell::from(vm), trial: Some(Findings::default()), ..Self::default() }
     }
 
     /// What the plugins of a trial had to say about their configurations.
-    pub fn into_warnings(self) -> Vec<String> {
-        self.trial.map(RefCell::into_inner).unwrap_or_default()
+    pub fn into_findings(self) -> Findings {
+        self.trial.unwrap_or_default()
     }
 
     /// The handler of a plugin, loaded once for each VM.
@@ -95,6 +96,8 @@ pub struct Runloop {
     pub router: Router,
     /// Finds the Target.
     pub balancer: Balancer,
+    /// Where clients and plugins may not send a request.
+    pub guard: Guard,
     /// What runs before there is a Route.
     pub globals: Plan,
     instances: Instances,
@@ -127,6 +130,7 @@ impl Runloop {
         Ok(Self {
             router,
             balancer: Balancer::new(snapshot, old.map_or(&none, |old| &old.balancer)),
+            guard: Guard::new(shared.settings.metadata_guard, snapshot),
             globals: instances.globals(),
             instances,
             plans: std::iter::repeat_with(OnceCell::new).take(routes).collect(),
@@ -193,8 +197,8 @@ fn instances(
             let plugin = handler.and_then(|handler| handler.instance(entity));
             plugin.map(|plugin| in_lua.push((entity.clone(), plugin))).map_err(|one| vec![one])
         } else {
-            let warnings = scripts.trial.as_ref();
-            let instance = native(&Context { shared, snapshot, entity, warnings });
+            let findings = scripts.trial.as_ref();
+            let instance = native(&Context { shared, snapshot, entity, findings });
             instance.map(|instance| made.push(Rc::new(instance)))
         };
         let refuse = |message: String| {

@@ -7,6 +7,7 @@
 
 mod client;
 mod inflate;
+mod inventory;
 mod refusal;
 mod reply;
 mod report;
@@ -46,6 +47,9 @@ pub(super) fn make_from(
         Setup::new(context.shared, &context.snapshot.env, context.entity.id.to_string(), wanted)?;
     for warning in &setup.warnings {
         context.warn(warning);
+    }
+    if let Some(findings) = context.findings {
+        findings.targets.borrow_mut().extend(inventory::describe(context.entity, &setup));
     }
     Ok(Box::new(Proxy { setup: Rc::new(setup) }))
 }

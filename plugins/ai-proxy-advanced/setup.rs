@@ -15,6 +15,7 @@ use super::report::Counters;
 use super::targets::{Breaker, State, Target, Targets};
 use crate::azure::{self, Identity};
 use crate::entity::Secret;
+use crate::guard;
 use crate::llm::config::{self, AiProxy, AiProxyAdvanced, ResponseStreaming};
 use crate::llm::plan::Invalid;
 use crate::llm::{Plan, Provider, unsupported};
@@ -177,19 +178,14 @@ impl Draft {
             }
         };
         let host = plan.sample_endpoint().map_or("", |endpoint| &endpoint.host);
+        let target = format!("{host}{}", plan.sample_path().unwrap_or_default());
         let auth = config.auth.as_ref().map(identity_fields).unwrap_or_default();
-        let identity = azure::resolve(&auth, env, host);
+        let identity = azure::resolve(&auth, env, &target);
         let identity = identity.unwrap_or_else(|incomplete| {
             notes.refusals.push(format!("{place}.auth: {incomplete}"));
             None
         });
-        let is_exposed = plan.sample_endpoint().is_some_and(|endpoint| endpoint.is_exposed());
-        if is_exposed && (plan.has_key() || auth.use_managed_identity) {
-            notes.refusals.push(format!(
-                "{place}.model.options.upstream_url: the credential would cross the network to \
-                 {host} in the clear; use https://"
-            ));
-        }
+        check_way(place, &plan, plan.has_key() || auth.use_managed_identity, notes);
         let key_header = config.auth.as_ref().and_then(|auth| auth.header_name.as_deref());
         let key_header = key_header.and_then(crate::pdk::request::header_name);
         Some(Self { plan, identity, unresolved, key_header, config })
@@ -218,6 +214,29 @@ impl Draft {
             state: State::default(),
             plan: self.plan,
         }
+    }
+}
+
+/// Where a credential must not go, and where nothing should.
+fn check_way(place: &str, plan: &Plan, has_credential: bool, notes: &mut Notes) {
+    let Some(endpoint) = plan.sample_endpoint() else { return };
+    let (field, host) = (format!("{place}.model.options.upstream_url"), &endpoint.host);
+    if has_credential && endpoint.is_exposed() {
+        notes.refusals.push(format!(
+            "{field}: the credential would cross the network to {host} in the clear; use https://"
+        ));
+    } else if has_credential && plan.is_host_theirs() && !azure::is_azures_own(host) {
+        let domain = host.split_once('.').map_or(&**host, |(_, domain)| domain);
+        notes.refusals.push(format!(
+            "{field}: a client would say to which host of {domain} the credential goes; behind a \
+             template it goes to Azure's own domains only (openai.azure.com, \
+             cognitiveservices.azure.com, services.ai.azure.com); write the hosts out, as targets"
+        ));
+    }
+    if let Some(rule) = guard::literal(host, endpoint.port) {
+        notes
+            .warnings
+            .push(format!("{field}: {rule}; whoever may use it may get tokens of this machine"));
     }
 }
 
@@ -270,6 +289,9 @@ fn unresolved(auth: &config::Auth) -> Option<&'static str> {
         (OBJECT_ID, text(&auth.azure_managed_identity_object_id)),
         (RESOURCE_ID, text(&auth.azure_managed_identity_resource_id)),
         ("auth.azure_federated_token_file", text(&auth.azure_federated_token_file)),
+        ("auth.azure_client_certificate_path", text(&auth.azure_client_certificate_path)),
+        ("auth.azure_client_certificate", secret(&auth.azure_client_certificate)),
+        (CERTIFICATE_PASSWORD, secret(&auth.azure_client_certificate_password)),
         ("auth.azure_scope", text(&auth.azure_scope)),
         ("auth.azure_authority_host", text(&auth.azure_authority_host)),
         ("auth.azure_imds_endpoint", text(&auth.azure_imds_endpoint)),
@@ -281,6 +303,8 @@ fn unresolved(auth: &config::Auth) -> Option<&'static str> {
 
 const OBJECT_ID: &str = "auth.azure_managed_identity_object_id";
 const RESOURCE_ID: &str = "auth.azure_managed_identity_resource_id";
+
+const CERTIFICATE_PASSWORD: &str = "auth.azure_client_certificate_password";
 
 fn is_reference(value: &str) -> bool {
     value.starts_with("{vault://")
@@ -296,6 +320,10 @@ fn identity_fields(auth: &config::Auth) -> azure::Auth {
         scope: auth.azure_scope.clone(),
         imds_endpoint: auth.azure_imds_endpoint.clone(),
         federated_token_file: auth.azure_federated_token_file.clone(),
+        client_certificate_path: auth.azure_client_certificate_path.clone(),
+        client_certificate: auth.azure_client_certificate.clone(),
+        client_certificate_password: auth.azure_client_certificate_password.clone(),
+        client_send_certificate_chain: auth.azure_client_send_certificate_chain,
         managed_identity_object_id: auth.azure_managed_identity_object_id.clone(),
         managed_identity_resource_id: auth.azure_managed_identity_resource_id.clone(),
     }

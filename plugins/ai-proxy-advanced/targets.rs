@@ -78,6 +78,11 @@ impl Targets {
         Self { all: all.into(), breaker }
     }
 
+    /// Every target, in the order of the configuration.
+    pub(super) fn all(&self) -> &[Target] {
+        &self.all
+    }
+
     /// The target at a position.
     pub(super) fn at(&self, index: usize) -> Option<&Target> {
         self.all.get(index)

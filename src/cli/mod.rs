@@ -3,6 +3,7 @@
 //! Exit status: 0 done or drained, 1 a configuration, an address or a check failed, 2 usage.
 
 mod check;
+mod identity;
 mod quickstart;
 mod run;
 mod sim;
@@ -29,6 +30,9 @@ enum Command {
     /// Check configuration files and report every error at once
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
+    /// Try every Azure identity and target of a configuration, and say what is wrong
+    #[command(after_help = IDENTITY_EXAMPLES)]
+    Identity(IdentityArgs),
     /// Run the Azure simulator: Azure OpenAI, Entra and IMDS on one local port
     #[command(after_help = SIM_EXAMPLES)]
     AzureSim(SimArgs),
@@ -54,6 +58,18 @@ Examples:
   silverback check kong.yaml
   silverback check --json kong.yaml         for scripts: {\"errors\": [...], \"warnings\": [...]}
   silverback check --strict kong.yaml       warnings fail, too";
+
+const IDENTITY_EXAMPLES: &str = "\
+Examples:
+  silverback identity                       kong.yaml or kong.yml in this folder
+  silverback identity kong.yaml --target gpt-4o
+  silverback identity --offline             what would be used and why, without a call
+  silverback identity --json | jq .ok       for scripts
+
+It asks for one token per identity, and sends each target one request without a prompt, which
+Azure refuses after it has looked at credential, role and deployment: no model runs.
+
+Exit status: 0 all is well, 1 something fails, 2 usage.";
 
 const SIM_EXAMPLES: &str = "\
 Examples:
@@ -115,6 +131,30 @@ struct CheckArgs {
 }
 
 #[derive(Args)]
+struct IdentityArgs {
+    /// Configuration files and folders; `-` is standard input
+    #[arg(value_name = "FILE or DIR")]
+    files: Vec<String>,
+    /// Only what is called so: a model, deployment, instance, host, route, service, plugin
+    /// instance, consumer group, or the id of an identity
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    json: bool,
+    /// Say what would be used and why, and call nobody
+    #[arg(long)]
+    offline: bool,
+    /// The longest wait for each token and each answer, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(value_parser = value_parser!(u16).range(1..=600))]
+    timeout: u16,
+    /// A kong.conf to read settings from
+    #[arg(short, long, value_name = "FILE")]
+    conf: Option<String>,
+}
+
+#[derive(Args)]
 struct SimArgs {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9001")]
@@ -153,6 +193,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
+        Command::Identity(args) => identity::identity(&args),
         Command::AzureSim(args) => sim::run(args),
         Command::Quickstart(args) => quickstart::run(&args),
         Command::Version => {
@@ -167,6 +208,9 @@ pub fn main() -> ExitCode {
         ExitCode::FAILURE
     })
 }
+
+/// The exit status of wrong usage, as clap has it.
+const USAGE: u8 = 2;
 
 /// What a command ends with: a status, or lines for stderr and status 1.
 type Outcome = Result<ExitCode, Vec<String>>;

@@ -5,10 +5,13 @@
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
 
+use crate::entity::Secret;
 use crate::llm::address::encode;
 use crate::llm::config::{Auth, ParamLocation};
 use crate::llm::error::Error;
+use crate::llm::json;
 use crate::llm::openai::Body;
 use crate::llm::plan::Invalid;
 use crate::llm::splice::{Edit, Key, Object, quote};
@@ -76,6 +79,42 @@ impl Credential {
 
     pub(super) fn is_set(&self) -> bool {
         self.header.is_some() || self.param.is_some()
+    }
+
+    pub(super) fn header_name(&self) -> Option<&HeaderName> {
+        self.header.as_ref().map(|(name, _)| name)
+    }
+
+    /// The field that holds the key, and where it goes: `header api-key`.
+    pub(super) fn place(&self) -> Option<(&'static str, String)> {
+        if let Some((name, _)) = &self.header {
+            return Some(("auth.header_value", format!("header {name}")));
+        }
+        let param = self.param.as_ref()?;
+        let kind = match param.location {
+            ParamLocation::Query => "query argument",
+            ParamLocation::Body => "body member",
+        };
+        Some(("auth.param_value", format!("{kind} {}", param.key.name())))
+    }
+
+    /// The values, as they were configured and as they are sent.
+    pub(super) fn secrets(&self) -> Vec<Secret> {
+        let header = self.header.as_ref().and_then(|(_, value)| value.to_str().ok());
+        let param = self.param.iter().flat_map(|param| match param.location {
+            ParamLocation::Query => {
+                let sent = param.text.split_once('=').map_or(&*param.text, |(_, value)| value);
+                let plain = percent_decode_str(sent).decode_utf8_lossy().into_owned();
+                vec![sent.to_owned(), plain]
+            }
+            ParamLocation::Body => json::text(param.text.as_bytes())
+                .map(|text| text.into_owned())
+                .into_iter()
+                .collect(),
+        });
+        let bare = header.and_then(|value| value.split_once(' ')).map(|(_scheme, key)| key);
+        let all = header.into_iter().chain(bare).map(str::to_owned).chain(param);
+        all.map(|text| Secret::new(&text)).collect()
     }
 
     /// The header to set, unless the client's own is kept.

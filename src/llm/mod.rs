@@ -17,6 +17,7 @@ pub mod error;
 pub mod json;
 pub mod openai;
 pub mod plan;
+pub mod question;
 pub mod reply;
 mod site;
 pub mod splice;
@@ -29,6 +30,7 @@ pub mod usage;
 pub use error::Error;
 pub use openai::Body;
 pub use plan::{Plan, Prepared};
+pub use question::{NoQuestion, Question};
 pub use template::Client;
 
 /// What Kong sends as `Accept-Encoding`: no brotli may come back, since replies are read here.

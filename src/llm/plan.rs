@@ -22,7 +22,7 @@ use crate::llm::splice::{Edit, Key, quote};
 use crate::llm::template::{Client, Place, Text};
 use crate::llm::{Provider, RouteType, azure};
 
-static MODEL: LazyLock<Key> = LazyLock::new(|| Key::new("model"));
+pub(super) static MODEL: LazyLock<Key> = LazyLock::new(|| Key::new("model"));
 static STREAM: LazyLock<Key> = LazyLock::new(|| Key::new("stream"));
 static TOP_K: LazyLock<Key> = LazyLock::new(|| Key::new("top_k"));
 
@@ -65,16 +65,16 @@ impl Invalid {
 /// A target, ready for requests.
 pub struct Plan {
     provider: Provider,
-    route_type: RouteType,
+    pub(super) route_type: RouteType,
     streaming: ResponseStreaming,
     name: Option<Text>,
     /// The fixed name as JSON and as the value of `X-Kong-LLM-Model`.
-    name_json: Option<Box<[u8]>>,
+    pub(super) name_json: Option<Box<[u8]>>,
     name_header: Option<HeaderValue>,
     alias: Option<Box<str>>,
-    site: Where,
+    pub(super) site: Where,
     options: Vec<(Key, Box<[u8]>)>,
-    credential: Credential,
+    pub(super) credential: Credential,
 }
 
 /// A request that is ready to be sent to its target. Not printable: it holds credentials.
@@ -165,6 +165,22 @@ impl Plan {
         self.site.sample()
     }
 
+    /// The path there, with a stand-in for what the client says in it; `None` when it is all the
+    /// client's.
+    pub fn sample_path(&self) -> Option<&str> {
+        self.site.sample_path()
+    }
+
+    /// Whether a client says a part of the host's name.
+    pub fn is_host_theirs(&self) -> bool {
+        self.site.is_host_theirs()
+    }
+
+    /// The header that holds the key, when one does.
+    pub fn key_header(&self) -> Option<&HeaderName> {
+        self.credential.header_name()
+    }
+
     /// The query argument that holds the key: no log may show its value.
     pub fn secret_arg(&self) -> Option<&str> {
         self.credential.in_query().map(|(name, ..)| name)
@@ -178,6 +194,21 @@ impl Plan {
     /// Whether a key is configured (not an identity): a load error when the endpoint is exposed.
     pub fn has_key(&self) -> bool {
         self.credential.is_set()
+    }
+
+    /// The field of `auth` that holds the key, and where the key goes, such as `header api-key`.
+    pub fn key_place(&self) -> Option<(&'static str, String)> {
+        self.credential.place()
+    }
+
+    /// Another name that clients may use for the model.
+    pub fn alias(&self) -> Option<&str> {
+        self.alias.as_deref()
+    }
+
+    /// Azure's names for the target, when they are the same for all clients.
+    pub fn names(&self) -> Option<&Arc<azure::Names>> {
+        self.site.fixed()?.names.as_ref()
     }
 
     /// The request for this target. The order of the checks is Kong's, and so are their texts.
@@ -267,7 +298,11 @@ impl Plan {
         object.edited(&edits)
     }
 
-    fn target(&self, located: &Located, client: &Client<'_>) -> Result<PathAndQuery, Error> {
+    pub(super) fn target(
+        &self,
+        located: &Located,
+        client: &Client<'_>,
+    ) -> Result<PathAndQuery, Error> {
         let credential = self.credential.in_query();
         if let Some(target) = &located.target
             && client.query.is_empty()

@@ -74,7 +74,9 @@ pub(super) struct Texts {
     upstream_url: Option<Text>,
     upstream_path: Option<Text>,
     /// Where it is with a stand-in for what the client says.
-    sample: Option<Endpoint>,
+    sample: Option<Located>,
+    /// A part of the host is the client's.
+    is_host_theirs: bool,
 }
 
 impl Where {
@@ -88,7 +90,8 @@ impl Where {
         if texts.are_fixed() {
             return Ok(Self::Fixed(Arc::new(located)));
         }
-        texts.sample = Some(located.endpoint);
+        texts.sample = Some(located);
+        texts.is_host_theirs = texts.has_template_in_host(provider, options)?;
         Ok(Self::PerClient(Box::new(texts)))
     }
 
@@ -109,10 +112,24 @@ impl Where {
 
     /// The host, with a stand-in for what the client says in it.
     pub(super) fn sample(&self) -> Option<&Endpoint> {
+        self.sample_place().map(|located| &located.endpoint)
+    }
+
+    /// The path, likewise.
+    pub(super) fn sample_path(&self) -> Option<&str> {
+        self.sample_place()?.path.as_deref()
+    }
+
+    fn sample_place(&self) -> Option<&Located> {
         match self {
-            Self::Fixed(located) => Some(&located.endpoint),
+            Self::Fixed(located) => Some(located),
             Self::PerClient(texts) => texts.sample.as_ref(),
         }
+    }
+
+    /// Whether the client says a part of the host's name.
+    pub(super) fn is_host_theirs(&self) -> bool {
+        matches!(self, Self::PerClient(texts) if texts.is_host_theirs)
     }
 
     /// The place, when it is the same for all.
@@ -139,7 +156,17 @@ impl Texts {
             upstream_url: text("upstream_url", &options.upstream_url, in_url),
             upstream_path: text("upstream_path", &options.upstream_path, Place::Path),
             sample: None,
+            is_host_theirs: false,
         })
+    }
+
+    fn has_template_in_host(&self, provider: Provider, options: &Options) -> Result<bool, Invalid> {
+        let is_filled = |text: &Option<Text>| matches!(text, Some(Text::Template(_)));
+        let Some(url) = &options.upstream_url else {
+            return Ok(provider == Provider::Azure && is_filled(&self.azure_instance));
+        };
+        let place = place_in_url(url).map_err(Invalid::url("upstream_url"))?;
+        Ok(place == Place::Label && is_filled(&self.upstream_url))
     }
 
     fn are_fixed(&self) -> bool {

@@ -157,8 +157,8 @@ pub(super) fn best(accept: &str) -> Format {
         if kind.split('/').filter(|half| !half.is_empty()).count() != 2 {
             continue;
         }
-        let quality = parts.filter_map(|part| part.trim().strip_prefix("q=").and_then(quality));
-        let quality = quality.last().unwrap_or(1.0);
+        let stated = |part: &str| part.trim().strip_prefix("q=").and_then(quality);
+        let quality = parts.rev().find_map(stated).unwrap_or(1.0);
         if quality > chosen.0 {
             let kind = if kind == "text/*" { "text/plain" } else { kind };
             chosen = (quality, Format::of_type(kind).unwrap_or(Format::Json));

@@ -12,6 +12,7 @@ mod nets;
 pub mod path;
 mod priority;
 
+use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -96,7 +97,7 @@ impl Router {
             })?;
         }
         // Among equals the greater id wins, as in Kong.
-        ranked.sort_by(|a, b| (b.0, b.1).cmp(&(a.0, a.1)));
+        ranked.sort_by_key(|(word, id, _)| Reverse((*word, *id)));
         let mut index = Index::default();
         let mut entries = Vec::with_capacity(ranked.len());
         for (rank, (_, _, matcher)) in (0..).zip(ranked) {

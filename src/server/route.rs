@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode, Version};
 
 use crate::chain::Plan;
 use crate::entity::{Protocol, Route};
+use crate::guard::Named;
 use crate::pdk::service::Limits;
 use crate::pdk::{Exchange, Matched, Source};
 use crate::respond::{self, Failure};
@@ -74,7 +75,7 @@ fn address(ex: &Exchange, decoded: &str, hit: &Hit<'_>, runloop: &Runloop) {
     let target = path::upstream(service.path.as_deref(), decoded, matched);
     call.set_path(path::escape(&target));
     call.set_scheme(service.protocol);
-    call.set_target(service.host.as_str().into(), service.port);
+    call.set_target(service.host.as_str().into(), service.port, Named::Operator);
     call.balanced.set(runloop.balancer.ring(&service.host).is_some());
     call.limits.set(Limits {
         connect_ms: service.connect_timeout,

@@ -20,11 +20,21 @@ pub enum Kind {
     Openai,
     /// The token endpoint of Entra.
     Entra,
+    /// Entra's description of a tenant, which Microsoft's libraries read before the first token.
+    Discovery,
     /// The token endpoint of the virtual machine metadata service.
     Imds,
     /// The token endpoint of App Service, Functions and Container Apps.
     AppService,
-    /// In rules: the three token endpoints.
+    /// The token endpoint of Azure Arc's agent.
+    Arc,
+    /// The token endpoint of Azure Machine Learning.
+    AzureMl,
+    /// The token endpoint of Cloud Shell.
+    CloudShell,
+    /// The token endpoint of Service Fabric.
+    ServiceFabric,
+    /// In rules: all token endpoints.
     Identity,
     /// No endpoint of the simulator.
     Other,
@@ -35,15 +45,30 @@ impl Kind {
     pub(super) fn covers(self, call: Self) -> bool {
         match self {
             Self::Openai => call.is_data_plane(),
-            Self::Identity => matches!(call, Self::Entra | Self::Imds | Self::AppService),
+            Self::Identity => call.is_token_endpoint(),
             _ => self == call,
         }
+    }
+
+    /// Whether requests of this kind ask for a token.
+    pub fn is_token_endpoint(self) -> bool {
+        self == Self::Entra || TOKEN_PATHS.iter().any(|(_, kind)| *kind == self)
     }
 
     pub(super) fn is_data_plane(self) -> bool {
         matches!(self, Self::Chat | Self::Completions | Self::Embeddings | Self::Openai)
     }
 }
+
+/// The managed identity endpoints. The last part is that of the real ones.
+const TOKEN_PATHS: [(&str, Kind); 6] = [
+    ("/metadata/identity/oauth2/token", Kind::Imds),
+    ("/msi/token", Kind::AppService),
+    ("/arc/metadata/identity/oauth2/token", Kind::Arc),
+    ("/azureml/msi/token", Kind::AzureMl),
+    ("/cloudshell/oauth2/token", Kind::CloudShell),
+    ("/fabric/metadata/identity/oauth2/token", Kind::ServiceFabric),
+];
 
 /// The two forms of Azure's data plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +85,8 @@ pub(super) struct Call {
     pub(super) body: Bytes,
     pub(super) kind: Kind,
     pub(super) surface: Surface,
+    /// It came over TLS.
+    pub(super) is_tls: bool,
     pub(super) deployment: Option<String>,
     /// The tenant in the path of Entra's endpoint.
     pub(super) tenant: Option<String>,
@@ -68,12 +95,13 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn new(head: Parts, body: Bytes) -> Self {
+    pub(super) fn new(head: Parts, body: Bytes, is_tls: bool) -> Self {
         let mut call = Self {
             head,
             body,
             kind: Kind::Other,
             surface: Surface::Dated,
+            is_tls,
             deployment: None,
             tenant: None,
             json: None,
@@ -86,6 +114,12 @@ impl Call {
             call.deployment = call.member("model").and_then(Value::as_str).map(str::to_owned);
         }
         call
+    }
+
+    /// Scheme and host as the caller wrote them.
+    pub(super) fn origin(&self) -> String {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.header("host").unwrap_or_default())
     }
 
     pub(super) fn path(&self) -> &str {
@@ -122,16 +156,18 @@ impl Call {
             (self.kind, self.surface) = (operation_kind(operation), Surface::V1);
         } else if path.starts_with("/openai/") {
             self.kind = Kind::Openai;
-        } else if path == "/metadata/identity/oauth2/token" {
-            self.kind = Kind::Imds;
-        } else if path == "/msi/token" {
-            self.kind = Kind::AppService;
+        } else if let Some((_, kind)) = TOKEN_PATHS.iter().find(|(known, _)| *known == path) {
+            self.kind = *kind;
         } else if let Some(tenant) = path.strip_suffix("/oauth2/v2.0/token") {
-            let tenant = tenant.strip_prefix('/').unwrap_or(tenant);
-            self.tenant = Some(percent_decode_str(tenant).decode_utf8_lossy().into());
-            self.kind = Kind::Entra;
+            (self.kind, self.tenant) = (Kind::Entra, Some(tenant_name(tenant)));
+        } else if let Some(tenant) = path.strip_suffix("/v2.0/.well-known/openid-configuration") {
+            (self.kind, self.tenant) = (Kind::Discovery, Some(tenant_name(tenant)));
         }
     }
+}
+
+fn tenant_name(path: &str) -> String {
+    percent_decode_str(path.strip_prefix('/').unwrap_or(path)).decode_utf8_lossy().into()
 }
 
 fn operation_kind(operation: &str) -> Kind {

@@ -19,6 +19,24 @@ pub(super) fn app_service_2017(secs: u64) -> String {
     format!("{month:02}/{day:02}/{year:04} {} +00:00", time(secs))
 }
 
+/// `11/21/2026 2:57:58 AM +00:00`, the same on Windows.
+pub(super) fn windows(secs: u64) -> String {
+    let (year, month, day) = date(secs);
+    let (hour, half) = match secs / 3600 % 24 {
+        hour @ ..12 => (hour, "AM"),
+        hour => (hour - 12, "PM"),
+    };
+    let hour = if hour == 0 { 12 } else { hour };
+    let (minute, second) = (secs / 60 % 60, secs % 60);
+    format!("{month}/{day}/{year} {hour}:{minute:02}:{second:02} {half} +00:00")
+}
+
+/// `2026-11-21T02:57:58.0000000+00:00`, as .NET writes a date.
+pub(super) fn iso(secs: u64) -> String {
+    let (year, month, day) = date(secs);
+    format!("{year:04}-{month:02}-{day:02}T{}.0000000+00:00", time(secs))
+}
+
 fn time(secs: u64) -> String {
     format!("{:02}:{:02}:{:02}", secs / 3600 % 24, secs / 60 % 60, secs % 60)
 }
@@ -47,6 +65,10 @@ mod tests {
     fn dates_match_the_vectors() {
         assert_eq!(entra_timestamp(1_795_176_000), "2026-11-20 12:00:00Z");
         assert_eq!(app_service_2017(1_795_229_878), "11/21/2026 02:57:58 +00:00");
+        assert_eq!(windows(1_579_152_252), "1/16/2020 5:24:12 AM +00:00");
+        assert_eq!(windows(43_212), "1/1/1970 12:00:12 PM +00:00");
+        assert_eq!(windows(12), "1/1/1970 12:00:12 AM +00:00");
+        assert_eq!(iso(1_729_281_097), "2024-10-18T19:51:37.0000000+00:00");
     }
 
     #[test]

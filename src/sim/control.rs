@@ -108,6 +108,9 @@ Tokens
   POST /{tenant}/oauth2/v2.0/token         Entra, client secret or client assertion
   GET  /metadata/identity/oauth2/token     IMDS
   GET  /msi/token                          App Service (IDENTITY_HEADER=sim-identity-header)
+  GET  /arc/metadata/identity/oauth2/token Azure Arc (needs a folder for its key files)
+  GET  /azureml/msi/token                  Azure ML (MSI_SECRET=sim-identity-header)
+  POST /cloudshell/oauth2/token            Cloud Shell
 
 Control
   GET    /sim                              this page
@@ -122,11 +125,12 @@ Named faults: as deployment name, as [[fault-...]] in the prompt, or as \"fault\
 With -once at the end only the first call fails; DELETE /sim/faults starts over.";
 
 const RULES: &str = r#"Rules: {"kind": "chat", "times": 1, "status": 429, "headers": {"x": "y"}}
-  choosing   kind (chat completions embeddings openai entra imds app_service identity other),
+  choosing   kind (chat completions embeddings openai entra discovery imds app_service arc
+             azure_ml cloud_shell service_fabric identity other),
              path (a * at the end stands for any rest), deployment, skip, times
   replying   fault, status, headers, body, chunks_b64, drop
   changing   delay_ms, chunk_delay_ms, cut, cut_after_bytes, cut_after_events, content, quirk,
-             token_lifetime_secs
+             token_lifetime_secs, expiry
 
 Made to fail: client_secret wrong-secret or expired-secret, client_assertion wrong-assertion or
 expired-assertion, client_id unknown-client, tenant unknown-tenant, a managed identity whose id

@@ -1,11 +1,10 @@
 //! Entra's token endpoint for client credentials, with the AADSTS errors that operators meet.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
+use super::assertion::Assertion;
 use super::call::Call;
 use super::clock;
 use super::rule::Rule;
@@ -38,12 +37,34 @@ pub(super) fn reply(state: &State, call: &Call, rule: &Rule) -> (Reply, String) 
     if life_secs >= 7200 {
         body["refresh_in"] = (life_secs / 2).into();
     }
+    if let Some(form) = rule.expiry {
+        form.rewrite(&mut body, life_secs);
+    }
     let reply = Reply::new(StatusCode::OK, JSON, body.to_string().into());
     (reply.header("cache-control", "no-store"), name)
 }
 
+/// What a tenant's openid-configuration says, as far as client credentials need it.
+pub(super) fn discovery(call: &Call) -> Reply {
+    let tenant = call.tenant.as_deref().unwrap_or_default();
+    let base = format!("{}/{tenant}", call.origin());
+    let body = json!({
+        "issuer": format!("{base}/v2.0"),
+        "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
+        "token_endpoint": format!("{base}/oauth2/v2.0/token"),
+        "token_endpoint_auth_methods_supported":
+            ["client_secret_post", "private_key_jwt", "client_secret_basic"],
+        "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
+        "subject_types_supported": ["pairwise"],
+        "scopes_supported": ["openid", "profile", "email", "offline_access"],
+    });
+    Reply::new(StatusCode::OK, JSON, body.to_string().into())
+}
+
 struct Form<'a> {
     tenant: &'a str,
+    /// The address of this endpoint as its caller wrote it: the audience of assertions.
+    url: String,
     fields: Vec<(String, String)>,
 }
 
@@ -64,7 +85,8 @@ type Checked<T> = Result<T, Refusal>;
 impl<'a> Form<'a> {
     fn of(call: &'a Call) -> Self {
         let fields = url::form_urlencoded::parse(&call.body).into_owned().collect();
-        Self { tenant: call.tenant.as_deref().unwrap_or_default(), fields }
+        let url = format!("{}{}", call.origin(), call.path());
+        Self { tenant: call.tenant.as_deref().unwrap_or_default(), url, fields }
     }
 
     fn field(&self, name: &str) -> Option<&str> {
@@ -154,7 +176,7 @@ impl<'a> Form<'a> {
     /// Checks the secret or the assertion and says which kind of credential it is.
     fn check_proof(&self, state: &State, client_id: &str) -> Checked<&'static str> {
         if let Some(assertion) = self.field("client_assertion") {
-            return self.check_assertion(assertion);
+            return self.check_assertion(state, client_id, assertion);
         }
         let Some(secret) = self.field("client_secret") else {
             let text = "'client_assertion', 'client_secret' or 'request' is required for the \
@@ -183,9 +205,15 @@ impl<'a> Form<'a> {
         unauthorized(7_000_215, text)
     }
 
-    /// An assertion is not verified, but one that says itself that it has expired is refused, and
-    /// so is white space, which a token file ends with and a client must trim.
-    fn check_assertion(&self, assertion: &str) -> Checked<&'static str> {
+    /// A federated token is not verified, but one that says itself that it has expired is refused,
+    /// and so is white space, which a token file ends with and a client must trim. What is signed
+    /// with a certificate is verified, once there are certificates.
+    fn check_assertion(
+        &self,
+        state: &State,
+        client_id: &str,
+        assertion: &str,
+    ) -> Checked<&'static str> {
         if self.field("client_assertion_type") != Some(ASSERTION_TYPE) {
             return self.required("client_assertion_type").and_then(|given| {
                 let text = format!("The assertion type '{given}' is not supported.");
@@ -196,7 +224,8 @@ impl<'a> Form<'a> {
             let text = "Invalid JWT token. The token is malformed.".to_owned();
             return unauthorized(50_027, text);
         }
-        let expiry = claims(assertion, 1).and_then(|claims| claims.get("exp")?.as_u64());
+        let parsed = Assertion::read(assertion);
+        let expiry = parsed.as_ref().and_then(|parsed| parsed.claims.get("exp")?.as_u64());
         if assertion == "expired-assertion" || expiry.is_some_and(|exp| exp <= clock::now_secs()) {
             let text = format!(
                 "Client assertion is not within its valid time range. Current time: {}, expiry \
@@ -213,16 +242,21 @@ impl<'a> Form<'a> {
                         'api://AzureADTokenExchange'.";
             return unauthorized(70_021, text.into());
         }
-        let header = claims(assertion, 0).unwrap_or_default();
-        let signed_by_certificate = ["x5t", "x5t#S256"].iter().any(|n| header.get(n).is_some());
-        Ok(if signed_by_certificate { "client certificate" } else { "workload identity" })
+        let Some(parsed) = parsed.filter(Assertion::names_certificate) else {
+            return Ok("workload identity");
+        };
+        let known = state.options.client_certificates.as_slice();
+        match parsed.verify(known, &self.url, client_id) {
+            Err(reason) if !known.is_empty() => {
+                let text = format!(
+                    "The certificate with identifier used to sign the client assertion is not \
+                     registered on application. [Reason - {reason}.]"
+                );
+                unauthorized(700_027, text)
+            }
+            _ => Ok("client certificate"),
+        }
     }
-}
-
-/// The JSON of one part of a JWT, if it is one.
-fn claims(jwt: &str, part: usize) -> Option<Value> {
-    let decoded = URL_SAFE_NO_PAD.decode(jwt.split('.').nth(part)?).ok()?;
-    serde_json::from_slice(&decoded).ok()
 }
 
 fn bad_request<T>(error: &'static str, code: u32, text: String) -> Checked<T> {

@@ -12,9 +12,10 @@ use super::wire::Reply;
 /// A 429 names the wait in seconds in its text too.
 pub(super) fn standard(status: StatusCode, call: &Call, wait_secs: &str) -> Reply {
     let body = match call.kind {
-        Kind::Entra => entra_body(status),
-        Kind::Imds => imds_body(status),
-        Kind::AppService => app_service_body(status),
+        Kind::Entra | Kind::Discovery => entra_body(status),
+        Kind::Imds | Kind::Arc => imds_body(status),
+        Kind::AppService | Kind::AzureMl => app_service_body(status),
+        Kind::CloudShell | Kind::ServiceFabric => nested_body(status),
         _ => data_plane_body(status, call, wait_secs),
     };
     Reply::json(status, &body)
@@ -203,6 +204,16 @@ pub(super) fn app_service_body(status: StatusCode) -> Value {
         "correlationId": uuid::Uuid::new_v4(),
     })
 }
+
+/// Cloud Shell and Service Fabric nest their errors, as Azure's management does.
+fn nested_body(status: StatusCode) -> Value {
+    let reason = status.canonical_reason().unwrap_or("Unknown error");
+    let code: String = reason.split(' ').collect();
+    error(&code, reason)
+}
+
+/// The page of a network that wants its users to sign in first.
+pub(super) const PORTAL_PAGE: &str = "<html>Sign in to the network</html>";
 
 /// Refuses a body over the simulator's limit.
 pub(super) fn too_large() -> Reply {

@@ -1,21 +1,30 @@
-//! Managed identities: the machine's metadata service (IMDS) and App Service's endpoint.
+//! Managed identities: what all their endpoints have in common, and those that take a query: the
+//! machine's metadata service (IMDS), App Service and Azure ML.
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::call::{Call, Kind};
-use super::clock;
-use super::errors;
 use super::rule::Rule;
 use super::state::State;
 use super::tokens::Identity;
 use super::wire::{Refusal, Reply};
+use super::{arc, clock, cloud_shell, errors, service_fabric};
 
 /// Issues a token for the machine's identity, or refuses in the words of the endpoint.
 pub(super) fn reply(state: &State, call: &Call, rule: &Rule) -> (Reply, String) {
+    if call.kind == Kind::Arc
+        && let Some(reply) = arc::challenge(state, call)
+    {
+        return (reply, "nobody".into());
+    }
     let checked = match call.kind {
-        Kind::AppService => app_service(state, call),
-        _ => imds(state, call),
+        Kind::AppService => app_service(state, call, APP_SERVICE),
+        Kind::AzureMl => app_service(state, call, AZURE_ML),
+        Kind::Arc => arc::check(state, call),
+        Kind::CloudShell => cloud_shell::check(state, call),
+        Kind::ServiceFabric => service_fabric::check(state, call),
+        _ => imds(state, call, MANAGED, false),
     };
     let request = match checked {
         Ok(request) => request,
@@ -24,41 +33,52 @@ pub(super) fn reply(state: &State, call: &Call, rule: &Rule) -> (Reply, String) 
     let life_secs =
         rule.token_lifetime_secs.or(state.options.token_lifetime_secs).unwrap_or(86_399);
     let name = request.identity.to_string();
-    let body = request.issue(state, call, life_secs);
+    let mut body = request.issue(state, call, life_secs);
+    if let Some(form) = rule.expiry {
+        form.rewrite(&mut body, life_secs);
+    }
     (Reply::json(StatusCode::OK, &body), name)
 }
 
-struct TokenRequest {
-    identity: Identity,
-    resource: String,
+/// A request that has passed its endpoint's checks.
+pub(super) struct TokenRequest {
+    pub(super) identity: Identity,
+    pub(super) resource: String,
 }
 
 impl TokenRequest {
     fn issue(self, state: &State, call: &Call, life_secs: u64) -> Value {
         let now = clock::now_secs();
         let expires_on = now.saturating_add(life_secs);
-        let client_id = match &self.identity {
-            Identity::Managed { named: Some(("client id", id)), .. } => Some(id.clone()),
-            _ => None,
+        let named = match &self.identity {
+            Identity::Managed { named, .. } => named.clone(),
+            Identity::Application { .. } => None,
         };
         let token = state.tokens().issue(self.identity, &self.resource, life_secs);
         let mut body = json!({ "access_token": token });
-        if call.kind == Kind::Imds {
+        if matches!(call.kind, Kind::Imds | Kind::CloudShell) {
             body["refresh_token"] = "".into();
-            body["expires_in"] = life_secs.to_string().into();
             body["not_before"] = now.saturating_sub(300).to_string().into();
+        }
+        if matches!(call.kind, Kind::Imds | Kind::CloudShell | Kind::Arc) {
+            body["expires_in"] = life_secs.to_string().into();
         }
         body["expires_on"] = match call.argument("api-version").as_deref() {
             Some(OLD_APP_SERVICE) => clock::app_service_2017(expires_on).into(),
+            _ if call.kind == Kind::ServiceFabric => expires_on.into(),
             _ => expires_on.to_string().into(),
         };
         body["resource"] = self.resource.into();
         body["token_type"] = "Bearer".into();
-        match (client_id, call.kind) {
+        match (named, call.kind) {
             // App Service has been seen to echo the id in upper case.
-            (Some(id), Kind::AppService) => body["client_id"] = id.to_uppercase().into(),
-            (Some(id), _) => body["client_id"] = id.into(),
-            (None, _) => {}
+            (Some(("client id", id)), Kind::AppService) => {
+                body["client_id"] = id.to_uppercase().into();
+            }
+            (Some(("client id", id)), _) => body["client_id"] = id.into(),
+            (Some(("object id", id)), Kind::Arc) => body["object_id"] = id.into(),
+            (Some((_, id)), Kind::Arc) => body["msi_res_id"] = id.into(),
+            _ => {}
         }
         body
     }
@@ -80,7 +100,13 @@ const OLD_SELECTORS: &Selectors = &[("clientid", "client id")];
 
 const OLD_APP_SERVICE: &str = "2017-09-01";
 
-fn imds(state: &State, call: &Call) -> Result<TokenRequest, Refusal> {
+/// Also for Arc, whose old agents do not look at the arguments that select an identity.
+pub(super) fn imds(
+    state: &State,
+    call: &Call,
+    by: &'static str,
+    selects_nothing: bool,
+) -> Result<TokenRequest, Refusal> {
     let bad = |error: &str, text: &str| {
         let body = json!({ "error": error, "error_description": text });
         Refusal(StatusCode::BAD_REQUEST, body)
@@ -111,20 +137,21 @@ fn imds(state: &State, call: &Call) -> Result<TokenRequest, Refusal> {
         let text = format!("AADSTS500011: The resource principal named {resource} was not found");
         return Err(bad("invalid_resource", &text));
     }
-    match select(state, &arguments, IMDS_SELECTORS) {
-        Ok(named) => {
-            Ok(TokenRequest { identity: Identity::Managed { by: MANAGED, named }, resource })
-        }
+    let selectors = if selects_nothing { &[] } else { IMDS_SELECTORS };
+    match select(state, &arguments, selectors) {
+        Ok(named) => Ok(TokenRequest { identity: Identity::Managed { by, named }, resource }),
         Err(text) => Err(bad("invalid_request", text)),
     }
 }
 
-fn app_service(state: &State, call: &Call) -> Result<TokenRequest, Refusal> {
+/// Azure ML speaks App Service's contract of 2017 and no newer one.
+fn app_service(state: &State, call: &Call, by: &'static str) -> Result<TokenRequest, Refusal> {
     let failed = |status| Refusal(status, errors::app_service_body(status));
     let version = call.argument("api-version").unwrap_or_default();
-    let (header, selectors) = match version.as_str() {
-        OLD_APP_SERVICE => ("secret", OLD_SELECTORS),
-        _ => ("x-identity-header", APP_SERVICE_SELECTORS),
+    let is_old = version == OLD_APP_SERVICE;
+    let (header, selectors) = match is_old || by == AZURE_ML {
+        true => ("secret", OLD_SELECTORS),
+        false => ("x-identity-header", APP_SERVICE_SELECTORS),
     };
     if call.head.method != Method::GET {
         return Err(method_not_allowed());
@@ -132,26 +159,35 @@ fn app_service(state: &State, call: &Call) -> Result<TokenRequest, Refusal> {
     if call.header(header) != Some(state.options.identity_header.as_str()) {
         return Err(failed(StatusCode::UNAUTHORIZED));
     }
-    if !is_version(&version) {
+    if !is_version(&version) || (by == AZURE_ML && !is_old) {
         return Err(failed(StatusCode::BAD_REQUEST));
     }
-    let resource = call.argument("resource").filter(|resource| {
-        !resource.is_empty() && !resource.ends_with("/.default") && !resource.contains("unknown")
-    });
-    match (resource, select(state, &call.arguments(), selectors)) {
+    match (resource(call), select(state, &call.arguments(), selectors)) {
         (Some(resource), Ok(named)) => {
-            Ok(TokenRequest { identity: Identity::Managed { by: APP_SERVICE, named }, resource })
+            Ok(TokenRequest { identity: Identity::Managed { by, named }, resource })
         }
         _ => Err(failed(StatusCode::INTERNAL_SERVER_ERROR)),
     }
 }
 
-fn method_not_allowed() -> Refusal {
+/// The argument `resource`, if it can be one.
+pub(super) fn resource(call: &Call) -> Option<String> {
+    call.argument("resource").filter(|resource| is_resource(resource))
+}
+
+/// A scope, which ends in `/.default`, is none.
+pub(super) fn is_resource(text: &str) -> bool {
+    !text.is_empty() && !text.ends_with("/.default") && !text.contains("unknown")
+}
+
+pub(super) fn method_not_allowed() -> Refusal {
     Refusal(StatusCode::METHOD_NOT_ALLOWED, json!({ "error": "method_not_allowed" }))
 }
 
 const MANAGED: &str = "managed identity";
 const APP_SERVICE: &str = "app service managed identity";
+const AZURE_ML: &str = "azure ml managed identity";
+pub(super) const ARC: &str = "azure arc managed identity";
 
 /// `2018-02-01` and the like, with any suffix.
 pub(super) fn is_version(text: &str) -> bool {

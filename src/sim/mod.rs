@@ -1,4 +1,4 @@
-//! The Azure simulator: Azure OpenAI, Entra, IMDS and App Service on one loopback port.
+//! The Azure simulator: Azure OpenAI, Entra and the managed identity endpoints on a loopback port.
 //!
 //! It is a product (`silverback azure-sim`), the upstream of `quickstart`, the test double of our
 //! tests and a benchmark upstream. It answers with Azure's shapes, oddities included, and fails on
@@ -6,13 +6,17 @@
 //! simulator cannot stop a caller. docs/simulator.md is its manual.
 
 mod answer;
+mod arc;
+mod assertion;
 mod auth;
 mod call;
 mod clock;
+mod cloud_shell;
 mod control;
 mod embeddings;
 mod entra;
 mod errors;
+mod expiry;
 mod faults;
 mod lean;
 mod metadata;
@@ -22,6 +26,7 @@ mod options;
 mod record;
 mod rule;
 mod serve;
+mod service_fabric;
 mod state;
 mod stream;
 #[cfg(test)]
@@ -36,11 +41,14 @@ use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
 
 pub use call::Kind;
+pub use expiry::Expiry;
 pub use options::Options;
 pub use record::{Outcome, Recorded};
 pub use rule::{Quirk, Rule, RuleError};
+pub use service_fabric::{Pinned, ServiceFabric};
 
 use state::State;
 
@@ -48,6 +56,7 @@ use state::State;
 pub struct Sim {
     state: Arc<State>,
     addr: SocketAddr,
+    service_fabric: Option<ServiceFabric>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -57,31 +66,38 @@ impl Sim {
     ///
     /// The error is the one of the bind, or of creating the thread and its runtime.
     pub fn start(options: Options) -> io::Result<Self> {
-        let listener = TcpListener::bind(options.listen)?;
-        listener.set_nonblocking(true)?;
-        let addr = listener.local_addr()?;
+        let (listener, addr) = bind(options.listen)?;
+        let tls = options.tls.clone().map(TlsAcceptor::from);
+        let mut doors = vec![(listener, tls)];
+        let mut service_fabric = None;
+        if let Some(pinned) = &options.service_fabric {
+            let (listener, addr) = bind(SocketAddr::new(options.listen.ip(), 0))?;
+            service_fabric = Some(pinned.at(addr));
+            doors.push((listener, Some(pinned.acceptor())));
+        }
         let state = Arc::new(State::new(options));
         let (stop, stopped) = oneshot::channel();
         let (ready, started) = mpsc::channel();
         let served = Arc::clone(&state);
         let thread = std::thread::Builder::new().name("azure-sim".into()).spawn(move || {
-            let begun = runtime(listener);
+            let begun = runtime(doors);
             let (outcome, running) = match begun {
                 Ok(running) => (Ok(()), Some(running)),
                 Err(error) => (Err(error), None),
             };
             let _ = ready.send(outcome);
-            if let Some((runtime, listener)) = running {
+            if let Some((runtime, doors)) = running {
                 runtime.block_on(async {
-                    tokio::select! {
-                        () = serve::accept(listener, served) => {}
-                        _ = stopped => {}
+                    for (listener, tls) in doors {
+                        let accepting = serve::accept(listener, tls, Arc::clone(&served));
+                        tokio::task::spawn_local(accepting);
                     }
+                    let _ = stopped.await;
                 });
             }
         })?;
         started.recv().map_err(io::Error::other)??;
-        Ok(Self { state, addr, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { state, addr, service_fabric, stop: Some(stop), thread: Some(thread) })
     }
 
     /// The address it listens on, with the port that was picked.
@@ -97,6 +113,11 @@ impl Sim {
             addr.set_ip(Ipv4Addr::LOCALHOST.into());
         }
         format!("{scheme}://{addr}")
+    }
+
+    /// Service Fabric's endpoint, if `Options::service_fabric` asked for it.
+    pub fn service_fabric(&self) -> Option<&ServiceFabric> {
+        self.service_fabric.as_ref()
     }
 
     /// The requests received and still kept, oldest first.
@@ -163,10 +184,25 @@ impl Drop for Sim {
     }
 }
 
-fn runtime(listener: TcpListener) -> io::Result<(LocalRuntime, tokio::net::TcpListener)> {
+/// A listener, and what its clients have to speak.
+type Door<L> = (L, Option<TlsAcceptor>);
+
+fn bind(listen: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(listen)?;
+    listener.set_nonblocking(true)?;
+    let addr = listener.local_addr()?;
+    Ok((listener, addr))
+}
+
+fn runtime(
+    doors: Vec<Door<TcpListener>>,
+) -> io::Result<(LocalRuntime, Vec<Door<tokio::net::TcpListener>>)> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let guard = runtime.enter();
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let registered = doors.into_iter().map(|(listener, tls)| {
+        tokio::net::TcpListener::from_std(listener).map(|listener| (listener, tls))
+    });
+    let doors = registered.collect::<io::Result<_>>()?;
     drop(guard);
-    Ok((runtime, listener))
+    Ok((runtime, doors))
 }

@@ -120,6 +120,29 @@ pub(super) const TABLE: &[Named] = &[
         },
     },
     Named {
+        name: "html",
+        number: None,
+        help: "200 with the page of something that is not Azure",
+        make: |_| Rule {
+            headers: pairs(&[("content-type", "text/html".into())]),
+            body: Some(Value::String(errors::PORTAL_PAGE.into())),
+            ..Rule::default()
+        },
+    },
+    Named {
+        name: "portal",
+        number: None,
+        help: "302 to a page where the network's users sign in",
+        make: |_| Rule {
+            headers: pairs(&[
+                ("content-type", "text/html".into()),
+                ("location", "http://portal.example/".into()),
+            ]),
+            body: Some(Value::String(errors::PORTAL_PAGE.into())),
+            ..status(302)
+        },
+    },
+    Named {
         name: "content-filter",
         number: None,
         help: "400: the prompt is blocked",

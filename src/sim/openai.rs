@@ -20,7 +20,7 @@ use super::stream;
 use super::wire::{Refusal, Reply, Script, header_value};
 
 /// Lets a request in, or refuses it in the order of Azure's own checks: path, credentials,
-/// version, deployment, body.
+/// version, deployment. What is in the body is the model's business.
 pub(super) fn admit(state: &State, call: &Call, caller: &mut Caller) -> Result<(), Refusal> {
     if call.kind == Kind::Openai || call.head.method != Method::POST {
         return Err(not_found());
@@ -29,7 +29,11 @@ pub(super) fn admit(state: &State, call: &Call, caller: &mut Caller) -> Result<(
         return Err(refusal);
     }
     check_version(call)?;
-    check_deployment(state, call)?;
+    check_deployment(state, call)
+}
+
+/// What the model finds wrong with a request that was let in.
+pub(super) fn check_body(call: &Call) -> Result<(), Refusal> {
     if call.json.as_ref().is_none_or(|json| !json.is_object()) {
         let text = "We could not parse the JSON body of your request.";
         return Err(bad_request(Value::Null, Value::Null, text));
@@ -152,6 +156,12 @@ fn check_members(call: &Call) -> Result<(), Refusal> {
     if call.member(needed).is_none_or(Value::is_null) {
         let text = format!("Missing required parameter: '{needed}'.");
         return Err(bad_request("missing_required_parameter".into(), needed.into(), &text));
+    }
+    let is_prompt = |value: &Value| value.is_string() || value.is_array();
+    if needed == "prompt" && !call.member(needed).is_some_and(is_prompt) {
+        let text = "Invalid type for 'prompt': expected one of a string, an array of strings, or \
+                    an array of tokens.";
+        return Err(bad_request("invalid_type".into(), needed.into(), text));
     }
     let version = call.argument("api-version").unwrap_or_default();
     for (name, since) in MEMBERS_SINCE {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::call::{Call, Kind};
+use super::expiry::Expiry;
 use super::wire::{Data, Reply, Script};
 use super::{errors, named};
 
@@ -64,6 +65,8 @@ pub struct Rule {
     pub quirk: Option<Quirk>,
     /// The life of the token that is issued.
     pub token_lifetime_secs: Option<u64>,
+    /// How the reply says when the token ends.
+    pub expiry: Option<Expiry>,
 }
 
 /// A peculiarity that Azure, a front door or a bad day adds to a reply of the data plane.

@@ -12,6 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 use super::call::{Call, Kind};
 use super::faults::Chosen;
@@ -27,12 +28,12 @@ const BODY_MAX: usize = 32 << 20;
 /// How long a client may take to shake hands.
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Accepts connections until it is dropped.
-pub(super) async fn accept(listener: TcpListener, state: Arc<State>) {
+/// Accepts connections, with TLS if there is an acceptor, until it is dropped.
+pub(super) async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<State>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::task::spawn_local(connection(stream, Arc::clone(&state)));
+                tokio::task::spawn_local(connection(stream, tls.clone(), Arc::clone(&state)));
             }
             // Out of descriptors, most likely: connections that end will free some.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -40,24 +41,31 @@ pub(super) async fn accept(listener: TcpListener, state: Arc<State>) {
     }
 }
 
-async fn connection(stream: TcpStream, state: Arc<State>) {
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, state: Arc<State>) {
     // Chunk borders are part of what tests script, so nothing may be held back to be merged.
     let _ = stream.set_nodelay(true);
-    let Some(acceptor) = state.acceptor.clone() else {
-        return serve(stream, state).await;
+    let Some(tls) = tls else {
+        return serve(stream, false, state).await;
     };
-    if let Ok(Ok(stream)) = tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(stream)).await {
-        serve(stream, state).await;
+    if let Ok(Ok(stream)) = tokio::time::timeout(TLS_TIMEOUT, tls.accept(stream)).await {
+        serve(stream, true, state).await;
     }
 }
 
-async fn serve<I: AsyncRead + AsyncWrite + Unpin + 'static>(io: I, state: Arc<State>) {
-    let service = service_fn(|request| answer(&state, request));
+async fn serve<I>(io: I, is_tls: bool, state: Arc<State>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let service = service_fn(|request| answer(&state, is_tls, request));
     // An error is a client that left or a fault that was asked for; the record has both.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(io), service).await;
 }
 
-async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
+async fn answer(
+    state: &State,
+    is_tls: bool,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Cut> {
     if let Some(lean) = state.lean.as_ref().filter(|lean| lean.takes(&request)) {
         return Ok(lean.reply(request).await);
     }
@@ -65,7 +73,7 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Bo
     let Some(body) = read_body(body).await else {
         return Ok(errors::too_large().into_response(None));
     };
-    let call = Call::new(head, body);
+    let call = Call::new(head, body, is_tls);
     if control::owns(&call) {
         return Ok(control::reply(state, &call).await.into_response(None));
     }
@@ -101,7 +109,8 @@ fn decide(state: &State, call: &Call) -> Decision {
         let scripted = rule.scripted(call).map(|reply| (reply, "not asked".to_owned()));
         scripted.unwrap_or_else(|| match call.kind {
             Kind::Entra => entra::reply(state, call, rule),
-            Kind::Imds | Kind::AppService => metadata::reply(state, call, rule),
+            Kind::Discovery => (entra::discovery(call), "not asked".to_owned()),
+            kind if kind.is_token_endpoint() => metadata::reply(state, call, rule),
             _ => (openai::not_found().into(), "nobody".into()),
         })
     };
@@ -129,8 +138,14 @@ fn data_plane(state: &State, call: &Call, chosen: &mut Option<Chosen>) -> (Reply
     }
     let usual = Rule::default();
     let rule = chosen.as_ref().map_or(&usual, |chosen| &chosen.rule);
-    let reply = rule.scripted(call).unwrap_or_else(|| openai::answer(state, call, rule));
-    (reply, caller.name)
+    if let Some(reply) = rule.scripted(call) {
+        return (reply, caller.name);
+    }
+    if let Err(refusal) = openai::check_body(call) {
+        *chosen = None;
+        return (refusal.into(), caller.name);
+    }
+    (openai::answer(state, call, rule), caller.name)
 }
 
 /// A whole request body; none if it is too large or its client left.

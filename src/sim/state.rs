@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 
+use super::arc::ArcKeys;
 use super::faults::Faults;
 use super::lean::Lean;
 use super::options::Options;
@@ -18,11 +18,11 @@ use super::tokens::Tokens;
 /// Everything behind one listener.
 pub(super) struct State {
     pub(super) options: Options,
-    pub(super) acceptor: Option<TlsAcceptor>,
     pub(super) lean: Option<Lean>,
     records: Mutex<Ring>,
     faults: Mutex<Faults>,
     tokens: Mutex<Tokens>,
+    arc_keys: Mutex<ArcKeys>,
     /// Changes whenever a request arrived or a reply ended.
     news: watch::Sender<()>,
 }
@@ -30,11 +30,11 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(options: Options) -> Self {
         Self {
-            acceptor: options.tls.clone().map(TlsAcceptor::from),
             lean: options.lean.then(|| Lean::new(&options)),
             records: Mutex::new(Ring::new(options.record)),
             faults: Mutex::default(),
             tokens: Mutex::default(),
+            arc_keys: Mutex::default(),
             news: watch::Sender::new(()),
             options,
         }
@@ -50,6 +50,10 @@ impl State {
 
     pub(super) fn tokens(&self) -> MutexGuard<'_, Tokens> {
         locked(&self.tokens)
+    }
+
+    pub(super) fn arc_keys(&self) -> MutexGuard<'_, ArcKeys> {
+        locked(&self.arc_keys)
     }
 
     /// Keeps a request and tells those who wait; the receipt follows its reply.

@@ -1,13 +1,15 @@
 //! Black-box tests over sockets, with a client so small that every byte on the wire is visible.
 
+mod assertion;
 mod data_plane;
 mod faults;
+mod hosts;
 mod identity;
 mod running;
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 

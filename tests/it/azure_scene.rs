@@ -179,17 +179,16 @@ impl Scene {
 
     /// The calls to a model so far.
     pub fn chats(&self) -> Vec<Recorded> {
-        self.of_kind(&[Kind::Chat, Kind::Completions, Kind::Openai])
+        self.of_kind(|kind| matches!(kind, Kind::Chat | Kind::Completions | Kind::Openai))
     }
 
     /// The calls for a token so far.
     pub fn exchanges(&self) -> Vec<Recorded> {
-        self.of_kind(&[Kind::Entra, Kind::Imds, Kind::AppService])
+        self.of_kind(Kind::is_token_endpoint)
     }
 
-    fn of_kind(&self, kinds: &[Kind]) -> Vec<Recorded> {
-        let all = self.sim.requests();
-        all.into_iter().filter(|seen| kinds.contains(&seen.kind)).collect()
+    fn of_kind(&self, is_wanted: impl Fn(Kind) -> bool) -> Vec<Recorded> {
+        self.sim.requests().into_iter().filter(|seen| is_wanted(seen.kind)).collect()
     }
 
     /// Says hello to the model.

@@ -62,10 +62,10 @@ async fn wrong_usage_ends_with_status_2_and_says_what_is_right() {
 async fn help_has_examples_for_every_command() {
     let ended = silverback(&["--help"]).ended().await;
     assert_code(&ended, 0);
-    for command in ["run", "check", "azure-sim", "quickstart", "version"] {
+    for command in ["run", "check", "identity", "azure-sim", "quickstart", "version"] {
         assert!(ended.output.contains(command), "{}", ended.output);
     }
-    for command in ["run", "check", "azure-sim", "quickstart"] {
+    for command in ["run", "check", "identity", "azure-sim", "quickstart"] {
         let ended = silverback(&[command, "--help"]).ended().await;
         assert_code(&ended, 0);
         let example = format!("\n  silverback {command}");

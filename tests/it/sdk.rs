@@ -61,13 +61,13 @@ services:
     )
 }
 
-fn folder() -> PathBuf {
+pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk")
 }
 
 /// Whether the user has said in so many words that these tests shall not run.
 #[allow(clippy::disallowed_methods)] // a switch of the test run, not a setting of the product
-fn is_skipped(test: &str) -> bool {
+pub fn is_skipped(test: &str) -> bool {
     let skip = std::env::var("SILVERBACK_SKIP_SDK_TESTS").is_ok_and(|value| value == "1");
     if skip {
         println!("{test} is SKIPPED: SILVERBACK_SKIP_SDK_TESTS=1");

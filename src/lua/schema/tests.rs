@@ -476,10 +476,14 @@ fn references_are_known_by_their_paths() {
 }
 
 /// The identity fields that Kong does not have; the native types may take them or not.
-const OWN_AUTH_FIELDS: [&str; 6] = [
+const OWN_AUTH_FIELDS: [&str; 10] = [
     "azure_managed_identity_object_id",
     "azure_managed_identity_resource_id",
     "azure_federated_token_file",
+    "azure_client_certificate_path",
+    "azure_client_certificate",
+    "azure_client_certificate_password",
+    "azure_client_send_certificate_chain",
     "azure_scope",
     "azure_authority_host",
     "azure_imds_endpoint",

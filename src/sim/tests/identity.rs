@@ -168,6 +168,17 @@ async fn the_old_app_service_contract_has_dates_and_other_names() {
 }
 
 #[tokio::test]
+async fn a_tenant_says_where_its_token_endpoint_is() {
+    let sim = start(Options::default());
+    let got = get(&sim, "/t.example/v2.0/.well-known/openid-configuration", &[]).await;
+    let token = got.json()["token_endpoint"].as_str().unwrap().to_owned();
+    assert_eq!(token, "http://sim/t.example/oauth2/v2.0/token");
+    assert_eq!(sim.last().unwrap().kind, Kind::Discovery);
+    let got = post(&sim, token.strip_prefix("http://sim").unwrap(), &[FORM], SECRET).await;
+    assert_eq!(got.status, 200);
+}
+
+#[tokio::test]
 async fn expired_revoked_and_foreign_tokens_are_refused() {
     let sim = start(Options::default());
     let expired = Rule { token_lifetime_secs: Some(0), times: Some(1), ..Rule::default() };

@@ -1,0 +1,114 @@
+//! `silverback identity`: as whom the gateway would call Azure, and whether Azure lets it in.
+//!
+//! It reads a configuration as `run` does (`survey`), tries every identity and every target once
+//! (`ask`), and says what came of it (`print`, `json`). Nothing is served, no model runs.
+
+mod ask;
+mod json;
+mod print;
+mod progress;
+mod survey;
+mod trouble;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::LocalSet;
+
+use super::{IdentityArgs, Outcome, USAGE, complain, print as say, run, settings};
+use crate::gateway::Control;
+use crate::loader;
+use crate::server;
+use crate::settings::{Env, Flags};
+use crate::shared::Shared;
+use crate::tls;
+use ask::{Results, State};
+use progress::{Kind, Progress};
+use survey::Survey;
+
+pub(super) fn identity(args: &IdentityArgs) -> Outcome {
+    let read = settings(&Flags::new(), args.conf.as_deref())?;
+    let inputs = loader::inputs(&run::files(&args.files, &read.settings)?)?;
+    let has_colour = has_colour(&read.settings.env);
+    tls::install_provider();
+    let control = Control::start().map_err(|error| vec![error.to_string()])?;
+    let shared = Arc::new(Shared::new(read.settings, control.handle.clone(), None)?);
+    let compiled = match loader::compile(&shared, &inputs) {
+        Ok(compiled) => compiled,
+        Err(errors) => return Ok(refuse(args, &errors, &read.warnings, ExitCode::FAILURE)),
+    };
+    let warnings: Vec<_> = read.warnings.into_iter().chain(compiled.warnings.clone()).collect();
+    let survey = Survey::new(compiled);
+    let survey = match &args.target {
+        None => survey,
+        Some(name) => match survey.keep(name) {
+            Ok(survey) => survey,
+            Err(errors) => return Ok(refuse(args, &errors, &[], ExitCode::from(USAGE))),
+        },
+    };
+    let results = if args.offline { ask::offline(&survey) } else { ask(args, &shared, &survey)? };
+    let ok = is_well(&results);
+    if args.json {
+        say(&format!("{:#}\n", json::report(&survey, &results, ok, &warnings)));
+    } else {
+        for warning in &warnings {
+            complain(&format!("warning: {warning}"));
+        }
+        say(&print::print(&survey, &results, has_colour));
+    }
+    control.stop();
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn refuse(args: &IdentityArgs, errors: &[String], warnings: &[String], code: ExitCode) -> ExitCode {
+    if args.json {
+        say(&format!("{:#}\n", json::refused(errors, warnings)));
+        return code;
+    }
+    for warning in warnings {
+        complain(&format!("warning: {warning}"));
+    }
+    for error in errors {
+        complain(error);
+    }
+    code
+}
+
+/// Calls everybody, on this thread; tokens come from the control thread.
+fn ask(args: &IdentityArgs, shared: &Shared, survey: &Survey) -> Result<Results, Vec<String>> {
+    let runtime = server::single_thread().map_err(|error| vec![error.to_string()])?;
+    let patience = Duration::from_secs(args.timeout.into());
+    let err = std::io::stderr();
+    let kind = match args.json {
+        true => Kind::Silent,
+        false if err.is_terminal() => Kind::Line,
+        false => Kind::Lines,
+    };
+    let everything = async {
+        let progress = Progress::new(kind, Box::new(err), ask::steps(survey));
+        let results = tokio::select! {
+            results = ask::ask(shared, survey, patience, &progress) => Some(results),
+            () = progress.tick() => None,
+        };
+        progress.clear();
+        results
+    };
+    let results = LocalSet::new().block_on(&runtime, everything);
+    results.ok_or_else(|| vec!["the questions ended without a result".to_owned()])
+}
+
+fn is_well(results: &Results) -> bool {
+    let has_token = |token: &Option<std::rc::Rc<ask::Exchanged>>| {
+        token.as_ref().is_none_or(|exchanged| exchanged.outcome.is_ok())
+    };
+    results.tokens.iter().all(has_token)
+        && results.answers.iter().all(|answer| answer.state != State::Failed)
+}
+
+/// Colour is for terminals whose owner does not object (no-color.org).
+fn has_colour(env: &Env) -> bool {
+    let is_plain = env.get("NO_COLOR").is_some() || env.get("TERM") == Some("dumb");
+    std::io::stdout().is_terminal() && !is_plain
+}
