@@ -121,8 +121,11 @@ impl Runloop {
     ) -> Result<Self, Vec<String>> {
         let mut refusals = Vec::new();
         let instances = instances(snapshot, shared, scripts, &mut refusals);
-        let router = Router::new(snapshot, shared.settings.router_flavor)
-            .map_err(|message| refusals.push(message));
+        let router = Router::new(snapshot, shared.settings.router_flavor).and_then(|router| {
+            // Workers compile expressions as they need them; a bad one is told of in the trial.
+            if scripts.trial.is_some() { router.check().map(|()| router) } else { Ok(router) }
+        });
+        let router = router.map_err(|message| refusals.push(message));
         let (Ok(router), true) = (router, refusals.is_empty()) else { return Err(refusals) };
         let instances = Instances::new(instances);
         let none = Balancer::default();

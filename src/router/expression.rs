@@ -205,7 +205,7 @@ fn path_keys(tree: &Tree) -> Option<Vec<String>> {
     keys(tree, "http.path", &|predicate| match predicate.op {
         BinaryOperator::Equals | BinaryOperator::Prefix => string(&predicate.rhs),
         BinaryOperator::Regex => match &predicate.rhs {
-            Value::Regex(regex) => Some(literal(regex)),
+            Value::Regex(regex) => Some(literal(regex.as_str())),
             _ => None,
         },
         _ => None,

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 
-use regex::Regex;
 use regex_syntax::hir::Look;
 use regex_syntax::hir::literal::Extractor;
 
@@ -119,8 +118,8 @@ impl Beginnings {
 }
 
 /// What every path begins with that the expression matches; "" where that is nothing certain.
-pub(super) fn literal(regex: &Regex) -> String {
-    let Ok(hir) = regex_syntax::parse(regex.as_str()) else { return String::new() };
+pub(super) fn literal(pattern: &str) -> String {
+    let Ok(hir) = regex_syntax::parse(pattern) else { return String::new() };
     // Every alternative must be bound to the beginning: `^/a|/b` finds `/b` anywhere.
     if !hir.properties().look_set_prefix().contains(Look::Start) {
         return String::new();
@@ -148,7 +147,7 @@ mod tests {
             ("^.*", ""),
             ("^/é+", "/é"),
         ] {
-            assert_eq!(literal(&Regex::new(pattern).unwrap()), want, "{pattern}");
+            assert_eq!(literal(pattern), want, "{pattern}");
         }
     }
 

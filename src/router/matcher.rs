@@ -1,5 +1,6 @@
 //! One entry of the router: what a request must look like to be for a Route.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -41,7 +42,14 @@ struct Fields {
 enum Paths {
     Any,
     Prefixes(Vec<String>),
-    Regexes(Vec<Regex>),
+    Regexes(Vec<PathRegex>),
+}
+
+/// An expression of a path, compiled when it is first needed: ten thousand of them take seconds,
+/// and a worker that compiles serves nobody.
+struct PathRegex {
+    pattern: String,
+    compiled: OnceCell<Result<Regex, String>>,
 }
 
 /// A name with at most one `*`, at its beginning or its end.
@@ -82,7 +90,7 @@ impl Matcher {
         by_scheme: bool,
     ) -> Result<Self, String> {
         let fields = Fields {
-            paths: Paths::new(&part.paths)?,
+            paths: Paths::new(&part.paths),
             hosts: route.hosts.iter().flatten().map(|host| Host::new(host)).collect(),
             headers: headers(route)?,
             snis: route.snis.iter().flatten().map(|sni| Pattern::of_sni(sni)).collect(),
@@ -121,6 +129,16 @@ impl Matcher {
             Rule::Fields(fields) => fields.paths.matched(query.path),
             Rule::Expression(expression) => expression.matched(query),
         }
+    }
+
+    /// Compiles what would be compiled when it is first needed.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let Rule::Fields(Fields { paths: Paths::Regexes(regexes), .. }) = &self.rule else {
+            return Ok(());
+        };
+        regexes
+            .iter()
+            .try_for_each(|regex| regex.compile().as_ref().map(drop).map_err(Clone::clone))
     }
 
     /// Where the index finds it.
@@ -166,17 +184,13 @@ fn any_or_none<T>(rules: &[T], agrees: impl Fn(&T) -> bool) -> bool {
 }
 
 impl Paths {
-    fn new(paths: &[&str]) -> Result<Self, String> {
-        let regex = |path: &&str| {
-            let pattern = path.strip_prefix('~').unwrap_or(path);
-            Regex::new(&format!("^{pattern}")).map_err(|error| format!("path '{path}': {error}"))
-        };
+    fn new(paths: &[&str]) -> Self {
         match paths.first() {
-            None => Ok(Self::Any),
+            None => Self::Any,
             Some(path) if path.starts_with('~') => {
-                Ok(Self::Regexes(paths.iter().map(regex).collect::<Result<_, _>>()?))
+                Self::Regexes(paths.iter().map(|path| PathRegex::new(path)).collect())
             }
-            Some(_) => Ok(Self::Prefixes(paths.iter().map(|&path| path.to_owned()).collect())),
+            Some(_) => Self::Prefixes(paths.iter().map(|&path| path.to_owned()).collect()),
         }
     }
 
@@ -184,7 +198,9 @@ impl Paths {
         match self {
             Self::Any => true,
             Self::Prefixes(prefixes) => prefixes.iter().any(|prefix| path.starts_with(prefix)),
-            Self::Regexes(regexes) => regexes.iter().any(|regex| regex.is_match(path)),
+            Self::Regexes(regexes) => {
+                regexes.iter().filter_map(PathRegex::get).any(|regex| regex.is_match(path))
+            }
         }
     }
 
@@ -196,7 +212,8 @@ impl Paths {
                 Matched { text: prefix.cloned(), captures: Vec::new() }
             }
             Self::Regexes(regexes) => {
-                regexes.iter().find_map(|regex| groups(regex, path)).unwrap_or_default()
+                let mut regexes = regexes.iter().filter_map(PathRegex::get);
+                regexes.find_map(|regex| groups(regex, path)).unwrap_or_default()
             }
         }
     }
@@ -205,8 +222,29 @@ impl Paths {
         match self {
             Self::Any => None,
             Self::Prefixes(prefixes) => Some(prefixes.clone()),
-            Self::Regexes(regexes) => Some(regexes.iter().map(literal).collect()),
+            Self::Regexes(regexes) => {
+                Some(regexes.iter().map(|regex| literal(&regex.pattern)).collect())
+            }
         }
+    }
+}
+
+impl PathRegex {
+    /// Of a path that begins with `~`. Kong binds it to the beginning.
+    fn new(path: &str) -> Self {
+        let pattern = path.strip_prefix('~').unwrap_or(path);
+        Self { pattern: format!("^{pattern}"), compiled: OnceCell::new() }
+    }
+
+    fn compile(&self) -> &Result<Regex, String> {
+        self.compiled.get_or_init(|| {
+            let path = self.pattern.get(1..).unwrap_or_default();
+            Regex::new(&self.pattern).map_err(|error| format!("path '~{path}': {error}"))
+        })
+    }
+
+    fn get(&self) -> Option<&Regex> {
+        self.compile().as_ref().ok()
     }
 }
 

@@ -83,7 +83,8 @@ impl Router {
     /// Compiles the routes of a Snapshot. Routes of disabled services do not exist.
     ///
     /// # Errors
-    /// A regular expression that does not compile, with the route that holds it.
+    /// A header's expression, or an expression of the router's own language, that does not
+    /// compile, with the route that holds it.
     pub fn new(snapshot: &Snapshot, flavor: RouterFlavor) -> Result<Self, String> {
         let mut ranked: Vec<(u64, Uuid, Matcher)> = Vec::new();
         for (index, route) in snapshot.routes.iter().enumerate() {
@@ -91,10 +92,8 @@ impl Router {
             if service.is_some_and(|s| !s.enabled) {
                 continue;
             }
-            add(&mut ranked, index, route, service, flavor).map_err(|error| {
-                let name = route.name.clone().unwrap_or_else(|| route.id.to_string());
-                format!("route '{name}': {error}")
-            })?;
+            add(&mut ranked, index, route, service, flavor)
+                .map_err(|error| format!("route '{}': {error}", name(route)))?;
         }
         // Among equals the greater id wins, as in Kong.
         ranked.sort_by_key(|(word, id, _)| Reverse((*word, *id)));
@@ -105,6 +104,17 @@ impl Router {
             entries.push(matcher);
         }
         Ok(Self { entries, index })
+    }
+
+    /// Compiles every path now. Otherwise each is when the first request may need it.
+    ///
+    /// # Errors
+    /// A regular expression that does not compile, with the route that holds it.
+    pub fn check(&self) -> Result<(), String> {
+        let check = |entry: &Matcher| {
+            entry.check().map_err(|error| format!("route '{}': {error}", name(&entry.route)))
+        };
+        self.entries.iter().try_for_each(check)
     }
 
     /// The Route for a request.
@@ -122,6 +132,10 @@ impl Router {
             captures: matched.captures,
         })
     }
+}
+
+fn name(route: &Route) -> String {
+    route.name.clone().unwrap_or_else(|| route.id.to_string())
 }
 
 /// Adds the entries of one Route with their priority and id.

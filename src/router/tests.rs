@@ -228,5 +228,16 @@ fn what_a_route_used_up_is_told() {
     assert_eq!(hit("only/"), (None, vec![]));
 }
 
+#[test]
+fn a_path_that_does_not_compile_is_told_with_its_route() {
+    // The schema refuses most of them; this one is too large for the compiler.
+    let routes = [("big", json!({"paths": ["~/\\w{1000}{1000}"]}))];
+    let router = router(&routes, RouterFlavor::TraditionalCompatible).unwrap();
+    let error = router.check().unwrap_err();
+    assert!(error.starts_with("route 'big': path '~/\\w{1000}{1000}': "), "{error}");
+    let ask = Ask { method: "GET", url: "h/a", headers: &[], tls: false, sni: None };
+    assert!(super::tests::ask(&router, &ask).is_none());
+}
+
 mod expressions;
 mod reference;
