@@ -69,6 +69,16 @@ pub enum Incomplete {
         /// The other.
         second: &'static str,
     },
+    /// Two fields prove the same application.
+    #[error(
+        "auth.{first} and auth.{second} each prove who the application is (remove one of them)"
+    )]
+    TwoProofs {
+        /// One field.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
     /// The environment asks for something that this gateway does not speak.
     #[error("{sign} asks for {what}, which is not supported ({remedy})")]
     Unsupported {
@@ -118,7 +128,10 @@ impl Auth {
         for group in APART {
             let mut set = group.iter().filter(|name| is_set(name));
             if let (Some(first), Some(second)) = (set.next(), set.next()) {
-                return Err(Incomplete::Conflict { first, second });
+                return Err(match [OBJECT_ID, RESOURCE_ID].contains(first) {
+                    true => Incomplete::Conflict { first, second },
+                    false => Incomplete::TwoProofs { first, second },
+                });
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::UNIX_EPOCH;
 
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
@@ -104,11 +105,11 @@ impl Answer {
         self
     }
 
-    /// A `response` of a vector.
+    /// A `response` of a vector, as if its moment were now.
     pub(super) fn of(response: &Value) -> Self {
         let body = match response["body_text"].as_str() {
             Some(text) => text.to_owned(),
-            None => response["body"].to_string(),
+            None => at_present(response["body"].clone()).to_string(),
         };
         let mut answer = Self::new(response["status"].as_u64().unwrap() as u16, &body);
         for (name, value) in response["headers"].as_object().into_iter().flatten() {
@@ -116,6 +117,20 @@ impl Answer {
         }
         answer
     }
+}
+
+/// The vectors' clock stands at 2026-11-20T12:00:00Z. Tokens granted then have ended since, so
+/// times in a body move along.
+fn at_present(mut body: Value) -> Value {
+    const VECTORS_NOW: u64 = 1_795_176_000;
+    for name in ["expires_on", "not_before"] {
+        let Some(then) = body[name].as_str().and_then(|text| text.parse::<u64>().ok()) else {
+            continue;
+        };
+        let now = UNIX_EPOCH.elapsed().unwrap().as_secs();
+        body[name] = (now + then - VECTORS_NOW).to_string().into();
+    }
+    body
 }
 
 /// A server on a free loopback port; it ends with the test's runtime.

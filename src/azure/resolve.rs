@@ -129,6 +129,7 @@ impl<'a> Choice<'a> {
         let Some(secret) = secret else { return Ok(None) };
         let why = format!("{} gives a client secret", secret.from);
         let app = self.app(&why)?;
+        self.note_idle(&why);
         self.note_takeover(&app, &secret.from);
         let secret = Given { value: Secret::new(&secret.value), from: secret.from };
         Ok(Some((Arc::new(ClientSecret { app, secret }), why)))
@@ -145,10 +146,7 @@ impl<'a> Choice<'a> {
             None => match path() {
                 Some(path) => Certificate::File(path.map(Into::into)),
                 None => {
-                    let fields = [PASSWORD, SEND_CHAIN].map(|name| self.inputs.field(name));
-                    for field in fields.into_iter().flatten() {
-                        self.notes.push(format!("{} is not used: no certificate", field.from));
-                    }
+                    self.note_idle("no certificate");
                     return Ok(None);
                 }
             },
@@ -169,6 +167,13 @@ impl<'a> Choice<'a> {
         let is_yes = |text: String| matches!(&*text.to_ascii_lowercase(), "true" | "1");
         let sends_chain = sends_chain.map(|given| given.map(is_yes));
         Ok(Some((Arc::new(ClientCertificate { app, certificate, password, sends_chain }), why)))
+    }
+
+    /// What belongs to a certificate, and there is none.
+    fn note_idle(&mut self, why: &str) {
+        for field in [PASSWORD, SEND_CHAIN].into_iter().filter_map(|name| self.inputs.field(name)) {
+            self.notes.push(format!("{} is not used: {why}", field.from));
+        }
     }
 
     /// An id in the configuration alone would be a managed identity; the environment has made an

@@ -10,6 +10,7 @@ mod azure_secrets;
 mod azure_wire;
 mod cli;
 mod cli_process;
+mod docs_hosting;
 mod gateway;
 mod golden;
 mod guard;

@@ -1,3 +1,4 @@
+mod arc;
 mod matrix;
 
 use std::cell::RefCell;

@@ -258,13 +258,11 @@ fn a_certificate_stands_between_secret_and_token_file() {
 
     let chain = "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN=1";
     let given = [&app[..], &[&path, chain]].concat();
-    assert!(
-        chosen(&given).contains("certificate chain sent (AZURE_CLIENT_SEND_CERTIFICATE_CHAIN)")
-    );
+    assert!(chosen(&given).contains("chain sent (AZURE_CLIENT_SEND_CERTIFICATE_CHAIN)"));
     let given = [&app[..], &[&path, chain, "client_send_certificate_chain=false"]].concat();
     assert!(!chosen(&given).contains("chain"), "the field wins: {}", chosen(&given));
     let given = [&app[..], &[&path, "client_certificate_password=canary"]].concat();
-    assert!(chosen(&given).contains("certificate password *** (auth."), "{}", chosen(&given));
+    assert!(chosen(&given).contains("password *** (auth."), "{}", chosen(&given));
 }
 
 #[test]
@@ -362,7 +360,28 @@ fn what_is_passed_over_is_noted() {
     assert!(notes(&["tenant_id=t"]).contains("auth.azure_tenant_id is not used"));
     let note = notes(&["client_certificate_password=p"]);
     assert_eq!(note, "auth.azure_client_certificate_password is not used: no certificate");
+    let secret = ["client_id=a", "tenant_id=t", "client_secret=s"];
+    let note = notes(&[&secret[..], &["client_certificate_password=p"]].concat());
+    let why = "auth.azure_client_secret gives a client secret";
+    assert_eq!(note, format!("auth.azure_client_certificate_password is not used: {why}"));
     assert_eq!(notes(&["client_id=a"]), "");
+}
+
+#[test]
+fn two_proofs_are_not_called_two_identities() {
+    let app = ["client_id=a", "tenant_id=t"];
+    let path = "client_certificate_path=/c.pem";
+    for (first, second, fields) in [
+        ("client_secret=s", path, "azure_client_secret and auth.azure_client_certificate_path"),
+        ("federated_token_file=/t", path, "token_file and auth.azure_client_certificate_path"),
+        (path, "client_certificate=c", "certificate_path and auth.azure_client_certificate"),
+    ] {
+        let text = refused(&[&app[..], &[first, second]].concat());
+        let problem = "each prove who the application is (remove one of them)";
+        assert!(text.contains(fields) && text.ends_with(problem), "{text}");
+    }
+    let text = refused(&["object_id=o", "client_secret=s", "tenant_id=t"]);
+    assert!(text.contains("name different identities"), "{text}");
 }
 
 #[test]

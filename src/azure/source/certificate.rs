@@ -62,11 +62,11 @@ impl Source for ClientCertificate {
             }
         }
         if let Some(password) = &self.password {
-            about.proof.push(Fact::new("certificate password", "***", password.from));
+            about.proof.push(Fact::new("password", "***", password.from));
             about.hidden.push(password.value.expose());
         }
         if let Some(chain) = self.sends_chain.filter(|chain| chain.value) {
-            about.proof.push(Fact::new("certificate chain", "sent", chain.from));
+            about.proof.push(Fact::new("chain", "sent", chain.from));
         }
         about
     }

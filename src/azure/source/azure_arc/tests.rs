@@ -32,6 +32,13 @@ fn ok(more: Value) -> Answer {
     Answer::new(200, &body.to_string())
 }
 
+/// Users read these rows, and no test of `tests/it` can have key files in the agent's folder.
+#[track_caller]
+fn assert_is_documented(cause: &Cause) {
+    let row = format!("| `{}` | `{}` |", cause.meaning, cause.remedy);
+    assert!(include_str!("../../../../docs/azure-hosting.md").contains(&row), "no row: {row}");
+}
+
 #[tokio::test]
 async fn the_challenge_is_answered_as_the_vector_says() {
     let vector = vector("msi-02-arc-challenge");
@@ -114,6 +121,7 @@ async fn an_old_agent_cannot_pass_off_the_machines_own_identity() {
         if let Err(cause) = outcome {
             assert_eq!(cause.class, Class::NotAssigned);
             assert!(cause.to_string().contains("client id AAAA-1"), "{cause}");
+            assert_is_documented(&cause);
         }
     }
     // The resource id is echoed under either name.
@@ -129,8 +137,9 @@ async fn an_old_agent_cannot_pass_off_the_machines_own_identity() {
 #[tokio::test]
 async fn a_key_that_may_not_be_read_names_the_group() {
     let error = io::Error::from(io::ErrorKind::PermissionDenied);
-    let cause = unreadable(Path::new("/var/opt/azcmagent/tokens/a.key"), &error).to_string();
-    assert!(cause.contains("himds") && cause.contains("/tokens/a.key"), "{cause}");
+    let cause = unreadable(Path::new("/var/opt/azcmagent/tokens/a.key"), &error);
+    assert!(cause.remedy.contains("himds") && cause.meaning.contains("/tokens/a.key"), "{cause}");
+    assert_is_documented(&cause);
 
     let folder = tempfile::tempdir().unwrap();
     let locked = folder.path().join("a.key");
