@@ -103,8 +103,11 @@ pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Vec<S
     let settings = &shared.settings;
     let sources = read(inputs)?;
     let env = environment(settings)?;
-    let options =
-        lua::Options { package_path: settings.lua_package_path.clone(), ..lua::Options::default() };
+    let options = lua::Options {
+        package_path: settings.lua_package_path.clone(),
+        router_flavor: settings.router_flavor,
+        ..lua::Options::default()
+    };
     let vm = lua::Vm::new(&options).map_err(|error| vec![error.to_string()])?;
     let schemas = LuaSchemas::new(vm.clone(), &settings.plugins);
     let loaded =

@@ -13,11 +13,15 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::router::expression;
+
 /// Installs the module under `package.preload`.
 pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     let host = lua.create_table()?;
     let regex = lua.create_function(|_, pattern: String| Ok(regex_error(&pattern)))?;
     host.set("regex_error", regex)?;
+    let expression = |_: &Lua, text: String| Ok(expression::error(&text));
+    host.set("expression_error", lua.create_function(expression)?)?;
     let certificate = lua.create_function(|_, pem: String| Ok(certificate_error(&pem)))?;
     host.set("certificate_error", certificate)?;
     host.set("key_error", lua.create_function(|_, pem: String| Ok(key_error(&pem)))?)?;

@@ -24,6 +24,7 @@ mod no_token;
 mod proxy;
 mod reload;
 mod rotation;
+mod routing;
 mod sdk;
 mod stream;
 mod stream_ends;
