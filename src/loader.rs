@@ -14,6 +14,7 @@ use std::sync::mpsc;
 use tokio::sync::{oneshot, watch};
 
 use crate::config::{self, Source};
+use crate::distance::distance;
 use crate::guard;
 use crate::lua::{self, schema::LuaSchemas};
 use crate::plugins::{self, ModelTarget};
@@ -109,6 +110,7 @@ pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Vec<S
         ..lua::Options::default()
     };
     let vm = lua::Vm::new(&options).map_err(|error| vec![error.to_string()])?;
+    installed(&vm, &settings.plugins)?;
     let schemas = LuaSchemas::new(vm.clone(), &settings.plugins);
     let loaded =
         config::load(&sources, &schemas, &env).map_err(|errors| lines(errors.problems()))?;
@@ -124,6 +126,27 @@ pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Vec<S
     warnings.extend(findings.warnings.into_inner());
     warnings.extend(guard::warnings(&snapshot));
     Ok(Compiled { snapshot, warnings, targets: findings.targets.into_inner() })
+}
+
+/// Every name of the `plugins` setting must be a plugin: Kong does not start otherwise.
+///
+/// # Errors
+/// One line in Kong's words for each name that is none.
+fn installed(vm: &lua::Vm, names: &[String]) -> Result<(), Vec<String>> {
+    let is_missing = |name: &&String| {
+        let module = format!("kong.plugins.{name}.handler");
+        *name != "bundled" && plugins::native(name).is_none() && !vm.has_module(&module)
+    };
+    let line = |name: &String| {
+        let near = lua::bundled_plugins().map(|known| (distance(name, known), known)).min();
+        let hint = near.filter(|(distance, _)| *distance <= 2);
+        let hint = hint.map(|(_, known)| format!("did you mean '{known}'?")).unwrap_or_else(|| {
+            format!("'kong/plugins/{name}/handler.lua' is nowhere on lua_package_path")
+        });
+        format!("plugins: on plugin '{name}': {name} plugin is enabled but not installed; {hint}")
+    };
+    let missing: Vec<_> = names.iter().filter(is_missing).map(line).collect();
+    if missing.is_empty() { Ok(()) } else { Err(missing) }
 }
 
 /// The plugins whose handler is Lua: the user's file first, then ours in Rust, then ours in Lua.

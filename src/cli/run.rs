@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::{Outcome, RunArgs, settings};
+use crate::config::Source;
 use crate::gateway::{Gateway, Start, default_file};
 use crate::loader::{self, Input};
 use crate::settings::{Flags, Settings};
@@ -26,7 +27,7 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
     for warning in &read.warnings {
         tracing::warn!("{warning}");
     }
-    let inputs = loader::inputs(&files(&args.files, &read.settings)?)?;
+    let inputs = inputs(&args.files, &read.settings)?;
     let watched = Watched::new(&inputs, read.settings.env_file.as_deref());
     let signals = Signals::new()?;
     let gateway = Gateway::start(Start { settings: read.settings, inputs, names: None })?;
@@ -48,15 +49,20 @@ fn flags(args: &RunArgs) -> Flags {
     given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?))).collect()
 }
 
-/// Arguments, else `declarative_config`, else `kong.yaml` or `kong.yml` in this folder.
-pub(super) fn files(named: &[String], settings: &Settings) -> Result<Vec<String>, Vec<String>> {
+/// Arguments, else `declarative_config`, else `declarative_config_string` (in Kong's order), else
+/// `kong.yaml` or `kong.yml` in this folder.
+pub(super) fn inputs(named: &[String], settings: &Settings) -> Result<Vec<Input>, Vec<String>> {
     if !named.is_empty() {
-        return Ok(named.to_vec());
+        return loader::inputs(named);
     }
     if let Some(file) = &settings.declarative_config {
-        return Ok(vec![file.clone()]);
+        return loader::inputs(std::slice::from_ref(file));
     }
-    let found = default_file().map(|file| vec![file.display().to_string()]);
+    if let Some(text) = &settings.declarative_config_string {
+        let name = "declarative_config_string".to_owned();
+        return Ok(vec![Input::Text(Source { name, text: text.expose().to_owned() })]);
+    }
+    let found = default_file().map(|file| vec![Input::Path(file)]);
     found.ok_or_else(|| {
         vec![
             "no configuration: name a file, set KONG_DECLARATIVE_CONFIG, or put a kong.yaml \

@@ -31,6 +31,7 @@ const READ: &[&str] = &[
     "upstream_keepalive_max_requests",
     "nginx_http_client_max_body_size",
     "declarative_config",
+    "declarative_config_string",
     "silverback_log_format",
     "silverback_env_file",
     "silverback_buffer_budget",
@@ -45,6 +46,7 @@ const READ: &[&str] = &[
 const IGNORED: &[&str] = &[
     "admin_access_log",
     "admin_error_log",
+    "admin_gui_listen",
     "admin_listen",
     "anonymous_reports",
     "client_body_buffer_size",
@@ -55,10 +57,12 @@ const IGNORED: &[&str] = &[
     "db_update_frequency",
     "license_data",
     "license_path",
+    "lmdb_map_size",
     "log_levels",
     "lua_package_cpath",
     "lua_socket_pool_size",
     "mem_cache_size",
+    "nginx_http_client_body_buffer_size",
     "password",
     "port_maps",
     "prefix",
@@ -72,9 +76,11 @@ const IGNORED: &[&str] = &[
     "status_access_log",
     "status_error_log",
     "stream_listen",
+    "tls_certificate_verify",
     "untrusted_lua",
     "vault_env_prefix",
     "vaults",
+    "via_header_comply_rfc",
     "worker_consistency",
     "worker_state_update_frequency",
 ];
@@ -105,6 +111,12 @@ pub(super) fn is_known(name: &str) -> bool {
     READ.contains(&name)
         || IGNORED.contains(&name)
         || IGNORED_FAMILIES.iter().any(|family| name.starts_with(family))
+}
+
+/// Whether a property that is set asks for something that nothing here does. What says `off` asks
+/// for nothing, and what has a note of its own is told there.
+pub(super) fn is_without_effect(name: &str, value: &str) -> bool {
+    !READ.contains(&name) && !matches!(value, "" | "off") && note(name, value).is_none()
 }
 
 /// What a user should know who sets this property.

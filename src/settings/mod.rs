@@ -12,6 +12,8 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use crate::entity::Secret;
+
 pub use env::Env;
 pub use listen::Listen;
 
@@ -79,6 +81,8 @@ pub struct Settings {
     pub metadata_guard: bool,
     /// The configuration files named by `declarative_config`.
     pub declarative_config: Option<String>,
+    /// The configuration itself (`declarative_config_string`); a named file goes before it.
+    pub declarative_config_string: Option<Secret>,
     /// A file of variables that is read again when it changes.
     pub env_file: Option<PathBuf>,
     /// The environment, for identities, vaults and `${{ env }}`.
@@ -148,12 +152,17 @@ impl Settings {
     /// Reads the settings from flags, environment and kong.conf text.
     ///
     /// # Errors
-    /// One line for each value that cannot be used, with its property and an example.
+    /// One line for each value that cannot be used, with its property and an example; then the
+    /// warnings, because a misspelt name may be why a value is wrong.
     pub fn read(flags: &Flags, env: Env, conf: Option<&str>) -> Result<Read, Vec<String>> {
         let mut layers = Layers::new(flags, &env, conf);
         let settings = layers.settings(env);
         let warnings = std::mem::take(&mut layers.warnings);
-        if layers.errors.is_empty() { Ok(Read { settings, warnings }) } else { Err(layers.errors) }
+        if layers.errors.is_empty() {
+            return Ok(Read { settings, warnings });
+        }
+        let warnings = warnings.into_iter().map(|warning| format!("warning: {warning}"));
+        Err(layers.errors.into_iter().chain(warnings).collect())
     }
 
     /// The largest request body that is read whole, bytes.
@@ -193,6 +202,15 @@ impl Layers {
         }
         for (name, value) in flags {
             layers.put(name.clone(), value.clone(), flag_of(name));
+        }
+        let without_effect = |(name, (value, _)): &(&String, &(String, String))| {
+            known::is_without_effect(name, value)
+        };
+        let idle = layers.values.iter().filter(without_effect).map(|(name, _)| name.as_str());
+        let idle: Vec<_> = idle.collect();
+        if !idle.is_empty() {
+            let line = format!("settings of Kong without an effect here: {}", idle.join(", "));
+            layers.warnings.push(line);
         }
         layers
     }
@@ -296,7 +314,7 @@ impl Layers {
             real_ip_header: self.text("real_ip_header", "X-Real-IP").to_ascii_lowercase(),
             real_ip_recursive: self.flag("real_ip_recursive", "off"),
             router_flavor: self.router_flavor(),
-            plugins: self.list("plugins", "bundled"),
+            plugins: self.plugins(),
             lua_package_path: self.text("lua_package_path", "./?.lua;./?/init.lua;"),
             trusted_certificates: self.trusted_certificates(),
             ssl_cert: ssl_cert.zip(ssl_key),
@@ -313,9 +331,19 @@ impl Layers {
             drain_secs: self.number("silverback_drain_secs", 30),
             metadata_guard: self.flag("silverback_metadata_guard", "on"),
             declarative_config: self.optional("declarative_config"),
+            declarative_config_string: self
+                .optional("declarative_config_string")
+                .map(|text| Secret::new(&text)),
             env_file: self.optional("silverback_env_file").map(PathBuf::from),
             env,
         }
+    }
+
+    /// Kong's `off` is no plugin at all.
+    fn plugins(&self) -> Vec<String> {
+        let mut names = self.list("plugins", "bundled");
+        names.retain(|name| name != "off");
+        names
     }
 
     fn optional(&self, name: &str) -> Option<String> {
@@ -442,43 +470,4 @@ fn size(text: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(env: &[(&str, &str)], conf: &str) -> Result<Read, Vec<String>> {
-        Settings::read(&Flags::new(), env.iter().copied().collect(), Some(conf))
-    }
-
-    #[test]
-    fn the_environment_stands_above_the_file() {
-        let conf = "log_level = debug # loud\nproxy_listen = 127.0.0.1:1\n#plugins = x\n";
-        let read = read(&[("KONG_PROXY_LISTEN", "127.0.0.1:2")], conf).ok().unwrap();
-        assert_eq!(read.settings.proxy_listen[0].address.port(), 2);
-        assert_eq!(read.settings.log_level, "debug");
-        assert!(read.warnings.is_empty());
-    }
-
-    #[test]
-    fn a_misspelt_setting_names_the_nearest_one() {
-        let read = read(&[("KONG_PROXY_LISTN", "off")], "").ok().unwrap();
-        assert_eq!(
-            read.warnings,
-            ["KONG_PROXY_LISTN: no such setting, it is ignored; did you mean 'proxy_listen'?"]
-        );
-    }
-
-    #[test]
-    fn every_bad_value_is_reported_at_once() {
-        let errors =
-            read(&[("KONG_LOG_LEVEL", "loud")], "trusted_ips = 10.0.0.0/99").err().unwrap();
-        assert_eq!(errors.len(), 2, "{errors:?}");
-        assert!(errors[0].starts_with("KONG_LOG_LEVEL: 'loud' is not trace, debug, info"));
-    }
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(size("16m"), Some(16 << 20));
-        assert_eq!(size("x"), None);
-        assert_eq!(size("99999999999999999g"), None);
-    }
-}
+mod tests;

@@ -187,6 +187,33 @@ async fn an_unknown_setting_is_a_warning_that_names_the_nearest_one() {
 }
 
 #[tokio::test]
+async fn run_takes_its_configuration_from_a_variable() {
+    let folder = folder();
+    let mut process = silverback(&["run"])
+        .folder(folder.path())
+        .on_free_ports()
+        .env("KONG_DECLARATIVE_CONFIG_STRING", GOOD)
+        .spawn();
+    assert!(text(process.proxy().await).await.contains("good"));
+}
+
+#[tokio::test]
+async fn a_plugin_that_exists_nowhere_ends_with_status_1_and_kongs_words() {
+    let folder = folder();
+    let good = file(&folder, "kong.yaml", GOOD);
+    let ended = silverback(&["run", good.to_str().unwrap()])
+        .on_free_ports()
+        .env("KONG_PLUGINS", "bundled,key-auht,stamp")
+        .ended()
+        .await;
+    assert_code(&ended, 1);
+    let words = "silverback: plugins: on plugin 'key-auht': key-auht plugin is enabled but not \
+                 installed; did you mean 'key-auth'?";
+    assert_eq!(ended.errors()[0], words);
+    assert!(ended.errors()[1].contains("stamp plugin is enabled but not installed; 'kong/plugins"));
+}
+
+#[tokio::test]
 async fn a_port_in_use_ends_with_status_1_and_names_the_setting() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

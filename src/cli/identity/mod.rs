@@ -35,7 +35,7 @@ pub(super) fn identity(args: &IdentityArgs) -> Outcome {
 
 fn try_all(args: &IdentityArgs) -> Outcome {
     let read = settings(&Flags::new(), args.conf.as_deref())?;
-    let inputs = loader::inputs(&run::files(&args.files, &read.settings)?)?;
+    let inputs = run::inputs(&args.files, &read.settings)?;
     tls::install_provider();
     let control = Control::start().map_err(|error| vec![error.to_string()])?;
     let shared = Arc::new(Shared::new(read.settings, control.handle.clone(), None)?);
