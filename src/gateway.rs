@@ -57,6 +57,7 @@ impl Gateway {
         let status = Arc::new(Status {
             shared: shared.clone(),
             snapshot: news.clone(),
+            history: loader.history(),
             draining: AtomicBool::new(false),
             ready: Arc::default(),
         });
@@ -82,6 +83,7 @@ impl Gateway {
 
     /// Takes no more connections, lets open exchanges end, and stops every thread.
     pub fn drain(self) {
+        self.shared.systemd.stopping();
         self.status.draining.store(true, Ordering::Relaxed);
         self.workers.drain();
         self.loader.stop();

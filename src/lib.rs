@@ -31,6 +31,7 @@ pub mod settings;
 pub mod shared;
 pub mod sim;
 pub mod snapshot;
+pub mod systemd;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;

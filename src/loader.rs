@@ -4,6 +4,8 @@
 //! traffic. The loader has its own Lua VM, and compiles each Snapshot once for trial before any
 //! worker sees it: nothing can fail later. A file that cannot be loaded changes nothing.
 
+mod history;
+
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,6 +24,7 @@ use crate::runloop::{Runloop, Scripts};
 use crate::settings::{Env, Settings};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
+pub use history::History;
 
 /// Where a configuration is.
 #[derive(Debug, Clone)]
@@ -181,6 +184,7 @@ fn environment(settings: &Settings) -> Result<Env, Vec<String>> {
 /// The loader's thread, and the way to it.
 pub struct Loader {
     orders: mpsc::Sender<Order>,
+    history: Arc<History>,
 }
 
 type Answer = Result<(), Vec<String>>;
@@ -203,10 +207,13 @@ impl Loader {
     ) -> Result<(Self, watch::Receiver<Arc<Snapshot>>), Vec<String>> {
         let (orders, to_do) = mpsc::channel::<Order>();
         let (first, loaded) = mpsc::channel();
+        let history = Arc::new(History::default());
+        let past = history.clone();
         let work = move || {
             let sender = match compile(&shared, &inputs) {
                 Ok(compiled) => {
                     tell(&compiled);
+                    past.add(Ok(compiled.snapshot.hash.clone()));
                     let (sender, receiver) = watch::channel(compiled.snapshot);
                     let _ = first.send(Ok(receiver));
                     sender
@@ -214,16 +221,32 @@ impl Loader {
                 Err(errors) => return drop(first.send(Err(errors))),
             };
             while let Ok(Order::Load(waiting)) = to_do.recv() {
+                let mut waiting: Vec<_> = waiting.into_iter().collect();
+                // Whoever asked while a load was running gets this one together.
+                while let Ok(order) = to_do.try_recv() {
+                    match order {
+                        Order::Load(another) => waiting.extend(another),
+                        Order::Stop => return,
+                    }
+                }
+                shared.systemd.reloading();
                 let answer = reload(&shared, &inputs, &sender);
-                if let Some(waiting) = waiting {
-                    let _ = waiting.send(answer);
+                past.add(answer.as_ref().map(Clone::clone).map_err(Vec::len));
+                shared.systemd.ready();
+                for waiting in waiting {
+                    let _ = waiting.send(answer.clone().map(drop));
                 }
             }
         };
         let thread = std::thread::Builder::new().name("loader".into()).spawn(work);
         thread.map_err(|error| vec![format!("loader thread: {error}")])?;
         let receiver = loaded.recv().map_err(|_| vec!["the loader ended early".to_owned()])??;
-        Ok((Self { orders }, receiver))
+        Ok((Self { orders, history }, receiver))
+    }
+
+    /// What has been loaded so far.
+    pub fn history(&self) -> Arc<History> {
+        self.history.clone()
     }
 
     /// A way to ask for a reload from anywhere; the outcome is logged.
@@ -250,7 +273,12 @@ impl Loader {
     }
 }
 
-fn reload(shared: &Arc<Shared>, inputs: &[Input], sender: &watch::Sender<Arc<Snapshot>>) -> Answer {
+/// Loads again, and gives the hash of the new configuration.
+fn reload(
+    shared: &Arc<Shared>,
+    inputs: &[Input],
+    sender: &watch::Sender<Arc<Snapshot>>,
+) -> Result<String, Vec<String>> {
     let help = "Configuration loads by outcome";
     let count = |outcome| {
         let labels = [("outcome", outcome)];
@@ -265,7 +293,7 @@ fn reload(shared: &Arc<Shared>, inputs: &[Input], sender: &watch::Sender<Arc<Sna
             let hash = compiled.snapshot.hash.clone();
             sender.send_replace(compiled.snapshot);
             tracing::info!(hash, "configuration loaded"); // whoever waits for the line finds it so
-            Ok(())
+            Ok(hash)
         }
         Err(errors) => {
             count("error");

@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::pdk::Budget;
 use crate::respond::{Format, Pages};
 use crate::settings::Settings;
+use crate::systemd::Systemd;
 use crate::tls::UpstreamTls;
 
 /// One for the process.
@@ -34,6 +35,8 @@ pub struct Shared {
     pub pages: Arc<Pages>,
     /// Azure access tokens.
     pub tokens: Tokens,
+    /// Who started the process, and wants to know how it is.
+    pub systemd: Systemd,
 }
 
 impl Shared {
@@ -63,6 +66,7 @@ impl Shared {
             budget: Budget::new(settings.buffer_budget),
             metrics: Metrics::default(),
             tokens: Tokens::new(control.clone(), clients),
+            systemd: Systemd::of(&settings.env),
             tls,
             control,
             settings,

@@ -3,6 +3,7 @@
 //! Exit status: 0 done or drained, 1 a configuration, an address or a check failed, 2 usage.
 
 mod check;
+mod health;
 mod identity;
 mod quickstart;
 mod run;
@@ -33,6 +34,9 @@ enum Command {
     /// Try every Azure identity and target of a configuration, and say what is wrong
     #[command(after_help = IDENTITY_EXAMPLES)]
     Identity(IdentityArgs),
+    /// Ask the gateway of this machine whether it is ready: a probe for containers
+    #[command(after_help = HEALTH_EXAMPLES)]
+    Health(HealthArgs),
     /// Run the Azure simulator: Azure OpenAI, Entra and IMDS on one local port
     #[command(after_help = SIM_EXAMPLES)]
     AzureSim(SimArgs),
@@ -70,6 +74,13 @@ It asks for one token per identity, and sends each target one request without a 
 Azure refuses after it has looked at credential, role and deployment: no model runs.
 
 Exit status: 0 all is well, 1 something fails, 2 usage.";
+
+const HEALTH_EXAMPLES: &str = "\
+Examples:
+  silverback health
+  silverback health --status-listen 127.0.0.1:9007
+
+Exit status: 0 ready, 1 not ready or not there, 2 usage.";
 
 const SIM_EXAMPLES: &str = "\
 Examples:
@@ -125,6 +136,16 @@ struct CheckArgs {
     /// Let warnings fail, too
     #[arg(long)]
     strict: bool,
+    /// A kong.conf to read settings from
+    #[arg(short, long, value_name = "FILE")]
+    conf: Option<String>,
+}
+
+#[derive(Args)]
+struct HealthArgs {
+    /// Where /status/ready is, if the settings do not say (KONG_STATUS_LISTEN)
+    #[arg(long, value_name = "ADDRESS")]
+    status_listen: Option<String>,
     /// A kong.conf to read settings from
     #[arg(short, long, value_name = "FILE")]
     conf: Option<String>,
@@ -194,6 +215,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
         Command::Identity(args) => identity::identity(&args),
+        Command::Health(args) => health::health(&args),
         Command::AzureSim(args) => sim::run(args),
         Command::Quickstart(args) => quickstart::run(&args),
         Command::Version => {

@@ -170,7 +170,10 @@ async fn work(
             Err(error) => return tracing::error!("worker cannot listen: {error}"),
         }
     }
-    let _ready = Ready::new(ready);
+    let (_ready, count) = Ready::new(ready);
+    if count == shared.settings.workers {
+        shared.systemd.ready();
+    }
     let _ = draining.wait_for(|draining| *draining).await;
     finish(&worker).await;
 }
@@ -179,9 +182,10 @@ async fn work(
 struct Ready(Arc<AtomicUsize>);
 
 impl Ready {
-    fn new(count: Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Release);
-        Self(count)
+    /// One more, and how many there are with it.
+    fn new(count: Arc<AtomicUsize>) -> (Self, usize) {
+        let others = count.fetch_add(1, Ordering::Release);
+        (Self(count), others + 1)
     }
 }
 

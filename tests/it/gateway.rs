@@ -46,6 +46,17 @@ impl Builder {
 
     /// Starts the gateway, or says why not.
     pub fn try_start(self, config: &str) -> Result<TestGateway, Vec<String>> {
+        let source = Source { name: "kong.yaml".to_owned(), text: config.to_owned() };
+        self.try_start_with(Input::Text(source))
+    }
+
+    /// Starts the gateway with a file that may change.
+    pub fn start_with_file(self, path: &std::path::Path) -> TestGateway {
+        let started = self.try_start_with(Input::Path(path.to_owned()));
+        started.unwrap_or_else(|errors| panic!("{}", errors.join("\n")))
+    }
+
+    fn try_start_with(self, input: Input) -> Result<TestGateway, Vec<String>> {
         let mut flags = self.settings;
         for (name, value) in [
             ("proxy_listen", "127.0.0.1:0"),
@@ -57,8 +68,7 @@ impl Builder {
         }
         let env: Env = self.env.into_iter().collect();
         let settings = Settings::read(&flags, env, None)?.settings;
-        let source = Source { name: "kong.yaml".to_owned(), text: config.to_owned() };
-        let inputs = vec![Input::Text(source)];
+        let inputs = vec![input];
         let gateway = Gateway::start(Start { settings, inputs, names: self.names })?;
         Ok(TestGateway {
             address: gateway.addresses[0],
@@ -77,6 +87,16 @@ impl TestGateway {
     /// A gateway with nothing special about it.
     pub fn start(config: &str) -> Self {
         Builder::default().start(config)
+    }
+
+    /// Loads the configuration again.
+    pub async fn reload(&self) -> Result<(), Vec<String>> {
+        self.gateway.as_ref().unwrap().reload().await
+    }
+
+    /// Asks the status listener.
+    pub async fn status(&self, path: &str) -> Message {
+        http::send(self.status, "GET", path, &[], b"").await
     }
 
     /// Sends a GET.
