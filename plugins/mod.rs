@@ -3,6 +3,8 @@
 //! A plugin is a folder: `schema.lua` says what its configuration may be, `handler.rs` (or
 //! `handler.lua`) what it does. Priorities are Kong's.
 
+use std::any::Any;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -54,6 +56,8 @@ pub struct Context<'a> {
     /// Takes what the author of the configuration should know. Workers pass on nothing: the
     /// loader's trial has told it already.
     pub findings: Option<&'a Findings>,
+    /// What the instance before it left ([`Plugin::state`]), if its configuration was the same.
+    pub state: Option<&'a Rc<dyn Any>>,
 }
 
 impl Context<'_> {

@@ -78,6 +78,11 @@ impl Instances {
         Self { by_name: by_name.into_values().rev().collect() }
     }
 
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Rc<Instance>> {
+        self.by_name.iter().flatten()
+    }
+
     /// The plan for one Route and its Service, or for a request without a Route.
     pub fn plan(&self, route: Option<Uuid>, service: Option<Uuid>) -> Plan {
         let applies = |instance: &&Rc<Instance>| {

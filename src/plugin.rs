@@ -1,7 +1,9 @@
 //! What the chain knows about a plugin.
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 
 use thiserror::Error;
 
@@ -48,6 +50,11 @@ pub trait Plugin {
 
     /// The exchange is over, however it ended.
     fn log(&self, _ex: &Exchange) {}
+
+    /// What the next instance gets when a reload leaves the configuration as it is.
+    fn state(&self) -> Option<Rc<dyn Any>> {
+        None
+    }
 }
 
 /// How a phase of a plugin ended.

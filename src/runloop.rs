@@ -3,12 +3,14 @@
 //! It is made off the request path; a request clones the worker's `Rc` once and keeps that
 //! configuration to its end.
 
+use std::any::Any;
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
+use uuid::Uuid;
 
 use crate::balancer::Balancer;
 use crate::chain::{Instance, Instances, Plan};
@@ -120,7 +122,8 @@ impl Runloop {
         old: Option<&Self>,
     ) -> Result<Self, Vec<String>> {
         let mut refusals = Vec::new();
-        let instances = instances(snapshot, shared, scripts, &mut refusals);
+        let states = States::of(old);
+        let instances = instances(snapshot, shared, scripts, &states, &mut refusals);
         let router = Router::new(snapshot, shared.settings.router_flavor).and_then(|router| {
             // Workers compile expressions as they need them; a bad one is told of in the trial.
             if scripts.trial.is_some() { router.check().map(|()| router) } else { Ok(router) }
@@ -185,11 +188,31 @@ impl Runloop {
     }
 }
 
+/// What the plugins of the configuration before leave to those that stay the same.
+struct States<'a>(HashMap<Uuid, (&'a PluginEntity, Rc<dyn Any>)>);
+
+impl<'a> States<'a> {
+    fn of(old: Option<&'a Runloop>) -> Self {
+        let instances = old.into_iter().flat_map(|old| old.instances.iter());
+        let state = |instance: &'a Rc<Instance>| {
+            let entity = instance.entity.as_ref();
+            Some((entity.id, (entity, instance.plugin.state()?)))
+        };
+        Self(instances.filter_map(state).collect())
+    }
+
+    fn for_plugin(&self, new: &PluginEntity) -> Option<&Rc<dyn Any>> {
+        let (old, state) = self.0.get(&new.id)?;
+        (old.name == new.name && old.config == new.config).then_some(state)
+    }
+}
+
 /// Makes every enabled plugin, native or Lua; what cannot be made is refused with its place.
 fn instances(
     snapshot: &Arc<Snapshot>,
     shared: &Arc<Shared>,
     scripts: &Scripts,
+    states: &States<'_>,
     refusals: &mut Vec<String>,
 ) -> Vec<Rc<Instance>> {
     let mut made = Vec::new();
@@ -201,7 +224,8 @@ fn instances(
             plugin.map(|plugin| in_lua.push((entity.clone(), plugin))).map_err(|one| vec![one])
         } else {
             let findings = scripts.trial.as_ref();
-            let instance = native(&Context { shared, snapshot, entity, findings });
+            let state = states.for_plugin(entity);
+            let instance = native(&Context { shared, snapshot, entity, findings, state });
             instance.map(|instance| made.push(Rc::new(instance)))
         };
         let refuse = |message: String| {

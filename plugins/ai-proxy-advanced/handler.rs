@@ -43,8 +43,11 @@ pub(super) fn make_from(
     context: &Context<'_>,
     wanted: Wanted,
 ) -> Result<Box<dyn Plugin>, Vec<String>> {
-    let setup =
+    let mut setup =
         Setup::new(context.shared, &context.snapshot.env, context.entity.id.to_string(), wanted)?;
+    if let Some(state) = context.state {
+        setup.targets.inherit(state);
+    }
     for warning in &setup.warnings {
         context.warn(warning);
     }
@@ -93,6 +96,10 @@ impl Plugin for Proxy {
         if let Some(session) = self.session(ex) {
             report::report(&session, ex);
         }
+    }
+
+    fn state(&self) -> Option<Rc<dyn Any>> {
+        Some(self.setup.targets.state())
     }
 }
 

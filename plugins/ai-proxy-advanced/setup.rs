@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use super::client::changed_headers;
 use super::report::Counters;
-use super::targets::{Breaker, State, Target, Targets};
+use super::targets::{Breaker, Target, Targets};
 use crate::azure::{self, Identity};
 use crate::entity::Secret;
 use crate::guard;
@@ -211,7 +211,6 @@ impl Draft {
             log_statistics: logs(|logging| logging.log_statistics),
             log_payloads: logs(|logging| logging.log_payloads),
             weight: self.config.weight.unwrap_or(100),
-            state: State::default(),
             plan: self.plan,
         }
     }

@@ -2,8 +2,10 @@
 //!
 //! Round-robin in nginx' smooth form: a heavy target is not hit in bursts. Kong's circuit breaker:
 //! failures add up to `max_fails` whatever succeeds in between, then the target rests for
-//! `fail_timeout`; the first success after that clears it. The state is this worker's.
+//! `fail_timeout`; the first success after that clears it. The state is this worker's, and stays
+//! when a reload leaves the plugin as it is.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,6 +23,8 @@ pub(super) type Indexes = SmallVec<[usize; 4]>;
 /// Every target, in the order of the configuration.
 pub(super) struct Targets {
     all: Box<[Target]>,
+    /// One for each target.
+    states: Rc<States>,
     breaker: Breaker,
 }
 
@@ -44,13 +48,14 @@ pub(super) struct Target {
     pub(super) log_payloads: bool,
     /// Its share of the requests.
     pub(super) weight: u32,
-    /// What it is, and how it has done.
-    pub(super) state: State,
 }
+
+/// How the targets have done so far.
+type States = Box<[State]>;
 
 /// How a target has done so far.
 #[derive(Default)]
-pub(super) struct State {
+struct State {
     turn: Cell<i64>,
     fails: Cell<u32>,
     rests_until: Cell<Option<Instant>>,
@@ -75,7 +80,22 @@ impl Target {
 impl Targets {
     /// At least one target.
     pub(super) fn new(all: Vec<Target>, breaker: Breaker) -> Self {
-        Self { all: all.into(), breaker }
+        let states = Rc::new(all.iter().map(|_| State::default()).collect());
+        Self { all: all.into(), states, breaker }
+    }
+
+    /// What outlives a reload.
+    pub(super) fn state(&self) -> Rc<dyn Any> {
+        self.states.clone()
+    }
+
+    /// Goes on where the same targets of another configuration are. The two share their state, so
+    /// exchanges that have begun before the reload count, too.
+    pub(super) fn inherit(&mut self, state: &Rc<dyn Any>) {
+        let states = state.clone().downcast::<States>();
+        if let Some(states) = states.ok().filter(|states| states.len() == self.all.len()) {
+            self.states = states;
+        }
     }
 
     /// Every target, in the order of the configuration.
@@ -132,28 +152,30 @@ impl Targets {
             if without.contains(&index) || self.rests(index, now) {
                 continue;
             }
-            let Some(target) = self.all.get(index) else { continue };
+            let (Some(target), Some(state)) = (self.all.get(index), self.states.get(index)) else {
+                continue;
+            };
             let weight = i64::from(target.weight.max(1));
-            let turn = target.state.turn.get() + weight;
-            target.state.turn.set(turn);
+            let turn = state.turn.get() + weight;
+            state.turn.set(turn);
             total += weight;
             if best.is_none_or(|(most, _)| turn > most) {
                 best = Some((turn, index));
             }
         }
         let (turn, index) = best?;
-        self.all.get(index)?.state.turn.set(turn - total);
+        self.states.get(index)?.turn.set(turn - total);
         Some(index)
     }
 
     fn rests(&self, index: usize, now: Instant) -> bool {
-        let until = self.all.get(index).and_then(|target| target.state.rests_until.get());
+        let until = self.states.get(index).and_then(|state| state.rests_until.get());
         until.is_some_and(|until| until > now)
     }
 
     /// A target failed in a way that counts.
     pub(super) fn fail(&self, index: usize) {
-        let Some(state) = self.all.get(index).map(|target| &target.state) else { return };
+        let Some(state) = self.states.get(index) else { return };
         if self.breaker.max_fails == 0 {
             return;
         }
@@ -165,7 +187,7 @@ impl Targets {
 
     /// A target answered.
     pub(super) fn succeed(&self, index: usize) {
-        let Some(state) = self.all.get(index).map(|target| &target.state) else { return };
+        let Some(state) = self.states.get(index) else { return };
         if state.rests_until.get().is_some_and(|until| until <= Instant::now()) {
             state.rests_until.set(None);
             state.fails.set(0);
@@ -193,7 +215,6 @@ mod tests {
             log_statistics: false,
             log_payloads: false,
             weight,
-            state: State::default(),
         }
     }
 
@@ -239,6 +260,20 @@ mod tests {
         targets.succeed(0);
         targets.fail(0);
         assert_eq!(targets.pick(&[0], &[]), Some(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_and_rests_are_inherited_and_shared() {
+        let old = targets(&[1, 1], 1);
+        assert_eq!(old.pick(&[0, 1], &[]), Some(0));
+        let mut new = targets(&[1, 1], 1);
+        new.inherit(&old.state());
+        assert_eq!(new.pick(&[0, 1], &[]), Some(1), "it is the other's turn");
+        old.fail(1); // an exchange that began before the reload
+        assert_eq!([new.pick(&[0, 1], &[]), new.pick(&[0, 1], &[])], [Some(0); 2]);
+        let mut other = targets(&[1, 1, 1], 1);
+        other.inherit(&old.state());
+        assert!(!other.rests(1, Instant::now()), "other targets start anew");
     }
 
     #[test]

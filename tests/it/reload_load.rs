@@ -109,3 +109,49 @@ async fn thousands_of_requests_and_a_stream_survive_dozens_of_reloads() {
     answering.end().await;
     assert_eq!(stream.event().await, None);
 }
+
+/// Whose turn it is among two targets, with a Route beside them that changes from load to load.
+fn two_targets(first: &Upstream, second: &Upstream, version: usize) -> String {
+    let target = |upstream: &Upstream| {
+        format!(
+            "        - route_type: llm/v1/chat\n          \
+             model: {{provider: openai, name: m, options: {{upstream_url: 'http://{}/chat'}}}}\n",
+            upstream.address
+        )
+    };
+    format!(
+        "_format_version: '3.0'\nservices:\n- name: s\n  url: http://127.0.0.1:9\n  routes:\n  \
+         - {{name: v, paths: [/v{version}], plugins: [{{name: request-termination, config: \
+         {{status_code: 200}}}}]}}\n  \
+         - name: chat\n    paths: [/chat]\n    plugins:\n    - name: ai-proxy-advanced\n      \
+         config:\n        targets:\n{}{}",
+        target(first),
+        target(second),
+    )
+}
+
+#[tokio::test]
+async fn a_reload_that_leaves_an_ai_plugin_as_it_is_keeps_the_turn_of_its_targets() {
+    let chat = r#"{"id":"1","object":"chat.completion","model":"m","choices":[{"index":0,
+        "message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],
+        "usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#;
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length";
+    let reply: &'static [u8] = format!("{head}: {}\r\n\r\n{chat}", chat.len()).leak().as_bytes();
+    let (first, second) = (Upstream::replying(reply).await, Upstream::replying(reply).await);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kong.yaml");
+    std::fs::write(&path, two_targets(&first, &second, 0)).unwrap();
+    let gateway = Builder::default().start_with_file(&path);
+    let ask = r#"{"messages":[{"role":"user","content":"hi"}]}"#;
+    for version in 1..=6 {
+        assert_eq!(gateway.post("/chat", ask).await.status(), 200);
+        std::fs::write(&path, two_targets(&first, &second, version)).unwrap();
+        gateway.reload().await.unwrap();
+        let probe = format!("/v{version}");
+        soon("the worker has the new configuration", async {
+            while gateway.get(&probe).await.status() != 200 {}
+        })
+        .await;
+    }
+    assert_eq!((first.seen().len(), second.seen().len()), (3, 3));
+}

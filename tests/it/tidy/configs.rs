@@ -111,7 +111,8 @@ fn native_configs_match_their_schemas() {
     for native in NATIVE {
         let snapshot = Arc::new(snapshot(native, &shared.settings));
         let entity = &snapshot.plugins[0];
-        let context = Context { shared: &shared, snapshot: &snapshot, entity, findings: None };
+        let context =
+            Context { shared: &shared, snapshot: &snapshot, entity, findings: None, state: None };
         faults.extend(compare(native, &context));
     }
     control.stop();
