@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::collections::Support;
 use super::draft::{Draft, unknown_field};
+use super::edition;
 use super::node::Node;
 use super::problem::{About, At, Path, Report};
 use crate::schema::{Check, Error, Schemas, Step};
@@ -149,6 +150,11 @@ fn tell(errors: &[Error], draft: &Draft, base: &[Step], processed: &Value, repor
             let is_known = |key: &&str| !unknown.contains(&above_path.field(key).to_string());
             let fields = fields_at(processed, above).filter(is_known);
             let at_top = base.is_empty() && above.is_empty();
+            let foreign = edition::hint(draft.kind.name, name).filter(|_| at_top);
+            if foreign.is_some() {
+                report.error(at, UNKNOWN).hint = foreign;
+                continue;
+            }
             let children = draft.kind.children().filter(|_| at_top).map(as_str);
             unknown_field(report, at, name, fields.chain(children));
             continue;

@@ -7,7 +7,8 @@
 use serde_json::Value;
 
 use super::collections::{self, by_name};
-use super::draft::{Collector, Draft, unknown_field};
+use super::draft::{Collector, Draft, remark, unknown_field};
+use super::edition;
 use super::node::{Data, Entry, Node, Pos};
 use super::problem::{At, Path, Report};
 use super::upgrade;
@@ -108,7 +109,8 @@ impl Meta {
             "_workspace" => {
                 report.warn(at, "ignored: everything is loaded into the workspace 'default'");
             }
-            _ => {} // _transform, which is for databases; _comment; _ignore
+            "_comment" | "_ignore" => remark(&entry, at, report),
+            _ => {}
         }
     }
 
@@ -181,6 +183,7 @@ impl Meta {
                 self.share_config(draft, report);
             }
             self.fill(draft);
+            edition::strip(draft);
             if upgrades && is_plain && draft.kind.name == "routes" {
                 upgrade::paths(&mut draft.node);
             }

@@ -18,6 +18,7 @@ use crate::snapshot::Snapshot;
 mod assemble;
 mod collections;
 mod draft;
+mod edition;
 mod env;
 mod json;
 mod judge;

@@ -65,6 +65,11 @@ impl Node {
         self.data == Data::Scalar(Value::Null)
     }
 
+    /// Whether this is `{}`, which to Lua is an empty list as well.
+    pub(super) fn is_empty_map(&self) -> bool {
+        matches!(&self.data, Data::Map(entries) if entries.is_empty())
+    }
+
     /// The text of a string.
     pub(super) fn as_str(&self) -> Option<&str> {
         match &self.data {

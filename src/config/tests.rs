@@ -509,8 +509,8 @@ fn texts_that_cannot_be_read_are_kongs_error() {
 #[test]
 fn what_does_not_run_here_says_so() {
     let found = errors(
-        "licenses: [{payload: x}]
-rbac_roles: []
+        "sessions: [{session_id: x}]
+oauth2_tokens: []
 acls: []
 consumers:
 - {username: a, acls: [{group: g}, {group: h}]}
@@ -519,12 +519,46 @@ routes: [1]
 ",
     );
     let expected = [
-        "k:2: licenses: 'licenses' is not supported: an entity of Kong's control plane, which \
-         does not run here",
+        "k:2: sessions: 'sessions' is not supported: state that a plugin stores at run time, not \
+         configuration",
         "k:6: consumers[0].acls[0]: 'acls' is not built yet \
          (nothing here would read it; take it out of the file)",
         "k:7: services: expected an array",
         "k:8: routes[0]: expected a record",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn what_a_control_plane_leaves_in_a_dump_is_ignored_with_a_warning() {
+    let loaded = loaded(
+        "parameters: [{key: cluster_id, value: x, created_at: 1}]
+licenses: [{payload: x}]
+services:
+- {name: s, host: x, tls_sans: null}
+plugins:
+- {name: key-auth, ordering: null, partials: [], run_on: first}
+upstreams:
+- {name: u, sticky_sessions_cookie_path: /, targets: [{target: 'a:1', failover: false}]}
+",
+    );
+    let expected = [
+        "kong.yaml:2: parameters: ignored: it is the state of a Kong cluster",
+        "kong.yaml:3: licenses: ignored: nothing here asks for a licence",
+    ];
+    assert_eq!(warnings(&loaded), expected);
+    let asked = errors("plugins:\n- {name: key-auth, ordering: {before: {access: [acl]}}}\n");
+    let hint = "plugins run by Kong's static priorities; ordering is not built yet";
+    assert_eq!(asked, [format!("k:3: plugins[0].ordering: unknown field ({hint})")]);
+}
+
+#[test]
+fn remarks_of_another_type_are_refused() {
+    let found = errors("_comment: [a]\nservices:\n- {host: x, _ignore: text, _comment: 1}\n");
+    let expected = [
+        "k:2: _comment: expected a string",
+        "k:4: services[0]._ignore: expected an array",
+        "k:4: services[0]._comment: expected a string",
     ];
     assert_eq!(found, expected);
 }
