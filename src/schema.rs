@@ -69,8 +69,3 @@ pub trait Schemas {
     /// The schema of a plugin's `config`, or why there is none (Kong's text).
     fn plugin(&self, name: &str) -> Result<Rc<dyn Check>, String>;
 }
-
-/// Whether a value is a vault reference, `{vault://...}` (Kong: the whole value must be one).
-pub fn is_reference(text: &str) -> bool {
-    text.starts_with("{vault://") && text.ends_with('}')
-}

@@ -15,7 +15,7 @@ use super::draft::Draft;
 use super::judge::Judged;
 use super::problem::{At, Report};
 use crate::entity::{Consumer, ConsumerGroup, KeyAuthCredential, PluginEntity, Record};
-use crate::schema::is_reference;
+use crate::settings::is_reference;
 use crate::snapshot::Snapshot;
 
 /// The workspace 'default' of every Kong without a database.

@@ -4,7 +4,8 @@ use serde_json::{Map, Value};
 
 use super::report::Report;
 use super::rule::{Refusal, Rule};
-use super::{Deprecation, Record, Step, is_reference, text};
+use super::{Deprecation, Record, Step, text};
+use crate::settings::is_reference;
 
 /// The definition of a field, of the elements of an array, or of the keys or values of a map.
 pub struct Field {
