@@ -116,12 +116,7 @@ static ALL: &[Collection] = &[
         foreign: &[("certificate", "certificates")],
         ..BASE
     },
-    Collection {
-        name: "ca_certificates",
-        unique: &["cert_digest"],
-        identity: Identity::Place,
-        ..BASE
-    },
+    Collection { name: "ca_certificates", identity: Identity::Place, ..BASE },
     Collection { name: "key_sets", key: Some("name"), ..BASE },
     Collection {
         name: "keys",

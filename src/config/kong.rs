@@ -46,8 +46,9 @@ const DEFAULTS: [(&str, &str); 4] = [
     ("target", "targets"),
 ];
 
-/// The entities of all documents, with everything filled in that decK would fill in.
-pub(super) fn read(documents: Vec<Node>, report: &mut Report) -> Vec<Draft> {
+/// The entities of all documents, with everything filled in that decK would fill in, and whether
+/// values are still to be transformed (`_transform`).
+pub(super) fn read(documents: Vec<Node>, report: &mut Report) -> (Vec<Draft>, bool) {
     let mut drafts = Vec::new();
     let mut meta = Meta::default();
     for (document, root) in documents.into_iter().enumerate() {
@@ -76,7 +77,7 @@ pub(super) fn read(documents: Vec<Node>, report: &mut Report) -> Vec<Draft> {
         }
     }
     meta.apply(&mut drafts, report);
-    drafts
+    (drafts, meta.transform.unwrap_or(true))
 }
 
 /// What the keys with an underscore say, over all files.
@@ -86,6 +87,7 @@ struct Meta {
     last: Option<(usize, Pos)>,
     version_given: bool,
     version: Option<String>,
+    transform: Option<bool>,
     select_tags: Vec<Node>,
     /// Maps, the most important first.
     defaults: Vec<Node>,
@@ -97,9 +99,10 @@ impl Meta {
         let at = At { document, path, pos: entry.pos };
         match entry.key.as_str() {
             "_format_version" => self.format_version(&entry.value, at, report),
-            "_transform" if !matches!(entry.value.data, Data::Scalar(Value::Bool(_))) => {
-                report.error(at, "expected a boolean");
-            }
+            "_transform" => match entry.value.data {
+                Data::Scalar(Value::Bool(transform)) => self.transform = Some(transform),
+                _ => drop(report.error(at, "expected a boolean")),
+            },
             "_info" => self.info(entry.value, at, report),
             "_plugin_configs" => match entry.value.data {
                 Data::Map(_) => self.plugin_configs.insert(0, entry.value),

@@ -28,6 +28,7 @@ mod node;
 mod problem;
 mod scalar;
 mod template;
+mod transform;
 mod unbuilt;
 mod upgrade;
 mod vault;
@@ -115,10 +116,13 @@ pub fn files_in(folder: &FsPath) -> std::io::Result<Vec<PathBuf>> {
 
 /// Entities, schemas, references, in this order.
 fn build(documents: Vec<Node>, schemas: &dyn Schemas, env: &Env, report: &mut Report) -> Snapshot {
-    let mut drafts = kong::read(documents, report);
+    let (mut drafts, transforms) = kong::read(documents, report);
     links::identify(&mut drafts, report);
     links::connect(&mut drafts, report);
     let mut judged = judge::judge(&drafts, schemas, report);
+    if report.errors.is_empty() {
+        transform::apply(&drafts, &mut judged, transforms, report);
+    }
     if !report.errors.is_empty() {
         return Snapshot::default();
     }
@@ -184,9 +188,13 @@ impl Texts {
         let at = |pos| At { document: file, path: &path, pos };
         let rendered = match env::substitute(&source.text, file, env) {
             Ok(rendered) => rendered,
-            Err(faults) => {
-                for fault in faults {
-                    report.error(at(fault.pos), fault.message);
+            Err(broken) => {
+                // The structure is the same whatever the value would have been.
+                let root = parse(&source.name, &broken.text, &broken.origin).ok();
+                for Fault { pos, message } in broken.faults {
+                    let path = root.as_ref().map(|root| root.path_to(pos));
+                    let path = Path(path.unwrap_or_default());
+                    report.error(At { document: file, path: &path, pos }, message);
                 }
                 return None;
             }

@@ -147,6 +147,23 @@ impl Node {
         pos
     }
 
+    /// The way to the value that was written at `pos`: the reverse of [`Node::locate`].
+    pub(super) fn path_to(&self, pos: Pos) -> Vec<Step> {
+        let (mut node, mut path) = (self, Vec::new());
+        loop {
+            let entries = node.entries().iter();
+            let fields = entries.map(|e| (e.pos, Step::Field(e.key.clone()), &e.value));
+            let items = node.items().iter().enumerate();
+            let items = items.map(|(index, item)| (item.pos, Step::Index(index), item));
+            let begun = fields.chain(items).filter(|(begin, ..)| *begin <= pos);
+            let Some((_, step, inner)) = begun.max_by_key(|(begin, ..)| *begin) else {
+                return path;
+            };
+            path.push(step);
+            node = inner;
+        }
+    }
+
     /// The value at `path`.
     pub(super) fn at(&self, path: &[Step]) -> Option<&Self> {
         path.iter().try_fold(self, |node, step| match step {

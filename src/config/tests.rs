@@ -608,6 +608,15 @@ fn variables_are_put_in_and_kept_out_of_errors() {
                     one in Lua is found on lua_package_path)";
     assert_eq!(errors, expected);
 
+    // A variable that is not set names itself, the field and the line.
+    let text = "_format_version: '3.0'\nservices:\n- name: s\n  url: https://${{ env \"DECK_U\" }}\n  \
+                routes: [{paths: ['/a', '${{ env \"DECK_P\" }}']}]\n";
+    let errors = load_files(&[("k", text)], &env).unwrap_err().to_string();
+    let expected = "k:4: services[0].url: environment variable 'DECK_U' present in state file but \
+                    not set\nk:5: services[0].routes[0].paths[1]: environment variable 'DECK_P' \
+                    present in state file but not set";
+    assert_eq!(errors, expected);
+
     // One value may begin with another.
     let env = Env::from_iter([("DECK_A", "secret"), ("DECK_B", "secret-and-more")]);
     let text = "_format_version: '3.0'\nconsumers: [{username: '${{ env \"DECK_A\" }}'}]\n\
