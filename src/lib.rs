@@ -12,6 +12,7 @@ pub mod distance;
 pub mod dns;
 pub mod entity;
 pub mod gateway;
+pub mod guard;
 pub mod llm;
 pub mod loader;
 pub mod lua;

@@ -14,6 +14,7 @@ use std::sync::mpsc;
 use tokio::sync::{oneshot, watch};
 
 use crate::config::{self, Source};
+use crate::guard;
 use crate::lua::{self, schema::LuaSchemas};
 use crate::plugins::{self, ModelTarget};
 use crate::runloop::{Runloop, Scripts};
@@ -118,6 +119,7 @@ pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Vec<S
     Runloop::new(&snapshot, shared, &trial, None)?;
     let findings = trial.into_findings();
     warnings.extend(findings.warnings.into_inner());
+    warnings.extend(guard::warnings(&snapshot));
     Ok(Compiled { snapshot, warnings, targets: findings.targets.into_inner() })
 }
 

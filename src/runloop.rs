@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use crate::balancer::Balancer;
 use crate::chain::{Instance, Instances, Plan};
 use crate::entity::PluginEntity;
+use crate::guard::Guard;
 use crate::lua::plugin::{Handler, LuaPlugin};
 use crate::lua::{self, Vm};
 use crate::metrics::Counter;
@@ -93,6 +94,8 @@ pub struct Runloop {
     pub router: Router,
     /// Finds the Target.
     pub balancer: Balancer,
+    /// Where clients and plugins may not send a request.
+    pub guard: Guard,
     /// What runs before there is a Route.
     pub globals: Plan,
     instances: Instances,
@@ -124,6 +127,7 @@ impl Runloop {
         Ok(Self {
             router,
             balancer: Balancer::new(snapshot, old.map_or(&none, |old| &old.balancer)),
+            guard: Guard::new(shared.settings.metadata_guard, snapshot),
             globals: instances.globals(),
             instances,
             plans: std::iter::repeat_with(OnceCell::new).take(routes).collect(),

@@ -21,6 +21,10 @@ use crate::router::path;
 pub(super) const CREDENTIALS: [HeaderName; 3] =
     [AUTHORIZATION, HeaderName::from_static("api-key"), HeaderName::from_static("x-api-key")];
 
+/// Headers in which a client says whom it speaks for. Only a trusted peer's word goes to a model.
+pub(super) const FORWARDED: [HeaderName; 2] =
+    [HeaderName::from_static("x-forwarded-for"), http::header::FORWARDED];
+
 /// A client's request.
 pub(super) struct Client {
     /// The body; empty when it streams to the upstream unread.

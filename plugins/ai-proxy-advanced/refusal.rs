@@ -6,7 +6,7 @@
 use http::StatusCode;
 
 use super::targets::Target;
-use crate::azure::{self, SignedIn, Verdict};
+use crate::azure::{self, SignedIn, TokenHandle, Verdict};
 use crate::llm::Provider;
 use crate::pdk::Exchange;
 use crate::pdk::body::Buffered;
@@ -46,4 +46,56 @@ pub(super) fn explain(ex: &Exchange, target: &Target, status: StatusCode, text: 
         said,
         "the upstream refuses the gateway's credential: {verdict}"
     );
+}
+
+/// Tells the identity why its token was refused, so that a missing role costs no new tokens.
+pub(super) fn judge(identity: &TokenHandle, status: StatusCode, text: Option<&Buffered>) {
+    if status == StatusCode::UNAUTHORIZED {
+        let said = text.and_then(|text| azure::words(&text.bytes, &[])).unwrap_or_default();
+        identity.explained(azure::lacks_role(&said));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::azure::{Grant, Tokens};
+    use crate::entity::Secret;
+    use crate::settings::Env;
+
+    /// The body of a vector.
+    fn body(name: &str) -> String {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/spec/vectors/azure/err-");
+        let text = std::fs::read(format!("{folder}{name}.json")).unwrap();
+        let vector: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        vector["response"]["body"].to_string()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_missing_role_leaves_the_token_in_place() {
+        let tokens = Tokens::with_exchange(tokio::runtime::Handle::current(), |_| {
+            let (asked_at, lifetime) = (Instant::now(), Duration::from_secs(3600));
+            let access_token = Secret::new("t");
+            let grant = Grant { access_token, asked_at, lifetime, refresh_in: None };
+            Box::pin(async { Ok(grant) })
+        });
+        let auth = azure::Auth { use_managed_identity: true, ..azure::Auth::default() };
+        let identity = azure::resolve(&auth, &Env::default(), "foo.openai.azure.com");
+        let handle = tokens.handle(identity.unwrap().unwrap());
+        let token = handle.wait(Instant::now() + Duration::from_secs(5)).await.unwrap();
+        handle.current().unwrap();
+        let reply = |name: &str| Buffered::from(Bytes::from(body(name)));
+        let role = reply("03-401-permission-denied");
+        judge(&handle, StatusCode::UNAUTHORIZED, Some(&role));
+        assert!(!handle.invalidate(&token), "the token is not to blame");
+        judge(&handle, StatusCode::FORBIDDEN, Some(&reply("05-403-network")));
+        assert!(!handle.invalidate(&token), "403 says nothing of tokens");
+        judge(&handle, StatusCode::UNAUTHORIZED, Some(&reply("02-401-token-audience")));
+        assert!(handle.invalidate(&token));
+    }
 }

@@ -104,7 +104,7 @@ pub(super) fn check(session: &Session, ex: &Exchange) {
             let status = StatusCode::from_u16(error.status());
             ex.response.set_status(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
             ex.response.clear_header(CONTENT_ENCODING);
-            ex.response.replace_body(error.body().into());
+            ex.response.replace_body(error.body(ex.id.as_str()).into());
         }
     }
     seen.text = target.log_payloads.then_some(plain);

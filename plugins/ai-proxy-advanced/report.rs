@@ -43,6 +43,9 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
         }
         if let Some(status) = ex.service.status.get() {
             refusal::explain(ex, target, status, seen.text.as_ref());
+            if let Some(identity) = target.identity.as_ref().filter(|_| session.has_sent_token()) {
+                refusal::judge(identity, status, seen.text.as_ref());
+            }
         }
     }
     if !ex.log.is_wanted() {

@@ -13,14 +13,15 @@ use std::time::Duration;
 use anyhow::anyhow;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
-use super::client::{CREDENTIALS, Client};
+use super::client::{CREDENTIALS, Client, FORWARDED};
 use super::reply::Reply;
 use super::setup::Setup;
 use super::targets::{Indexes, Target};
-use crate::azure::Token;
+use crate::azure::{self, Token};
+use crate::guard::{self, Named};
 use crate::llm::azure::Names;
 use crate::llm::{self, Prepared, RouteType, usage};
 use crate::pdk::service::Limits;
@@ -77,7 +78,7 @@ pub(super) enum Refusal {
     Llm(llm::Error),
     /// A failure of the gateway.
     Gateway(Failure),
-    /// A mistake of the operator: Kong's bare 500.
+    /// A mistake of the operator: a 500 without its cause.
     Fault(anyhow::Error),
 }
 
@@ -94,13 +95,16 @@ impl Refusal {
                 let status = StatusCode::from_u16(error.status());
                 let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 let kind = "application/json; charset=utf-8";
-                ex.response.exit(status, Some(kind), error.body().into())
+                ex.response.exit(status, Some(kind), error.body(ex.id.as_str()).into())
             }
             Self::Gateway(failure) => {
                 respond::fail(ex, failure);
                 Err(Stop::Exit)
             }
-            Self::Fault(fault) => Err(Stop::Fault(fault)),
+            Self::Fault(fault) => {
+                tracing::error!(request_id = %ex.id, fault = "gateway", "{fault:#}");
+                Self::Llm(llm::Error::NoTarget).answer(ex)
+            }
         }
     }
 }
@@ -181,6 +185,11 @@ impl Session {
         self.setup.targets.at(index)
     }
 
+    /// Whether that request carried a token of the gateway.
+    pub(super) fn has_sent_token(&self) -> bool {
+        self.progress.borrow().token.is_some()
+    }
+
     /// Kong's estimate of the tokens the client sent.
     pub(super) fn prompt_tokens(&self) -> u64 {
         let body = self.client.get().and_then(|client| client.body.object());
@@ -205,6 +214,14 @@ impl Session {
             return Ok(()); // the only one there is: the request is ready
         }
         self.enter(ex, client, next)
+    }
+
+    /// Whether a plugin behind us has sent the request elsewhere, and our credential with it.
+    /// Plugins may name hosts of Azure; any other host is the operator's to name.
+    fn is_astray(&self, ex: &Exchange) -> bool {
+        ex.service.named() == Named::Plugin
+            && self.target().is_some_and(Target::authenticates)
+            && !azure::is_azures_own(&ex.service.host())
     }
 
     /// Puts the token on the request, if there is one or none is needed.
@@ -236,7 +253,11 @@ impl Session {
             match identity.wait(deadline).await {
                 Ok(token) => drop(self.sign_with(ex, token)),
                 Err(failure) => {
-                    tracing::error!(request_id = %ex.id, fault = "azure", "{failure}");
+                    let line = match identity.is_news(&failure) {
+                        true => failure.to_string(),
+                        false => failure.reminder(),
+                    };
+                    tracing::error!(request_id = %ex.id, fault = "azure", "{line}");
                     let lost = Lost { how: Loss::NoAddress, unsent: true };
                     if self.after_loss(ex, lost) == Next::Accept {
                         return Refusal::Llm(llm::Error::NoIdentity).answer(ex);
@@ -293,7 +314,7 @@ impl Session {
             return false;
         };
         let mut progress = self.progress.borrow_mut();
-        let Some(token) = progress.token.take() else { return false };
+        let Some(token) = progress.token.clone() else { return false };
         let is_replaceable = identity.invalidate(&token);
         is_replaceable && progress.replayable && !std::mem::replace(&mut progress.replayed, true)
     }
@@ -307,6 +328,14 @@ impl Attempts for Session {
         {
             return Step::Done(refusal.answer(ex));
         }
+        if self.is_astray(ex) {
+            let fault = anyhow!(
+                "a plugin has changed the upstream to {}; the credential of the target goes to \
+                 hosts of the configuration and of Azure only",
+                ex.service.host()
+            );
+            return Step::Done(Refusal::Fault(fault).answer(ex));
+        }
         if self.has_signed(ex) { Step::DONE } else { Step::wait(self.wait_for_token(ex)) }
     }
 
@@ -319,6 +348,10 @@ impl Attempts for Session {
     ) -> Next {
         if status == StatusCode::UNAUTHORIZED && self.may_replay() {
             return Next::Again;
+        }
+        let identity = self.target().and_then(|target| target.identity.as_ref());
+        if let Some(identity) = identity.filter(|_| status.is_success() && self.has_sent_token()) {
+            identity.accepted();
         }
         let Some(index) = self.asked().map(|asked| asked.index) else { return Next::Accept };
         // Kong's AI plugins write a reply that they have checked themselves.
@@ -355,14 +388,24 @@ fn address(ex: &Exchange, target: &Target, prepared: &Prepared) {
         Some((host, header)) => (host.clone(), Some(header.clone())),
         None => (Rc::from(&*endpoint.host), HeaderValue::from_str(&endpoint.host).ok()),
     };
-    call.set_target(host, endpoint.port);
+    let named = if target.plan.is_host_theirs() { Named::Client } else { Named::Operator };
+    call.set_target(host, endpoint.port, named);
     call.set_host_header(header);
     call.set_path(prepared.target.path());
     call.set_query(prepared.target.query().map(str::to_owned));
 }
 
-/// Puts the key on the request and takes off what the client signs in with elsewhere.
+/// Puts the key on the request and takes off what the client signs in with elsewhere, and what
+/// it says of metadata and of its way here.
 fn sign(ex: &Exchange, target: &Target, prepared: &Prepared) {
+    let is_kept =
+        |name: &HeaderName| target.allow_override && target.plan.key_header() == Some(name);
+    for name in guard::HEADERS.iter().filter(|name| !is_kept(name)) {
+        ex.request.clear_header(name);
+    }
+    if !ex.request.connection.trusted {
+        FORWARDED.iter().for_each(|name| ex.request.clear_header(name));
+    }
     if target.authenticates() && !target.allow_override {
         for name in &CREDENTIALS {
             ex.request.clear_header(name);

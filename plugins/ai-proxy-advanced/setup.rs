@@ -15,6 +15,7 @@ use super::report::Counters;
 use super::targets::{Breaker, State, Target, Targets};
 use crate::azure::{self, Identity};
 use crate::entity::Secret;
+use crate::guard;
 use crate::llm::config::{self, AiProxy, AiProxyAdvanced, ResponseStreaming};
 use crate::llm::plan::Invalid;
 use crate::llm::{Plan, Provider, unsupported};
@@ -183,13 +184,7 @@ impl Draft {
             notes.refusals.push(format!("{place}.auth: {incomplete}"));
             None
         });
-        let is_exposed = plan.sample_endpoint().is_some_and(|endpoint| endpoint.is_exposed());
-        if is_exposed && (plan.has_key() || auth.use_managed_identity) {
-            notes.refusals.push(format!(
-                "{place}.model.options.upstream_url: the credential would cross the network to \
-                 {host} in the clear; use https://"
-            ));
-        }
+        check_way(place, &plan, plan.has_key() || auth.use_managed_identity, notes);
         let key_header = config.auth.as_ref().and_then(|auth| auth.header_name.as_deref());
         let key_header = key_header.and_then(crate::pdk::request::header_name);
         Some(Self { plan, identity, unresolved, key_header, config })
@@ -218,6 +213,29 @@ impl Draft {
             state: State::default(),
             plan: self.plan,
         }
+    }
+}
+
+/// Where a credential must not go, and where nothing should.
+fn check_way(place: &str, plan: &Plan, has_credential: bool, notes: &mut Notes) {
+    let Some(endpoint) = plan.sample_endpoint() else { return };
+    let (field, host) = (format!("{place}.model.options.upstream_url"), &endpoint.host);
+    if has_credential && endpoint.is_exposed() {
+        notes.refusals.push(format!(
+            "{field}: the credential would cross the network to {host} in the clear; use https://"
+        ));
+    } else if has_credential && plan.is_host_theirs() && !azure::is_azures_own(host) {
+        let domain = host.split_once('.').map_or(&**host, |(_, domain)| domain);
+        notes.refusals.push(format!(
+            "{field}: a client would say to which host of {domain} the credential goes; behind a \
+             template it goes to Azure's own domains only (openai.azure.com, \
+             cognitiveservices.azure.com, services.ai.azure.com); write the hosts out, as targets"
+        ));
+    }
+    if let Some(rule) = guard::literal(host, endpoint.port) {
+        notes
+            .warnings
+            .push(format!("{field}: {rule}; whoever may use it may get tokens of this machine"));
     }
 }
 

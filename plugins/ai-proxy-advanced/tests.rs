@@ -498,8 +498,11 @@ async fn nothing_is_sent_without_a_token() {
         let (_endpoint, env) = tokens(&["{\"error\":\"secret detail\"}"]).await;
         let upstream = Upstream::new(&[&reply(200, JSON, CHAT)]).await;
         let answers = with_identity(&upstream, &env, false, vec![post(&[], HI)]).await;
-        let text = r#"{"error":{"message":"LLM request failed before proxying"}}"#;
-        assert_eq!((answers[0].status, answers[0].text()), (500, text));
+        let body: Value = serde_json::from_str(answers[0].text()).unwrap();
+        let error = json!({"message": "LLM request failed before proxying",
+            "type": "server_error", "param": null, "code": "credential_unavailable"});
+        assert_eq!((answers[0].status, &body["error"]), (500, &error));
+        assert_eq!(body["request_id"], answers[0].log["request"]["id"]);
         assert!(upstream.seen().is_empty());
     })
     .await;

@@ -40,12 +40,18 @@ pub enum NoClients {
 }
 
 /// What an endpoint answered, read to its end.
-#[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) is_html: bool,
     pub(super) retry_after: Option<Duration>,
     pub(super) body: String,
+}
+
+impl fmt::Debug for Reply {
+    /// Without the body, which may hold a token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 /// Why there is no answer.

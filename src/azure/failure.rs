@@ -29,8 +29,10 @@ pub enum Class {
     Protocol,
     /// The caller's time was up before the exchange was over.
     Deadline,
-    /// The exchange ended without a result: the gateway is stopping, or it is a defect.
+    /// The gateway is stopping.
     Aborted,
+    /// A mistake in the gateway itself.
+    Defect,
 }
 
 impl Class {
@@ -46,6 +48,7 @@ impl Class {
             Self::Protocol => "protocol",
             Self::Deadline => "deadline",
             Self::Aborted => "aborted",
+            Self::Defect => "defect",
         }
     }
 
@@ -152,9 +155,23 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 impl Failure {
-    /// Writes the operator's line; `has_token` tells whether an older token still serves.
-    pub(super) fn log(&self, has_token: bool) {
+    /// A short line for whoever has read the long one a moment ago.
+    pub fn reminder(&self) -> String {
+        let (subject, label) = (self.identity.subject(), self.cause.label());
+        format!("no Azure token for {subject}: {label}, as explained in an earlier line")
+    }
+
+    /// Writes the operator's line; `old_token` tells how long an older token still serves.
+    pub(super) fn log(&self, old_token: Option<Duration>) {
         let (who, what) = (&self.identity, &self.cause);
+        if what.class == Class::Aborted {
+            tracing::debug!("a token exchange is given up: {} ({who})", what.meaning);
+            return;
+        }
+        let old_token_secs = old_token.map(|left| left.as_secs());
+        let relief = old_token_secs
+            .map(|secs| format!("; the old token serves for {secs} s more"))
+            .unwrap_or_default();
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -168,11 +185,11 @@ impl Failure {
                     correlation_id = what.correlation_id.as_deref(),
                     attempts = self.attempts,
                     elapsed_ms = self.elapsed.as_millis() as u64,
-                    old_token_serves = has_token,
-                    "{self}"
+                    old_token_secs,
+                    "{self}{relief}"
                 )
             };
         }
-        if has_token { line!(warn) } else { line!(error) }
+        if old_token.is_some() { line!(warn) } else { line!(error) }
     }
 }

@@ -4,7 +4,7 @@
 //! question when Azure answers 401. Secrets are in it, but nothing here prints them.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use url::Url;
@@ -86,9 +86,12 @@ pub struct Fact {
 /// What makes two identities the same: equal keys share one token.
 ///
 /// A digest over source, authority, tenant, client, selector, scope and the secret's own digest,
-/// so that a rotated secret never meets its predecessor's token.
+/// so that a rotated secret has a place of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key([u8; 32]);
+
+/// The names of the facts that are the proof and not the identity.
+const PROOFS: [&str; 3] = ["secret", "token file", "certificate"];
 
 impl Identity {
     /// The kind of identity, as documentation names it.
@@ -167,6 +170,37 @@ impl Identity {
             add(&Sha256::digest(secret.value.expose()));
         }
         Key(digest.finalize().into())
+    }
+
+    /// What an identity has in common with those that differ from it in nothing but their proof:
+    /// kind, authority, tenant, client, selector and scope.
+    pub(super) fn lineage(&self) -> Key {
+        let mut digest = Sha256::new();
+        let mut add = |part: &str| {
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        };
+        add(self.kind());
+        for fact in self.facts().iter().filter(|fact| !PROOFS.contains(&fact.name)) {
+            add(fact.name);
+            add(&fact.value);
+        }
+        Key(digest.finalize().into())
+    }
+
+    /// The files that hold the proof, for whoever watches them.
+    pub fn files(&self) -> Vec<&Path> {
+        match &self.source {
+            Source::WorkloadIdentity { token_file, .. } => vec![&token_file.value],
+            Source::ClientSecret { .. } | Source::Imds { .. } | Source::AppService { .. } => {
+                Vec::new()
+            }
+        }
+    }
+
+    /// Whether a changed file means a new proof. A kubelet rewrites its token files all the time.
+    pub(super) fn is_rotated_by_file(&self) -> bool {
+        !matches!(self.source, Source::WorkloadIdentity { .. })
     }
 }
 

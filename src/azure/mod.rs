@@ -15,6 +15,8 @@ mod entra;
 mod exchange;
 mod expiry;
 mod failure;
+mod files;
+mod handle;
 mod identity;
 mod imds;
 #[cfg(test)]
@@ -22,15 +24,26 @@ mod mock;
 mod resolve;
 mod scope;
 mod slot;
+mod state;
+#[cfg(test)]
+mod tests;
 mod token;
+mod tokens;
 mod verdict;
 mod workload;
+
+#[cfg(test)]
+pub(crate) use exchange::Grant;
 
 pub use auth::{Auth, Incomplete};
 pub use clients::{Clients, NoClients};
 pub use diagnosis::clean;
 pub use failure::{Cause, Class, Failure};
+pub use handle::TokenHandle;
 pub use identity::{Fact, Identity, Key, Origin};
 pub use resolve::resolve;
-pub use token::{Status, Token, TokenHandle, Tokens};
+pub use scope::is_azures_own;
+pub use state::Status;
+pub use token::Token;
+pub use tokens::{Mark, Tokens};
 pub use verdict::{SignedIn, Verdict, lacks_role, words};

@@ -65,6 +65,22 @@ impl Cloud {
     }
 }
 
+/// Whether Azure itself answers for every name that ends like this one, so that a client may fill
+/// in the first label and the credential still reaches nobody else.
+pub fn is_azures_own(host: &str) -> bool {
+    const SUFFIXES: [&str; 7] = [
+        ".openai.azure.com",
+        ".cognitiveservices.azure.com",
+        ".services.ai.azure.com",
+        ".openai.azure.us",
+        ".cognitiveservices.azure.us",
+        ".openai.azure.cn",
+        ".cognitiveservices.azure.cn",
+    ];
+    let host = plain_host(host);
+    SUFFIXES.iter().any(|suffix| host.ends_with(suffix))
+}
+
 /// The resource of a scope: managed identity endpoints take no `/.default`.
 pub(super) fn resource(scope: &str) -> &str {
     scope.strip_suffix("/.default").unwrap_or(scope)
@@ -96,6 +112,22 @@ mod tests {
             ("gateway.contoso.example", "https://cognitiveservices.azure.com/.default"),
         ] {
             assert_eq!(scope(host), audience, "{host}");
+        }
+    }
+
+    #[test]
+    fn azures_own_names_are_whole_labels_under_its_domains() {
+        for host in ["a.openai.azure.com", "A.Services.AI.azure.com.", "a.openai.azure.us:443"] {
+            assert!(is_azures_own(host), "{host}");
+        }
+        for host in [
+            "evilopenai.azure.com",
+            "a.openai.azure.com.evil.example",
+            "a.azure-api.net",
+            "portal.azure.com",
+            "openai.azure.com",
+        ] {
+            assert!(!is_azures_own(host), "{host}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The place of one token: who reads it, who renews it, what is remembered of failures.
+//! The place of one token: who renews it, what is remembered of failures.
 //!
 //! An exchange runs as a task on the control runtime. Requests only watch for its end, so none
 //! that is cancelled can take it along, and however it ends (a panic and a shutdown included)
@@ -16,8 +16,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::exchange::Grant;
 use super::failure::{Cause, Class, Failure};
+use super::files::Stamp;
 use super::identity::Identity;
-use super::token::{Status, Token};
+use super::state::{LABELS_MAX, State, Status};
+use super::token::Token;
 
 /// How a token is had: the exchange of an identity, retries included.
 pub(super) type Exchange = Arc<dyn Fn(Arc<Identity>) -> Exchanging + Send + Sync>;
@@ -31,23 +33,8 @@ pub(super) struct Slot {
     identity: Mutex<Arc<Identity>>,
     state: watch::Sender<State>,
     flight: Mutex<Flight>,
-}
-
-/// What readers see. It changes when an exchange ends or a token is dropped.
-#[derive(Default)]
-pub(super) struct State {
-    token: Option<Arc<Token>>,
-    failure: Option<Remembered>,
-    /// Failures since the last success.
-    streak: u32,
-    exchanges: u64,
-    failures: BTreeMap<String, u64>,
-}
-
-/// A failure that answers in place of further calls for a while.
-struct Remembered {
-    failure: Arc<Failure>,
-    until: Instant,
+    /// When which kind of failure was last told, by its label.
+    told: Mutex<BTreeMap<String, Instant>>,
 }
 
 /// Whether an exchange is under way, and when the next one may be.
@@ -56,16 +43,16 @@ struct Flight {
     is_up: bool,
     started_at: Option<Instant>,
     dropped_at: Option<Instant>,
+    /// How the identity's files looked just before they were last read.
+    files: Option<Stamp>,
 }
 
-/// The least time between two background refreshes, and between two drops of a refused token.
-const QUIET: Duration = Duration::from_secs(30);
+/// The least time between two background refreshes, between two drops of a refused token, and
+/// between two tellings of a failure.
+pub(super) const QUIET: Duration = Duration::from_secs(30);
 
 /// More than any source's retries need; an endpoint that trickles its answer ends here.
 const FLIGHT_MAX: Duration = Duration::from_secs(150);
-
-/// Distinct failure labels that are counted; the numbers in them come from outside.
-const LABELS_MAX: usize = 32;
 
 impl Slot {
     pub(super) fn new(control: Handle, exchange: Exchange, identity: Identity) -> Arc<Self> {
@@ -75,6 +62,7 @@ impl Slot {
             identity: Mutex::new(Arc::new(identity)),
             state: watch::Sender::default(),
             flight: Mutex::default(),
+            told: Mutex::default(),
         })
     }
 
@@ -91,15 +79,68 @@ impl Slot {
         self.state.subscribe()
     }
 
-    /// Starts an exchange for a token that serves but grows old.
-    pub(super) fn refresh(self: &Arc<Self>) {
-        let now = Instant::now();
-        self.take_off(|flight| flight.started_at.is_none_or(|at| now >= at + QUIET));
+    /// The token, if it lives.
+    pub(super) fn living(&self) -> Option<Arc<Token>> {
+        self.state.borrow().living().cloned()
     }
 
-    /// Starts an exchange if there is no token and no fresh failure.
+    /// Lets a token serve that was had with an earlier proof, until this one has worked.
+    pub(super) fn inherit(&self, token: &Token) {
+        self.state.send_if_modified(|state| state.inherit(token));
+    }
+
+    /// A request has a token that grows old: starts an exchange, if the last one is long enough
+    /// ago. Tokens of a few seconds would end before 30 s are over.
+    pub(super) fn refresh(self: &Arc<Self>) {
+        let (life, wish) = {
+            let state = self.state.borrow();
+            let wish = state.failure().and_then(|failure| failure.cause.retry_after);
+            (state.token().map_or(QUIET, Token::life), wish.unwrap_or_default())
+        };
+        self.refresh_after((life / 10).max(wish).clamp(Duration::from_secs(1), QUIET));
+    }
+
+    /// The same without a request, and then never more than one exchange in 30 s.
+    pub(super) fn renew_in_time(self: &Arc<Self>) {
+        if self.living().is_some_and(|token| token.is_old()) {
+            self.refresh_after(QUIET);
+        }
+    }
+
+    fn refresh_after(self: &Arc<Self>, quiet: Duration) {
+        let now = Instant::now();
+        self.take_off(|flight| flight.started_at.is_none_or(|at| now >= at + quiet));
+    }
+
+    /// Starts an exchange if there is no token of its own and no fresh failure.
     pub(super) fn fetch(self: &Arc<Self>) {
-        self.take_off(|_| self.state.borrow().settled().is_none());
+        self.take_off(|_| self.state.borrow().lacks_token());
+    }
+
+    /// Starts an exchange when a file of the identity has changed, if that can help: after a
+    /// failure, which is then remembered no longer, and whenever a certificate is replaced. A
+    /// federated token is rewritten all the time, and read when it is needed.
+    pub(super) async fn follow_files(self: &Arc<Self>) {
+        let identity = self.identity();
+        let paths = identity.files();
+        if paths.is_empty() {
+            return;
+        }
+        let stamp = Stamp::of(&paths).await;
+        {
+            let mut flight = lock(&self.flight);
+            let is_news = flight.files.as_ref().is_some_and(|seen| *seen != stamp);
+            if flight.is_up || !is_news || !stamp.is_complete() {
+                return;
+            }
+            flight.files = Some(stamp);
+        }
+        let helps = identity.is_rotated_by_file() || self.state.borrow().is_in_trouble();
+        if helps {
+            tracing::info!("a new exchange, since a file has changed, for {identity}");
+            self.state.send_modify(State::forget_failure);
+            self.take_off(|_| true);
+        }
     }
 
     pub(super) async fn wait(
@@ -108,9 +149,10 @@ impl Slot {
     ) -> Result<Arc<Token>, Arc<Failure>> {
         let start = Instant::now();
         let mut news = self.state.subscribe();
+        let before = news.borrow().exchanges;
         let settled = async {
             loop {
-                let settled = news.borrow_and_update().settled();
+                let settled = news.borrow_and_update().settled(before);
                 if let Some(outcome) = settled {
                     return outcome;
                 }
@@ -135,23 +177,27 @@ impl Slot {
             is_replaceable = flight.dropped_at.is_none_or(|at| now >= at + QUIET);
             if is_replaceable {
                 flight.dropped_at = Some(now);
-                state.token = None;
+                state.drop_token();
             }
             is_replaceable
         });
         is_replaceable
     }
 
-    pub(super) fn status(&self) -> Status {
-        let state = self.state.borrow();
-        let left = state.token.as_ref().map(|token| token.left());
-        Status {
-            identity: self.identity(),
-            expires_in_secs: left.map(|left| left.as_secs()).filter(|secs| *secs > 0),
-            exchanges: state.exchanges,
-            failures: state.failures.clone(),
-            last_failure: state.failure.as_ref().map(|r| r.failure.clone()),
+    /// Whether this kind of failure was not told within 30 s; counts as telling it.
+    pub(super) fn is_news(&self, label: &str) -> bool {
+        let now = Instant::now();
+        let mut told = lock(&self.told);
+        told.retain(|_, at| now < *at + QUIET);
+        let is_news = !told.contains_key(label) && told.len() < LABELS_MAX;
+        if is_news {
+            told.insert(label.to_owned(), now);
         }
+        is_news
+    }
+
+    pub(super) fn status(&self) -> Status {
+        self.state.borrow().status(self.identity())
     }
 
     /// Starts an exchange unless one is under way or `is_due` says no; the check and the start
@@ -174,10 +220,7 @@ impl Slot {
     fn land(&self, outcome: Result<Token, Arc<Failure>>) {
         match &outcome {
             Ok(token) => self.log_success(token),
-            Err(failure) => {
-                let has_token = self.state.borrow().token().is_some_and(Token::is_alive);
-                failure.log(has_token);
-            }
+            Err(failure) => failure.log(self.living().map(|token| token.left())),
         }
         let mut flight = lock(&self.flight);
         flight.is_up = false;
@@ -189,11 +232,13 @@ impl Slot {
 
     fn log_success(&self, token: &Token) {
         let (identity, secs) = (self.identity(), token.left().as_secs());
-        let (is_first, streak) = {
+        let (is_first, is_inherited, streak) = {
             let state = self.state.borrow();
-            (state.exchanges == 0, state.streak)
+            (state.exchanges == 0, state.is_inherited, state.streak)
         };
-        if is_first {
+        if is_inherited {
+            tracing::info!("Azure token with the new proof, valid for {secs} s, for {identity}");
+        } else if is_first {
             tracing::info!("Azure token for {identity}, valid for {secs} s");
         } else if streak > 0 {
             tracing::info!("Azure token again, after {streak} failed exchanges, for {identity}");
@@ -211,64 +256,22 @@ impl Slot {
         })
     }
 
+    /// A task ends early when it panics, or with its runtime.
     fn aborted(&self, start: Instant) -> Arc<Failure> {
-        let cause = Cause::new(Class::Aborted, "the exchange ended without a result", "");
+        let cause = match std::thread::panicking() {
+            true => Cause::new(Class::Defect, "the exchange panicked, which is a defect", ""),
+            false => Cause::new(Class::Aborted, "the gateway is stopping", ""),
+        };
         self.failure(cause, start)
     }
 
     fn too_late(&self, start: Instant) -> Arc<Failure> {
         let mut cause = Cause::new(Class::Deadline, "no token before the caller's deadline", "");
-        if let Some(last) = &self.state.borrow().failure {
-            cause.remedy = format!("before that: {}", last.failure.cause);
+        if let Some(failure) = self.state.borrow().failure() {
+            cause.remedy = format!("before that: {}", failure.cause);
         }
         self.failure(cause, start)
     }
-}
-
-impl State {
-    /// The last token, alive or not.
-    pub(super) fn token(&self) -> Option<&Token> {
-        self.token.as_deref()
-    }
-
-    /// What a caller can have without waiting: a living token, or a failure that is still fresh.
-    fn settled(&self) -> Option<Result<Arc<Token>, Arc<Failure>>> {
-        if let Some(token) = self.token.as_ref().filter(|token| token.is_alive()) {
-            return Some(Ok(token.clone()));
-        }
-        let fresh = self.failure.as_ref().filter(|failure| Instant::now() < failure.until)?;
-        Some(Err(fresh.failure.clone()))
-    }
-
-    fn succeed(&mut self, token: Token) {
-        self.exchanges += 1;
-        self.streak = 0;
-        self.failure = None;
-        self.token = Some(Arc::new(token));
-    }
-
-    /// An older token stays: it serves until it really ends.
-    fn fail(&mut self, failure: Arc<Failure>) {
-        self.exchanges += 1;
-        self.streak += 1;
-        let mut label = failure.cause.label();
-        if self.failures.len() >= LABELS_MAX && !self.failures.contains_key(&label) {
-            label = "other".to_owned();
-        }
-        *self.failures.entry(label).or_default() += 1;
-        let until = Instant::now() + memory(&failure.cause, self.streak);
-        self.failure = Some(Remembered { failure, until });
-    }
-}
-
-/// How long a failure answers for the endpoint: 30 s if only a person can end it, as long as the
-/// endpoint asks for, else 1 s doubling to 30 s.
-fn memory(cause: &Cause, streak: u32) -> Duration {
-    if cause.class.needs_a_person() {
-        return QUIET;
-    }
-    let backoff = Duration::from_secs(1 << streak.saturating_sub(1).min(5));
-    cause.retry_after.unwrap_or(backoff).clamp(Duration::from_secs(1), QUIET)
 }
 
 /// An exchange in the air. Dropping it, for whatever reason, is its end.
@@ -281,7 +284,14 @@ struct Landing {
 impl Landing {
     async fn fly(mut self) {
         let identity = self.slot.identity();
-        let exchange = (self.slot.exchange)(identity);
+        let exchange = async {
+            let paths = identity.files();
+            if !paths.is_empty() {
+                let stamp = Stamp::of(&paths).await;
+                lock(&self.slot.flight).files = Some(stamp);
+            }
+            (self.slot.exchange)(identity.clone()).await
+        };
         let granted = timeout(FLIGHT_MAX, exchange).await.unwrap_or_else(|_| {
             let cause = Cause::new(Class::Transient, "the exchange takes too long", "");
             Err(self.slot.failure(cause, self.start))

@@ -1,8 +1,10 @@
 //! `silverback run`.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime};
 
 use notify::{RecursiveMode, Watcher};
 use tokio::runtime::Runtime;
@@ -180,24 +182,53 @@ impl Watched {
 
 /// Watches the files. Editors and Kubernetes replace files rather than write them, so folders are
 /// watched and names compared; a burst of events is one reload.
-fn watch(
-    watched: Watched,
-    reload: impl Fn() + Send + 'static,
-) -> Option<notify::RecommendedWatcher> {
-    const SETTLE: Duration = Duration::from_millis(150);
-    let (changed, changes) = std::sync::mpsc::channel::<()>();
+///
+/// Events come at once, but not always: a link may lead to a folder that nobody watches, a network
+/// file system has none, and a machine may have no watches left. So the files are also looked at
+/// every two seconds.
+fn watch(watched: Watched, reload: impl Fn() + Send + 'static) -> Watching {
+    let (changed, changes) = mpsc::channel::<()>();
     // What changed since the first load, before there was a watcher, is looked for at once.
     let _ = changed.send(());
+    let Watched { paths, stamp } = watched;
+    let watching = Watching { _events: events(&paths, changed.clone()), _open: changed };
+    std::thread::spawn(move || {
+        let mut last = stamp;
+        while let Ok(()) | Err(RecvTimeoutError::Timeout) = changes.recv_timeout(LOOK) {
+            let now = Stamp::of(&paths);
+            if now != last {
+                last = settled(now, &paths, &changes);
+                reload();
+            }
+        }
+    });
+    watching
+}
+
+/// How often files are looked at without an event.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// How long files must stay as they are before they are loaded.
+const SETTLE: Duration = Duration::from_millis(150);
+
+/// Files are watched until it is dropped.
+struct Watching {
+    _events: Option<notify::RecommendedWatcher>,
+    _open: mpsc::Sender<()>,
+}
+
+/// Sends word of whatever happens in the folders of these files.
+fn events(paths: &[PathBuf], changed: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
     let notified = move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| !event.kind.is_access()) {
             let _ = changed.send(());
         }
     };
-    let mut watcher = notify::recommended_watcher(notified)
-        .inspect_err(|error| tracing::warn!("files are not watched: {error}; use HUP"))
-        .ok()?;
-    let Watched { paths, stamp } = watched;
-    for path in &paths {
+    let failed = |error: &notify::Error| {
+        tracing::warn!("changes of files take two seconds to be noticed: {error}");
+    };
+    let mut watcher = notify::recommended_watcher(notified).inspect_err(failed).ok()?;
+    for path in paths {
         let folder = match path.is_dir() {
             true => path.as_path(),
             false => path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")),
@@ -205,26 +236,34 @@ fn watch(
         let depth =
             if path.is_dir() { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
         if let Err(error) = watcher.watch(folder, depth) {
-            tracing::warn!("{} is not watched: {error}; use HUP", folder.display());
+            failed(&error);
         }
     }
-    std::thread::spawn(move || {
-        let mut last = stamp;
-        while changes.recv().is_ok() {
-            while changes.recv_timeout(SETTLE).is_ok() {}
-            let now = Stamp::of(&paths);
-            if now != last {
-                last = now;
-                reload();
-            }
-        }
-    });
     Some(watcher)
+}
+
+/// The look of the files once it stays the same. Other files in their folders may change all the
+/// time, so events do not count.
+fn settled(mut now: Stamp, paths: &[PathBuf], changes: &mpsc::Receiver<()>) -> Stamp {
+    loop {
+        let end = Instant::now() + SETTLE;
+        let left = || end.saturating_duration_since(Instant::now());
+        while changes.recv_timeout(left()).is_ok() {}
+        let again = Stamp::of(paths);
+        if again == now {
+            return now;
+        }
+        now = again;
+    }
 }
 
 /// What the watched files looked like: a log that grows beside them is no reason to reload.
 #[derive(PartialEq)]
-struct Stamp(Vec<(PathBuf, Option<(std::time::SystemTime, u64)>)>);
+struct Stamp(Vec<(PathBuf, Option<Look>)>);
+
+/// Time of the last change, length, and which file it is: two versions of a mounted secret may
+/// have the first two in common.
+type Look = (SystemTime, u64, u64);
 
 impl Stamp {
     fn of(paths: &[PathBuf]) -> Self {
@@ -234,7 +273,7 @@ impl Stamp {
         });
         let stamp = |file: PathBuf| {
             let seen = std::fs::metadata(&file).ok();
-            let seen = seen.and_then(|meta| Some((meta.modified().ok()?, meta.len())));
+            let seen = seen.and_then(|meta| Some((meta.modified().ok()?, meta.len(), meta.ino())));
             (file, seen)
         };
         Self(files.map(stamp).collect())

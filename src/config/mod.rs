@@ -40,12 +40,19 @@ use node::{Fault, Node, Pos};
 use problem::{At, Report};
 
 /// One text to load.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Source {
     /// The file's name, for errors; a name in `.json` makes the text strict JSON (Kong).
     pub name: String,
     /// The text.
     pub text: String,
+}
+
+impl std::fmt::Debug for Source {
+    /// Without the text, which may hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// A configuration that can run.

@@ -56,7 +56,7 @@ pub enum BadUrl {
     /// A template in front of the path that is more than one label within a domain.
     #[error(
         "a template must not choose scheme, host or port; write them out, or at least the \
-             domain: https://$(headers.x-region).example.com"
+             domain: https://$(headers.x-region).openai.azure.com"
     )]
     TemplateInHost,
 }

@@ -81,6 +81,10 @@ impl Credential {
         self.header.is_some() || self.param.is_some()
     }
 
+    pub(super) fn header_name(&self) -> Option<&HeaderName> {
+        self.header.as_ref().map(|(name, _)| name)
+    }
+
     /// The field that holds the key, and where it goes: `header api-key`.
     pub(super) fn place(&self) -> Option<(&'static str, String)> {
         if let Some((name, _)) = &self.header {

@@ -1,7 +1,8 @@
 //! What the AI plugins answer when they refuse a request or a reply.
 //!
-//! Where Kong has a text, the text, the status and the body are Kong's. Our own refusals use the
-//! full error object of the OpenAI API, which is what the clients' SDKs read.
+//! Where Kong has a text, the text, the status and the body are Kong's. Our own refusals, and
+//! failures that no recording of Kong shows, use the full error object of the OpenAI API, which is
+//! what the clients' SDKs read, and the request id under Kong's name for it.
 
 use serde_json::json;
 
@@ -57,9 +58,12 @@ pub enum Error {
         /// Kong's words.
         reason: String,
     },
-    /// Kong: no token for the upstream; the log says why.
+    /// Kong's text, our shape: no token for the upstream; the log says why.
     #[error("LLM request failed before proxying")]
     NoIdentity,
+    /// Kong's text, our shape: no target can take the request; the log says why.
+    #[error("An unexpected error occurred")]
+    NoTarget,
     /// Ours: a client's value would change the upstream URL beyond its place in it.
     #[error("the client's value for {field} cannot be used in an upstream URL")]
     UnsafeValue {
@@ -81,30 +85,35 @@ impl Error {
     /// The status of the answer.
     pub fn status(&self) -> u16 {
         match self {
-            Self::BadReply { .. } | Self::NoIdentity => 500,
+            Self::BadReply { .. } | Self::NoIdentity | Self::NoTarget => 500,
             _ => 400,
         }
     }
 
     /// The JSON body of the answer.
-    pub fn body(&self) -> Vec<u8> {
+    pub fn body(&self, request_id: &str) -> Vec<u8> {
         let message = self.to_string();
-        let error = match self.code() {
-            None => json!({ "message": message }),
+        let body = match self.code() {
+            None => json!({ "error": { "message": message } }),
             Some(code) => {
-                let kind = "invalid_request_error";
-                json!({ "message": message, "type": kind, "param": null, "code": code })
+                let is_ours = self.status() >= 500;
+                let kind = if is_ours { "server_error" } else { "invalid_request_error" };
+                let error =
+                    json!({ "message": message, "type": kind, "param": null, "code": code });
+                json!({ "error": error, "request_id": request_id })
             }
         };
-        json!({ "error": error }).to_string().into_bytes()
+        body.to_string().into_bytes()
     }
 
-    /// The code of an error of our own; Kong's have none.
+    /// The code of an error in the full shape; Kong's have none. None tells of an identity.
     fn code(&self) -> Option<&'static str> {
         match self {
             Self::UnsafeValue { .. } => Some("unsafe_upstream_value"),
             Self::TooLarge { .. } => Some("request_too_large"),
             Self::NoBodyForCredential => Some("json_body_required"),
+            Self::NoIdentity => Some("credential_unavailable"),
+            Self::NoTarget => Some("target_unavailable"),
             _ => None,
         }
     }
@@ -115,7 +124,7 @@ mod tests {
     use super::*;
 
     fn body(error: &Error) -> String {
-        String::from_utf8(error.body()).unwrap()
+        String::from_utf8(error.body("1f")).unwrap()
     }
 
     #[test]
@@ -140,7 +149,15 @@ mod tests {
             concat!(
                 r#"{"error":{"message":"request body is larger than 8 bytes "#,
                 r#"(config.max_request_body_size)","type":"invalid_request_error","#,
-                r#""param":null,"code":"request_too_large"}}"#
+                r#""param":null,"code":"request_too_large"},"request_id":"1f"}"#
+            )
+        );
+        assert_eq!(
+            body(&Error::NoIdentity),
+            concat!(
+                r#"{"error":{"message":"LLM request failed before proxying","#,
+                r#""type":"server_error","param":null,"#,
+                r#""code":"credential_unavailable"},"request_id":"1f"}"#
             )
         );
     }

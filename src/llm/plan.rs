@@ -165,6 +165,16 @@ impl Plan {
         self.site.sample()
     }
 
+    /// Whether a client says a part of the host's name.
+    pub fn is_host_theirs(&self) -> bool {
+        self.site.is_host_theirs()
+    }
+
+    /// The header that holds the key, when one does.
+    pub fn key_header(&self) -> Option<&HeaderName> {
+        self.credential.header_name()
+    }
+
     /// The query argument that holds the key: no log may show its value.
     pub fn secret_arg(&self) -> Option<&str> {
         self.credential.in_query().map(|(name, ..)| name)

@@ -75,6 +75,8 @@ pub(super) struct Texts {
     upstream_path: Option<Text>,
     /// Where it is with a stand-in for what the client says.
     sample: Option<Endpoint>,
+    /// A part of the host is the client's.
+    is_host_theirs: bool,
 }
 
 impl Where {
@@ -89,6 +91,7 @@ impl Where {
             return Ok(Self::Fixed(Arc::new(located)));
         }
         texts.sample = Some(located.endpoint);
+        texts.is_host_theirs = texts.has_template_in_host(provider, options)?;
         Ok(Self::PerClient(Box::new(texts)))
     }
 
@@ -115,6 +118,11 @@ impl Where {
         }
     }
 
+    /// Whether the client says a part of the host's name.
+    pub(super) fn is_host_theirs(&self) -> bool {
+        matches!(self, Self::PerClient(texts) if texts.is_host_theirs)
+    }
+
     /// The place, when it is the same for all.
     pub(super) fn fixed(&self) -> Option<&Located> {
         match self {
@@ -139,7 +147,17 @@ impl Texts {
             upstream_url: text("upstream_url", &options.upstream_url, in_url),
             upstream_path: text("upstream_path", &options.upstream_path, Place::Path),
             sample: None,
+            is_host_theirs: false,
         })
+    }
+
+    fn has_template_in_host(&self, provider: Provider, options: &Options) -> Result<bool, Invalid> {
+        let is_filled = |text: &Option<Text>| matches!(text, Some(Text::Template(_)));
+        let Some(url) = &options.upstream_url else {
+            return Ok(provider == Provider::Azure && is_filled(&self.azure_instance));
+        };
+        let place = place_in_url(url).map_err(Invalid::url("upstream_url"))?;
+        Ok(place == Place::Label && is_filled(&self.upstream_url))
     }
 
     fn are_fixed(&self) -> bool {

@@ -64,8 +64,8 @@ const WORKSPACE: &str = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
 /// The record that log plugins write.
 ///
 /// Kong masks `authorization` and `proxy-authorization`. We also mask the key headers of model
-/// providers, whoever sent them, and every value that was marked sensitive when it was set, which
-/// is every credential the gateway adds.
+/// providers and of metadata endpoints, whoever sent them, and every value that was marked
+/// sensitive when it was set, which is every credential the gateway adds.
 pub fn serialize(ex: &Exchange) -> Value {
     let mut record = Map::new();
     record.insert("request".into(), request(ex));
@@ -183,7 +183,14 @@ pub fn header_map(headers: &HeaderMap) -> Value {
 }
 
 fn shown(name: &http::HeaderName, value: &http::HeaderValue) -> Value {
-    const SECRET: [&str; 4] = ["authorization", "proxy-authorization", "api-key", "x-api-key"];
+    const SECRET: [&str; 6] = [
+        "authorization",
+        "proxy-authorization",
+        "api-key",
+        "x-api-key",
+        "x-identity-header",
+        "secret",
+    ];
     let secret = value.is_sensitive() || SECRET.contains(&name.as_str());
     if secret { "REDACTED".into() } else { String::from_utf8_lossy(value.as_bytes()).into() }
 }

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::Exchange;
 use crate::entity::Protocol;
+use crate::guard::Named;
 use crate::plugin::Step;
 
 /// The call to the upstream: filled from Route and Service after routing, changed by plugins.
@@ -19,6 +20,7 @@ pub struct Call {
     scheme: Cell<Option<Protocol>>,
     host: RefCell<Rc<str>>,
     port: Cell<u16>,
+    named: Cell<Named>,
     host_header: RefCell<Option<HeaderValue>>,
     method: RefCell<Option<Method>>,
     path: RefCell<String>,
@@ -151,10 +153,17 @@ impl Call {
         self.port.get()
     }
 
-    /// Sets host and port (`kong.service.set_target`); the host is not balanced any more.
-    pub fn set_target(&self, host: Rc<str>, port: u16) {
+    /// Who said where the request goes.
+    pub fn named(&self) -> Named {
+        self.named.get()
+    }
+
+    /// Sets host and port (`kong.service.set_target`) and who says so; the host is not balanced
+    /// any more.
+    pub fn set_target(&self, host: Rc<str>, port: u16, named: Named) {
         *self.host.borrow_mut() = host;
         self.port.set(port);
+        self.named.set(named);
         self.balanced.set(false);
     }
 

@@ -8,6 +8,7 @@ use http::header::{
 };
 use http::{HeaderMap, Version};
 
+use crate::guard::{self, Named};
 use crate::pdk::{Exchange, Source};
 use crate::respond;
 use crate::settings::Tokens;
@@ -36,6 +37,10 @@ pub fn to_upstream(ex: &Exchange, host: HeaderValue, request_id: bool) -> Header
     headers.remove(CONTENT_LENGTH);
     headers.remove(EXPECT);
     headers.remove(PROXY);
+    if ex.service.named() == Named::Plugin {
+        // Where the operator has not sent it, a client's `Metadata: true` might mean something.
+        guard::HEADERS.iter().for_each(|name| drop(headers.remove(name)));
+    }
     headers.insert(HOST, ex.service.host_header().unwrap_or(host));
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));

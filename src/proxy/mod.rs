@@ -15,6 +15,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 
 use crate::balancer::Balancer;
 use crate::dns::Names;
+use crate::guard::Guard;
 use crate::pdk::service::Limits;
 use crate::pdk::{Attempts, Exchange, Loss, Lost, Next, Try};
 use crate::plugin::Stop;
@@ -33,6 +34,8 @@ pub struct Way<'a> {
     pub names: &'a Names,
     /// Targets of Upstreams.
     pub balancer: &'a Balancer,
+    /// Where clients and plugins may not send a request.
+    pub guard: &'a Guard,
     /// Largest body that is read whole.
     pub buffer_limit: usize,
     /// Send `X-Kong-Request-Id` upstream.
@@ -148,6 +151,11 @@ async fn attempt(
         Failure::NameResolution
     })?;
     let address = addresses.pick(n as usize - 1).ok_or(Failure::NameResolution)?;
+    let named = ex.service.named();
+    way.guard.check(named, &target.host, address).map_err(|refused| {
+        tracing::warn!(request_id = %ex.id, fault = named.as_str(), "{refused}");
+        Failure::BadGateway
+    })?;
     let balancer_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let scheme = ex.service.scheme();
     let tls = scheme.is_tls().then(|| server_name(&target.host));

@@ -17,6 +17,7 @@ use super::head;
 use super::reply::{Finish, Reply};
 use super::worker::Worker;
 use crate::chain::Chain;
+use crate::guard::Named;
 use crate::pdk::request::Connection;
 use crate::pdk::service::Limits;
 use crate::pdk::{self, Body, Exchange, Matched, ReadError};
@@ -145,7 +146,7 @@ fn address(ex: &Exchange, normalised: &str, hit: &Hit<'_>, runloop: &Runloop) {
     let base = service.path.as_deref();
     call.set_path(path::upstream(base, normalised, matched, hit.route.strip_path));
     call.set_scheme(service.protocol);
-    call.set_target(service.host.as_str().into(), service.port);
+    call.set_target(service.host.as_str().into(), service.port, Named::Operator);
     call.balanced.set(runloop.balancer.ring(&service.host).is_some());
     call.limits.set(Limits {
         connect_ms: service.connect_timeout,
@@ -188,6 +189,7 @@ async fn upstream(
         pool: &worker.pool,
         names: &worker.names,
         balancer: &runloop.balancer,
+        guard: &runloop.guard,
         buffer_limit: settings.body_limit(),
         request_id: settings.request_id_upstream,
     };

@@ -48,9 +48,10 @@ impl Worker {
             max_requests: unless_zero(settings.keepalive_max_requests, u64::MAX, |n| n),
         };
         let scripts = Scripts::default();
+        let mark = shared.tokens.mark();
         let runloop = Runloop::new(snapshot, shared, &scripts, None)
             .map_err(|refusals| format!("configuration does not compile: {refusals:?}"))?;
-        shared.tokens.warm_up();
+        shared.tokens.take_over(mark);
         let help = "Requests taken by the proxy listeners";
         Ok(Rc::new(Self {
             pool: Pool::new(Connector::new(shared.tls.clone()), keepalive),
@@ -78,10 +79,11 @@ impl Worker {
         while news.changed().await.is_ok() {
             let snapshot = news.borrow_and_update().clone();
             let old = self.runloop();
+            let mark = self.shared.tokens.mark();
             match Runloop::new(&snapshot, &self.shared, &self.scripts, Some(&old)) {
                 Ok(new) => {
+                    self.shared.tokens.take_over(mark);
                     *self.runloop.borrow_mut() = Rc::new(new);
-                    self.shared.tokens.warm_up();
                 }
                 Err(refusals) => tracing::error!("configuration does not compile: {refusals:?}"),
             }

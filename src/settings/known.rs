@@ -32,6 +32,7 @@ const READ: &[&str] = &[
     "silverback_buffer_limit",
     "silverback_stream_max_secs",
     "silverback_drain_secs",
+    "silverback_metadata_guard",
 ];
 
 /// Kong's properties that are accepted and do nothing: what they steer is nginx, a database, a

@@ -70,6 +70,9 @@ pub struct Settings {
     pub stream_max_secs: u64,
     /// Seconds open exchanges may take after a stop signal.
     pub drain_secs: u64,
+    /// Whether clients and plugins are kept from metadata addresses
+    /// (`silverback_metadata_guard`).
+    pub metadata_guard: bool,
     /// The configuration files named by `declarative_config`.
     pub declarative_config: Option<String>,
     /// A file of variables that is read again when it changes.
@@ -322,6 +325,7 @@ impl Layers {
             buffer_limit: self.size("silverback_buffer_limit", "64m") as usize,
             stream_max_secs: self.number("silverback_stream_max_secs", 3600),
             drain_secs: self.number("silverback_drain_secs", 30),
+            metadata_guard: self.flag("silverback_metadata_guard", "on"),
             declarative_config: self.optional("declarative_config"),
             env_file: self.optional("silverback_env_file").map(PathBuf::from),
             env,
@@ -333,10 +337,10 @@ impl Layers {
     }
 
     fn level(&mut self) -> String {
-        const LEVELS: [&str; 8] =
-            ["debug", "info", "notice", "warn", "error", "crit", "alert", "emerg"];
+        const LEVELS: [&str; 9] =
+            ["trace", "debug", "info", "notice", "warn", "error", "crit", "alert", "emerg"];
         let read = |v: &str| LEVELS.contains(&v).then(|| v.to_owned());
-        let expected = "debug, info, notice, warn, error, crit, alert or emerg";
+        let expected = "trace, debug, info, notice, warn, error, crit, alert or emerg";
         self.parse("log_level", "notice", expected, read).unwrap_or_default()
     }
 
@@ -474,7 +478,7 @@ mod tests {
         let errors =
             read(&[("KONG_LOG_LEVEL", "loud")], "trusted_ips = 10.0.0.0/99").err().unwrap();
         assert_eq!(errors.len(), 2, "{errors:?}");
-        assert!(errors[0].starts_with("KONG_LOG_LEVEL: 'loud' is not debug, info"));
+        assert!(errors[0].starts_with("KONG_LOG_LEVEL: 'loud' is not trace, debug, info"));
     }
 
     #[test]

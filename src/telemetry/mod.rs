@@ -30,9 +30,10 @@ pub fn start_logs(level: &str, format: LogFormat) {
     };
 }
 
-/// Kong's level names in tracing's five.
+/// Kong's level names in tracing's five. `trace` is ours: each step of the libraries, too.
 fn tracing_level(level: &str) -> Level {
     match level {
+        "trace" => Level::TRACE,
         "debug" => Level::DEBUG,
         "info" | "notice" => Level::INFO,
         "warn" => Level::WARN,

@@ -1,13 +1,18 @@
 //! Secrets stay secret: planted canaries, looked for in everything the gateway says.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use silverback::sim::{Options, Sim};
 
 use super::azure_scene::{HELLO, STREAM};
-use super::cli_process::{Process, silverback};
+use super::cli_process::{Start, silverback};
 use super::http;
+use super::tls::{self, Certificate};
 
 /// Every secret that the gateway is given or fetches; tokens of the simulator begin like the last.
 const CANARIES: &[&str] = &[
@@ -20,11 +25,26 @@ const CANARIES: &[&str] = &[
     "canary-client-key",
     "canary-identity-header",
     "canary-basic",
+    "canary-assertion",
+    "canary-env-file-secret",
+    "canary-vault-key",
+    "canary-placeholder-key",
+    "canary-client-secret",
+    "canary-client-identity-header",
+    "canary-proxy-password",
     "sim-token-",
 ];
 
 fn config(sim: &str, log: &str) -> String {
+    let token_file = log.replace("/log", "/token");
+    let workload = format!(
+        "{{azure_use_managed_identity: true, azure_client_id: w, azure_tenant_id: t, \
+         azure_federated_token_file: {token_file}}}"
+    );
     let routes = [
+        ("vault", "{header_name: api-key, header_value: '{vault://env/gateway-key}'}", ""),
+        ("placeholder", "{header_name: api-key, header_value: '${{ env \"DECK_KEY\" }}'}", ""),
+        ("workload", &workload, ""),
         ("key", "{header_name: api-key, header_value: canary-header-key}", ""),
         ("bad-key", "{header_name: api-key, header_value: canary-header-key-2}", ""),
         ("param", "{param_name: key, param_value: canary-param-key, param_location: query}", ""),
@@ -76,8 +96,17 @@ services:
 const APPLICATION: &str = "{azure_use_managed_identity: true, azure_client_id: c, \
     azure_tenant_id: t, azure_client_secret: canary-file-secret}";
 
+const ROUTES: [&str; 9] =
+    ["key", "bad-key", "param", "managed", "secret", "down", "vault", "placeholder", "workload"];
+
 /// Good calls, bad calls, and calls that fail in every way there is.
-async fn use_everything(address: std::net::SocketAddr, sim: &Sim) {
+async fn use_everything(address: SocketAddr, sim: &Sim) -> Vec<String> {
+    let mut leaks = Vec::new();
+    let mut send = async |path: &str, headers: &[(&str, &str)], body: &str| {
+        let answer = http::send(address, "POST", path, headers, body.as_bytes()).await;
+        let said = format!("{}\n{:?}\n{}", answer.first, answer.headers, answer.text());
+        leaks.extend(shown(&format!("an answer of {path}"), &said));
+    };
     let key = ("apikey", "canary-consumer-key");
     let kind = ("Content-Type", "application/json");
     let own = [
@@ -86,26 +115,28 @@ async fn use_everything(address: std::net::SocketAddr, sim: &Sim) {
         ("Authorization", "Bearer canary-client-bearer"),
         ("api-key", "canary-client-key"),
         ("Proxy-Authorization", "Basic canary-basic"),
+        ("Metadata", "true"),
+        ("Secret", "canary-client-secret"),
+        ("X-IDENTITY-HEADER", "canary-client-identity-header"),
     ];
     for round in 0..2 {
-        for route in ["key", "bad-key", "param", "managed", "secret", "down"] {
+        for route in ROUTES {
             for body in [HELLO, STREAM, "{not json", "{}"] {
-                let path = format!("/{route}");
-                http::send(address, "POST", &path, &own, body.as_bytes()).await;
+                send(&format!("/{route}"), &own, body).await;
             }
             for fault in ["401", "500", "cut-stream", "malformed", "429", "drop", "503-html"] {
                 let messages = json!([{"role": "user", "content": format!("[[fault-{fault}]]")}]);
                 let body = json!({"stream": fault == "cut-stream", "messages": messages});
-                let body = body.to_string();
-                http::send(address, "POST", &format!("/{route}"), &own, body.as_bytes()).await;
+                send(&format!("/{route}"), &own, &body.to_string()).await;
             }
             let wrong = [kind, ("apikey", "canary-client-key")];
-            http::send(address, "POST", &format!("/{route}"), &wrong, HELLO.as_bytes()).await;
+            send(&format!("/{route}"), &wrong, HELLO).await;
         }
         if round == 0 {
             sim.revoke_tokens();
         }
     }
+    leaks
 }
 
 /// The places where a secret is to be read: one line for each secret and place.
@@ -117,50 +148,122 @@ fn shown(what: &str, text: &str) -> Vec<String> {
     CANARIES.iter().filter_map(line).collect()
 }
 
-async fn listening(format: &str, sim: &Sim, path: &str, env: &[(&str, &str)]) -> Process {
-    let start = silverback(&["run", path]).on_free_ports();
-    let start = start.env("KONG_LOG_LEVEL", "debug").env("SILVERBACK_LOG_FORMAT", format);
-    let start = start
-        .env("AZURE_AUTHORITY_HOST", &sim.url())
-        .env("AZURE_POD_IDENTITY_AUTHORITY_HOST", &sim.url());
-    env.iter().fold(start, |start, (name, value)| start.env(name, value)).spawn()
+/// One request over HTTP/2 and TLS, where frames and records have traces of their own.
+async fn over_http2(address: SocketAddr, certificate: &Certificate) {
+    let stream = TokioIo::new(tls::connect(address, certificate, b"h2").await);
+    let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (mut sender, connection) = builder.handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = ::http::Request::post("https://localhost/managed")
+        .header("apikey", "canary-consumer-key")
+        .header("authorization", "Bearer canary-client-bearer")
+        .header("secret", "canary-client-secret")
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(HELLO)))
+        .unwrap();
+    let (_, body) = sender.send_request(request).await.unwrap().into_parts();
+    assert!(!body.collect().await.unwrap().to_bytes().is_empty());
+}
+
+/// What a gateway is given: a configuration, and variables that all hold something secret.
+struct Given {
+    folder: tempfile::TempDir,
+    env: Vec<(&'static str, String)>,
+    certificate: Certificate,
+}
+
+impl Given {
+    fn new(sim: &Sim) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let certificate = tls::certificate("localhost");
+        let mut given = Self { folder, env: Vec::new(), certificate };
+        let log = given.path("log");
+        std::fs::write(given.path("kong.yaml"), config(&sim.url(), &log)).unwrap();
+        std::fs::write(given.path("token"), "canary-assertion.b.c\n").unwrap();
+        std::fs::write(given.path("cert.pem"), &given.certificate.pem).unwrap();
+        std::fs::write(given.path("key.pem"), &given.certificate.key_pem).unwrap();
+        given.env = vec![
+            ("KONG_LOG_LEVEL", "trace".to_owned()),
+            ("KONG_PROXY_LISTEN", "127.0.0.1:0, 127.0.0.1:0 ssl http2".to_owned()),
+            ("KONG_STATUS_LISTEN", "127.0.0.1:0".to_owned()),
+            ("KONG_SSL_CERT", given.path("cert.pem")),
+            ("KONG_SSL_CERT_KEY", given.path("key.pem")),
+            ("HTTPS_PROXY", "http://user:canary-proxy-password@127.0.0.1:9".to_owned()),
+            ("GATEWAY_KEY", "canary-vault-key".to_owned()),
+            ("DECK_KEY", "canary-placeholder-key".to_owned()),
+            ("AZURE_AUTHORITY_HOST", sim.url()),
+            ("AZURE_POD_IDENTITY_AUTHORITY_HOST", sim.url()),
+        ];
+        given
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn command<'a>(&'a self, arguments: &[&'a str], env: &'a [(&str, &str)]) -> Start<'a> {
+        let all = self.env.iter().map(|(name, value)| (*name, value.as_str()));
+        let all = all.chain(env.iter().copied());
+        all.fold(silverback(arguments), |start, (name, value)| start.env(name, value))
+    }
+
+    /// The places where a secret is to be read, a part of the TLS key among them.
+    fn shown(&self, what: &str, text: &str) -> Vec<String> {
+        let mut leaks = shown(what, text);
+        let key = self.certificate.key_pem.lines().nth(1).unwrap();
+        assert!(key.len() > 40, "{key}");
+        leaks.extend(text.contains(key).then(|| format!("{what} shows the TLS key")));
+        leaks
+    }
 }
 
 #[tokio::test]
-async fn no_secret_is_logged_whatever_happens() {
-    let folder = tempfile::tempdir().unwrap();
-    let (path, log) = (folder.path().join("kong.yaml"), folder.path().join("log"));
+async fn no_secret_is_said_whatever_happens() {
     let options = Options {
         keys: vec!["canary-header-key".into()],
         identity_header: "canary-identity-header".into(),
         ..Options::default()
     };
     let sim = Sim::start(options).unwrap();
-    std::fs::write(&path, config(&sim.url(), log.to_str().unwrap())).unwrap();
-    let identity = format!("{}/msi/token", sim.url());
+    let given = Given::new(&sim);
+    let (path, identity) = (given.path("kong.yaml"), format!("{}/msi/token", sim.url()));
     let app_service =
         [("IDENTITY_ENDPOINT", &*identity), ("IDENTITY_HEADER", "canary-identity-header")];
     let wrong = [("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "canary-env-secret")];
     let wrong = [wrong[0], wrong[1], ("AZURE_TENANT_ID", "unknown-tenant")];
+    let env_file = given.path("env");
+    let lines =
+        "AZURE_CLIENT_ID=c\nAZURE_TENANT_ID=t\nAZURE_CLIENT_SECRET=canary-env-file-secret\n";
+    std::fs::write(&env_file, lines).unwrap();
+    let rotated = [("SILVERBACK_ENV_FILE", env_file.as_str())];
     let mut leaks = Vec::new();
-    for (format, env) in [("text", &app_service[..]), ("json", &wrong), ("text", &[])] {
-        let mut process = listening(format, &sim, path.to_str().unwrap(), env).await;
-        let (address, status) = (process.proxy().await, process.status().await);
-        use_everything(address, &sim).await;
+    for (format, env) in [("text", &app_service[..]), ("json", &wrong), ("text", &rotated)] {
+        let start = given.command(&["run", &path], env).env("SILVERBACK_LOG_FORMAT", format);
+        let mut process = start.spawn();
+        let (address, over_tls) = (process.proxy().await, process.proxy().await);
+        let status = process.status().await;
+        leaks.extend(use_everything(address, &sim).await);
+        over_http2(over_tls, &given.certificate).await;
         for page in ["/metrics", "/status"] {
             let text = http::send(status, "GET", page, &[], b"").await.text();
             assert!(!text.is_empty());
-            leaks.extend(shown(page, &text));
+            leaks.extend(given.shown(page, &text));
         }
         process.signal("TERM");
         let ended = process.ended().await;
         assert_eq!(ended.code, Some(0), "{}", ended.output);
         assert!(ended.output.contains("/managed"), "no access log? {}", ended.output);
-        leaks.extend(shown(&format!("the {format} log"), &ended.output));
+        assert!(ended.output.contains("TRACE"), "no trace? {}", ended.output);
+        leaks.extend(given.shown(&format!("the {format} log"), &ended.output));
+        for arguments in [&["check", &path][..], &["check", "--json", &path]] {
+            let ended = given.command(arguments, env).ended().await;
+            assert_eq!(ended.code, Some(0), "{}", ended.output);
+            leaks.extend(given.shown(&format!("{arguments:?}"), &ended.output));
+        }
     }
-    let records = std::fs::read_to_string(&log).unwrap();
+    let records = std::fs::read_to_string(given.path("log")).unwrap();
     assert!(records.lines().count() > 100, "{}", records.lines().count());
-    leaks.extend(shown("file-log", &records));
+    leaks.extend(given.shown("file-log", &records));
     assert!(leaks.is_empty(), "{}", leaks.join("\n"));
 }
 

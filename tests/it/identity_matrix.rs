@@ -9,6 +9,7 @@ mod sources;
 
 use serde_json::Value;
 use silverback::sim::{Kind, Recorded, Rule, Sim};
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
 use self::cells::{Cell, Fails, cell};
@@ -123,6 +124,7 @@ struct Scene {
     scenery: Scenery,
     wire: Wire,
     source: Source,
+    _closed: TcpSocket,
 }
 
 impl Scene {
@@ -133,8 +135,9 @@ impl Scene {
         if let Some(rule) = rule(situation) {
             sim.fault(Rule { kind: Some(Kind::Identity), ..rule }).unwrap();
         }
+        let closed = closed_port();
         let endpoint = match situation {
-            S::Down => nobody_listens(),
+            S::Down => format!("http://{}", closed.local_addr().unwrap()),
             _ => sim.url(),
         };
         scenery.point_at(&endpoint);
@@ -142,7 +145,7 @@ impl Scene {
         let builder = env.iter().fold(Builder::default(), |b, (name, value)| b.env(name, value));
         let gateway = builder.start(&Target::with_identity().yaml(&sim.url()));
         let wire = scenery.wire();
-        Self { sim, gateway, scenery, wire, source }
+        Self { sim, gateway, scenery, wire, source, _closed: closed }
     }
 
     /// What happens between the first request and the second.
@@ -277,10 +280,12 @@ fn rule(situation: Situation) -> Option<Rule> {
     })
 }
 
-/// The address of a port that was free a moment ago.
-fn nobody_listens() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
+/// A port that refuses connections. It is held, since a port that is merely free may be taken by
+/// another test while the gateway tries again.
+fn closed_port() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    socket
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -1,5 +1,5 @@
-//! Microsoft's azure-identity for Python as an oracle: in the same environment silverback asks for a
-//! token with the same request. What differs on purpose is in [`DIFFERENCES`], and nothing else may.
+//! Microsoft's azure-identity for Python as an oracle: in the same environment silverback asks for
+//! a token with the same request. What differs on purpose is in [`DIFFERENCES`]; nothing else may.
 //!
 //! The script is tests/sdk/identity.py, and `tests/sdk/setup` installs what it needs.
 

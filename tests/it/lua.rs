@@ -26,7 +26,7 @@ async fn the_sample_plugin_greets() {
 }
 
 /// A plugin of the user's, in a folder of its own.
-fn install(folder: &std::path::Path, name: &str, handler: &str) {
+pub fn install(folder: &std::path::Path, name: &str, handler: &str) {
     let home = folder.join("kong/plugins").join(name);
     std::fs::create_dir_all(&home).unwrap();
     std::fs::write(home.join("handler.lua"), handler).unwrap();
@@ -37,7 +37,7 @@ fn install(folder: &std::path::Path, name: &str, handler: &str) {
     std::fs::write(home.join("schema.lua"), schema).unwrap();
 }
 
-fn with_plugins(folder: &std::path::Path, names: &str) -> Builder {
+pub fn with_plugins(folder: &std::path::Path, names: &str) -> Builder {
     let path = format!("{}/?.lua", folder.display());
     Builder::default().set("lua_package_path", &path).set("plugins", names)
 }

@@ -92,6 +92,26 @@ async fn a_changed_file_goes_live_in_under_a_second() {
 }
 
 #[tokio::test]
+async fn a_log_that_grows_beside_the_file_does_not_hold_up_a_reload() {
+    let mut watching = Watching::start(&saying("v0")).await;
+    let mut log = tokio::fs::File::create(watching.path.with_file_name("log")).await.unwrap();
+    let grow = async {
+        let mut pause = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            pause.tick().await;
+            log.write_all(b"a line\n").await.unwrap();
+            log.flush().await.unwrap();
+        }
+    };
+    replace(&watching.path, &saying("v1"));
+    tokio::select! {
+        () = grow => {}
+        _ = watching.process.line_with("configuration loaded") => {}
+    }
+    soon("the new answer", async { while !watching.get().await.text().contains("v1") {} }).await;
+}
+
+#[tokio::test]
 async fn a_bad_file_changes_nothing_and_every_error_is_logged() {
     let mut watching = Watching::start(&saying("v0")).await;
     let hash = watching.hash().await;

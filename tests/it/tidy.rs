@@ -18,6 +18,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("entity", 0),
     ("settings", 0),
     ("snapshot", 0),
+    ("guard", 1),
     ("metrics", 1),
     ("pdk", 1),
     ("plugin", 1),

@@ -1,5 +1,6 @@
 //! TLS and HTTP/2 on the client's side, verification on the upstream's.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,14 +19,14 @@ use super::http::{Reader, Upstream};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-struct Certificate {
+pub struct Certificate {
     der: rustls_pki_types::CertificateDer<'static>,
-    pem: String,
+    pub pem: String,
     key: Vec<u8>,
-    key_pem: String,
+    pub key_pem: String,
 }
 
-fn certificate(name: &str) -> Certificate {
+pub fn certificate(name: &str) -> Certificate {
     silverback::tls::install_provider();
     let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
     Certificate {
@@ -56,8 +57,8 @@ fn config(upstream: &Upstream) -> String {
     )
 }
 
-async fn connect(
-    gateway: &TestGateway,
+pub async fn connect(
+    address: SocketAddr,
     certificate: &Certificate,
     protocol: &[u8],
 ) -> tokio_rustls::client::TlsStream<TcpStream> {
@@ -65,7 +66,7 @@ async fn connect(
     roots.add(certificate.der.clone()).unwrap();
     let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols.push(protocol.to_vec());
-    let stream = TcpStream::connect(gateway.address).await.unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
 }
@@ -94,11 +95,11 @@ async fn a_tls_listener_speaks_http_1_and_2() {
     let certificate = certificate("localhost");
     let gateway = listening(folder.path(), &certificate, &upstream);
 
-    let mut reader = Reader::new(connect(&gateway, &certificate, b"http/1.1").await);
+    let mut reader = Reader::new(connect(gateway.address, &certificate, b"http/1.1").await);
     reader.stream.write_all(b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     assert_eq!(reader.message(false).await.unwrap().status(), 200);
 
-    let stream = connect(&gateway, &certificate, b"h2").await;
+    let stream = connect(gateway.address, &certificate, b"h2").await;
     assert_eq!(get_over_http2(stream).await, (200, Bytes::from_static(b"ok")));
     let seen = upstream.seen();
     assert_eq!(seen[1].header("x-forwarded-proto"), Some("https"));

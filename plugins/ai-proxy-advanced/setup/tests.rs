@@ -59,6 +59,47 @@ async fn everything_wrong_is_said_at_once() {
 }
 
 #[tokio::test]
+async fn a_credential_never_goes_to_a_host_that_a_client_completes() {
+    let key = json!({"header_name": "api-key", "header_value": "k"});
+    let identity = json!({"azure_use_managed_identity": true});
+    let of = async |auth: &Value, url: &str| {
+        refusals(&[(auth.clone(), json!({ "upstream_url": url }), json!({}))], &[]).await
+    };
+    for auth in [&key, &identity] {
+        for url in [
+            "https://$(headers.x).example.com/",
+            "https://$(headers.x).azure.com/",
+            "https://$(headers.x)openai.azure.com/",
+            "https://$(headers.x).azure-api.net/",
+            "https://$(headers.x).openai.azure.com.evil.example/",
+        ] {
+            let lines = of(auth, url).await;
+            assert!(lines.len() == 1 && lines[0].contains("a client would say"), "{lines:?}");
+        }
+        let plain = of(auth, "http://$(headers.x).openai.azure.com/").await;
+        assert!(plain[0].contains("in the clear"), "{plain:?}");
+        for url in [
+            "https://$(headers.x).openai.azure.com/",
+            "https://a-$(headers.x).services.ai.azure.com/",
+            "https://$(headers.x).cognitiveservices.azure.us/",
+            "https://h.example/$(headers.x)",
+        ] {
+            assert_eq!(of(auth, url).await, Vec::<String>::new(), "{url}");
+        }
+    }
+    assert_eq!(of(&json!({}), "https://$(headers.x).example.com/").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_metadata_address_in_the_file_is_a_warning() {
+    let options = json!({"upstream_url": "http://169.254.169.254:80/x"});
+    let wanted = wanted(vec![target(json!({}), options, json!({}))], json!({}));
+    let shared = shared(&[]);
+    let setup = Setup::new(&shared, &shared.settings.env, "id".to_owned(), wanted).ok().unwrap();
+    assert!(setup.warnings[0].contains("link-local"), "{:?}", setup.warnings);
+}
+
+#[tokio::test]
 async fn what_can_work_is_accepted() {
     let none = json!({});
     let lines = refusals(

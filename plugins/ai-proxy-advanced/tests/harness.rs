@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use super::super::{Proxy, Setup, Wanted};
 use crate::balancer::Balancer;
 use crate::dns::Names;
+use crate::guard::Guard;
 use crate::llm::config::{self, AiProxyAdvanced};
 use crate::pdk::log::serialize;
 use crate::pdk::{Chunk, Exchange};
@@ -139,6 +140,7 @@ async fn forward(plugin: &Proxy, ex: &Exchange) -> Option<ReplyBody> {
         pool: &Pool::new(Connector::new(shared.tls.clone()), keepalive),
         names: &Names::new(shared.dns.clone()),
         balancer: &Balancer::default(),
+        guard: &Guard::default(),
         buffer_limit,
         request_id: false,
     };

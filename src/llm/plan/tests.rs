@@ -78,7 +78,7 @@ fn replay_except(case: &str, plan: &Plan, except: usize) {
             }
             (None, Err(error)) => {
                 assert_eq!(error.status(), replies[step]["status"].as_u64().unwrap() as u16);
-                let body = String::from_utf8(error.body()).unwrap();
+                let body = String::from_utf8(error.body("")).unwrap();
                 assert_eq!(body, replies[step]["body"].as_str().unwrap(), "{note}");
             }
             (_, prepared) => panic!("{note}: {:?}", prepared.err()),
@@ -291,6 +291,52 @@ fn a_template_may_be_a_part_of_a_url() {
     for bad in ["$(headers.url)", "$(headers.s)://h/", "https:$(headers.x)"] {
         let text = invalid(json!({}), url(bad), json!({}));
         assert!(text.contains("must not choose scheme, host or port"), "{text}");
+    }
+}
+
+#[test]
+fn a_client_cannot_leave_its_label_of_the_host() {
+    let instance = json!({ "azure_instance": "$(headers.h)", "azure_deployment_id": "d" });
+    let url = json!({ "upstream_url": "https://$(headers.h).services.ai.azure.com:8443/v1" });
+    for (options, suffix, port) in
+        [(instance, ".openai.azure.com", 443), (url, ".services.ai.azure.com", 8443)]
+    {
+        let plan = plan(json!({}), options, json!({}));
+        assert!(plan.is_host_theirs());
+        let endpoint = |h| send(&plan, "/", &[("h", h)], HI).map(|prepared| prepared.endpoint);
+        let good = endpoint("west-1").unwrap();
+        let host = format!("west-1{suffix}");
+        assert_eq!((&*good.host, good.port, good.protocol.is_tls()), (&*host, port, true));
+        for bad in [
+            "evil.example/",
+            "evil.example#",
+            "evil.example?",
+            "evil.example",
+            "evil.example:443",
+            "a@b",
+            "a:b@evil",
+            "a\\b",
+            "%2f",
+            "[::1]",
+            "169.254.169.254",
+            "a b",
+            "ä",
+            "",
+        ] {
+            assert!(matches!(endpoint(bad), Err(Error::UnsafeValue { .. })), "{bad}");
+        }
+    }
+}
+
+#[test]
+fn the_host_is_the_operators_where_no_template_fills_it() {
+    for options in [
+        json!({}),
+        json!({ "azure_deployment_id": "$(headers.dep)" }),
+        json!({ "upstream_url": "https://h.example/$(headers.p)" }),
+        json!({ "upstream_url": "https://h.example/", "azure_instance": "$(headers.i)" }),
+    ] {
+        assert!(!plan(json!({}), options.clone(), json!({})).is_host_theirs(), "{options}");
     }
 }
 

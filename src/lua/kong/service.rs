@@ -8,6 +8,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::value::{self, one};
 use super::{Phases, Row};
 use crate::entity::Protocol;
+use crate::guard::Named;
 use crate::lua::bind::Answer;
 use crate::pdk::{Exchange, Source};
 
@@ -146,7 +147,7 @@ fn set_target(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     let Ok(port) = u16::try_from(port) else {
         return Err(format!("port must be an integer between 0 and 65535: given {port}").into());
     };
-    ex.service.set_target(host.into(), port);
+    ex.service.set_target(host.into(), port, Named::Plugin);
     one(lua, ())
 }
 

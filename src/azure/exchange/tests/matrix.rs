@@ -1,5 +1,5 @@
-//! The part of the identity matrix that takes seconds by the endpoints' own rules: which answers are
-//! worth another call, after which wait, and what is said when there are no more.
+//! The part of the identity matrix that takes seconds by the endpoints' own rules: which answers
+//! are worth another call, after which wait, and what is said when there are no more.
 //!
 //! `tests/it/identity_matrix` has the rest, over sockets.
 

@@ -4,15 +4,21 @@ use futures_util::future::join_all;
 use tokio::time::{advance, sleep};
 
 use super::super::auth::Auth;
+use super::super::exchange::Grant;
+use super::super::failure::{Cause, Class, Failure};
 use super::super::mock::{self, Answer, Mock, vector};
 use super::super::resolve;
+use super::super::token::refresh_after;
 use super::*;
 use crate::entity::Secret;
 use crate::settings::Env;
 
+mod lifecycle;
+
 /// What the fake endpoint does at its n-th call.
 enum Act {
     Grant(u64),
+    GrantMs(u64),
     Fail(Class),
     FailFor(u64),
     Panic,
@@ -39,6 +45,10 @@ impl Fake {
                 };
                 match script(n) {
                     Act::Grant(secs) => Ok(grant(&format!("t{n}"), secs, asked_at)),
+                    Act::GrantMs(ms) => {
+                        let lifetime = Duration::from_millis(ms);
+                        Ok(Grant { lifetime, ..grant(&format!("t{n}"), 0, asked_at) })
+                    }
                     Act::Fail(class) => fail(Cause::new(class, "no", "")),
                     Act::FailFor(secs) => {
                         let retry_after = Some(Duration::from_secs(secs));
@@ -58,6 +68,14 @@ impl Fake {
     fn calls(&self) -> usize {
         self.calls.load(SeqCst)
     }
+
+    /// What a worker does with a configuration: compile it, then take it over.
+    fn configure<const N: usize>(&self, identities: [Identity; N]) -> [TokenHandle; N] {
+        let mark = self.tokens.mark();
+        let handles = identities.map(|identity| self.tokens.handle(identity));
+        self.tokens.take_over(mark);
+        handles
+    }
 }
 
 fn grant(token: &str, secs: u64, asked_at: Instant) -> Grant {
@@ -69,6 +87,11 @@ fn identity(env: &[(&str, &str)]) -> Identity {
     let auth = Auth { use_managed_identity: true, ..Auth::default() };
     let env: Env = env.iter().copied().collect();
     resolve(&auth, &env, "foo.openai.azure.com").unwrap().unwrap()
+}
+
+/// An application with this secret.
+fn app(secret: &str) -> Identity {
+    identity(&[("AZURE_CLIENT_ID", "a"), ("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_SECRET", secret)])
 }
 
 fn soon() -> Instant {
@@ -225,9 +248,34 @@ async fn a_defect_in_an_exchange_is_a_failure_like_others() {
     let fake = Fake::new(|n| if n == 0 { Act::Panic } else { Act::Grant(3600) });
     let handle = fake.handle();
     let failure = handle.wait(soon()).await.unwrap_err();
-    assert_eq!(failure.cause.class, Class::Aborted);
+    assert_eq!(failure.cause.class, Class::Defect);
     pass(1).await;
     assert_eq!(text(&handle.wait(soon()).await.unwrap()), "Bearer t1");
+}
+
+/// Everything that is logged on this thread while the guards live.
+fn listen(lines: &Lines) -> impl Sized + use<> {
+    // With a single subscriber, tracing asks the thread that meets a callsite first, which may be
+    // that of another test, whether anybody listens. So there are two.
+    let second =
+        tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
+    let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false).finish();
+    (tracing::subscriber::set_default(subscriber), second)
+}
+
+#[tokio::test]
+async fn a_stop_during_an_exchange_is_no_error_in_the_log() {
+    let lines = Lines::default();
+    let _guards = listen(&lines);
+    let control = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let tokens =
+        Tokens::with_exchange(control.handle().clone(), |_| Box::pin(std::future::pending()));
+    let handle = tokens.handle(identity(&[]));
+    handle.warm_up();
+    control.shutdown_background();
+    let log = String::from_utf8(lock(&lines.0).clone()).unwrap();
+    assert!(log.contains("Azure identity"), "{log}");
+    assert!(!log.contains("ERROR") && !log.contains("WARN"), "{log}");
 }
 
 #[tokio::test]
@@ -242,14 +290,15 @@ async fn waiters_learn_that_the_control_runtime_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn warming_up_calls_once_for_every_identity_in_use() {
+async fn taking_over_calls_once_for_every_identity_in_use() {
     let fake = Fake::new(|_| Act::Grant(3600));
+    let mark = fake.tokens.mark();
     let handle = fake.handle();
     drop(fake.tokens.handle(identity(&[("AZURE_CLIENT_ID", "tried and refused")])));
-    fake.tokens.warm_up();
-    fake.tokens.warm_up();
+    fake.tokens.take_over(mark);
+    fake.tokens.take_over(mark);
     pass(1).await;
-    fake.tokens.warm_up();
+    fake.tokens.take_over(mark);
     pass(1).await;
     assert!(handle.current().is_some());
     assert_eq!(fake.calls(), 1);
@@ -290,7 +339,7 @@ async fn refreshes_follow_the_server_then_the_life() {
         };
         assert_eq!(refresh_after(&grant).as_secs(), wanted, "{name}");
         let token = Token::new(&grant).unwrap();
-        let jittered = token.refresh_at.duration_since(grant.asked_at).as_secs();
+        let jittered = token.fresh_for().as_secs();
         assert!((wanted * 9 / 10..=wanted).contains(&jittered), "{name}: {jittered}");
     }
     assert_eq!(refresh_after(&grant("t", 20, Instant::now())).as_secs(), 10);
@@ -353,13 +402,8 @@ async fn a_rotated_identity_header_arrives_with_the_next_registration() {
 
 #[tokio::test]
 async fn the_operator_reads_code_repair_and_origin_but_no_secret() {
-    // With a single subscriber, tracing asks the thread that meets a callsite first, which may be
-    // that of another test, whether anybody listens. So there are two.
-    let _second =
-        tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
     let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _guards = listen(&lines);
     let entra = Mock::run(|_| Answer::of(&vector("entra-05-err-invalid-secret")["response"])).await;
     let tokens = Tokens::new(Handle::current(), mock::clients());
     let url = entra.url();
@@ -384,6 +428,25 @@ async fn the_operator_reads_code_repair_and_origin_but_no_secret() {
     }
     assert!(!log.contains("canary"), "{log}");
     assert_eq!(handle.status().failures["AADSTS7000215"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_explained_once_in_thirty_seconds() {
+    let fake = Fake::new(|_| Act::Fail(Class::Config));
+    let handle = fake.handle();
+    for _ in 0..2 {
+        let failure = handle.wait(soon()).await.unwrap_err();
+        let told: Vec<_> = (0..1000).filter(|_| handle.clone().is_news(&failure)).collect();
+        assert_eq!(told, [0]);
+        let reminder = failure.reminder();
+        assert_eq!(
+            reminder,
+            "no Azure token for system-assigned: config, as explained in an earlier line"
+        );
+        let deadline = handle.wait(Instant::now()).await.unwrap_err();
+        assert_eq!(handle.is_news(&deadline), deadline.cause.class == Class::Deadline);
+        pass(30).await;
+    }
 }
 
 /// A log that a test can read.
