@@ -222,7 +222,9 @@ impl Meta {
         };
         let Some(shared) = self.plugin_configs.iter().find_map(|configs| configs.field(name))
         else {
-            report.error(at, format!("_plugin_config \"{name}\" not found"));
+            let known = self.plugin_configs.iter().flat_map(|configs| configs.entries());
+            let hint = report.suggest(name, known.map(|entry| entry.key.as_str()));
+            report.error(at, format!("_plugin_config \"{name}\" not found")).hint = hint;
             return;
         };
         match draft.node.entry("config").map(|entry| entry.value.clone()) {

@@ -7,6 +7,8 @@ use uuid::{Uuid, uuid};
 use super::*;
 use crate::schema::{Check, Error};
 
+mod recorded;
+
 /// A schema that fills in defaults, and knows its fields if it has any.
 struct Fake {
     defaults: Value,
@@ -49,11 +51,20 @@ impl Check for Fake {
     fn referenceable(&self) -> &[String] {
         &self.referenceable
     }
+
+    fn secrets(&self) -> &[String] {
+        &self.referenceable
+    }
+
+    fn fields(&self, path: &[Step]) -> Vec<&str> {
+        let fields = self.defaults.as_object().filter(|_| path.is_empty());
+        fields.into_iter().flat_map(|fields| fields.keys()).map(String::as_str).collect()
+    }
 }
 
 fn error(path: &[&str], message: &str) -> Error {
     let path = path.iter().map(|name| Step::Field((*name).to_owned())).collect();
-    Error { path, message: message.to_owned() }
+    Error { path, message: message.to_owned(), of_record: false }
 }
 
 /// Schemas like Kong's, with fewer checks.

@@ -22,6 +22,8 @@ pub struct Field {
     pub is_abstract: bool,
     /// It may hold a vault reference, which is not checked until it is resolved.
     pub referenceable: bool,
+    /// Its value is a secret: it is not shown.
+    pub encrypted: bool,
     /// Takes the place of the text of any rule.
     pub err: Option<String>,
     /// In Kong's order.
@@ -93,6 +95,7 @@ impl Field {
             auto: false,
             is_abstract: false,
             referenceable: false,
+            encrypted: false,
             err: None,
             rules: Vec::new(),
             deprecation: None,

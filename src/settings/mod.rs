@@ -121,6 +121,8 @@ impl Settings {
     /// One line for each value that cannot be used, with its property and an example.
     pub fn read(flags: &Flags, env: Env, conf: Option<&str>) -> Result<Read, Vec<String>> {
         let mut layers = Layers::new(flags, &env, conf);
+        // The configuration's references find it where KONG_VAULT_ENV_PREFIX would put it.
+        let env = env.with("KONG_VAULT_ENV_PREFIX", &layers.text("vault_env_prefix", ""));
         let settings = layers.settings(env);
         let warnings = std::mem::take(&mut layers.warnings);
         if layers.errors.is_empty() { Ok(Read { settings, warnings }) } else { Err(layers.errors) }
@@ -268,9 +270,6 @@ impl Layers {
     }
 
     fn settings(&mut self, env: Env) -> Settings {
-        // The configuration's references find it where KONG_VAULT_ENV_PREFIX would put it.
-        let vault_prefix = self.text("vault_env_prefix", "");
-        let env = env.with("KONG_VAULT_ENV_PREFIX", &vault_prefix);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let ssl_cert = self.list("ssl_cert", "").first().map(PathBuf::from);
         let ssl_key = self.list("ssl_cert_key", "").first().map(PathBuf::from);
