@@ -15,7 +15,9 @@ use crate::snapshot::Snapshot;
 mod assemble;
 mod collections;
 mod draft;
+mod dump;
 mod edition;
+mod emit;
 mod env;
 mod errors;
 mod json;
@@ -33,6 +35,7 @@ mod upgrade;
 mod vault;
 mod yaml;
 
+pub use dump::{Dump, dump};
 pub use errors::{Errors, Subject};
 pub use problem::{Path, Problem};
 
@@ -88,7 +91,7 @@ pub fn load(sources: &[Source], schemas: &dyn Schemas, env: &Env) -> Result<Load
     Ok(Loaded { snapshot: Snapshot { hash: reading.texts.hash(), ..snapshot }, warnings })
 }
 
-/// Texts on their way to a configuration: entities with their defaults, references still as written.
+/// Texts on their way to a configuration: entities with their defaults, references unresolved.
 struct Reading {
     texts: Texts,
     drafts: Vec<Draft>,

@@ -7,6 +7,7 @@ use uuid::{Uuid, uuid};
 use super::*;
 use crate::schema::{Check, Error};
 
+mod dump;
 mod recorded;
 
 /// A schema that fills in defaults, and knows its fields if it has any.
@@ -620,7 +621,8 @@ fn variables_are_put_in_and_kept_out_of_errors() {
     assert_eq!(errors, expected);
 
     // A variable that is not set names itself, the field and the line.
-    let text = "_format_version: '3.0'\nservices:\n- name: s\n  url: https://${{ env \"DECK_U\" }}\n  \
+    let text = "_format_version: '3.0'\nservices:\n- name: s\n  \
+                url: https://${{ env \"DECK_U\" }}\n  \
                 routes: [{paths: ['/a', '${{ env \"DECK_P\" }}']}]\n";
     let errors = load_files(&[("k", text)], &env).unwrap_err().to_string();
     let expected = "k:4: services[0].url: environment variable 'DECK_U' present in state file but \

@@ -84,6 +84,19 @@ impl Texts {
 
     /// Puts placeholders in place of the values of variables.
     pub(super) fn hide_secrets(&self, text: &mut String) {
+        self.replace(text, |name, _| format!("${{{{ env \"{name}\" }}}}"));
+    }
+
+    /// The same for a value of a dump: the placeholder can be read again, in quotes of any kind.
+    pub(super) fn mask_secrets(&self, text: &mut String, mask: &str) {
+        let breaks_quotes = |c: char| c.is_control() || matches!(c, '"' | '\'' | '\\');
+        self.replace(text, |name, value| match value.contains(breaks_quotes) {
+            true => mask.to_owned(),
+            false => format!("${{{{ env `{name}` }}}}"),
+        });
+    }
+
+    fn replace(&self, text: &mut String, with: impl Fn(&str, &str) -> String) {
         const SHORTEST: usize = 6; // shorter values are words and numbers, not secrets
         let is_secret = |(_, value): &(&String, &String)| {
             value.len() >= SHORTEST && text.contains(value.as_str())
@@ -92,7 +105,7 @@ impl Texts {
         // A value that begins with another one would be left with its end in sight.
         secrets.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
         for (name, value) in secrets {
-            *text = text.replace(value, &format!("${{{{ env \"{name}\" }}}}"));
+            *text = text.replace(value, &with(name, value));
         }
     }
 }

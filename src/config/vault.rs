@@ -94,10 +94,10 @@ impl<'a> Vaults<'a> {
     }
 }
 
-type Visit<'v> = &'v mut dyn FnMut(&[Step], &mut String);
+pub(super) type Visit<'v> = &'v mut dyn FnMut(&[Step], &mut String);
 
 /// Visits every string at or below the places that a pattern names; `*` is any key or index.
-fn walk(value: &mut Value, pattern: &[&str], path: &mut Vec<Step>, visit: Visit<'_>) {
+pub(super) fn walk(value: &mut Value, pattern: &[&str], path: &mut Vec<Step>, visit: Visit<'_>) {
     let (wanted, rest) = pattern.split_first().map_or(("*", pattern), |(w, rest)| (*w, rest));
     match value {
         Value::String(text) if pattern.is_empty() => visit(path, text),
