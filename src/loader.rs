@@ -13,7 +13,7 @@ use std::sync::mpsc;
 
 use tokio::sync::{oneshot, watch};
 
-use crate::config::{self, Errors, Problem, Source};
+use crate::config::{self, Dump, Errors, Problem, Source};
 use crate::guard;
 use crate::lua::{self, schema::LuaSchemas};
 use crate::plugins::{self, ModelTarget};
@@ -175,13 +175,7 @@ fn read_path(path: &Path) -> Result<Vec<Source>, String> {
 /// # Errors
 /// Every error, with file and line where there is one.
 pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Refused> {
-    let settings = &shared.settings;
-    let sources = read(inputs)?;
-    let env = environment(settings)?;
-    let options =
-        lua::Options { package_path: settings.lua_package_path.clone(), ..lua::Options::default() };
-    let vm = lua::Vm::new(&options).map_err(|error| vec![error.to_string()])?;
-    let schemas = LuaSchemas::new(vm.clone(), &settings.plugins);
+    let Prepared { sources, env, vm, schemas } = Prepared::new(&shared.settings, inputs)?;
     let loaded = config::load(&sources, &schemas, &env).map_err(Refused::Invalid)?;
     let mut warnings: Vec<_> = loaded.warnings.iter().map(Complaint::from).collect();
     let mut snapshot = loaded.snapshot;
@@ -197,6 +191,35 @@ pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Refus
     warnings.extend(findings.warnings.into_inner().iter().map(placed));
     warnings.extend(guard::warnings(&snapshot).iter().map(placed));
     Ok(Compiled { snapshot, warnings, targets: findings.targets.into_inner() })
+}
+
+/// Works out the effective configuration; nothing is tried.
+///
+/// # Errors
+/// Every error, with file and line where there is one.
+pub fn dump(settings: &Settings, inputs: &[Input], with_secrets: bool) -> Result<Dump, Refused> {
+    let Prepared { sources, env, schemas, .. } = Prepared::new(settings, inputs)?;
+    config::dump(&sources, &schemas, &env, with_secrets).map_err(Refused::Invalid)
+}
+
+/// What a configuration is read from and with.
+struct Prepared {
+    sources: Vec<Source>,
+    env: Env,
+    vm: lua::Vm,
+    schemas: LuaSchemas,
+}
+
+impl Prepared {
+    fn new(settings: &Settings, inputs: &[Input]) -> Result<Self, Vec<String>> {
+        let sources = read(inputs)?;
+        let env = environment(settings)?;
+        let package_path = settings.lua_package_path.clone();
+        let options = lua::Options { package_path, ..lua::Options::default() };
+        let vm = lua::Vm::new(&options).map_err(|error| vec![error.to_string()])?;
+        let schemas = LuaSchemas::new(vm.clone(), &settings.plugins);
+        Ok(Self { sources, env, vm, schemas })
+    }
 }
 
 /// The plugins whose handler is Lua: the user's file first, then ours in Rust, then ours in Lua.

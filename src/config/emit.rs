@@ -101,7 +101,8 @@ fn block(text: &str, indent: usize) -> Option<String> {
 /// A text on one line, quoted if it has to be.
 fn line(text: &str) -> String {
     let is_word = |c: char| c.is_ascii_alphanumeric() || "_./~-".contains(c);
-    let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric() || "_/".contains(c));
+    // A word that begins with a digit may be a date or a time of day to another reader.
+    let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || "_/".contains(c));
     let is_text = scalar::resolve(text).is_ok_and(|value| value == text);
     // YAML 1.1 has a few words more than are read here.
     let is_other = ["y", "n", "Y", "N"].contains(&text);

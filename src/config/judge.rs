@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::collections::Support;
 use super::draft::{Draft, unknown_field};
 use super::edition;
-use super::node::Node;
+use super::node::{Data, Node};
 use super::problem::{About, At, Report};
 use crate::schema::{Check, Error, Schemas, Step};
 
@@ -153,14 +153,24 @@ fn tell(errors: &[Error], draft: &Draft, base: &[Step], schema: &dyn Check, repo
             continue;
         }
         let about = if of_record { About::Record } else { About::Value };
-        let options = error.message.strip_prefix("expected one of: ");
-        let given = draft.node.at(&steps).and_then(Node::as_str);
-        let hint = options
-            .zip(given)
-            .and_then(|(options, given)| report.suggest(given, options.split(", ")));
+        let given = draft.node.at(&steps);
+        let hint = given.and_then(|given| value_hint(&error.message, given, report));
         let problem = report.error(at, error.message.clone());
         (problem.about, problem.hint) = (about, hint);
     }
+}
+
+/// What may help against an error about a value.
+fn value_hint(message: &str, given: &Node, report: &Report) -> Option<String> {
+    if let Some(options) = message.strip_prefix("expected one of: ") {
+        return report.suggest(given.as_str()?, options.split(", "));
+    }
+    let kind = match &given.data {
+        Data::Scalar(Value::Bool(_)) => "a boolean",
+        Data::Scalar(Value::Number(_)) => "a number",
+        _ => return None,
+    };
+    (message == "expected a string").then(|| format!("without quotes it is {kind}"))
 }
 
 /// Lets a static name stand beside names that live shorter.

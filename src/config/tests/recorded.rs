@@ -82,3 +82,33 @@ fn every_recorded_refusal_is_told_as_kong_tells_it() {
     }
     assert!(compared >= 25, "{compared}");
 }
+
+#[test]
+fn hints_name_the_word_that_was_meant_and_the_quotes_that_are_missing() {
+    let schemas = LuaSchemas::new(Vm::new(&Options::default()).unwrap(), &["bundled"]);
+    let text = "_format_version: '3.0'
+services:
+- host: a.test
+  urll: http://a.test
+  protocol: htps
+  name: no
+  plugins:
+  - name: ai-proxy-advanced
+    config: {route_typ: llm/v1/chat, auth: {header_nam: x}, model: {options: {max_tokns: 1}}}
+  - {name: key-auth, _config: share}
+_plugin_configs: {shared: {}}
+";
+    let source = Source { name: "k".to_owned(), text: text.to_owned() };
+    let errors = load(&[source], &schemas, &Env::default()).unwrap_err().to_string();
+    for hint in [
+        "urll: unknown field (did you mean 'url'?)",
+        "tls_passthrough, udp (did you mean 'https'?)",
+        "name: expected a string (without quotes it is a boolean)",
+        "config.route_typ: unknown field (did you mean 'route_type'?)",
+        "config.auth.header_nam: unknown field (did you mean 'header_name'?)",
+        "config.model.options.max_tokns: unknown field (did you mean 'max_tokens'?)",
+        "_plugin_config \"share\" not found (did you mean 'shared'?)",
+    ] {
+        assert!(errors.contains(hint), "{hint}\n{errors}");
+    }
+}
