@@ -50,11 +50,27 @@ static FOREIGN: [Foreign; 9] = [
 
 /// Leaves out the fields that ask for nothing.
 pub(super) fn strip(draft: &mut Draft) {
+    if draft.kind.name == "plugins" {
+        strip_websocket(&mut draft.node);
+    }
     for known in FOREIGN.iter().filter(|known| known.collection == draft.kind.name) {
         let value = draft.node.entry(known.field).map(|entry| &entry.value);
         if value.is_some_and(|value| is_empty(value) || (known.harmless)(value)) {
             draft.node.take(known.field);
         }
+    }
+}
+
+/// Takes Kong Enterprise's protocols for WebSocket out of a plugin's list: a dump has them in every
+/// one, and here WebSocket requests come over `http` and `https`.
+fn strip_websocket(node: &mut Node) {
+    let Some(Data::List(items)) = node.entry("protocols").map(|entry| &entry.value.data) else {
+        return;
+    };
+    let is_other = |item: &&Node| !matches!(item.as_str(), Some("ws" | "wss"));
+    let others: Vec<_> = items.iter().filter(is_other).cloned().collect();
+    if !others.is_empty() && others.len() < items.len() {
+        node.set("protocols", Node { pos: node.pos, data: Data::List(others) });
     }
 }
 

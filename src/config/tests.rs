@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use uuid::{Uuid, uuid};
 
 use super::*;
+use crate::entity::Protocol;
 use crate::schema::{Check, Error};
 
 mod dump;
@@ -549,7 +550,7 @@ licenses: [{payload: x}]
 services:
 - {name: s, host: x, tls_sans: null}
 plugins:
-- {name: key-auth, ordering: null, partials: [], run_on: first}
+- {name: key-auth, ordering: null, partials: [], run_on: first, protocols: [http, ws, wss]}
 upstreams:
 - {name: u, sticky_sessions_cookie_path: /, targets: [{target: 'a:1', failover: false}]}
 ",
@@ -559,6 +560,7 @@ upstreams:
         "kong.yaml:3: licenses: ignored: nothing here asks for a licence",
     ];
     assert_eq!(warnings(&loaded), expected);
+    assert_eq!(loaded.snapshot.plugins[0].protocols, [Protocol::Http]);
     let asked = errors("plugins:\n- {name: key-auth, ordering: {before: {access: [acl]}}}\n");
     let hint = "plugins run by Kong's static priorities; ordering is not built yet";
     assert_eq!(asked, [format!("k:3: plugins[0].ordering: unknown field ({hint})")]);

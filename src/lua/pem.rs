@@ -4,7 +4,9 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::GeneralPurpose;
+use base64::engine::general_purpose::{NO_PAD, STANDARD};
 use mlua::{FromLuaMulti, IntoLuaMulti, Lua, Table};
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::sign::{CertifiedKey, SigningKey};
@@ -13,6 +15,10 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use serde_json::Value;
 
 use super::x509::{self, Certificate};
+
+/// How a JSON Web Key writes numbers; OpenSSL does not mind bits that are left over.
+const NUMBER: GeneralPurpose =
+    GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
 
 /// Adds the functions to the module's table.
 pub(super) fn install(lua: &Lua, host: &Table) -> mlua::Result<()> {
@@ -82,7 +88,7 @@ fn first_section(pem: &str) -> Option<(String, Vec<u8>)> {
     let (section, rest) = rest.split_once("-----")?;
     let (body, _) = rest.split_once(&format!("-----END {section}-----"))?;
     let body: String = body.split_whitespace().collect();
-    let der = base64::engine::general_purpose::STANDARD.decode(body).ok()?;
+    let der = STANDARD.decode(body).ok()?;
     Some((section.to_owned(), der))
 }
 
@@ -127,7 +133,7 @@ fn jwk_error(jwk: &str, kid: &str) -> Option<&'static str> {
     let holds = |name: &&str| {
         jwk[*name]
             .as_str()
-            .is_some_and(|text| URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| !bytes.is_empty()))
+            .is_some_and(|text| NUMBER.decode(text).is_ok_and(|bytes| !bytes.is_empty()))
     };
     let parts: &[&str] = match jwk["kty"].as_str() {
         Some("RSA") => &["n", "e"],
