@@ -125,6 +125,12 @@ pub struct Route {
     pub paths: Option<Vec<String>>,
     pub headers: Option<BTreeMap<String, Vec<String>>>,
     pub snis: Option<Vec<String>>,
+    pub sources: Option<Vec<Address>>,
+    pub destinations: Option<Vec<Address>>,
+    /// In place of the criteria above (`router_flavor = expressions`).
+    pub expression: Option<String>,
+    /// Decides between expressions; the greater one goes first.
+    pub priority: Option<u64>,
     pub https_redirect_status_code: u16,
     pub regex_priority: i64,
     pub strip_path: bool,
@@ -136,6 +142,14 @@ pub struct Route {
     /// The entity as log records and Lua plugins see it.
     #[serde(skip)]
     pub json: Arc<Value>,
+}
+
+/// One of a Route's `sources` or `destinations`: an address or range, a port, or both.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs)]
+pub struct Address {
+    pub ip: Option<String>,
+    pub port: Option<u16>,
 }
 
 /// A virtual host name that is balanced over Targets.

@@ -215,7 +215,8 @@ impl Prepared {
         let sources = read(inputs)?;
         let env = environment(settings)?;
         let package_path = settings.lua_package_path.clone();
-        let options = lua::Options { package_path, ..lua::Options::default() };
+        let router_flavor = settings.router_flavor;
+        let options = lua::Options { package_path, router_flavor, ..lua::Options::default() };
         let vm = lua::Vm::new(&options).map_err(|error| vec![error.to_string()])?;
         let schemas = LuaSchemas::new(vm.clone(), &settings.plugins);
         Ok(Self { sources, env, vm, schemas })

@@ -3,6 +3,8 @@
 //! Kong has two voices. `kong.response.error` and nginx's own error pages are negotiated by
 //! `Accept` and carry the request id; they differ in what they speak when nothing was asked for.
 
+mod pages;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, SERVER};
 use http::{HeaderMap, StatusCode};
@@ -11,10 +13,10 @@ use crate::pdk::{Exchange, ReadError, RequestId, Source};
 use crate::plugin::{Outcome, Stop};
 use crate::settings::Tokens;
 
+pub use self::pages::{Format, Pages};
+
 /// What the gateway calls itself in `Server`.
 pub const SERVER_TOKEN: &str = concat!("silverback/", env!("CARGO_PKG_VERSION"));
-/// What the gateway adds to `Via`.
-pub const VIA: &str = concat!("1.1 silverback/", env!("CARGO_PKG_VERSION"));
 
 /// A failure of the gateway or on the way to the upstream. Its text is Kong's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,10 @@ pub enum Failure {
     RequestTimeout,
     /// The Route wants HTTPS.
     HttpsRequired,
+    /// gRPC needs HTTP/2.
+    Http2Required,
+    /// The Route is for gRPC alone.
+    NotGrpc,
 }
 
 impl Failure {
@@ -74,6 +80,8 @@ impl Failure {
             Self::PayloadTooLarge => (413, "Payload too large", Voice::Nginx),
             Self::RequestTimeout => (408, "Request timeout", Voice::Nginx),
             Self::HttpsRequired => (426, "Please use HTTPS protocol", Voice::Kong),
+            Self::Http2Required => (426, "Please use HTTP2 protocol", Voice::Kong),
+            Self::NotGrpc => (415, "Non-gRPC request matched gRPC route", Voice::Kong),
         }
     }
 
@@ -107,10 +115,13 @@ enum Voice {
 pub fn fail(ex: &Exchange, failure: Failure) {
     let (_, message, voice) = failure.parts();
     answer(ex, failure.status(), message, voice, Source::Error);
-    if failure == Failure::HttpsRequired {
-        ex.response.set_header("connection", HeaderValue::from_static("Upgrade"));
-        ex.response.set_header("upgrade", HeaderValue::from_static("TLS/1.2, HTTP/1.1"));
-    }
+    let upgrade = match failure {
+        Failure::HttpsRequired => "TLS/1.2, HTTP/1.1",
+        Failure::Http2Required => "HTTP/2",
+        _ => return,
+    };
+    ex.response.set_header("connection", HeaderValue::from_static("Upgrade"));
+    ex.response.set_header("upgrade", HeaderValue::from_static(upgrade));
 }
 
 /// `kong.response.error(status, message)`: a plugin refuses a request.
@@ -126,10 +137,15 @@ pub fn exit_message(ex: &Exchange, status: StatusCode, message: &str) -> Outcome
 }
 
 /// The answer to a request that never became an exchange.
-pub fn early(failure: Failure, headers: &HeaderMap, tokens: Tokens) -> http::Response<Bytes> {
+pub fn early(
+    failure: Failure,
+    headers: &HeaderMap,
+    tokens: Tokens,
+    pages: &Pages,
+) -> http::Response<Bytes> {
     let (_, message, voice) = failure.parts();
     let id = RequestId::random();
-    let (kind, body) = template(wanted(headers, voice), message, &id);
+    let (kind, body) = pages.page(wanted(headers, voice, pages), message, id.as_str());
     let mut response = http::Response::new(Bytes::from(body));
     *response.status_mut() = failure.status();
     let headers = response.headers_mut();
@@ -137,7 +153,7 @@ pub fn early(failure: Failure, headers: &HeaderMap, tokens: Tokens) -> http::Res
     if tokens.server {
         headers.insert(SERVER, HeaderValue::from_static(SERVER_TOKEN));
     }
-    if tokens.latency {
+    if tokens.response_latency {
         headers.insert("x-kong-response-latency", HeaderValue::from_static("0"));
     }
     if let (true, Ok(id)) = (tokens.request_id, HeaderValue::from_str(id.as_str())) {
@@ -146,84 +162,25 @@ pub fn early(failure: Failure, headers: &HeaderMap, tokens: Tokens) -> http::Res
     response
 }
 
-fn answer(ex: &Exchange, status: StatusCode, message: &str, voice: Voice, source: Source) {
-    let (kind, body) = template(wanted(&ex.request.headers(), voice), message, &ex.id);
-    ex.response.answer(source, status, Some(kind), body.into());
-}
-
-/// A body format of Kong's error templates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Json,
-    Html,
-    Xml,
-    Plain,
-}
-
-fn wanted(headers: &HeaderMap, voice: Voice) -> Format {
-    let text = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
-    match (text(ACCEPT), voice) {
-        (Some(accept), _) => best(accept),
+/// The format for a client. Kong's own voice reads every line of `Accept`, nginx' the first.
+fn wanted(headers: &HeaderMap, voice: Voice, pages: &Pages) -> Format {
+    let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+    let lines: Vec<String> = headers.get_all(ACCEPT).iter().filter_map(text).collect();
+    match (lines.first(), voice) {
+        (Some(_), Voice::Kong) => pages::best(&lines.join(",")),
+        (Some(accept), Voice::Nginx) => pages::best(accept),
         (None, Voice::Kong) => Format::Json,
-        (None, Voice::Nginx) => text(CONTENT_TYPE).map_or(Format::Plain, best),
-    }
-}
-
-/// The best format for an `Accept` value; the first of equal quality wins, JSON if none fits.
-fn best(accept: &str) -> Format {
-    let mut chosen = (0.0, Format::Json);
-    for range in accept.split(',') {
-        let mut parts = range.split(';').map(str::trim);
-        let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let quality = parts
-            .find_map(|p| p.strip_prefix("q=")?.parse::<f32>().ok())
-            .filter(|q| q.is_finite())
-            .unwrap_or(1.0);
-        let format = match kind.as_str() {
-            "text/html" => Format::Html,
-            "application/xml" => Format::Xml,
-            "text/plain" | "text/*" => Format::Plain,
-            "application/json" | "application/*" | "*/*" => Format::Json,
-            _ => continue,
-        };
-        if quality > chosen.0 {
-            chosen = (quality, format);
+        (None, Voice::Nginx) => {
+            let kind = headers.get(CONTENT_TYPE).and_then(text);
+            kind.map_or(pages.default_type, |kind| pages::best(&kind))
         }
     }
-    chosen.1
 }
 
-fn template(format: Format, message: &str, id: &RequestId) -> (&'static str, String) {
-    match format {
-        Format::Json => {
-            let message = serde_json::Value::from(message);
-            let body = format!("{{\n  \"message\":{message},\n  \"request_id\":\"{id}\"\n}}");
-            ("application/json; charset=utf-8", body)
-        }
-        Format::Html => ("text/html; charset=utf-8", html(&escaped(message), id)),
-        Format::Xml => {
-            let message = escaped(message);
-            let body = format!(
-                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  \
-                 <message>{message}</message>\n  <requestid>{id}</requestid>\n</error>\n"
-            );
-            ("application/xml; charset=utf-8", body)
-        }
-        Format::Plain => ("text/plain; charset=utf-8", format!("{message}\nrequest_id: {id}\n")),
-    }
-}
-
-fn html(message: &str, id: &RequestId) -> String {
-    format!(
-        "<!doctype html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n    \
-         <title>Error</title>\n  </head>\n  <body>\n    <h1>Error</h1>\n    <p>{message}.</p>\n    \
-         <p>request_id: {id}</p>\n  </body>\n</html>\n"
-    )
-}
-
-/// Text between tags. Kong does not escape; its messages hold no markup, ours may hold a name.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+fn answer(ex: &Exchange, status: StatusCode, message: &str, voice: Voice, source: Source) {
+    let format = wanted(&ex.request.headers(), voice, &ex.pages);
+    let (kind, body) = ex.pages.page(format, message, ex.id.as_str());
+    ex.response.answer(source, status, Some(kind), body.into());
 }
 
 #[cfg(test)]
@@ -231,28 +188,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accept_chooses_the_format() {
-        assert_eq!(best("text/html;q=0.5, application/xml"), Format::Xml);
-        assert_eq!(best("image/png"), Format::Json);
-        assert_eq!(best("text/*"), Format::Plain);
-        assert_eq!(best("text/html;q=nan"), Format::Html);
-    }
-
-    #[test]
     fn nginx_pages_follow_the_content_type_of_the_request() {
+        let pages = Pages::default();
         let mut headers = HeaderMap::new();
-        assert_eq!(wanted(&headers, Voice::Nginx), Format::Plain);
-        assert_eq!(wanted(&headers, Voice::Kong), Format::Json);
+        assert_eq!(wanted(&headers, Voice::Nginx, &pages), Format::Plain);
+        assert_eq!(wanted(&headers, Voice::Kong, &pages), Format::Json);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        assert_eq!(wanted(&headers, Voice::Nginx), Format::Json);
-    }
-
-    #[test]
-    fn a_message_cannot_break_the_json() {
-        let (_, body) = template(Format::Json, "say \"x\"", &RequestId::random());
-        assert_eq!(
-            serde_json::from_str::<serde_json::Value>(&body).unwrap()["message"],
-            "say \"x\""
-        );
+        assert_eq!(wanted(&headers, Voice::Nginx, &pages), Format::Json);
+        headers.insert(ACCEPT, HeaderValue::from_static("text/html;q=0.1"));
+        headers.append(ACCEPT, HeaderValue::from_static("application/xml"));
+        assert_eq!(wanted(&headers, Voice::Nginx, &pages), Format::Html);
+        assert_eq!(wanted(&headers, Voice::Kong, &pages), Format::Xml);
     }
 }

@@ -53,7 +53,9 @@ impl Scripts {
             Some(vm) => vm,
             None => {
                 let package_path = shared.settings.lua_package_path.clone();
-                let options = lua::Options { package_path, ..lua::Options::default() };
+                let router_flavor = shared.settings.router_flavor;
+                let options =
+                    lua::Options { package_path, router_flavor, ..lua::Options::default() };
                 let vm = Vm::new(&options).map_err(|error| error.to_string())?;
                 self.vm.get_or_init(|| vm)
             }
@@ -119,7 +121,11 @@ impl Runloop {
     ) -> Result<Self, Vec<String>> {
         let mut refusals = Vec::new();
         let instances = instances(snapshot, shared, scripts, &mut refusals);
-        let router = Router::new(snapshot).map_err(|message| refusals.push(message));
+        let router = Router::new(snapshot, shared.settings.router_flavor).and_then(|router| {
+            // Workers compile expressions as they need them; a bad one is told of in the trial.
+            if scripts.trial.is_some() { router.check().map(|()| router) } else { Ok(router) }
+        });
+        let router = router.map_err(|message| refusals.push(message));
         let (Ok(router), true) = (router, refusals.is_empty()) else { return Err(refusals) };
         let instances = Instances::new(instances);
         let none = Balancer::default();

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -11,6 +12,7 @@ use crate::azure::{Clients, Tokens};
 use crate::dns::Dns;
 use crate::metrics::Metrics;
 use crate::pdk::Budget;
+use crate::respond::{Format, Pages};
 use crate::settings::Settings;
 use crate::tls::UpstreamTls;
 
@@ -28,6 +30,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// How connections to upstreams are encrypted.
     pub tls: UpstreamTls,
+    /// How errors are told.
+    pub pages: Arc<Pages>,
     /// Azure access tokens.
     pub tokens: Tokens,
 }
@@ -36,7 +40,7 @@ impl Shared {
     /// Makes what the threads share. `names` stands in for DNS in tests.
     ///
     /// # Errors
-    /// Trusted certificates, or a proxy of the environment, that cannot be used.
+    /// Trusted certificates, error templates, or a proxy of the environment, that cannot be used.
     pub fn new(
         settings: Settings,
         control: Handle,
@@ -44,6 +48,9 @@ impl Shared {
     ) -> Result<Self, Vec<String>> {
         let tls = UpstreamTls::new(&settings.trusted_certificates)
             .map_err(|error| vec![format!("lua_ssl_trusted_certificate {error}")])?;
+        let template = |format: Format| settings.error_templates.get(format.name());
+        let default_type = Format::of_type(&settings.error_default_type).unwrap_or_default();
+        let pages = Pages::read(default_type, |format| template(format).map(PathBuf::as_path))?;
         let clients = Clients::new(&tls.config(true), &settings.env)
             .map_err(|error| vec![error.to_string()])?;
         let dns = match names {
@@ -52,6 +59,7 @@ impl Shared {
         };
         Ok(Self {
             dns: Arc::new(dns),
+            pages: Arc::new(pages),
             budget: Budget::new(settings.buffer_budget),
             metrics: Metrics::default(),
             tokens: Tokens::new(control.clone(), clients),

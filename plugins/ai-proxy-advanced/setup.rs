@@ -178,8 +178,9 @@ impl Draft {
             }
         };
         let host = plan.sample_endpoint().map_or("", |endpoint| &endpoint.host);
+        let target = format!("{host}{}", plan.sample_path().unwrap_or_default());
         let auth = config.auth.as_ref().map(identity_fields).unwrap_or_default();
-        let identity = azure::resolve(&auth, env, host);
+        let identity = azure::resolve(&auth, env, &target);
         let identity = identity.unwrap_or_else(|incomplete| {
             notes.refusals.push(format!("{place}.auth: {incomplete}"));
             None
@@ -288,6 +289,9 @@ fn unresolved(auth: &config::Auth) -> Option<&'static str> {
         (OBJECT_ID, text(&auth.azure_managed_identity_object_id)),
         (RESOURCE_ID, text(&auth.azure_managed_identity_resource_id)),
         ("auth.azure_federated_token_file", text(&auth.azure_federated_token_file)),
+        ("auth.azure_client_certificate_path", text(&auth.azure_client_certificate_path)),
+        ("auth.azure_client_certificate", secret(&auth.azure_client_certificate)),
+        (CERTIFICATE_PASSWORD, secret(&auth.azure_client_certificate_password)),
         ("auth.azure_scope", text(&auth.azure_scope)),
         ("auth.azure_authority_host", text(&auth.azure_authority_host)),
         ("auth.azure_imds_endpoint", text(&auth.azure_imds_endpoint)),
@@ -299,6 +303,8 @@ fn unresolved(auth: &config::Auth) -> Option<&'static str> {
 
 const OBJECT_ID: &str = "auth.azure_managed_identity_object_id";
 const RESOURCE_ID: &str = "auth.azure_managed_identity_resource_id";
+
+const CERTIFICATE_PASSWORD: &str = "auth.azure_client_certificate_password";
 
 fn is_reference(value: &str) -> bool {
     value.starts_with("{vault://")
@@ -314,6 +320,10 @@ fn identity_fields(auth: &config::Auth) -> azure::Auth {
         scope: auth.azure_scope.clone(),
         imds_endpoint: auth.azure_imds_endpoint.clone(),
         federated_token_file: auth.azure_federated_token_file.clone(),
+        client_certificate_path: auth.azure_client_certificate_path.clone(),
+        client_certificate: auth.azure_client_certificate.clone(),
+        client_certificate_password: auth.azure_client_certificate_password.clone(),
+        client_send_certificate_chain: auth.azure_client_send_certificate_chain,
         managed_identity_object_id: auth.azure_managed_identity_object_id.clone(),
         managed_identity_resource_id: auth.azure_managed_identity_resource_id.clone(),
     }

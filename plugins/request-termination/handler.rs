@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -117,7 +116,7 @@ impl RequestTermination {
 /// The request as Kong's PDK shows it. Credentials stay masked: a plugin may have added them.
 fn request(ex: &Exchange, body: &[u8]) -> Value {
     let request = &ex.request;
-    let path = path::normalise(request.raw_path());
+    let path = path::decoded(request.raw_path());
     let query = ex.service.query().unwrap_or_default();
     let mut shown = json!({
         "scheme": request.scheme(),
@@ -127,7 +126,7 @@ fn request(ex: &Exchange, body: &[u8]) -> Value {
         "query": query_args(&query),
         "raw_body": String::from_utf8_lossy(body),
         "method": request.method.as_str(),
-        "path": percent_decode_str(&path).decode_utf8_lossy(),
+        "path": path,
         "uri_captures": captures(ex.matched()),
     });
     if let Some(fields) = body_fields(ex, body) {

@@ -25,6 +25,15 @@ pub struct Auth {
     pub imds_endpoint: Option<String>,
     /// A file with a Kubernetes service account token; else `AZURE_FEDERATED_TOKEN_FILE`.
     pub federated_token_file: Option<String>,
+    /// A file with the certificate and private key of an app registration, PEM or PKCS#12; else
+    /// `AZURE_CLIENT_CERTIFICATE_PATH`.
+    pub client_certificate_path: Option<String>,
+    /// The same as text: PEM, or PKCS#12 in base64.
+    pub client_certificate: Option<Secret>,
+    /// What opens the certificate's key; else `AZURE_CLIENT_CERTIFICATE_PASSWORD`.
+    pub client_certificate_password: Option<Secret>,
+    /// Whether the certificates are sent along; else `AZURE_CLIENT_SEND_CERTIFICATE_CHAIN`.
+    pub client_send_certificate_chain: Option<bool>,
     /// Object (principal) id of a user-assigned identity.
     pub managed_identity_object_id: Option<String>,
     /// ARM resource id of a user-assigned identity.
@@ -60,13 +69,33 @@ pub enum Incomplete {
         /// The other.
         second: &'static str,
     },
-    /// The environment offers a credential that this gateway does not speak.
-    #[error("{credential} is not supported yet, and {sign} is set up here ({remedy})")]
+    /// Two fields prove the same application.
+    #[error(
+        "auth.{first} and auth.{second} each prove who the application is (remove one of them)"
+    )]
+    TwoProofs {
+        /// One field.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
+    /// The environment asks for something that this gateway does not speak.
+    #[error("{sign} asks for {what}, which is not supported ({remedy})")]
     Unsupported {
-        /// The credential, as Microsoft calls it.
-        credential: &'static str,
-        /// What gave it away: variables or a file.
+        /// What it is, as Microsoft calls it.
+        what: &'static str,
+        /// The variable that gave it away.
         sign: &'static str,
+        /// What works instead.
+        remedy: &'static str,
+    },
+    /// The machine serves managed identities, but none by this kind of name.
+    #[error("{from}: {platform} knows no such name for an identity ({remedy})")]
+    Nameless {
+        /// Who gave the name.
+        from: Origin,
+        /// Where it is.
+        platform: &'static str,
         /// What works instead.
         remedy: &'static str,
     },
@@ -96,13 +125,20 @@ impl Auth {
             let problem = "the value is empty (a reference that could not be resolved?)";
             return Err(Incomplete::invalid(Origin::Field(name), problem));
         }
-        match APART.into_iter().find(|(first, second)| is_set(first) && is_set(second)) {
-            Some((first, second)) => Err(Incomplete::Conflict { first, second }),
-            None => Ok(()),
+        for group in APART {
+            let mut set = group.iter().filter(|name| is_set(name));
+            if let (Some(first), Some(second)) = (set.next(), set.next()) {
+                return Err(match [OBJECT_ID, RESOURCE_ID].contains(first) {
+                    true => Incomplete::Conflict { first, second },
+                    false => Incomplete::TwoProofs { first, second },
+                });
+            }
         }
+        Ok(())
     }
 
-    fn texts(&self) -> [(&'static str, Option<&str>); 9] {
+    fn texts(&self) -> [(&'static str, Option<&str>); 13] {
+        let sends_chain = self.client_send_certificate_chain;
         [
             ("azure_client_id", self.client_id.as_deref()),
             ("azure_client_secret", self.client_secret.as_ref().map(Secret::expose)),
@@ -110,27 +146,31 @@ impl Auth {
             ("azure_authority_host", self.authority_host.as_deref()),
             ("azure_scope", self.scope.as_deref()),
             ("azure_imds_endpoint", self.imds_endpoint.as_deref()),
-            ("azure_federated_token_file", self.federated_token_file.as_deref()),
+            (TOKEN_FILE, self.federated_token_file.as_deref()),
+            (CERTIFICATE_PATH, self.client_certificate_path.as_deref()),
+            (CERTIFICATE, self.client_certificate.as_ref().map(Secret::expose)),
+            (PASSWORD, self.client_certificate_password.as_ref().map(Secret::expose)),
+            (SEND_CHAIN, sends_chain.map(|sends| if sends { "true" } else { "false" })),
             (OBJECT_ID, self.managed_identity_object_id.as_deref()),
             (RESOURCE_ID, self.managed_identity_resource_id.as_deref()),
         ]
     }
 }
 
-/// Pairs of fields that cannot both be meant.
-const APART: [(&str, &str); 8] = [
-    ("azure_client_secret", "azure_federated_token_file"),
-    (OBJECT_ID, RESOURCE_ID),
-    (OBJECT_ID, "azure_client_id"),
-    (OBJECT_ID, "azure_client_secret"),
-    (OBJECT_ID, "azure_federated_token_file"),
-    (RESOURCE_ID, "azure_client_id"),
-    (RESOURCE_ID, "azure_client_secret"),
-    (RESOURCE_ID, "azure_federated_token_file"),
+/// Of each group at most one field can be meant: proofs of an application beside ids that only a
+/// managed identity has, and the three ids.
+const APART: [&[&str]; 2] = [
+    &[OBJECT_ID, RESOURCE_ID, "azure_client_secret", TOKEN_FILE, CERTIFICATE_PATH, CERTIFICATE],
+    &[OBJECT_ID, RESOURCE_ID, "azure_client_id"],
 ];
 
 pub(super) const OBJECT_ID: &str = "azure_managed_identity_object_id";
 pub(super) const RESOURCE_ID: &str = "azure_managed_identity_resource_id";
+pub(super) const TOKEN_FILE: &str = "azure_federated_token_file";
+pub(super) const CERTIFICATE_PATH: &str = "azure_client_certificate_path";
+pub(super) const CERTIFICATE: &str = "azure_client_certificate";
+pub(super) const PASSWORD: &str = "azure_client_certificate_password";
+pub(super) const SEND_CHAIN: &str = "azure_client_send_certificate_chain";
 
 /// Fields first, then the environment, one value at a time.
 pub(super) struct Inputs<'a> {
@@ -154,15 +194,24 @@ impl<'a> Inputs<'a> {
         Some(Given { value: self.env.get(name)?.to_owned(), from: Origin::Variable(name) })
     }
 
+    /// A value of the configuration, else of the environment.
+    pub(super) fn either(
+        &self,
+        field: &'static str,
+        variable: &'static str,
+    ) -> Option<Given<String>> {
+        self.field(field).or_else(|| self.variable(variable))
+    }
+
     pub(super) fn client_id(&self) -> Option<Given<String>> {
-        self.field("azure_client_id").or_else(|| self.variable("AZURE_CLIENT_ID"))
+        self.either("azure_client_id", "AZURE_CLIENT_ID")
     }
 
     pub(super) fn tenant(&self) -> Option<Given<String>> {
-        self.field("azure_tenant_id").or_else(|| self.variable("AZURE_TENANT_ID"))
+        self.either("azure_tenant_id", "AZURE_TENANT_ID")
     }
 
     pub(super) fn authority(&self) -> Option<Given<String>> {
-        self.field("azure_authority_host").or_else(|| self.variable("AZURE_AUTHORITY_HOST"))
+        self.either("azure_authority_host", "AZURE_AUTHORITY_HOST")
     }
 }

@@ -8,13 +8,14 @@ use std::fmt;
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, NoProxy, Proxy, RequestBuilder};
 use tokio::sync::Semaphore;
 use url::Url;
 
 use super::endpoint;
+use super::pin::{self, Thumbprint};
 use crate::settings::Env;
 
 /// The clients of one process; they work on whichever runtime calls them.
@@ -40,10 +41,13 @@ pub enum NoClients {
 }
 
 /// What an endpoint answered, read to its end.
+#[derive(Default)]
 pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) is_html: bool,
     pub(super) retry_after: Option<Duration>,
+    /// `WWW-Authenticate`.
+    pub(super) challenge: Option<String>,
     pub(super) body: String,
 }
 
@@ -58,6 +62,7 @@ impl fmt::Debug for Reply {
 #[derive(Debug)]
 pub(super) enum NoReply {
     Transport(reqwest::Error),
+    Tls(rustls::Error),
     TooLong,
 }
 
@@ -79,11 +84,7 @@ impl Clients {
         }
         Ok(Self {
             entra: entra.timeout(Duration::from_secs(20)).build()?,
-            direct: builder(tls)
-                .connect_timeout(Duration::from_secs(2)) // off Azure, packets to IMDS vanish
-                .read_timeout(Duration::from_secs(10))
-                .timeout(Duration::from_secs(20))
-                .build()?,
+            direct: direct(tls)?,
             metadata_calls: Semaphore::new(4),
         })
     }
@@ -97,8 +98,35 @@ impl Clients {
 
     /// A GET from a metadata endpoint, never through a proxy; waits for its turn.
     pub(super) async fn metadata(&self, url: Url, headers: HeaderMap) -> Result<Reply, NoReply> {
+        self.in_turn(self.direct.get(url).headers(headers)).await
+    }
+
+    /// A POST to a metadata endpoint.
+    pub(super) async fn metadata_form(
+        &self,
+        url: Url,
+        headers: HeaderMap,
+        form: String,
+    ) -> Result<Reply, NoReply> {
+        let request = self.direct.post(url).headers(headers).body(form);
+        let kind = "application/x-www-form-urlencoded";
+        self.in_turn(request.header(CONTENT_TYPE, kind)).await
+    }
+
+    /// A GET from a metadata endpoint that must show this one certificate before it gets anything.
+    pub(super) async fn metadata_pinned(
+        &self,
+        url: Url,
+        headers: HeaderMap,
+        thumbprint: Thumbprint,
+    ) -> Result<Reply, NoReply> {
+        let client = direct(&pin::tls(thumbprint)?)?; // one an hour
+        self.in_turn(client.get(url).headers(headers)).await
+    }
+
+    async fn in_turn(&self, request: RequestBuilder) -> Result<Reply, NoReply> {
         let _turn = self.metadata_calls.acquire().await; // never closed
-        send(self.direct.get(url).headers(headers)).await
+        send(request).await
     }
 }
 
@@ -115,6 +143,7 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Reply, NoReply> {
     let header = |name| response.headers().get(name)?.to_str().ok();
     let is_html = header(CONTENT_TYPE).is_some_and(|t| t.trim_start().starts_with("text/html"));
     let retry_after = header(RETRY_AFTER).and_then(parse_retry_after);
+    let challenge = header(WWW_AUTHENTICATE).map(str::to_owned);
     let status = response.status().as_u16();
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
@@ -124,13 +153,27 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Reply, NoReply> {
         body.extend_from_slice(&chunk);
     }
     let body = String::from_utf8_lossy(&body).into_owned();
-    Ok(Reply { status, is_html, retry_after, body })
+    Ok(Reply { status, is_html, retry_after, challenge, body })
 }
 
 impl From<reqwest::Error> for NoReply {
     fn from(error: reqwest::Error) -> Self {
         Self::Transport(error.without_url())
     }
+}
+
+impl From<rustls::Error> for NoReply {
+    fn from(error: rustls::Error) -> Self {
+        Self::Tls(error)
+    }
+}
+
+fn direct(tls: &rustls::ClientConfig) -> reqwest::Result<Client> {
+    builder(tls)
+        .connect_timeout(Duration::from_secs(2)) // off Azure, packets to IMDS vanish
+        .read_timeout(Duration::from_secs(10))
+        .timeout(Duration::from_secs(20))
+        .build()
 }
 
 fn builder(tls: &rustls::ClientConfig) -> ClientBuilder {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::clients::{NoReply, Reply};
 use super::failure::{Cause, Class};
-use super::identity::{Identity, Source};
+use super::source::Source;
 
 /// What an AADSTS number means.
 struct Known {
@@ -55,13 +55,13 @@ const AADSTS: [Known; 19] = [
     known(
         700_027,
         Class::Config,
-        "the certificate is not that of the application",
-        "upload it to the app registration",
+        "the certificate is not one of the application's, or has expired",
+        "upload its public part (.cer) to the app registration",
     ),
     known(
         700_024,
         Class::Assertion,
-        "the federated token is out of date",
+        "the federated token or signed assertion is out of date",
         "see that the kubelet renews the token file and that the clock is right",
     ),
     known(70_021, Class::Config, NO_RECORD, CHECK_RECORD),
@@ -79,22 +79,46 @@ const AADSTS: [Known; 19] = [
     known(90_055, Class::Transient, "Entra throttles this client", ""),
 ];
 
+/// An answer without a token, as a source judges it.
+pub(super) struct Heard<'a> {
+    pub(super) status: u16,
+    /// In lower case.
+    body: &'a str,
+}
+
+impl Heard<'_> {
+    /// Whether the answer holds these words, which are in lower case.
+    pub(super) fn says(&self, words: &str) -> bool {
+        self.body.contains(words)
+    }
+}
+
+/// How an endpoint failed to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// No connection: nobody listens, no route, no such name.
+    NoConnection,
+    Timeout,
+    /// Its certificate is not accepted.
+    Certificate,
+    /// What answers does not speak TLS.
+    NoTls,
+    /// The connection broke.
+    Broken,
+}
+
 /// What an answer without a token means.
-pub(super) fn refused(identity: &Identity, reply: &Reply, secrets: &[&str]) -> Cause {
+pub(super) fn refused(source: &dyn Source, reply: &Reply, secrets: &[&str]) -> Cause {
     let said = Said::read(reply, secrets);
     let known = said.code.and_then(|code| AADSTS.iter().find(|known| known.code == code));
     let mut cause = match known {
         Some(known) => Cause::new(known.class, known.meaning, known.remedy),
-        None => match &identity.source {
-            Source::ClientSecret { .. } | Source::WorkloadIdentity { .. } => by_status(reply),
-            _ => by_text(identity, reply, &said.text).unwrap_or_else(|| by_status(reply)),
-        },
-    };
-    if known.is_some_and(|known| known.remedy == CHECK_RECORD) {
-        for note in identity.notes() {
-            cause.remedy = format!("{}; {note}", cause.remedy);
+        None => {
+            let body = reply.body.to_lowercase();
+            let heard = Heard { status: reply.status, body: &body };
+            source.explain(&heard).unwrap_or_else(|| by_status(reply))
         }
-    }
+    };
     cause.status = Some(reply.status);
     cause.code = said.code;
     cause.said = said.text.into();
@@ -104,32 +128,63 @@ pub(super) fn refused(identity: &Identity, reply: &Reply, secrets: &[&str]) -> C
 }
 
 /// What the lack of an answer means.
-pub(super) fn unreachable(identity: &Identity, error: &NoReply) -> Cause {
-    let NoReply::Transport(error) = error else {
-        let meaning = "the answer is longer than any token";
-        return Cause::new(Class::Protocol, meaning, "see what answers at this address");
+pub(super) fn unreachable(source: &dyn Source, error: &NoReply) -> Cause {
+    let (silence, said) = match error {
+        NoReply::Transport(error) => (Silence::of(error), clean(&innermost(error), &[])),
+        NoReply::Tls(error) => (Silence::Broken, error.to_string()),
+        NoReply::TooLong => {
+            let meaning = "the answer is longer than any token";
+            return Cause::new(Class::Protocol, meaning, "see what answers at this address");
+        }
     };
-    let said = clean(&innermost(error), &[]);
-    if is_bad_certificate(error) {
-        let remedy = "add the CA of a TLS-inspecting proxy to the system's trust store";
-        return Cause::new(Class::Config, "the endpoint's certificate is not trusted", remedy)
-            .saying(said);
-    }
-    let cause = match &identity.source {
-        Source::Imds { .. } if error.is_connect() || error.is_timeout() => Cause::new(
-            Class::Unavailable,
-            "the metadata service does not answer",
-            "this is not an Azure VM, or App Service has no identity assigned (IDENTITY_ENDPOINT \
-             is not set), or a network policy blocks link-local addresses",
+    let cause = source.explain_silence(silence).unwrap_or_else(|| match silence {
+        Silence::Certificate => Cause::new(
+            Class::Config,
+            "the endpoint's certificate is not trusted",
+            "add the CA of a TLS-inspecting proxy to the system's trust store",
         ),
-        _ if error.is_timeout() => Cause::new(Class::Transient, "the endpoint did not answer", ""),
+        Silence::Timeout => Cause::new(Class::Transient, "the endpoint did not answer", ""),
         _ => Cause::new(
             Class::Transient,
             "the endpoint cannot be reached",
             "check DNS, firewall and HTTPS_PROXY",
         ),
-    };
+    });
     cause.saying(said)
+}
+
+/// The silence of an endpoint that a platform serves on the machine itself, at the address that a
+/// variable gives.
+pub(super) fn local_silence(silence: Silence, variable: &str) -> Option<Cause> {
+    let is_absent = matches!(silence, Silence::NoConnection | Silence::Timeout);
+    is_absent.then(|| {
+        let meaning = format!("nothing answers at the address of {variable}");
+        let remedy = "the platform sets it for each process: see that it is not a copy from \
+                      elsewhere";
+        Cause::new(Class::Transient, meaning, remedy)
+    })
+}
+
+impl Silence {
+    fn of(error: &reqwest::Error) -> Self {
+        let tls = causes(error).find_map(|error| error.downcast_ref::<rustls::Error>());
+        match tls {
+            Some(rustls::Error::InvalidCertificate(_)) => return Self::Certificate,
+            Some(rustls::Error::InvalidMessage(_)) => return Self::NoTls,
+            _ => {}
+        }
+        let is_eof = |error: &io::Error| error.kind() == io::ErrorKind::UnexpectedEof;
+        let mut io = causes(error).filter_map(|error| error.downcast_ref::<io::Error>());
+        if error.is_connect() && io.any(is_eof) {
+            Self::NoTls // it hung up in the middle of the handshake
+        } else if error.is_timeout() {
+            Self::Timeout
+        } else if error.is_connect() {
+            Self::NoConnection
+        } else {
+            Self::Broken
+        }
+    }
 }
 
 /// Rules by status alone, for what has no number and no known text.
@@ -148,47 +203,8 @@ fn by_status(reply: &Reply) -> Cause {
     }
 }
 
-/// What metadata endpoints are known to say.
-fn by_text(identity: &Identity, reply: &Reply, text: &str) -> Option<Cause> {
-    let (Source::Imds { selector, .. } | Source::AppService { selector, .. }) = &identity.source
-    else {
-        return None;
-    };
-    let text = text.to_ascii_lowercase();
-    let is_imds = matches!(identity.source, Source::Imds { .. });
-    Some(match reply.status {
-        200..=299 if reply.is_html => not_a_token_endpoint(),
-        400 if text.contains("multiple user assigned identities") => Cause::new(
-            Class::Ambiguous,
-            "this machine has several user-assigned identities",
-            "name one: auth.azure_client_id, or its object or resource id",
-        ),
-        400 if text.contains("identity not found") || text.contains("no azure identity") => {
-            Cause::new(
-                Class::NotAssigned,
-                format!("this machine does not have the identity {selector}"),
-                "assign it to the VM or scale set, or correct the id (auth.azure_client_id)",
-            )
-        }
-        400 | 403 if is_imds && text.contains("unreachable") => not_a_token_endpoint(),
-        404 | 410 if is_imds => {
-            Cause::new(Class::Transient, "the metadata service is being updated", "")
-        }
-        502 | 504 if is_imds => Cause::new(
-            Class::Transient,
-            "a proxy seems to answer for the metadata service",
-            "let link-local addresses bypass it",
-        ),
-        500 if !is_imds => Cause::new(
-            Class::Transient,
-            "the platform gave no token",
-            "if it stays, the identity is not assigned to this app or the scope is wrong",
-        ),
-        _ => return None,
-    })
-}
-
-fn not_a_token_endpoint() -> Cause {
+/// Somebody answers who is not Azure: a portal, a proxy, a desktop's network.
+pub(super) fn not_a_token_endpoint() -> Cause {
     let remedy = "this machine is not on Azure, or a portal or proxy answers for the endpoint";
     Cause::new(Class::Unavailable, "what answers is not a token endpoint", remedy)
 }
@@ -214,12 +230,17 @@ impl Said {
             .into_iter()
             .find_map(|name| nested[name].as_str().filter(|text| !text.is_empty()))
             .unwrap_or_default();
+        // Service Fabric and Cloud Shell say it best in a word beside the sentence.
+        let text = match nested["code"].as_str().filter(|code| *code != text) {
+            Some(code) => format!("{code}: {text}"),
+            None => text.to_owned(),
+        };
         let number = nested["error_codes"][0].as_u64().and_then(|code| u32::try_from(code).ok());
         let id = ["correlation_id", "correlationId"].into_iter().find_map(|n| nested[n].as_str());
         Self {
-            code: number.or_else(|| aadsts(text)),
+            code: number.or_else(|| aadsts(&text)),
             correlation_id: id.map(|id| clean(id, secrets).into()),
-            text: clean(text, secrets),
+            text: clean(&text, secrets),
         }
     }
 }
@@ -263,11 +284,6 @@ fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)
 /// The deepest cause: reqwest's own words only say that sending failed.
 fn innermost(error: &reqwest::Error) -> String {
     causes(error).last().map(ToString::to_string).unwrap_or_default()
-}
-
-fn is_bad_certificate(error: &reqwest::Error) -> bool {
-    let mut tls = causes(error).filter_map(|error| error.downcast_ref::<rustls::Error>());
-    tls.any(|error| matches!(error, rustls::Error::InvalidCertificate(_)))
 }
 
 #[cfg(test)]

@@ -27,11 +27,25 @@ pub(super) fn imds(given: &Given<String>) -> Result<Given<Url>, Incomplete> {
     origin(parse(given, "http", |url| is_loopback(url) || ip(url) == Some(IMDS_IP.into()))?)
 }
 
-/// `IDENTITY_ENDPOINT` of App Service, Functions and Container Apps.
+/// `IDENTITY_ENDPOINT` of App Service, Functions and Container Apps, or the older `MSI_ENDPOINT`.
 ///
 /// The platform sets it to an http address that is loopback, link-local or private.
-pub(super) fn app_service(given: &Given<String>) -> Result<Given<Url>, Incomplete> {
+pub(super) fn platform(given: &Given<String>) -> Result<Given<Url>, Incomplete> {
     parse(given, "http", |url| is_loopback(url) || ip(url).is_some_and(is_local))
+}
+
+/// The agent of Azure Arc: it runs on this machine, and gets the content of a file of its own.
+pub(super) fn arc(given: &Given<String>) -> Result<Given<Url>, Incomplete> {
+    parse(given, "http", is_loopback)
+}
+
+/// `IDENTITY_ENDPOINT` of Service Fabric, whose certificate is known by its thumbprint.
+pub(super) fn service_fabric(given: &Given<String>) -> Result<Given<Url>, Incomplete> {
+    let endpoint = parse(given, "https", |_| true)?;
+    match endpoint.value.scheme() {
+        "https" => Ok(endpoint),
+        _ => Err(Incomplete::invalid(given.from, "Service Fabric serves tokens over https only")),
+    }
 }
 
 /// A tenant: a GUID or a verified domain. Anything else would change the path of the token URL.
@@ -145,9 +159,18 @@ mod tests {
     fn metadata_may_be_plain_where_azure_serves_it() {
         assert!(imds(&given("169.254.169.254")).is_ok());
         assert!(imds(&given("http://10.0.0.1")).is_err());
-        assert!(app_service(&given("http://172.16.1.3:8081/msi/token")).is_ok());
-        assert!(app_service(&given("http://169.254.129.3:8081/msi/token")).is_ok());
-        assert!(app_service(&given("http://collector.example.com/msi/token")).is_err());
+        assert!(platform(&given("http://172.16.1.3:8081/msi/token")).is_ok());
+        assert!(platform(&given("http://169.254.129.3:8081/msi/token")).is_ok());
+        assert!(platform(&given("http://collector.example.com/msi/token")).is_err());
+    }
+
+    #[test]
+    fn secrets_of_local_agents_stay_on_their_machine() {
+        assert!(arc(&given("http://localhost:40342/metadata/identity/oauth2/token")).is_ok());
+        assert!(arc(&given("http://10.0.0.1:40342/")).is_err());
+        assert!(service_fabric(&given("https://10.0.0.4:2377/metadata")).is_ok());
+        let error = service_fabric(&given("http://127.0.0.1:2377/")).unwrap_err().to_string();
+        assert!(error.contains("over https only"), "{error}");
     }
 
     #[test]

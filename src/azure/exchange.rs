@@ -11,10 +11,11 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::clients::{Clients, NoReply, Reply};
+use super::diagnosis;
 use super::expiry;
 use super::failure::{Cause, Class, Failure};
-use super::identity::{Identity, Source};
-use super::{app_service, diagnosis, entra, imds};
+use super::identity::Identity;
+use super::source::Source;
 use crate::entity::Secret;
 
 /// A token as it was granted.
@@ -43,7 +44,7 @@ pub(super) async fn exchange(
     clients: &Clients,
     identity: &Arc<Identity>,
 ) -> Result<Grant, Arc<Failure>> {
-    repeat(identity, || call(clients, identity)).await
+    repeat(identity, || identity.source.call(clients, identity.scope())).await
 }
 
 async fn repeat<F>(identity: &Arc<Identity>, call: impl Fn() -> F) -> Result<Grant, Arc<Failure>>
@@ -57,7 +58,7 @@ where
             Ok(grant) => return Ok(grant),
             Err(cause) => cause,
         };
-        let Some(pause) = pause(&identity.source, &cause, attempts) else {
+        let Some(pause) = pause(&*identity.source, &cause, attempts) else {
             let (identity, elapsed) = (identity.clone(), start.elapsed());
             return Err(Arc::new(Failure { identity, cause, attempts, elapsed }));
         };
@@ -66,32 +67,9 @@ where
     }
 }
 
-async fn call(clients: &Clients, identity: &Identity) -> Result<Grant, Cause> {
-    match &identity.source {
-        Source::ClientSecret { app, secret } => {
-            entra::with_secret(clients, identity, app, &secret.value).await
-        }
-        Source::WorkloadIdentity { app, token_file } => {
-            entra::with_token_file(clients, identity, app, &token_file.value).await
-        }
-        Source::Imds { endpoint, selector } => {
-            imds::call(clients, identity, &endpoint.value, selector).await
-        }
-        Source::AppService { endpoint, selector, env } => {
-            app_service::call(clients, identity, &endpoint.value, selector, env).await
-        }
-    }
-}
-
 /// The wait before the next call, or `None` when there is to be none.
-fn pause(source: &Source, cause: &Cause, attempts: u32) -> Option<Duration> {
-    let pause = match source {
-        Source::ClientSecret { .. } | Source::WorkloadIdentity { .. } => {
-            entra::pause(cause, attempts)
-        }
-        Source::Imds { .. } => imds::pause(cause, attempts),
-        Source::AppService { .. } => app_service::pause(cause, attempts),
-    }?;
+fn pause(source: &dyn Source, cause: &Cause, attempts: u32) -> Option<Duration> {
+    let pause = source.pause(cause, attempts)?;
     let wanted = cause.retry_after.unwrap_or_default();
     let jitter = 1.0 + fastrand::f64() / 4.0; // only longer: IMDS asks for at least a second
     (wanted <= PATIENCE).then(|| pause.max(wanted).mul_f64(jitter))
@@ -113,13 +91,13 @@ impl Asked {
 
 /// Reads a reply; `secrets` are what the request held and no message may show.
 pub(super) fn read(
-    identity: &Identity,
+    source: &dyn Source,
     asked: &Asked,
     reply: Result<Reply, NoReply>,
     secrets: &[&str],
 ) -> Result<Grant, Cause> {
-    let reply = reply.map_err(|error| diagnosis::unreachable(identity, &error))?;
-    let refused = || diagnosis::refused(identity, &reply, secrets);
+    let reply = reply.map_err(|error| diagnosis::unreachable(source, &error))?;
+    let refused = || diagnosis::refused(source, &reply, secrets);
     if reply.status != 200 {
         return Err(refused());
     }

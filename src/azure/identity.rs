@@ -4,59 +4,41 @@
 //! question when Azure answers 401. Secrets are in it, but nothing here prints them.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use url::Url;
 
-use crate::entity::Secret;
-use crate::settings::Env;
+use super::source::{ProofFile, Source};
 
 /// What a target signs in as: decided by [`super::resolve`], never changed afterwards.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    pub(super) source: Source,
+    pub(super) source: Arc<dyn Source>,
     pub(super) scope: Given<String>,
+    pub(super) why: String,
     /// What was set and not used, in sentences an operator can act on.
     pub(super) notes: Vec<String>,
 }
 
-/// Who gives out the token, and with which proof.
-#[derive(Debug, Clone)]
-pub(super) enum Source {
-    /// An app registration that proves itself with a secret.
-    ClientSecret { app: App, secret: Given<Secret> },
-    /// An app registration or user-assigned identity that trusts a Kubernetes service account.
-    WorkloadIdentity { app: App, token_file: Given<PathBuf> },
-    /// The metadata service of a virtual machine or AKS node.
-    Imds { endpoint: Given<Url>, selector: Selector },
-    /// The endpoint of App Service, Functions and Container Apps. `IDENTITY_HEADER` is taken
-    /// from this environment at each call.
-    AppService { endpoint: Given<Url>, selector: Selector, env: Env },
-}
-
-/// An application as Entra knows it.
-#[derive(Debug, Clone)]
-pub(super) struct App {
-    pub(super) authority: Given<Url>,
-    pub(super) tenant: Given<String>,
-    pub(super) client_id: Given<String>,
-}
-
-/// Which of a machine's managed identities.
-#[derive(Debug, Clone)]
-pub(super) enum Selector {
-    System,
-    ClientId(Given<String>),
-    ObjectId(Given<String>),
-    ResourceId(Given<String>),
-}
-
 /// A value and who gave it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Given<T> {
     pub(super) value: T,
     pub(super) from: Origin,
+}
+
+impl<T> Given<T> {
+    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Given<U> {
+        Given { value: change(self.value), from: self.from }
+    }
+}
+
+impl Given<String> {
+    /// A value that Azure documents and nobody had to give.
+    pub(super) fn nobodys(value: &str) -> Self {
+        Self { value: value.to_owned(), from: Origin::Default }
+    }
 }
 
 /// Who gave a value.
@@ -90,18 +72,10 @@ pub struct Fact {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key([u8; 32]);
 
-/// The names of the facts that are the proof and not the identity.
-const PROOFS: [&str; 3] = ["secret", "token file", "certificate"];
-
 impl Identity {
     /// The kind of identity, as documentation names it.
     pub fn kind(&self) -> &'static str {
-        match &self.source {
-            Source::ClientSecret { .. } => "client secret",
-            Source::WorkloadIdentity { .. } => "workload identity",
-            Source::Imds { .. } => "managed identity (IMDS)",
-            Source::AppService { .. } => "managed identity (App Service)",
-        }
+        self.source.about().kind
     }
 
     /// The scope that is asked for: `<resource>/.default`.
@@ -111,42 +85,24 @@ impl Identity {
 
     /// The address that gives out the token, without path and query.
     pub fn endpoint(&self) -> String {
-        let url = &self.source.endpoint().value;
-        url.origin().ascii_serialization()
+        self.source.about().endpoint.value.origin().ascii_serialization()
     }
 
     /// Everything that was decided and who decided it; secrets are `***`.
     pub fn facts(&self) -> Vec<Fact> {
-        let mut facts = match &self.source {
-            Source::ClientSecret { app, secret } => {
-                let mut facts = app.facts();
-                facts.push(Fact { name: "secret", value: "***".into(), from: secret.from });
-                facts
-            }
-            Source::WorkloadIdentity { app, token_file } => {
-                let mut facts = app.facts();
-                let path = token_file.value.display();
-                facts.push(Fact::new("token file", path, token_file.from));
-                facts
-            }
-            Source::Imds { endpoint, selector } | Source::AppService { endpoint, selector, .. } => {
-                vec![selector.fact(), Fact::new("endpoint", &endpoint.value, endpoint.from)]
-            }
-        };
+        let mut facts = self.source.about().facts();
         facts.push(Fact::new("scope", &self.scope.value, self.scope.from));
         facts
     }
 
     /// Whose token it is, in a few words: `client id a, tenant b` or `system-assigned`.
     pub fn subject(&self) -> String {
-        match &self.source {
-            Source::ClientSecret { app, .. } | Source::WorkloadIdentity { app, .. } => {
-                format!("client id {}, tenant {}", app.client_id.value, app.tenant.value)
-            }
-            Source::Imds { selector, .. } | Source::AppService { selector, .. } => {
-                selector.to_string()
-            }
-        }
+        self.source.about().who.to_string()
+    }
+
+    /// Why this source and no other: what was found, in one clause without secrets.
+    pub fn why(&self) -> &str {
+        &self.why
     }
 
     /// What was set and is not used, and why; worth a line in the start log.
@@ -166,8 +122,8 @@ impl Identity {
             add(fact.name.as_bytes());
             add(fact.value.as_bytes());
         }
-        if let Source::ClientSecret { secret, .. } = &self.source {
-            add(&Sha256::digest(secret.value.expose()));
+        for hidden in self.source.about().hidden {
+            add(&Sha256::digest(hidden));
         }
         Key(digest.finalize().into())
     }
@@ -180,27 +136,24 @@ impl Identity {
             digest.update((part.len() as u64).to_be_bytes());
             digest.update(part);
         };
-        add(self.kind());
-        for fact in self.facts().iter().filter(|fact| !PROOFS.contains(&fact.name)) {
+        let about = self.source.about();
+        add(about.kind);
+        for fact in about.who_facts() {
             add(fact.name);
             add(&fact.value);
         }
+        add(&self.scope.value);
         Key(digest.finalize().into())
     }
 
     /// The files that hold the proof, for whoever watches them.
     pub fn files(&self) -> Vec<&Path> {
-        match &self.source {
-            Source::WorkloadIdentity { token_file, .. } => vec![&token_file.value],
-            Source::ClientSecret { .. } | Source::Imds { .. } | Source::AppService { .. } => {
-                Vec::new()
-            }
-        }
+        self.source.about().file.map(ProofFile::path).into_iter().collect()
     }
 
     /// Whether a changed file means a new proof. A kubelet rewrites its token files all the time.
     pub(super) fn is_rotated_by_file(&self) -> bool {
-        !matches!(self.source, Source::WorkloadIdentity { .. })
+        !matches!(self.source.about().file, Some(ProofFile::Renewed(_)))
     }
 }
 
@@ -216,51 +169,8 @@ impl fmt::Display for Identity {
     }
 }
 
-impl Source {
-    pub(super) fn endpoint(&self) -> &Given<Url> {
-        match self {
-            Self::ClientSecret { app, .. } | Self::WorkloadIdentity { app, .. } => &app.authority,
-            Self::Imds { endpoint, .. } | Self::AppService { endpoint, .. } => endpoint,
-        }
-    }
-}
-
-impl App {
-    fn facts(&self) -> Vec<Fact> {
-        vec![
-            Fact::new("client id", &self.client_id.value, self.client_id.from),
-            Fact::new("tenant", &self.tenant.value, self.tenant.from),
-            Fact::new("authority", &self.authority.value, self.authority.from),
-        ]
-    }
-}
-
-impl Selector {
-    fn fact(&self) -> Fact {
-        match self {
-            Self::System => Fact::new("identity", "system-assigned", Origin::Default),
-            Self::ClientId(id) => Fact::new("client id", &id.value, id.from),
-            Self::ObjectId(id) => Fact::new("object id", &id.value, id.from),
-            Self::ResourceId(id) => Fact::new("resource id", &id.value, id.from),
-        }
-    }
-}
-
-impl fmt::Display for Selector {
-    /// `client id 1234` or `system-assigned`, for failure lines.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::System => f.write_str("system-assigned"),
-            _ => {
-                let Fact { name, value, .. } = self.fact();
-                write!(f, "{name} {value}")
-            }
-        }
-    }
-}
-
 impl Fact {
-    fn new(name: &'static str, value: impl fmt::Display, from: Origin) -> Self {
+    pub(super) fn new(name: &'static str, value: impl fmt::Display, from: Origin) -> Self {
         Self { name, value: value.to_string(), from }
     }
 }

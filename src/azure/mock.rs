@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::UNIX_EPOCH;
 
 use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
@@ -14,12 +16,22 @@ use tokio_rustls::TlsAcceptor;
 use url::Url;
 
 use super::clients::Clients;
+use super::identity::{Given, Identity, Origin};
+use super::source::Source;
 use crate::settings::Env;
 
 /// One of the vectors in `spec/vectors/azure`.
 pub(super) fn vector(name: &str) -> Value {
     let path = format!("{}/spec/vectors/azure/{name}.json", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// An identity of this source.
+pub(super) fn identity(source: impl Source + 'static) -> Arc<Identity> {
+    let scope = "https://cognitiveservices.azure.com/.default".to_owned();
+    let scope = Given { value: scope, from: Origin::Default };
+    let (source, why, notes) = (Arc::new(source), String::new(), Vec::new());
+    Arc::new(Identity { source, scope, why, notes })
 }
 
 /// Clients that trust nobody and use no proxy.
@@ -76,6 +88,7 @@ impl Seen {
 }
 
 /// What the server says.
+#[derive(Clone)]
 pub(super) struct Answer {
     status: u16,
     headers: Vec<(String, String)>,
@@ -92,11 +105,11 @@ impl Answer {
         self
     }
 
-    /// A `response` of a vector.
+    /// A `response` of a vector, as if its moment were now.
     pub(super) fn of(response: &Value) -> Self {
         let body = match response["body_text"].as_str() {
             Some(text) => text.to_owned(),
-            None => response["body"].to_string(),
+            None => at_present(response["body"].clone()).to_string(),
         };
         let mut answer = Self::new(response["status"].as_u64().unwrap() as u16, &body);
         for (name, value) in response["headers"].as_object().into_iter().flatten() {
@@ -104,6 +117,20 @@ impl Answer {
         }
         answer
     }
+}
+
+/// The vectors' clock stands at 2026-11-20T12:00:00Z. Tokens granted then have ended since, so
+/// times in a body move along.
+fn at_present(mut body: Value) -> Value {
+    const VECTORS_NOW: u64 = 1_795_176_000;
+    for name in ["expires_on", "not_before"] {
+        let Some(then) = body[name].as_str().and_then(|text| text.parse::<u64>().ok()) else {
+            continue;
+        };
+        let now = UNIX_EPOCH.elapsed().unwrap().as_secs();
+        body[name] = (now + then - VECTORS_NOW).to_string().into();
+    }
+    body
 }
 
 /// A server on a free loopback port; it ends with the test's runtime.
@@ -121,6 +148,16 @@ impl Mock {
     pub(super) async fn run_tls(
         answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
     ) -> (Self, RootCertStore) {
+        let (mock, certificate) = Self::run_https(answer).await;
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).unwrap();
+        (mock, roots)
+    }
+
+    /// The same, with the certificate itself.
+    pub(super) async fn run_https(
+        answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+    ) -> (Self, CertificateDer<'static>) {
         let signed = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         let certificate = signed.cert.der().clone();
         let key = signed.signing_key.serialize_der();
@@ -130,9 +167,7 @@ impl Mock {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.clone()], key.try_into().unwrap())
             .unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate).unwrap();
-        (Self::start(Some(Arc::new(tls).into()), answer).await, roots)
+        (Self::start(Some(Arc::new(tls).into()), answer).await, certificate)
     }
 
     async fn start(
@@ -162,6 +197,10 @@ impl Mock {
 
     pub(super) fn calls(&self) -> usize {
         self.seen.lock().unwrap().len()
+    }
+
+    pub(super) fn all(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
     }
 
     pub(super) fn last(&self) -> Seen {

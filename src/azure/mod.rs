@@ -1,36 +1,33 @@
 //! Azure identity: which identity a target uses and why, and a token for it.
 //!
 //! [`resolve`] decides once, when a configuration loads, and touches no socket; [`Tokens`] holds
-//! one token per identity for all workers and renews it on the control thread. A new kind of
-//! identity is one file like [`imds`], a [`Source`] and a line in `resolve` and `exchange`.
-//! Client certificates, Arc, Azure ML, Service Fabric and Cloud Shell are not here yet; where
-//! their environment is found, `resolve` says so instead of calling Azure as somebody else.
+//! one token per identity for all workers and renews it on the control thread. A new way to a
+//! token is one file in [`source`] and the line that chooses it, in `resolve` or `machine`.
 
-mod app_service;
 mod auth;
 mod clients;
 mod diagnosis;
 mod endpoint;
-mod entra;
 mod exchange;
 mod expiry;
 mod failure;
 mod files;
 mod handle;
 mod identity;
-mod imds;
+mod machine;
 #[cfg(test)]
 mod mock;
+mod pin;
 mod resolve;
 mod scope;
 mod slot;
+mod source;
 mod state;
 #[cfg(test)]
 mod tests;
 mod token;
 mod tokens;
 mod verdict;
-mod workload;
 
 #[cfg(test)]
 pub(crate) use exchange::Grant;

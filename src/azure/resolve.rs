@@ -1,45 +1,59 @@
 //! The choice of an identity, once per target, when a configuration loads.
 //!
-//! Kong's order: client secret, workload identity, managed identity. Fields of the plugin come
-//! first and the environment fills in what is missing, one value at a time. What looks like an
-//! unfinished credential is an error: falling through would call Azure as somebody else.
+//! Kong's order with Microsoft's between its steps: client secret, client certificate, workload
+//! identity, managed identity. Fields of the plugin come first and the environment fills in what
+//! is missing, one value at a time. What looks like an unfinished credential is an error: falling
+//! through would call Azure as somebody else.
 
-use std::path::Path;
+use std::sync::Arc;
 
 use url::Url;
 
-use super::auth::{Auth, Incomplete, Inputs, OBJECT_ID, RESOURCE_ID};
+use super::auth::{
+    Auth, CERTIFICATE, CERTIFICATE_PATH, Incomplete, Inputs, OBJECT_ID, PASSWORD, RESOURCE_ID,
+    SEND_CHAIN, TOKEN_FILE,
+};
 use super::endpoint;
-use super::identity::{App, Given, Identity, Origin, Selector, Source};
-use super::scope::Cloud;
+use super::identity::{Given, Identity, Origin};
+use super::machine::{self, Machine};
+use super::scope::{self, Cloud};
+use super::source::{
+    App, Certificate, ClientCertificate, ClientSecret, Selector, Source, Who, WorkloadIdentity,
+};
 use crate::entity::Secret;
 use crate::settings::Env;
 
-/// The identity of a target at `host`, or `None` when the switch is off and the key of the auth
-/// record is all there is.
+/// The identity of a target, or `None` when the switch is off and the key of the auth record is
+/// all there is.
 ///
-/// Reads nothing but its arguments, and whether the agent of Azure Arc is installed.
-pub fn resolve(auth: &Auth, env: &Env, host: &str) -> Result<Option<Identity>, Incomplete> {
+/// The target is a host, followed by its path where that is the same for all requests. Nothing but
+/// the arguments is read, and the files that a machine or a certificate is known by.
+pub fn resolve(auth: &Auth, env: &Env, target: &str) -> Result<Option<Identity>, Incomplete> {
     if !auth.use_managed_identity {
         return Ok(None);
     }
     auth.check()?;
-    Choice::new(auth, env, host)?.identity().map(Some)
+    Choice::new(auth, env, target)?.identity().map(Some)
 }
 
 struct Choice<'a> {
     inputs: Inputs<'a>,
     authority: Given<Url>,
+    is_scheme_assumed: bool,
     scope: Given<String>,
     notes: Vec<String>,
-    has_arc_agent: bool,
 }
 
+/// A source, and why it is this one.
+type Chosen = (Arc<dyn Source>, String);
+
 impl<'a> Choice<'a> {
-    fn new(auth: &'a Auth, env: &'a Env, host: &str) -> Result<Self, Incomplete> {
+    fn new(auth: &'a Auth, env: &'a Env, target: &str) -> Result<Self, Incomplete> {
         let inputs = Inputs::new(auth, env);
-        let authority = inputs.authority().map(|given| endpoint::authority(&given)).transpose()?;
-        let cloud = Cloud::of_host(host);
+        let given = inputs.authority();
+        let is_scheme_assumed = given.as_ref().is_some_and(|given| !given.value.contains("://"));
+        let authority = given.map(|given| endpoint::authority(&given)).transpose()?;
+        let cloud = Cloud::of_target(target);
         let from = cloud.map_or(Origin::Default, |_| Origin::Host);
         let cloud = cloud
             .or_else(|| Cloud::of_authority(&authority.as_ref()?.value))
@@ -50,69 +64,141 @@ impl<'a> Choice<'a> {
         };
         let scope = match inputs.field("azure_scope") {
             Some(scope) => scope,
-            None => Given { value: cloud.scope(host).into(), from },
+            None if scope::is_without_audience(&authority.value) => {
+                let problem = "Microsoft publishes no audience for this cloud; set \
+                               auth.azure_scope, ending in /.default";
+                return Err(Incomplete::invalid(authority.from, problem));
+            }
+            None => Given { value: cloud.scope(target).into(), from },
         };
         if scope.value.contains(char::is_whitespace) {
             return Err(Incomplete::invalid(scope.from, "one scope is expected, without blanks"));
         }
-        let has_arc_agent = Path::new(ARC_AGENT).exists();
-        Ok(Self { inputs, authority, scope, notes: Vec::new(), has_arc_agent })
+        Ok(Self { inputs, authority, is_scheme_assumed, scope, notes: Vec::new() })
     }
 
     fn identity(mut self) -> Result<Identity, Incomplete> {
-        let source = self.source()?;
-        let of_an_app = !matches!(source, Source::Imds { .. } | Source::AppService { .. });
-        if of_an_app && !self.scope.value.ends_with("/.default") {
+        let (source, why) = self.source()?;
+        let is_app = matches!(source.about().who, Who::App(_));
+        if is_app && !self.scope.value.ends_with("/.default") {
             let problem = "Entra takes an application's scope only if it ends in /.default";
             return Err(Incomplete::invalid(self.scope.from, problem));
         }
-        if let (false, Some(tenant)) = (of_an_app, self.inputs.field("azure_tenant_id")) {
+        if let (false, Some(tenant)) = (is_app, self.inputs.field("azure_tenant_id")) {
             self.notes.push(format!("{} is not used by a managed identity", tenant.from));
         }
-        Ok(Identity { source, scope: self.scope, notes: self.notes })
+        Ok(Identity { source, scope: self.scope, why, notes: self.notes })
     }
 
-    /// Kong's order. Object and resource ids exist for managed identities only, so naming one
-    /// leaves no choice.
-    fn source(&mut self) -> Result<Source, Incomplete> {
-        let named = self.inputs.field(OBJECT_ID).map(Selector::ObjectId);
-        let named = named.or_else(|| self.inputs.field(RESOURCE_ID).map(Selector::ResourceId));
-        if let Some(selector) = named {
+    /// Object and resource ids exist for managed identities only, so naming one leaves no choice.
+    fn source(&mut self) -> Result<Chosen, Incomplete> {
+        let object_id = self.inputs.field(OBJECT_ID).map(Selector::ObjectId);
+        let resource_id = || self.inputs.field(RESOURCE_ID).map(Selector::ResourceId);
+        if let Some(selector) = object_id.or_else(resource_id) {
             return self.managed_identity(selector);
         }
-        if let Some(source) = self.client_secret()? {
-            return Ok(source);
+        if let Some(chosen) = self.client_secret()? {
+            return Ok(chosen);
         }
-        if let Some(source) = self.workload_identity()? {
-            return Ok(source);
+        if let Some(chosen) = self.client_certificate()? {
+            return Ok(chosen);
+        }
+        if let Some(chosen) = self.workload_identity()? {
+            return Ok(chosen);
         }
         self.refuse_unfinished()?;
         let client_id = self.inputs.client_id();
         self.managed_identity(client_id.map_or(Selector::System, Selector::ClientId))
     }
 
-    fn client_secret(&self) -> Result<Option<Source>, Incomplete> {
-        // A token file of the configuration is meant; a secret of the environment may be a relic.
-        let has_file = self.inputs.field("azure_federated_token_file").is_some();
-        let variable = || self.inputs.variable("AZURE_CLIENT_SECRET").filter(|_| !has_file);
-        let Some(secret) = self.inputs.field("azure_client_secret").or_else(variable) else {
-            return Ok(None);
-        };
-        let app = self.app(&format!("{} gives a client secret", secret.from))?;
+    /// A proof of the configuration is meant; one of the environment beside it may be a relic.
+    fn proof(
+        &self,
+        field: &'static str,
+        variable: &'static str,
+        others: &[&'static str],
+    ) -> Option<Given<String>> {
+        let is_relic = || others.iter().any(|other| self.inputs.field(other).is_some());
+        let variable = || self.inputs.variable(variable).filter(|_| !is_relic());
+        self.inputs.field(field).or_else(variable)
+    }
+
+    fn client_secret(&mut self) -> Result<Option<Chosen>, Incomplete> {
+        let others = [TOKEN_FILE, CERTIFICATE_PATH, CERTIFICATE];
+        let secret = self.proof("azure_client_secret", "AZURE_CLIENT_SECRET", &others);
+        let Some(secret) = secret else { return Ok(None) };
+        let why = format!("{} gives a client secret", secret.from);
+        let app = self.app(&why)?;
+        self.note_idle(&why);
+        self.note_takeover(&app, &secret.from);
         let secret = Given { value: Secret::new(&secret.value), from: secret.from };
-        Ok(Some(Source::ClientSecret { app, secret }))
+        Ok(Some((Arc::new(ClientSecret { app, secret }), why)))
+    }
+
+    fn client_certificate(&mut self) -> Result<Option<Chosen>, Incomplete> {
+        let path = || {
+            let others = [TOKEN_FILE];
+            self.proof(CERTIFICATE_PATH, "AZURE_CLIENT_CERTIFICATE_PATH", &others)
+        };
+        let secret = |given: Given<String>| given.map(|text| Secret::new(&text));
+        let certificate = match self.inputs.field(CERTIFICATE) {
+            Some(text) => Certificate::Inline(secret(text)),
+            None => match path() {
+                Some(path) => Certificate::File(path.map(Into::into)),
+                None => {
+                    self.note_idle("no certificate");
+                    return Ok(None);
+                }
+            },
+        };
+        let from = certificate.from();
+        let why = format!("{from} gives a client certificate");
+        let app = self.app(&why)?;
+        let password = self.inputs.either(PASSWORD, "AZURE_CLIENT_CERTIFICATE_PASSWORD");
+        let password = password.map(secret);
+        if let Err(cause) = certificate.check(password.as_ref().map(|given| &given.value)) {
+            match &certificate {
+                Certificate::Inline(_) => return Err(Incomplete::invalid(from, cause.to_string())),
+                Certificate::File(_) => self.notes.push(format!("until it can be used: {cause}")),
+            }
+        }
+        self.note_takeover(&app, &from);
+        let sends_chain = self.inputs.either(SEND_CHAIN, "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN");
+        let is_yes = |text: String| matches!(&*text.to_ascii_lowercase(), "true" | "1");
+        let sends_chain = sends_chain.map(|given| given.map(is_yes));
+        Ok(Some((Arc::new(ClientCertificate { app, certificate, password, sends_chain }), why)))
+    }
+
+    /// What belongs to a certificate, and there is none.
+    fn note_idle(&mut self, why: &str) {
+        for field in [PASSWORD, SEND_CHAIN].into_iter().filter_map(|name| self.inputs.field(name)) {
+            self.notes.push(format!("{} is not used: {why}", field.from));
+        }
+    }
+
+    /// An id in the configuration alone would be a managed identity; the environment has made an
+    /// application of it.
+    fn note_takeover(&mut self, app: &App, proof: &Origin) {
+        let is_mixed = matches!(
+            (&app.client_id.from, &app.tenant.from, proof),
+            (Origin::Field(_), Origin::Variable(_), Origin::Variable(_))
+        );
+        if is_mixed {
+            self.notes.push(format!(
+                "{proof} makes {} an application; if it is a managed identity, unset the variable",
+                app.client_id.from
+            ));
+        }
     }
 
     /// The webhook of AKS sets its variables together; a lone file variable is not an order.
-    fn workload_identity(&mut self) -> Result<Option<Source>, Incomplete> {
-        let field = self.inputs.field("azure_federated_token_file");
-        let is_order = field.is_some();
-        let Some(file) = field.or_else(|| self.inputs.variable("AZURE_FEDERATED_TOKEN_FILE"))
-        else {
-            return Ok(None);
-        };
+    fn workload_identity(&mut self) -> Result<Option<Chosen>, Incomplete> {
+        let file = self.inputs.either(TOKEN_FILE, "AZURE_FEDERATED_TOKEN_FILE");
+        let Some(file) = file else { return Ok(None) };
         let app = match self.app(&format!("{} gives a token file", file.from)) {
-            Err(Incomplete::Missing { field, variable, .. }) if !is_order => {
+            Err(Incomplete::Missing { field, variable, .. })
+                if matches!(file.from, Origin::Variable(_)) =>
+            {
                 self.notes.push(format!(
                     "{} is set, but workload identity needs auth.{field} or {variable} too",
                     file.from
@@ -121,12 +207,36 @@ impl<'a> Choice<'a> {
             }
             app => app?,
         };
-        if self.inputs.env.get("AZURE_KUBERNETES_TOKEN_PROXY").is_some() {
-            let text = "AZURE_KUBERNETES_TOKEN_PROXY is set, but identity binding is not supported";
-            self.notes.push(text.into());
+        self.refuse_binding()?;
+        let why = format!(
+            "{} names a token file, {} and {} the application (workload identity)",
+            file.from, app.client_id.from, app.tenant.from
+        );
+        let token_file = file.map(Into::into);
+        Ok(Some((Arc::new(WorkloadIdentity { app, token_file }), why)))
+    }
+
+    /// Identity binding (AKS, 2026) exchanges the token at a proxy in the cluster; Entra would
+    /// refuse it.
+    fn refuse_binding(&self) -> Result<(), Incomplete> {
+        let has = |name| self.inputs.env.get(name).is_some();
+        if has("AZURE_KUBERNETES_TOKEN_PROXY") {
+            return Err(Incomplete::Unsupported {
+                sign: "AZURE_KUBERNETES_TOKEN_PROXY",
+                what: "identity binding of AKS",
+                remedy: "give the identity a federated credential for this service account and \
+                         unset the variable, or set auth.azure_client_secret",
+            });
         }
-        let token_file = Given { value: file.value.into(), from: file.from };
-        Ok(Some(Source::WorkloadIdentity { app, token_file }))
+        let parts =
+            ["AZURE_KUBERNETES_SNI_NAME", "AZURE_KUBERNETES_CA_FILE", "AZURE_KUBERNETES_CA_DATA"];
+        match parts.into_iter().find(|name| has(name)) {
+            None => Ok(()),
+            Some(part) => Err(Incomplete::invalid(
+                Origin::Variable(part),
+                "it belongs to AZURE_KUBERNETES_TOKEN_PROXY, which is not set; unset it",
+            )),
+        }
     }
 
     fn app(&self, because: &str) -> Result<App, Incomplete> {
@@ -136,6 +246,7 @@ impl<'a> Choice<'a> {
         let tenant = self.inputs.tenant();
         Ok(App {
             authority: self.authority.clone(),
+            is_scheme_assumed: self.is_scheme_assumed,
             client_id: client_id.ok_or_else(|| missing("azure_client_id", "AZURE_CLIENT_ID"))?,
             tenant: endpoint::tenant(
                 tenant.ok_or_else(|| missing("azure_tenant_id", "AZURE_TENANT_ID"))?,
@@ -145,92 +256,35 @@ impl<'a> Choice<'a> {
 
     /// An application without a proof: a managed identity would be somebody else.
     fn refuse_unfinished(&self) -> Result<(), Incomplete> {
-        let (Some(client_id), Some(tenant)) = (self.inputs.client_id(), self.inputs.tenant())
-        else {
-            return Ok(());
-        };
-        if self.inputs.env.get("AZURE_CLIENT_CERTIFICATE_PATH").is_some() {
-            return Err(Incomplete::Unsupported {
-                credential: "a client certificate",
-                sign: "AZURE_CLIENT_CERTIFICATE_PATH",
-                remedy: "set auth.azure_client_secret, or unset the variable",
-            });
-        }
-        match (client_id.from, tenant.from) {
-            (Origin::Field(_), Origin::Field(_)) => Err(Incomplete::Missing {
+        let from = |given: Option<Given<String>>| given.map(|given| given.from);
+        match (from(self.inputs.client_id()), from(self.inputs.tenant())) {
+            (Some(Origin::Field(_)), Some(Origin::Field(_))) => Err(Incomplete::Missing {
                 field: "azure_client_secret",
                 variable: "AZURE_CLIENT_SECRET",
-                because: "an application needs a secret or AZURE_FEDERATED_TOKEN_FILE; for a \
-                          managed identity remove auth.azure_tenant_id"
+                because: "an application needs a secret, a certificate or \
+                          AZURE_FEDERATED_TOKEN_FILE; for a managed identity remove \
+                          auth.azure_tenant_id"
                     .into(),
             }),
             _ => Ok(()),
         }
     }
 
-    fn managed_identity(&self, selector: Selector) -> Result<Source, Incomplete> {
-        if let Some(given) = self.inputs.field("azure_imds_endpoint") {
-            return Ok(Source::Imds { endpoint: endpoint::imds(&given)?, selector });
-        }
-        match Machine::detect(self.inputs.env, self.has_arc_agent)? {
-            Machine::AppService => {
-                let missing =
-                    || Incomplete::invalid(Origin::Variable("IDENTITY_ENDPOINT"), "empty");
-                let given = self.inputs.variable("IDENTITY_ENDPOINT").ok_or_else(missing)?;
-                let endpoint = endpoint::app_service(&given)?;
-                Ok(Source::AppService { endpoint, selector, env: self.inputs.env.clone() })
+    fn managed_identity(&self, selector: Selector) -> Result<Chosen, Incomplete> {
+        let who = match selector.from() {
+            None => "nothing names an application: the machine's own identity".to_owned(),
+            Some(from @ Origin::Field(OBJECT_ID | RESOURCE_ID)) => {
+                format!("{from} names a managed identity")
             }
-            Machine::Imds => {
-                let variable = |name| self.inputs.variable(name);
-                let given = variable("AZURE_POD_IDENTITY_AUTHORITY_HOST")
-                    .or_else(|| variable("AZURE_INSTANCE_METADATA_HOST")) // Kong's library reads it
-                    .unwrap_or(Given { value: endpoint::IMDS.into(), from: Origin::Default });
-                Ok(Source::Imds { endpoint: endpoint::imds(&given)?, selector })
-            }
-        }
-    }
-}
-
-/// What kind of Azure machine this is, as far as managed identities are concerned.
-#[derive(Debug, PartialEq, Eq)]
-enum Machine {
-    AppService,
-    Imds,
-}
-
-/// Azure Arc's agent, which stands in for IMDS on machines outside Azure.
-const ARC_AGENT: &str = "/opt/azcmagent/bin/himds";
-
-impl Machine {
-    /// The order of Microsoft's SDKs. App Service also sets the older `MSI_*` pair, so it is
-    /// looked for first.
-    fn detect(env: &Env, has_arc_agent: bool) -> Result<Self, Incomplete> {
-        let has = |name| env.get(name).is_some();
-        let unsupported = |credential, sign| {
-            let remedy = "use a client secret, or set auth.azure_imds_endpoint to insist on IMDS";
-            Err(Incomplete::Unsupported { credential, sign, remedy })
+            Some(from) => format!("{from} stands without a proof: a managed identity"),
         };
-        if has("IDENTITY_ENDPOINT") && has("IDENTITY_HEADER") {
-            if has("IDENTITY_SERVER_THUMBPRINT") {
-                let sign = "IDENTITY_SERVER_THUMBPRINT";
-                return unsupported("the managed identity of Service Fabric", sign);
-            }
-            return Ok(Self::AppService);
+        if self.inputs.field("azure_imds_endpoint").is_some() {
+            let why = format!("{who}; auth.azure_imds_endpoint says that IMDS serves it");
+            return Ok((machine::imds(&self.inputs, selector)?, why));
         }
-        if has("MSI_ENDPOINT") && has("MSI_SECRET") {
-            return unsupported("the managed identity of Azure ML", "MSI_ENDPOINT and MSI_SECRET");
-        }
-        if has("MSI_ENDPOINT") {
-            return unsupported("the managed identity of Cloud Shell", "MSI_ENDPOINT");
-        }
-        if has("IDENTITY_ENDPOINT") && has("IMDS_ENDPOINT") {
-            let sign = "IDENTITY_ENDPOINT and IMDS_ENDPOINT";
-            return unsupported("the managed identity of Azure Arc", sign);
-        }
-        if has_arc_agent {
-            return unsupported("the managed identity of Azure Arc", ARC_AGENT);
-        }
-        Ok(Self::Imds)
+        let machine = Machine::of(self.inputs.env);
+        let why = format!("{who}; {}", machine.sign());
+        Ok((machine.source(&self.inputs, selector)?, why))
     }
 }
 

@@ -43,7 +43,22 @@ fn identities() -> Vec<Identity> {
     let from_env = [app[0], app[1], ("AZURE_CLIENT_SECRET", CANARY)];
     let workload = [app[0], app[1], ("AZURE_FEDERATED_TOKEN_FILE", "/file")];
     let app_service = [("IDENTITY_ENDPOINT", "http://127.0.0.1:1/msi/token")];
-    let cases: [(&Auth, &[(&str, &str)]); 5] = [
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/spec/certificates/encrypted.pem");
+    let certificate = [
+        app[0],
+        app[1],
+        ("AZURE_CLIENT_CERTIFICATE_PATH", file),
+        ("AZURE_CLIENT_CERTIFICATE_PASSWORD", CANARY),
+    ];
+    let ml = [("MSI_ENDPOINT", "http://127.0.0.1:1/msi/token")];
+    let fabric = [
+        ("IDENTITY_ENDPOINT", "https://127.0.0.1:1/x"),
+        ("IDENTITY_SERVER_THUMBPRINT", "da39a3ee5e6b4b0d3255bfef95601890afd80709"),
+    ];
+    let cases: [(&Auth, &[(&str, &str)]); 8] = [
+        (&switch, &certificate),
+        (&switch, &ml),
+        (&switch, &fabric),
         (&secret, &[]),
         (&switch, &from_env),
         (&switch, &workload),
@@ -75,7 +90,7 @@ async fn no_type_prints_a_secret() {
     let clients = Clients::new(&mock::tls(), &env(&[])).unwrap();
     assert_silent(&clients);
     let body = format!("{{\"access_token\":\"{CANARY}\"}}");
-    assert_silent(&Reply { status: 200, is_html: false, retry_after: None, body });
+    assert_silent(&Reply { status: 200, body, ..Reply::default() });
     let tokens = Tokens::new(Handle::current(), clients);
     for identity in identities() {
         assert_silent(&identity);

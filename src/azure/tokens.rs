@@ -94,7 +94,7 @@ impl Tokens {
             kept.slot.rename(identity);
             return TokenHandle::new(kept.slot.clone());
         }
-        tracing::info!("Azure identity: {identity}");
+        tracing::info!("Azure identity: {identity}, because {}", identity.why());
         for note in identity.notes() {
             tracing::warn!("Azure identity of {}: {note}", identity.subject());
         }

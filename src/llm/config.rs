@@ -149,7 +149,15 @@ pub struct Auth {
     pub azure_managed_identity_resource_id: Option<String>,
     /// A file with a Kubernetes service account token.
     pub azure_federated_token_file: Option<String>,
-    /// What the token is for; by default what the host of the target takes.
+    /// A file with certificate and key of an app registration.
+    pub azure_client_certificate_path: Option<String>,
+    /// The same as text.
+    pub azure_client_certificate: Option<Secret>,
+    /// What opens the key.
+    pub azure_client_certificate_password: Option<Secret>,
+    /// Whether the certificates are sent along.
+    pub azure_client_send_certificate_chain: Option<bool>,
+    /// What the token is for; by default what the host and path of the target take.
     pub azure_scope: Option<String>,
     /// Entra's address in another cloud.
     pub azure_authority_host: Option<String>,
@@ -241,6 +249,9 @@ pub(crate) mod tests {
                 "azure_client_secret": null, "azure_tenant_id": null,
                 "azure_managed_identity_object_id": null,
                 "azure_managed_identity_resource_id": null, "azure_federated_token_file": null,
+                "azure_client_certificate_path": null, "azure_client_certificate": null,
+                "azure_client_certificate_password": null,
+                "azure_client_send_certificate_chain": null,
                 "azure_scope": null, "azure_authority_host": null, "azure_imds_endpoint": null,
                 "aws_access_key_id": null,
                 "aws_secret_access_key": null, "gcp_use_service_account": false,

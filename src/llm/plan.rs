@@ -165,6 +165,12 @@ impl Plan {
         self.site.sample()
     }
 
+    /// The path there, with a stand-in for what the client says in it; `None` when it is all the
+    /// client's.
+    pub fn sample_path(&self) -> Option<&str> {
+        self.site.sample_path()
+    }
+
     /// Whether a client says a part of the host's name.
     pub fn is_host_theirs(&self) -> bool {
         self.site.is_host_theirs()

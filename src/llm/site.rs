@@ -74,7 +74,7 @@ pub(super) struct Texts {
     upstream_url: Option<Text>,
     upstream_path: Option<Text>,
     /// Where it is with a stand-in for what the client says.
-    sample: Option<Endpoint>,
+    sample: Option<Located>,
     /// A part of the host is the client's.
     is_host_theirs: bool,
 }
@@ -90,7 +90,7 @@ impl Where {
         if texts.are_fixed() {
             return Ok(Self::Fixed(Arc::new(located)));
         }
-        texts.sample = Some(located.endpoint);
+        texts.sample = Some(located);
         texts.is_host_theirs = texts.has_template_in_host(provider, options)?;
         Ok(Self::PerClient(Box::new(texts)))
     }
@@ -112,8 +112,17 @@ impl Where {
 
     /// The host, with a stand-in for what the client says in it.
     pub(super) fn sample(&self) -> Option<&Endpoint> {
+        self.sample_place().map(|located| &located.endpoint)
+    }
+
+    /// The path, likewise.
+    pub(super) fn sample_path(&self) -> Option<&str> {
+        self.sample_place()?.path.as_deref()
+    }
+
+    fn sample_place(&self) -> Option<&Located> {
         match self {
-            Self::Fixed(located) => Some(&located.endpoint),
+            Self::Fixed(located) => Some(located),
             Self::PerClient(texts) => texts.sample.as_ref(),
         }
     }

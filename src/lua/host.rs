@@ -9,11 +9,15 @@ use ipnet::IpNet;
 use mlua::{Lua, Table};
 use regex_syntax::ast::{self, ErrorKind};
 
+use crate::router::expression;
+
 /// Installs the module under `package.preload`.
 pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     let host = lua.create_table()?;
     let regex = lua.create_function(|_, pattern: String| Ok(regex_error(&pattern)))?;
     host.set("regex_error", regex)?;
+    let expression = |_: &Lua, text: String| Ok(expression::error(&text));
+    host.set("expression_error", lua.create_function(expression)?)?;
     super::pem::install(lua, &host)?;
     host.set("is_ip", lua.create_function(|_, text: String| Ok(is_ip(&text)))?)?;
     let range = |_: &Lua, text: String| Ok(is_ip(&text) || text.parse::<IpNet>().is_ok());

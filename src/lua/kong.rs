@@ -20,6 +20,7 @@ use mlua::{Function, Lua, MultiValue, Table, Value};
 use super::bind::{self, Answer, Ending, Fault};
 use super::state;
 use crate::pdk::{Exchange, Phase};
+use crate::settings::RouterFlavor;
 
 /// The Kong whose plugins and configuration run here unchanged.
 const KONG_VERSION: (&str, i64) = ("3.10.0", 3_010_000);
@@ -94,12 +95,14 @@ impl Phases {
 }
 
 /// Installs the global `kong`.
-pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
+pub(super) fn install(lua: &Lua, flavor: RouterFlavor) -> mlua::Result<()> {
     value::install(lua)?;
     let kong = lua.create_table()?;
     kong.set("version", KONG_VERSION.0)?;
     kong.set("version_num", KONG_VERSION.1)?;
-    kong.set("configuration", lua.create_table()?)?;
+    let configuration = lua.create_table()?;
+    configuration.set("router_flavor", flavor.name())?;
+    kong.set("configuration", configuration)?;
     kong.set("log", log::table(lua)?)?;
     kong.set("ctx", ctx(lua)?)?;
     let vault = lua.create_table()?;

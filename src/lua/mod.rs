@@ -20,6 +20,8 @@ mod x509;
 use mlua::{Lua, LuaOptions, StdLib};
 use thiserror::Error;
 
+use crate::settings::RouterFlavor;
+
 pub use self::modules::{bundled_plugins, embedded};
 pub use self::spec::Case;
 
@@ -41,6 +43,8 @@ pub struct Options {
     pub package_path: String,
     /// The most memory that Lua values may take; 0 sets no limit.
     pub memory_limit_bytes: usize,
+    /// `kong.configuration.router_flavor`: the schema of Routes asks for it.
+    pub router_flavor: RouterFlavor,
 }
 
 impl Vm {
@@ -64,7 +68,7 @@ impl Vm {
         bind::install(&lua)?;
         host::install(&lua)?;
         ngx::install(&lua)?;
-        kong::install(&lua)?;
+        kong::install(&lua, options.router_flavor)?;
         Ok(Self { lua })
     }
 

@@ -28,6 +28,7 @@ pub use response::{Response, Source};
 pub use service::{Attempts, Call, Loss, Lost, Next, Try};
 
 use crate::entity;
+use crate::respond::Pages;
 
 tokio::task_local! {
     /// The exchange whose turn it is. Only `src/lua` reads it: Lua's `kong.*` are globals.
@@ -48,6 +49,8 @@ pub struct Exchange {
     pub client: Client,
     /// Clock readings for latencies.
     pub times: Times,
+    /// How errors are told.
+    pub pages: Arc<Pages>,
     /// Values for the log record (`kong.log.set_serialize_value`).
     pub log: log::Extra,
     route: OnceCell<Matched>,
@@ -124,7 +127,7 @@ impl Times {
 
 impl Exchange {
     /// A new exchange for a request that has just arrived.
-    pub fn new(request: Request) -> Self {
+    pub fn new(request: Request, pages: Arc<Pages>) -> Self {
         let times = Times::default();
         times.started.set(Some(Instant::now()));
         times.started_at_ms.set(unix_ms());
@@ -135,6 +138,7 @@ impl Exchange {
             response: Response::default(),
             client: Client::default(),
             times,
+            pages,
             log: log::Extra::default(),
             route: OnceCell::new(),
             phase: Cell::new(Phase::Rewrite),

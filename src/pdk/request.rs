@@ -4,7 +4,7 @@
 //! plugin reads from the request.
 
 use std::cell::{Ref, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ pub struct Connection {
     pub client: SocketAddr,
     /// The address of the peer itself.
     pub peer: SocketAddr,
+    /// Our own address on it.
+    pub local: IpAddr,
     /// The port of our listener.
     pub port: u16,
     /// The connection is encrypted.

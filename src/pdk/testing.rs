@@ -37,16 +37,20 @@ impl Exchange {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
             head.headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        let local = "127.0.0.1:1".parse().unwrap();
+        let local: std::net::SocketAddr = "127.0.0.1:1".parse().unwrap();
         let connection = Connection {
             client: local,
             peer: local,
+            local: local.ip(),
             port: 8000,
             tls: false,
             sni: None,
             trusted: false,
         };
-        let ex = Self::new(Request::new(head, body, Rc::new(connection), Budget::new(1 << 20), 1));
+        let ex = Self::new(
+            Request::new(head, body, Rc::new(connection), Budget::new(1 << 20), 1),
+            std::sync::Arc::default(),
+        );
         ex.service.set_path(ex.request.raw_path());
         ex.service.set_query(ex.request.raw_query().map(str::to_owned));
         ex

@@ -53,7 +53,7 @@ pub fn to_upstream(ex: &Exchange, host: HeaderValue, request_id: bool) -> Header
         join_cookies(&mut headers);
     }
     forwarded(ex, &mut headers);
-    append_via(&mut headers);
+    append_via(&mut headers, version(ex.request.version));
     set(&mut headers, REQUEST_ID, request_id.then_some(ex.id.as_str()));
     headers
 }
@@ -61,9 +61,15 @@ pub fn to_upstream(ex: &Exchange, host: HeaderValue, request_id: bool) -> Header
 /// `X-Forwarded-*` and `X-Real-IP`. What an untrusted client says of itself is replaced.
 fn forwarded(ex: &Exchange, headers: &mut HeaderMap) {
     let connection = &ex.request.connection;
-    let peer = connection.peer.ip().to_string();
-    set(headers, FORWARDED_FOR, Some(&appended(headers, &FORWARDED_FOR, &peer)));
-    set(headers, REAL_IP, Some(&connection.client.ip().to_string()));
+    let client = connection.client.ip().to_string();
+    // Behind a trusted proxy, Kong adds the proxy to a list that is there, and begins one with
+    // the client.
+    let chain = match headers.contains_key(FORWARDED_FOR) {
+        true => appended(headers, &FORWARDED_FOR, &connection.peer.ip().to_string()),
+        false => client.clone(),
+    };
+    set(headers, FORWARDED_FOR, Some(&chain));
+    set(headers, REAL_IP, Some(&client));
     let host = if ex.request.host.is_empty() { NAMELESS } else { &ex.request.host };
     let port = connection.port.to_string();
     let prefix = ex.matched().and_then(|matched| matched.prefix.as_deref());
@@ -97,25 +103,28 @@ pub fn from_upstream(headers: &mut HeaderMap) {
 pub fn to_client(ex: &Exchange, tokens: Tokens) {
     let mut headers = ex.response.headers_mut();
     let tried = ex.times.sent.get().is_some();
-    if tokens.latency {
-        if tried {
+    if tried {
+        let upstream = ex.times.upstream_ms().filter(|_| tokens.upstream_latency);
+        if let Some(upstream) = upstream {
+            headers.insert("x-kong-upstream-latency", HeaderValue::from(upstream));
+        }
+        if tokens.proxy_latency {
             let kong = ex.times.since_start_ms(ex.times.sent.get());
             headers.insert("x-kong-proxy-latency", HeaderValue::from(kong));
-            if let Some(upstream) = ex.times.upstream_ms() {
-                headers.insert("x-kong-upstream-latency", HeaderValue::from(upstream));
-            }
-        } else {
-            let total = ex.times.since_start_ms(None);
-            headers.insert("x-kong-response-latency", HeaderValue::from(total));
         }
+        if tokens.via {
+            append_via(&mut headers, "1.1");
+        }
+    } else if tokens.response_latency {
+        let total = ex.times.since_start_ms(None);
+        headers.insert("x-kong-response-latency", HeaderValue::from(total));
     }
-    if tokens.server {
-        if tried {
-            append_via(&mut headers);
-        }
-        if ex.response.source() != Source::Service || !headers.contains_key(SERVER) {
-            headers.insert(SERVER, HeaderValue::from_static(respond::SERVER_TOKEN));
-        }
+    let ours = ex.response.source() != Source::Service;
+    if tokens.server && (ours || !headers.contains_key(SERVER)) {
+        headers.insert(SERVER, HeaderValue::from_static(respond::SERVER_TOKEN));
+    } else if ours && !tried {
+        // Kong keeps its name to itself, and that of a plugin's making, too.
+        headers.remove(SERVER);
     }
     if tokens.upstream_status
         && let Some(status) = ex.service.status.get()
@@ -125,9 +134,9 @@ pub fn to_client(ex: &Exchange, tokens: Tokens) {
     set(&mut headers, REQUEST_ID, tokens.request_id.then_some(ex.id.as_str()));
 }
 
-/// Tells a client that sent `Kong-Debug: 1` which Route and Service it reached.
+/// Tells a client that sent `Kong-Debug`, with any value, which Route and Service it reached.
 pub fn name_route(ex: &Exchange) {
-    let asked = ex.request.headers().get("kong-debug").is_some_and(|value| value == "1");
+    let asked = ex.request.headers().contains_key("kong-debug");
     let Some(matched) = ex.matched().filter(|_| asked) else { return };
     let (route, service) = (&matched.route, matched.service.as_deref());
     let mut headers = ex.response.headers_mut();
@@ -144,14 +153,25 @@ pub fn name_route(ex: &Exchange) {
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<&str>) {
-    match value.and_then(|value| HeaderValue::from_str(value).ok()) {
+    // A prefix may hold letters that are not ASCII.
+    match value.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok()) {
         Some(value) => drop(headers.insert(name, value)),
         None => drop(headers.remove(name)),
     }
 }
 
-fn append_via(headers: &mut HeaderMap) {
-    set(headers, VIA, Some(&appended(headers, &VIA, respond::VIA)));
+/// Kong writes the version as a number: 1 is HTTP/1.0.
+fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 | Version::HTTP_10 => "1",
+        Version::HTTP_2 => "2",
+        _ => "1.1",
+    }
+}
+
+fn append_via(headers: &mut HeaderMap, version: &str) {
+    let ours = format!("{version} {}", respond::SERVER_TOKEN);
+    set(headers, VIA, Some(&appended(headers, &VIA, &ours)));
 }
 
 /// A list header with one more element, all its lines in one.

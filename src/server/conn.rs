@@ -56,6 +56,7 @@ pub(super) async fn run(
     let mut connection = Connection {
         client: peer,
         peer,
+        local: stream.local_addr().map_or(peer.ip(), |local| local.ip().to_canonical()),
         port: dialect.port,
         tls: dialect.tls.is_some(),
         sni: None,

@@ -7,6 +7,7 @@ mod conn;
 mod head;
 mod patience;
 mod reply;
+mod route;
 mod serve;
 mod worker;
 

@@ -7,23 +7,20 @@
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::head;
 use super::reply::{Finish, Reply};
+use super::route;
 use super::worker::Worker;
 use crate::chain::Chain;
-use crate::guard::Named;
 use crate::pdk::request::Connection;
-use crate::pdk::service::Limits;
-use crate::pdk::{self, Body, Exchange, Matched, ReadError};
+use crate::pdk::{self, Body, Exchange, ReadError};
 use crate::proxy::{self, NoReply, Way, headers};
 use crate::respond::{self, Failure};
-use crate::router::{Hit, Query, path};
 use crate::runloop::Runloop;
 use crate::upstream::ReplyBody;
 
@@ -44,7 +41,7 @@ pub(super) async fn serve(
     let settings = &worker.shared.settings;
     let budget = worker.shared.budget.clone();
     let request = pdk::Request::new(head, body, connection, budget, settings.client_body_ms);
-    let ex = Rc::new(Exchange::new(request));
+    let ex = Rc::new(Exchange::new(request, worker.shared.pages.clone()));
     let runloop = worker.runloop();
     let mut finish = Finish::new(worker, runloop, ex.clone());
     let run = pdk::CURRENT.scope(ex.clone(), run(&mut finish));
@@ -70,7 +67,7 @@ async fn run(finish: &mut Finish) -> Option<ReplyBody> {
         (finish.exchange.clone(), finish.runloop.clone(), finish.worker.clone());
     let chain = &mut finish.chain;
     chain.rewrite(&runloop.globals, &ex).await;
-    match route(&runloop, &ex) {
+    match route::route(&runloop, &ex) {
         Some((plan, index)) => {
             finish.route = Some(index);
             chain.access(&plan, &ex).await;
@@ -103,74 +100,6 @@ async fn run(finish: &mut Finish) -> Option<ReplyBody> {
     }
     headers::to_client(&ex, settings.headers);
     body
-}
-
-/// Finds the Route and fills in the call to its Service.
-fn route(runloop: &Runloop, ex: &Exchange) -> Option<(Rc<crate::chain::Plan>, usize)> {
-    let request = &ex.request;
-    let normalised = path::normalise(request.raw_path());
-    let (plan, index, hit) = {
-        let headers = request.headers();
-        let hit = runloop.router.find(&Query {
-            path: &normalised,
-            host: &request.host,
-            port: request.connection.port,
-            method: request.method.as_str(),
-            tls: request.connection.tls,
-            sni: request.connection.sni.as_deref(),
-            headers: &headers,
-        })?;
-        (runloop.plan(&hit), hit.index, hit)
-    };
-    address(ex, &normalised, &hit, runloop);
-    let plain = request.forwarded_scheme() != "https";
-    if plain && !ex.response.exited() && hit.route.protocols.iter().all(|p| p.is_tls()) {
-        redirect_to_https(ex, hit.route.https_redirect_status_code);
-    }
-    let prefix = hit.route.strip_path.then(|| normalised.get(..hit.matched)).flatten();
-    ex.set_matched(Matched {
-        route: hit.route.clone(),
-        service: hit.service.cloned(),
-        prefix: prefix.filter(|prefix| !matches!(*prefix, "" | "/")).map(str::to_owned),
-        captures: hit.captures.into(),
-    });
-    Some((plan, index))
-}
-
-/// The call to the Service as the configuration has it; plugins may change it.
-fn address(ex: &Exchange, normalised: &str, hit: &Hit<'_>, runloop: &Runloop) {
-    let call = &ex.service;
-    call.set_query(ex.request.raw_query().map(str::to_owned));
-    let Some(service) = hit.service else { return };
-    let matched = if hit.route.strip_path { hit.matched } else { 0 };
-    let base = service.path.as_deref();
-    call.set_path(path::upstream(base, normalised, matched, hit.route.strip_path));
-    call.set_scheme(service.protocol);
-    call.set_target(service.host.as_str().into(), service.port, Named::Operator);
-    call.balanced.set(runloop.balancer.ring(&service.host).is_some());
-    call.limits.set(Limits {
-        connect_ms: service.connect_timeout,
-        write_ms: service.write_timeout,
-        read_ms: service.read_timeout,
-        retries: service.retries,
-        tls_verify: service.tls_verify.unwrap_or(true),
-    });
-    if hit.route.preserve_host {
-        call.set_host_header(ex.request.header(HOST));
-    }
-}
-
-fn redirect_to_https(ex: &Exchange, status: u16) {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UPGRADE_REQUIRED);
-    if status == StatusCode::UPGRADE_REQUIRED {
-        return respond::fail(ex, Failure::HttpsRequired);
-    }
-    let target = ex.request.uri.path_and_query().map_or("/", |target| target.as_str());
-    let location = format!("https://{}{target}", ex.request.host);
-    if let Ok(location) = HeaderValue::from_str(&location) {
-        ex.response.set_header("location", location);
-    }
-    ex.response.answer(pdk::Source::Error, status, None, Bytes::new());
 }
 
 /// Asks the upstream and takes its head; a plugin may want the whole body first.
@@ -268,7 +197,8 @@ fn nginx_reason(status: StatusCode) -> Option<&'static [u8]> {
 fn refuse(worker: &Worker, failure: Failure, headers: &HeaderMap) -> Response<Reply> {
     let shared = &worker.shared;
     worker.runloop().count(shared, None, failure.status().as_u16());
-    let mut response = respond::early(failure, headers, shared.settings.headers).map(Reply::alone);
+    let early = respond::early(failure, headers, shared.settings.headers, &shared.pages);
+    let mut response = early.map(Reply::alone);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     if let Some(reason) = nginx_reason(response.status()) {
         response.extensions_mut().insert(hyper::ext::ReasonPhrase::from_static(reason));

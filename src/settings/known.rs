@@ -11,10 +11,16 @@ const READ: &[&str] = &[
     "proxy_access_log",
     "headers",
     "headers_upstream",
+    "error_default_type",
+    "error_template_html",
+    "error_template_json",
+    "error_template_plain",
+    "error_template_xml",
     "allow_debug_header",
     "trusted_ips",
     "real_ip_header",
     "real_ip_recursive",
+    "router_flavor",
     "plugins",
     "lua_package_path",
     "lua_ssl_trusted_certificate",
@@ -48,7 +54,6 @@ const IGNORED: &[&str] = &[
     "database",
     "db_cache_ttl",
     "db_update_frequency",
-    "error_default_type",
     "license_data",
     "license_path",
     "log_levels",
@@ -62,7 +67,6 @@ const IGNORED: &[&str] = &[
     "proxy_server",
     "request_debug",
     "role",
-    "router_flavor",
     "ssl_cipher_suite",
     "ssl_ciphers",
     "ssl_protocols",
@@ -111,9 +115,6 @@ pub(super) fn note(name: &str, value: &str) -> Option<String> {
         }
         "database" if value != "off" => {
             Some(format!("'{value}' is ignored: the configuration comes from files"))
-        }
-        "router_flavor" if value != "traditional_compatible" => {
-            Some(format!("'{value}' is not built yet; traditional_compatible is used"))
         }
         "stream_listen" if value != "off" => {
             Some("TCP and UDP proxying are not built; no listener is opened".into())

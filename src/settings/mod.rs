@@ -38,12 +38,18 @@ pub struct Settings {
     pub allow_debug_header: bool,
     /// Whether the upstream gets `X-Kong-Request-Id` (`headers_upstream`).
     pub request_id_upstream: bool,
+    /// The media type of nginx' error pages for clients that name none.
+    pub error_default_type: String,
+    /// Templates of error bodies by format: `html`, `json`, `xml`, `plain`.
+    pub error_templates: BTreeMap<&'static str, PathBuf>,
     /// Peers that may set `X-Forwarded-*` and the real address.
     pub trusted_ips: Vec<IpNet>,
     /// The header that holds the client's address, lower case.
     pub real_ip_header: String,
     /// Take the last untrusted address instead of the last one.
     pub real_ip_recursive: bool,
+    /// How Routes are matched.
+    pub router_flavor: RouterFlavor,
     /// Enabled plugins: `bundled` and names.
     pub plugins: Vec<String>,
     /// Where Lua modules are looked for.
@@ -90,13 +96,39 @@ pub enum LogFormat {
     Json,
 }
 
+/// Kong's flavours of the router, as far as they are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RouterFlavor {
+    /// By criteria: paths, hosts, methods, headers, SNIs.
+    #[default]
+    TraditionalCompatible,
+    /// By criteria or by an expression.
+    Expressions,
+}
+
+impl RouterFlavor {
+    /// Kong's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TraditionalCompatible => "traditional_compatible",
+            Self::Expressions => "expressions",
+        }
+    }
+}
+
 /// The headers that `headers` turns on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tokens {
-    /// `Server` and `Via`.
+    /// `Server`.
     pub server: bool,
-    /// `X-Kong-*-Latency`.
-    pub latency: bool,
+    /// `Via`.
+    pub via: bool,
+    /// `X-Kong-Proxy-Latency`.
+    pub proxy_latency: bool,
+    /// `X-Kong-Upstream-Latency`.
+    pub upstream_latency: bool,
+    /// `X-Kong-Response-Latency`.
+    pub response_latency: bool,
     /// `X-Kong-Request-Id`.
     pub request_id: bool,
     /// `X-Kong-Upstream-Status`.
@@ -301,17 +333,15 @@ impl Layers {
             headers: self.tokens(),
             allow_debug_header: self.flag("allow_debug_header", "off"),
             request_id_upstream: self.text("headers_upstream", "X-Kong-Request-Id") != "off",
+            error_default_type: self.error_type(),
+            error_templates: self.error_templates(),
             trusted_ips: self.networks(),
             real_ip_header: self.text("real_ip_header", "X-Real-IP").to_ascii_lowercase(),
             real_ip_recursive: self.flag("real_ip_recursive", "off"),
+            router_flavor: self.router_flavor(),
             plugins: self.list("plugins", "bundled"),
             lua_package_path: self.text("lua_package_path", "./?.lua;./?/init.lua;"),
-            trusted_certificates: self
-                .list("lua_ssl_trusted_certificate", "system")
-                .into_iter()
-                .filter(|path| path != "system")
-                .map(PathBuf::from)
-                .collect(),
+            trusted_certificates: self.trusted_certificates(),
             ssl_cert: ssl_cert.zip(ssl_key),
             keepalive_pool_size: self.number("upstream_keepalive_pool_size", 512) as usize,
             keepalive_idle_ms: self
@@ -335,12 +365,45 @@ impl Layers {
         Some(self.text(name, "")).filter(|value| !value.is_empty())
     }
 
+    fn trusted_certificates(&self) -> Vec<PathBuf> {
+        let paths = self.list("lua_ssl_trusted_certificate", "system").into_iter();
+        paths.filter(|path| path != "system").map(PathBuf::from).collect()
+    }
+
     fn level(&mut self) -> String {
         const LEVELS: [&str; 9] =
             ["trace", "debug", "info", "notice", "warn", "error", "crit", "alert", "emerg"];
         let read = |v: &str| LEVELS.contains(&v).then(|| v.to_owned());
         let expected = "trace, debug, info, notice, warn, error, crit, alert or emerg";
         self.parse("log_level", "notice", expected, read).unwrap_or_default()
+    }
+
+    fn error_type(&mut self) -> String {
+        const TYPES: [&str; 4] = ["application/json", "application/xml", "text/html", "text/plain"];
+        let read = |v: &str| TYPES.contains(&v).then(|| v.to_owned());
+        let expected = "application/json, application/xml, text/html or text/plain";
+        self.parse("error_default_type", "text/plain", expected, read).unwrap_or_default()
+    }
+
+    fn error_templates(&self) -> BTreeMap<&'static str, PathBuf> {
+        let formats = ["html", "json", "xml", "plain"].into_iter();
+        formats
+            .filter_map(|format| {
+                let path = self.optional(&format!("error_template_{format}"))?;
+                Some((format, PathBuf::from(path)))
+            })
+            .collect()
+    }
+
+    fn router_flavor(&mut self) -> RouterFlavor {
+        let read = |v: &str| match v {
+            "traditional_compatible" => Some(RouterFlavor::TraditionalCompatible),
+            "expressions" => Some(RouterFlavor::Expressions),
+            _ => None,
+        };
+        let expected = "traditional_compatible or expressions (traditional is not built: \
+                        docs/compatibility.md lists in what it differs)";
+        self.parse("router_flavor", "traditional_compatible", expected, read).unwrap_or_default()
     }
 
     fn format(&mut self) -> LogFormat {
@@ -364,8 +427,11 @@ impl Layers {
         let has =
             |names: &[&str]| list.iter().any(|t| names.iter().any(|n| n.eq_ignore_ascii_case(t)));
         Tokens {
-            server: has(&["server_tokens", "Server", "Via"]),
-            latency: has(&["latency_tokens", "X-Kong-Proxy-Latency", "X-Kong-Upstream-Latency"]),
+            server: has(&["server_tokens", "Server"]),
+            via: has(&["server_tokens", "Via"]),
+            proxy_latency: has(&["latency_tokens", "X-Kong-Proxy-Latency"]),
+            upstream_latency: has(&["latency_tokens", "X-Kong-Upstream-Latency"]),
+            response_latency: has(&["latency_tokens", "X-Kong-Response-Latency"]),
             request_id: has(&["X-Kong-Request-Id"]),
             upstream_status: has(&["X-Kong-Upstream-Status"]),
         }

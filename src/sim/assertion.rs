@@ -6,7 +6,6 @@ use ring::digest::{Digest, SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use ring::signature::{
     RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
 };
-use rustls::server::ParsedCertificate;
 use rustls_pki_types::CertificateDer;
 use serde_json::Value;
 
@@ -14,8 +13,8 @@ use super::clock;
 
 /// A JWT in its parts.
 pub(super) struct Assertion<'a> {
-    pub(super) header: Value,
-    pub(super) claims: Value,
+    header: Value,
+    claims: Value,
     /// What the signature is over.
     signed: &'a str,
     signature: &'a str,
@@ -65,9 +64,16 @@ impl<'a> Assertion<'a> {
         self.check_claims(audience, client_id)
     }
 
+    /// A claim in seconds since 1970. It may have a fraction (RFC 7519 section 2), and has one in
+    /// the assertions of MSAL for Python.
+    pub(super) fn time(&self, claim: &str) -> Option<u64> {
+        self.claims[claim].as_f64().filter(|secs| *secs >= 0.0).map(|secs| secs as u64)
+    }
+
     fn is_of(&self, der: &[u8]) -> bool {
         let named = |name: &str, of: Digest| {
-            self.header[name].as_str() == Some(&URL_SAFE_NO_PAD.encode(of))
+            let given = self.header[name].as_str().unwrap_or_default();
+            given.trim_end_matches('=') == URL_SAFE_NO_PAD.encode(of) // MSAL for Python pads it
         };
         named("x5t#S256", digest(&SHA256, der))
             || named("x5t", digest(&SHA1_FOR_LEGACY_USE_ONLY, der))
@@ -85,9 +91,8 @@ impl<'a> Assertion<'a> {
             return Err("The claim jti is missing".to_owned());
         }
         let now = clock::now_secs();
-        let time = |name: &str| self.claims[name].as_u64();
-        let begins = time("nbf").or_else(|| time("iat")).unwrap_or(0);
-        match time("exp") {
+        let begins = self.time("nbf").or_else(|| self.time("iat")).unwrap_or(0);
+        match self.time("exp") {
             Some(exp) if exp > now + LIFE_MAX_SECS => Err("The claim exp is too far off".into()),
             Some(_) if begins > now + SKEW_SECS => Err("The assertion is not valid yet".into()),
             Some(_) => Ok(()),
@@ -96,14 +101,18 @@ impl<'a> Assertion<'a> {
     }
 }
 
-/// The `subjectPublicKey` of a certificate, which for RSA is what `ring` wants.
-fn public_key(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
-    let parsed = ParsedCertificate::try_from(certificate).ok()?;
-    let info = parsed.subject_public_key_info();
-    let (_, inside) = element(&info)?;
+/// The `subjectPublicKey` of a certificate (RFC 5280 section 4.1), which for RSA is what `ring`
+/// wants. By hand, since the parser of rustls takes version 3 only, and Entra takes version 1 too.
+fn public_key(certificate: &[u8]) -> Option<&[u8]> {
+    let (_, certificate) = element(certificate)?;
+    let (_, signed) = element(certificate)?;
+    // Number, algorithm, issuer, validity and subject come first; before them perhaps a version.
+    let before = if signed.first() == Some(&0xa0) { 6 } else { 5 };
+    let info = (0..before).try_fold(signed, |rest, _| rest.get(element(rest)?.0..))?;
+    let (_, inside) = element(info)?;
     let (algorithm, _) = element(inside)?;
     let (_, bits) = element(inside.get(algorithm..)?)?;
-    bits.strip_prefix(&[0]).map(<[u8]>::to_vec) // no unused bits
+    bits.strip_prefix(&[0]) // no unused bits
 }
 
 /// The first DER element: its whole length, and its content.

@@ -225,7 +225,7 @@ impl<'a> Form<'a> {
             return unauthorized(50_027, text);
         }
         let parsed = Assertion::read(assertion);
-        let expiry = parsed.as_ref().and_then(|parsed| parsed.claims.get("exp")?.as_u64());
+        let expiry = parsed.as_ref().and_then(|parsed| parsed.time("exp"));
         if assertion == "expired-assertion" || expiry.is_some_and(|exp| exp <= clock::now_secs()) {
             let text = format!(
                 "Client assertion is not within its valid time range. Current time: {}, expiry \

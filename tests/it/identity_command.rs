@@ -142,6 +142,15 @@ async fn an_identity_that_is_not_assigned_is_named() {
 }
 
 #[tokio::test]
+async fn a_certificate_is_not_explained_by_the_lack_of_a_secret() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/spec/certificates/client.pem");
+    let scene = Scene::of(&app());
+    let ended = scene.start(&[]).env("AZURE_CLIENT_CERTIFICATE_PATH", file).ended().await;
+    let why = "why AZURE_CLIENT_CERTIFICATE_PATH gives a client certificate client id";
+    assert_says(&ended, 0, &["ok identity 1 client certificate", why]);
+}
+
+#[tokio::test]
 async fn off_azure_it_says_so() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let endpoint = format!("azure_imds_endpoint: http://{closed}");

@@ -17,7 +17,7 @@ use self::sources::{Scenery, Source, Wire};
 use super::azure_scene::{HELLO, Target, assert_chat};
 use super::gateway::{Builder, TestGateway};
 use super::http::{self, Message};
-use super::log_lines;
+use super::log_lines::{self, Mark};
 
 /// What may happen to a request for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +107,9 @@ async fn run(source: Source, situation: Situation, wanted: Result<usize, Fails>)
             assert_chat(&second, &what);
             assert_eq!(scene.exchanges().len(), calls, "{what}: calls");
             scene.assert_tokens(&what);
+            if situation == S::RotatedFile {
+                scene.scenery.assert_rotated(&scene.exchanges()[1]);
+            }
             scene.assert_log_of_success(&what);
         }
         Err(fails) => {
@@ -119,8 +122,10 @@ async fn run(source: Source, situation: Situation, wanted: Result<usize, Fails>)
 
 /// A simulator, a gateway, and what the source brought along.
 struct Scene {
-    sim: Sim,
+    began: Mark,
+    // Dropped before the simulator, so that it cannot meet the next one on the same port.
     gateway: TestGateway,
+    sim: Sim,
     scenery: Scenery,
     wire: Wire,
     source: Source,
@@ -132,20 +137,18 @@ impl Scene {
         let mut scenery = Scenery::new(source);
         scenery.arrange(situation);
         let sim = Sim::start(scenery.options()).unwrap();
+        let began = log_lines::mark();
         if let Some(rule) = rule(situation) {
             sim.fault(Rule { kind: Some(Kind::Identity), ..rule }).unwrap();
         }
         let closed = closed_port();
-        let endpoint = match situation {
-            S::Down => format!("http://{}", closed.local_addr().unwrap()),
-            _ => sim.url(),
-        };
-        scenery.point_at(&endpoint);
+        let address = closed.local_addr().unwrap();
+        scenery.point_at(&sim, (situation == S::Down).then_some(address));
         let env = scenery.env();
         let builder = env.iter().fold(Builder::default(), |b, (name, value)| b.env(name, value));
         let gateway = builder.start(&Target::with_identity().yaml(&sim.url()));
         let wire = scenery.wire();
-        Self { sim, gateway, scenery, wire, source, _closed: closed }
+        Self { began, sim, gateway, scenery, wire, source, _closed: closed }
     }
 
     /// What happens between the first request and the second.
@@ -204,7 +207,7 @@ impl Scene {
     }
 
     fn log(&self, level: &str) -> Vec<Value> {
-        let lines = log_lines::with(self.scenery.endpoint());
+        let lines = log_lines::since(self.began, self.scenery.endpoint());
         for line in &lines {
             let text = line.to_string();
             for secret in self.scenery.secrets() {
@@ -291,6 +294,26 @@ fn closed_port() -> TcpSocket {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn client_secret() {
     row(Source::ClientSecret).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn client_certificate() {
+    row(Source::ClientCertificate).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn azure_ml() {
+    row(Source::AzureMl).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn cloud_shell() {
+    row(Source::CloudShell).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn service_fabric() {
+    row(Source::ServiceFabric).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -8,8 +8,12 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
-use silverback::sim::{Options, Recorded, Sim};
+use silverback::sim::{Expiry, Kind, Options, Pinned, Recorded, Rule, Sim};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -17,29 +21,33 @@ use super::azure_scene::{CLIENT, HELLO, TENANT, Target, assert_chat};
 use super::gateway::Builder;
 use super::sdk;
 
-/// In which case (everywhere, if none is named) a header, argument or field differs, and why.
-const DIFFERENCES: &[(&str, &str, &str)] = &[
-    (SECRET, "field client_info", "asks for data on a user, and here is none"),
-    (SECRET, "header content-length", "because of that field"),
-    (SECRET, "header accept", "Entra knows nothing but JSON"),
-    (SECRET, "header client-request-id", "an older name of x-ms-client-request-id"),
-    (SECRET, "header x-client-current-telemetry", "what MSAL reports of itself"),
-    (SECRET, "header x-client-last-telemetry", "what MSAL reports of itself"),
-    (SECRET, "header x-client-os", "what MSAL reports of itself"),
-    (SECRET, "header x-ms-lib-capability", "what MSAL reports of itself"),
-    ("", "header x-client-sku", "what MSAL reports of itself"),
-    ("", "header x-client-ver", "what MSAL reports of itself"),
-    (
-        "",
-        "header x-ms-client-request-id",
-        "random; and a metadata service keeps no log for support",
-    ),
-    ("", "header user-agent", "each its own"),
-    ("", "header accept-encoding", "a token is too small to be worth unpacking"),
-    ("", "header connection", "HTTP/1.1 keeps connections without being asked"),
+/// In which cases (everywhere, if none is named) a header, argument or field differs, and why.
+const DIFFERENCES: &[(&[&str], &str, &str)] = &[
+    (MSAL, "field client_info", "asks for data on a user, and here is none"),
+    (MSAL, "header content-length", "because of that field, or of the signature's members"),
+    (MSAL, "header accept", "Entra knows nothing but JSON"),
+    (MSAL, "header client-request-id", "an older name of x-ms-client-request-id"),
+    (MSAL, "header x-client-current-telemetry", "what MSAL reports of itself"),
+    (MSAL, "header x-client-last-telemetry", "what MSAL reports of itself"),
+    (MSAL, "header x-client-os", "what MSAL reports of itself"),
+    (MSAL, "header x-ms-lib-capability", "what MSAL reports of itself"),
+    (SIGNED, "assertion header alg", "PS256 is what Microsoft now asks for; RS256 is for ADFS"),
+    (SIGNED, "assertion header x5t", "SHA-1, which goes with RS256"),
+    (SIGNED, "assertion header x5t#S256", "SHA-256, which goes with PS256"),
+    (SIGNED, "claim nbf", "Microsoft's documentation has it, MSAL for Python leaves it out"),
+    (&[], "header x-client-sku", "what MSAL reports of itself"),
+    (&[], "header x-client-ver", "what MSAL reports of itself"),
+    (&[], "header x-ms-client-request-id", "random; and a metadata service keeps no such log"),
+    (&[], "header user-agent", "each its own"),
+    (&[], "header accept-encoding", "a token is too small to be worth unpacking"),
+    (&[], "header connection", "HTTP/1.1 keeps connections without being asked"),
 ];
 
+const MSAL: &[&str] = &[SECRET, CERTIFICATE];
+const SIGNED: &[&str] = &[CERTIFICATE];
 const SECRET: &str = "client secret";
+const CERTIFICATE: &str = "client certificate";
+const PEM: &[u8] = include_bytes!("../../spec/certificates/pkcs8.pem");
 
 const OBJECT: &str = "99999999-bbbb-cccc-dddd-eeeeeeeeeeee";
 const RESOURCE: &str = "/subscriptions/1/resourceGroups/g/providers/\
@@ -67,7 +75,8 @@ impl Place {
     /// Entra speaks TLS, since the SDK calls no other.
     fn new() -> Self {
         let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-        let key = rustls_pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let pinned = Pinned::new(made.cert.der().clone(), key.clone_key().into()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -79,11 +88,15 @@ impl Place {
         std::fs::write(folder.path().join("ca.pem"), made.cert.pem()).unwrap();
         // As the kubelet writes it. A line end we would cut off, and the SDK would send it.
         std::fs::write(folder.path().join("token"), "HEADER.FEDERATED.SIGNATURE").unwrap();
-        Self {
-            entra: Sim::start(Options { tls: Some(tls.into()), ..Options::default() }).unwrap(),
-            metadata: Sim::start(Options::default()).unwrap(),
-            folder,
-        }
+        std::fs::write(folder.path().join("client.pem"), PEM).unwrap();
+        let client_certificates = vec![CertificateDer::from_pem_slice(PEM).unwrap()];
+        let entra = Options { tls: Some(tls.into()), client_certificates, ..Options::default() };
+        let metadata = Options { service_fabric: Some(pinned), ..Options::default() };
+        let metadata = Sim::start(metadata).unwrap();
+        // The SDK cannot read the dates of this endpoint.
+        let ml = Rule { kind: Some(Kind::AzureMl), ..Rule::default() };
+        metadata.fault(Rule { expiry: Some(Expiry::String), ..ml }).unwrap();
+        Self { entra: Sim::start(entra).unwrap(), metadata, folder }
     }
 
     fn file(&self, name: &str) -> String {
@@ -120,6 +133,13 @@ impl Place {
                 auth: vec![],
             },
             Case {
+                name: CERTIFICATE,
+                env: app("AZURE_CLIENT_CERTIFICATE_PATH", &self.file("client.pem")),
+                credential: "EnvironmentCredential",
+                arguments: discover_nothing.clone(),
+                auth: vec![],
+            },
+            Case {
                 name: "workload identity",
                 env: app("AZURE_FEDERATED_TOKEN_FILE", &file),
                 credential: "WorkloadIdentityCredential",
@@ -127,13 +147,39 @@ impl Place {
                 auth: vec![],
             },
         ];
-        let imds = vec![("AZURE_POD_IDENTITY_AUTHORITY_HOST", self.metadata.url())];
+        cases.extend(self.machines());
+        cases
+    }
+
+    /// Managed identities on every host that can be played without a folder of the system.
+    fn machines(&self) -> Vec<Case> {
+        let url = self.metadata.url();
+        let fabric = self.metadata.service_fabric().unwrap();
+        let imds = vec![("AZURE_POD_IDENTITY_AUTHORITY_HOST", url.clone())];
         let app_service = vec![
-            ("IDENTITY_ENDPOINT", format!("{}/msi/token", self.metadata.url())),
+            ("IDENTITY_ENDPOINT", format!("{url}/msi/token")),
             ("IDENTITY_HEADER", "sim-identity-header".to_owned()),
         ];
-        for (name, env) in [("IMDS", imds), ("App Service", app_service)] {
-            for (arguments, field) in selectors() {
+        let azure_ml = vec![
+            ("MSI_ENDPOINT", format!("{url}/azureml/msi/token")),
+            ("MSI_SECRET", "sim-identity-header".to_owned()),
+        ];
+        let cloud_shell = vec![("MSI_ENDPOINT", format!("{url}/cloudshell/oauth2/token"))];
+        let service_fabric = vec![
+            ("IDENTITY_ENDPOINT", fabric.endpoint.clone()),
+            ("IDENTITY_HEADER", "sim-identity-header".to_owned()),
+            ("IDENTITY_SERVER_THUMBPRINT", fabric.thumbprint.clone()),
+        ];
+        let mut cases = Vec::new();
+        // So many of the ways to name an identity exist there.
+        for (name, env, ways) in [
+            ("IMDS", imds, 4),
+            ("App Service", app_service, 4),
+            ("Azure ML", azure_ml, 2),
+            ("Cloud Shell", cloud_shell, 1),
+            ("Service Fabric", service_fabric, 1),
+        ] {
+            for (arguments, field) in selectors().into_iter().take(ways) {
                 cases.push(Case {
                     name,
                     env: env.clone(),
@@ -214,11 +260,37 @@ fn parts(seen: &Recorded) -> Vec<(String, String)> {
         ("kind".to_owned(), format!("{:?}", seen.kind)),
     ];
     parts.extend(pairs(seen.query.as_bytes(), "argument"));
-    parts.extend(pairs(&seen.body, "field"));
+    for (name, value) in pairs(&seen.body, "field") {
+        match signed_parts(&value) {
+            Some(signed) => parts.extend(signed),
+            None => parts.push((name, value)),
+        }
+    }
     let headers = seen.headers.iter();
     parts.extend(headers.map(|(name, value)| (format!("header {name}"), value.clone())));
     parts.sort();
     parts
+}
+
+/// An assertion signed with a certificate, which no two calls have in common, by what it says. Its
+/// signature has been verified.
+fn signed_parts(jwt: &str) -> Option<Vec<(String, String)>> {
+    let mut parts = Vec::new();
+    for (what, part) in ["assertion header", "claim"].into_iter().zip(jwt.split('.')) {
+        let members: serde_json::Map<String, Value> =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()?;
+        let secs = |name: &str| members[name].as_f64().unwrap();
+        for (name, value) in &members {
+            let value = match name.as_str() {
+                "jti" => "random".to_owned(),
+                "iat" | "nbf" => "now".to_owned(),
+                "exp" => format!("after {:.0} s", secs("exp") - secs("iat")),
+                _ => value.to_string(),
+            };
+            parts.push((format!("{what} {name}"), value));
+        }
+    }
+    Some(parts)
 }
 
 #[tokio::test]
@@ -248,7 +320,7 @@ async fn microsofts_sdk_asks_in_the_same_way() {
         };
         let lone = [only("SDK", &theirs, &ours), only("silverback", &ours, &theirs)].concat();
         for (name, text) in lone {
-            let applies = |of: &str| of.is_empty() || of == case.name;
+            let applies = |of: &[&str]| of.is_empty() || of.contains(&case.name);
             match DIFFERENCES.iter().find(|(of, known, _)| applies(of) && *known == name) {
                 Some((of, known, _)) => drop(met.insert((*of, *known))),
                 None => faults.push(text),

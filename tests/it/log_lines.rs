@@ -1,5 +1,5 @@
 //! What gateways in this process log: one subscriber for all tests, which find their own lines by
-//! an address that nobody else has.
+//! an address that nobody else has at the time.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, Once, PoisonError};
@@ -18,10 +18,20 @@ pub fn keep() {
     });
 }
 
-/// The lines with this text, oldest first.
-pub fn with(text: &str) -> Vec<Value> {
+/// A place in the log: the number of lines so far.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark(usize);
+
+/// The end of the log.
+pub fn mark() -> Mark {
+    Mark(LINES.lock().unwrap_or_else(PoisonError::into_inner).len())
+}
+
+/// The lines with this text since then, oldest first. Before, the system may have given the same
+/// port to somebody else.
+pub fn since(mark: Mark, text: &str) -> Vec<Value> {
     let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
-    let found = lines.iter().filter(|line| line.contains(text));
+    let found = lines[mark.0..].iter().filter(|line| line.contains(text));
     found.map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 

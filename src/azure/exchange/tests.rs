@@ -1,12 +1,16 @@
+mod arc;
 mod matrix;
 
 use std::cell::RefCell;
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::super::auth::Auth;
+use super::super::identity::{Given, Origin};
 use super::super::mock::{self, Answer, Mock, vector};
 use super::super::resolve;
+use super::super::source::{Imds, Selector};
 use super::*;
 use crate::settings::Env;
 
@@ -152,9 +156,9 @@ async fn every_good_reply_of_the_vectors_is_understood() {
         ("appsvc-05-2017-api", 53_878),
     ] {
         let body = vector(name)["response"]["body"].to_string();
-        let reply = Reply { status: 200, is_html: false, retry_after: None, body };
+        let reply = Reply { status: 200, body, ..Reply::default() };
         let asked = Asked { at: Instant::now(), epoch_secs: 1_795_176_000 };
-        let grant = read(&identity, &asked, Ok(reply), &[]).unwrap();
+        let grant = read(&*identity.source, &asked, Ok(reply), &[]).unwrap();
         assert_eq!(grant.lifetime.as_secs(), lifetime_secs, "{name}");
         let wish = vector(name)["response"]["body"]["refresh_in"].as_u64();
         assert_eq!(grant.refresh_in.map(|d| d.as_secs()), wish, "{name}");
@@ -234,10 +238,52 @@ async fn nobody_at_the_metadata_address_is_explained() {
     drop(listener);
     let [auth, ..] = selectors(&endpoint, "");
     let identity = identity_of(&auth, &Env::default());
-    let cause = call(&mock::clients(), &identity).await.unwrap_err();
+    let cause = identity.source.call(&mock::clients(), identity.scope()).await.unwrap_err();
     assert_eq!(cause.class, Class::Unavailable);
     assert!(cause.to_string().contains("not an Azure VM"), "{cause}");
     assert!(cause.said.to_lowercase().contains("refused"), "{cause}");
+}
+
+#[tokio::test]
+async fn a_forgotten_scheme_is_named_when_the_peer_speaks_plain_http() {
+    for answer in [&b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"[..], b""] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::runtime::Handle::current().spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut hello = [0; 4096];
+                let _ = stream.read(&mut hello).await;
+                let _ = stream.write_all(answer).await;
+            }
+        });
+        let app =
+            [("AZURE_CLIENT_ID", "a"), ("AZURE_CLIENT_SECRET", "s"), ("AZURE_TENANT_ID", "t")];
+        let bare = identity(app.into_iter().chain([("AZURE_AUTHORITY_HOST", &*address)]));
+        let failure = exchange_once(&bare).await.unwrap_err();
+        let line = failure.to_string();
+        assert!(line.contains("no scheme was given, so https was assumed"), "{line}");
+        assert!(line.contains("in front of AZURE_AUTHORITY_HOST"), "{line}");
+        assert_eq!((failure.cause.class, failure.attempts), (Class::Config, 1));
+        let written = format!("https://{address}");
+        let written = identity(app.into_iter().chain([("AZURE_AUTHORITY_HOST", &*written)]));
+        let cause = written.source.call(&mock::clients(), written.scope()).await.unwrap_err();
+        assert!(!cause.to_string().contains("assumed"), "{cause}");
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_is_only_assumed_is_asked_once() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let imds = |is_assumed| {
+        let endpoint = Given { value: endpoint.parse().unwrap(), from: Origin::Default };
+        mock::identity(Imds { endpoint, selector: Selector::System, is_assumed })
+    };
+    let failure = exchange_once(&imds(true)).await.unwrap_err();
+    assert_eq!((failure.cause.class, failure.attempts), (Class::Unavailable, 1));
+    let failure = exchange_once(&imds(false)).await.unwrap_err();
+    assert_eq!((failure.cause.class, failure.attempts), (Class::Unavailable, 2));
 }
 
 /// The calls and the seconds before each that a source makes when every answer is this one.
@@ -265,7 +311,9 @@ async fn retries_keep_to_each_sources_schedule() {
         [("IDENTITY_ENDPOINT", "http://127.0.0.1:1/"), ("IDENTITY_HEADER", "h")];
     const APP: [(&str, &str); 3] =
         [("AZURE_CLIENT_ID", "a"), ("AZURE_CLIENT_SECRET", "s"), ("AZURE_TENANT_ID", "t")];
+    const ML: [(&str, &str); 2] = [("MSI_ENDPOINT", "http://127.0.0.1:1/"), ("MSI_SECRET", "s")];
     let (imds, web, app) = (identity([]), identity(WEB), identity(APP));
+    let (named, ml) = (identity([("AZURE_CLIENT_ID", "a")]), identity(ML));
     let transient = |status| cause(Class::Transient, Some(status), None);
     let slow = |secs| cause(Class::Transient, Some(429), Some(secs));
     for (identity, cause, wanted) in [
@@ -277,10 +325,12 @@ async fn retries_keep_to_each_sources_schedule() {
         (&app, cause(Class::Config, Some(401), None), vec![]),
         (&imds, transient(404), vec![1.0, 2.0, 4.0]),
         (&imds, transient(410), vec![10.0; 7]), // 70 s: how long an update of IMDS takes
-        (&imds, cause(Class::Unavailable, None, None), vec![1.0]),
+        (&imds, cause(Class::Unavailable, None, None), vec![]),
+        (&named, cause(Class::Unavailable, None, None), vec![1.0]),
         (&imds, cause(Class::Unavailable, Some(403), None), vec![]),
         (&imds, cause(Class::NotAssigned, Some(400), None), vec![]),
         (&web, transient(500), vec![1.0, 1.0]),
+        (&ml, transient(500), vec![1.0; 3]),
     ] {
         let waits = schedule(identity, cause.clone()).await;
         assert_eq!(waits.len(), wanted.len(), "{cause:?}: {waits:?}");

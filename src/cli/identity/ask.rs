@@ -92,7 +92,8 @@ impl Answer {
 fn without_call(at: &Where, offline: bool) -> Option<Answer> {
     if let Credential::Unresolved(field) = at.target.credential {
         let meaning = format!("the vault reference in {field} could not be resolved");
-        let remedy = "set the variable that it names; until then requests get 500";
+        let remedy =
+            "set what it names, or correct it: a warning says more; until then requests get 500";
         return Some(Answer::new(Verdict::bad(meaning, remedy), None, String::new()));
     }
     match &at.target.question {

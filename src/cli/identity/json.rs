@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::ask::{Answer, Exchanged, Results, State};
-use super::survey::{Survey, Where, Who, why};
+use super::survey::{Survey, Where, Who};
 use super::trouble::Trouble;
 use crate::plugins::Credential;
 
@@ -39,7 +39,7 @@ fn identity(survey: &Survey, index: usize, who: &Who, exchanged: Option<&Exchang
     let mut value = json!({
         "kind": identity.kind(),
         "subject": identity.subject(),
-        "why": why(identity),
+        "why": identity.why(),
         "facts": facts.collect::<Vec<_>>(),
         "notes": identity.notes(),
         "endpoint": identity.endpoint(),

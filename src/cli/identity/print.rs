@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::ask::{Answer, Exchanged, Results, State};
-use super::survey::{Survey, Where, why};
+use super::survey::{Survey, Where};
 use super::trouble::Trouble;
 use crate::azure::{Fact, Identity, Origin};
 use crate::plugins::Credential;
@@ -68,7 +68,7 @@ impl Page {
         if used_by.len() > USED_BY_MAX {
             self.row("", &format!("and {} more", used_by.len() - USED_BY_MAX));
         }
-        self.row("why", &why(identity));
+        self.row("why", identity.why());
         for Fact { name, value, from } in identity.facts() {
             let from = match from {
                 Origin::Default => "the default".to_owned(),

@@ -266,15 +266,3 @@ fn labels(
     }
     labels
 }
-
-/// Why an identity is what it is: the value that decided, and who gave it.
-pub(super) fn why(identity: &Identity) -> String {
-    let facts = identity.facts();
-    let decisive = facts.iter().find(|fact| matches!(fact.name, "secret" | "token file"));
-    if let Some(fact) = decisive {
-        return format!("{} gives a {}", fact.from, fact.name);
-    }
-    let endpoint = facts.iter().find(|fact| fact.name == "endpoint");
-    let endpoint = endpoint.map_or_else(String::new, |fact| format!("; endpoint: {}", fact.from));
-    format!("no secret and no token file is given{endpoint}")
-}

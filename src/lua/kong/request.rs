@@ -23,7 +23,7 @@ pub(super) const ROWS: &[Row] = &[
         one(lua, ex.request.method.as_str())
     }),
     Row::now("request.get_path", Phases::REQUEST, |lua, ex, _| {
-        one(lua, path::normalise(ex.request.raw_path()).as_ref())
+        one(lua, path::decoded(ex.request.raw_path()).as_ref())
     }),
     Row::now("request.get_raw_path", Phases::REQUEST, |lua, ex, _| one(lua, ex.request.raw_path())),
     Row::now("request.get_path_with_query", Phases::REQUEST, |lua, ex, _| {

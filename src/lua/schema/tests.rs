@@ -9,6 +9,7 @@ use super::*;
 use crate::llm::config::{AiProxy, AiProxyAdvanced};
 use crate::lua::Options;
 use crate::schema::Step;
+use crate::settings::RouterFlavor;
 
 fn schemas() -> LuaSchemas {
     LuaSchemas::new(Vm::new(&Options::default()).unwrap(), &["bundled"])
@@ -476,10 +477,14 @@ fn references_are_known_by_their_paths() {
 }
 
 /// The identity fields that Kong does not have; the native types may take them or not.
-const OWN_AUTH_FIELDS: [&str; 6] = [
+const OWN_AUTH_FIELDS: [&str; 10] = [
     "azure_managed_identity_object_id",
     "azure_managed_identity_resource_id",
     "azure_federated_token_file",
+    "azure_client_certificate_path",
+    "azure_client_certificate",
+    "azure_client_certificate_password",
+    "azure_client_send_certificate_chain",
     "azure_scope",
     "azure_authority_host",
     "azure_imds_endpoint",
@@ -641,4 +646,45 @@ fn vaults_and_certificates_are_checked() {
         entity("ca_certificates", json!({"cert": twice})),
         [": please submit only one certificate at a time"]
     );
+}
+
+#[test]
+fn routes_take_an_expression_only_where_the_flavour_has_them() {
+    let route = |fields: Value| {
+        let mut route = json!({"id": "d3b0a1a0-0000-4000-8000-000000000001"});
+        route.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        route
+    };
+    let judge = |flavor, fields: Value| {
+        let options = Options { router_flavor: flavor, ..Options::default() };
+        let schemas = LuaSchemas::new(Vm::new(&options).unwrap(), &["bundled"]);
+        told(schemas.entity("routes").unwrap().process(route(fields)).1)
+    };
+    let expression = json!({"expression": "http.path ^= \"/a\"", "priority": 7});
+    assert_eq!(judge(RouterFlavor::Expressions, expression.clone()), Vec::<String>::new());
+    let unknown = judge(RouterFlavor::TraditionalCompatible, expression);
+    assert!(unknown.contains(&"expression: unknown field".to_owned()), "{unknown:?}");
+    let failed = ": Router Expression failed validation: ";
+    for (fields, want) in [
+        (json!({"expression": "http.path"}), "--> 1:10"),
+        (
+            json!({"expression": "net.src.port == 1", "paths": ["/a"]}),
+            "cannot set 'expression' with 'methods', 'hosts'",
+        ),
+        (
+            json!({"expression": "net.src.port == 1", "regex_priority": 1}),
+            "cannot set 'regex_priority' with 'expression' simultaneously",
+        ),
+        (json!({"paths": ["/a"], "priority": 1}), "cannot set 'priority' with 'methods'"),
+    ] {
+        let errors = judge(RouterFlavor::Expressions, fields);
+        assert!(errors.len() == 1 && errors[0].starts_with(failed), "{errors:?}");
+        assert!(errors[0].contains(want), "{errors:?}");
+    }
+    let none = judge(RouterFlavor::Expressions, json!({}));
+    let want = "must set one of 'methods', 'hosts', 'headers', 'paths', 'snis', 'expression'";
+    assert!(none[0].contains(want), "{none:?}");
+    let sources = json!({"paths": ["/a"], "sources": [{"ip": "10.0.0.0/8"}]});
+    assert_eq!(judge(RouterFlavor::Expressions, sources.clone()), Vec::<String>::new());
+    assert_eq!(judge(RouterFlavor::TraditionalCompatible, sources).len(), 1);
 }

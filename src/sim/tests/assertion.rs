@@ -12,6 +12,7 @@ use super::*;
 use crate::sim::clock;
 
 const PEM: &[u8] = include_bytes!("../../../spec/certificates/client.pem");
+const VERSION_1: &[u8] = include_bytes!("../../../spec/certificates/pkcs8.pem");
 const PATH: &str = "/t.example/oauth2/v2.0/token";
 
 fn certificate() -> CertificateDer<'static> {
@@ -29,9 +30,13 @@ fn parts() -> (Value, Value) {
 }
 
 fn sign(header: &Value, claims: &Value) -> String {
+    sign_with(PEM, header, claims)
+}
+
+fn sign_with(pem: &[u8], header: &Value, claims: &Value) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", part(header), part(claims));
-    let key = PrivatePkcs8KeyDer::from_pem_slice(PEM).unwrap();
+    let key = PrivatePkcs8KeyDer::from_pem_slice(pem).unwrap();
     let key = RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()).unwrap();
     let mut signature = vec![0; key.public().modulus_len()];
     key.sign(&RSA_PSS_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
@@ -53,12 +58,19 @@ async fn ask(sim: &Sim, assertion: &str) -> Got {
 }
 
 #[tokio::test]
-async fn a_registered_certificate_signs_in() {
-    let sim = start(Options { client_certificates: vec![certificate()], ..Options::default() });
-    let (header, claims) = parts();
-    let got = ask(&sim, &sign(&header, &claims)).await;
-    assert_eq!(got.status, 200, "{}", got.text());
-    assert_eq!(sim.last().unwrap().identity, "client certificate (client id c, tenant t.example)");
+async fn a_registered_certificate_of_either_version_signs_in() {
+    for pem in [PEM, VERSION_1] {
+        let certificate = CertificateDer::from_pem_slice(pem).unwrap();
+        let (mut header, mut claims) = parts();
+        header["x5t#S256"] = URL_SAFE_NO_PAD.encode(Sha256::digest(&certificate)).into();
+        claims["exp"] = (claims["exp"].as_u64().unwrap() as f64 + 0.5).into();
+        let client_certificates = vec![certificate];
+        let sim = start(Options { client_certificates, ..Options::default() });
+        let got = ask(&sim, &sign_with(pem, &header, &claims)).await;
+        assert_eq!(got.status, 200, "{}", got.text());
+        let identity = "client certificate (client id c, tenant t.example)";
+        assert_eq!(sim.last().unwrap().identity, identity);
+    }
 }
 
 #[tokio::test]

@@ -33,11 +33,12 @@ const REDIRECT: &[&str] =
 const UNREACHABLE: &[&str] =
     &["the endpoint cannot be reached", "check DNS, firewall and HTTPS_PROXY"];
 const NO_LIFETIME: &[&str] = &["the reply has no readable expires_on or expires_in"];
+const NO_APPLICATION: &[&str] =
+    &["this application does not have the identity system-assigned", "in its manifest"];
 const NO_TOKEN: &[&str] =
     &["the platform gave no token", "the identity is not assigned to this app"];
 
 pub fn cell(source: Source, situation: S) -> Cell {
-    let is_app = matches!(source, Source::ClientSecret | Source::WorkloadIdentity);
     match situation {
         S::Ok | S::Slow | S::ExpiringSoon => works(1),
         S::IntegerExpiry | S::StringExpiry => works(1),
@@ -45,42 +46,40 @@ pub fn cell(source: Source, situation: S) -> Cell {
         S::FailsTwice => works(3),
         S::WrongSecret => wrong_secret(source),
         S::IdentityNotFound => identity_not_found(source),
-        S::SeveralIdentities => match source {
-            Source::ClientSecret | Source::WorkloadIdentity => {
-                Cell::Senseless("an application is named, one at a time")
-            }
-            Source::Imds => {
-                let says = &["several user-assigned identities", "auth.azure_client_id"];
-                fails("ambiguous-identity", 400, says)
-            }
-            Source::AppService => fails("transient", 500, NO_TOKEN).attempts(3),
-        },
-        S::Down => match source {
-            Source::Imds => {
-                let says = &["the metadata service does not answer", "not an Azure VM"];
-                silent("unavailable", says).attempts(2).unreached()
-            }
-            _ => silent("transient", UNREACHABLE).attempts(3).unreached(),
-        },
-        S::Dropped => {
-            silent("transient", UNREACHABLE).attempts(if is_app { 3 } else { source.tries() })
+        S::SeveralIdentities => several_identities(source),
+        S::Down => {
+            let class = if source == Source::Imds { "unavailable" } else { "transient" };
+            silent(class, unanswered(source)).attempts(source.tries()).unreached()
         }
-        S::Gone => match source {
-            Source::Imds => Cell::UnderAPausedClock("an update of IMDS takes up to 70 s"),
-            _ if is_app => fails("config", 410, &["the endpoint refused"]).aadsts(90_033),
-            _ => fails("config", 410, &["the endpoint refused"]),
-        },
-        S::Throttled if is_app => {
-            fails("transient", 429, &["Entra throttles this client"]).aadsts(90_055)
+        S::Dropped => silent("transient", UNREACHABLE).attempts(source.tries()),
+        S::Gone if source == Source::Imds => {
+            Cell::UnderAPausedClock("an update of IMDS takes up to 70 s")
+        }
+        S::Gone => fails("config", 410, &["the endpoint refused"]).at_entra(source, 90_033),
+        S::Throttled if source.is_app() => {
+            fails("transient", 429, &["Entra throttles this client"]).at_entra(source, 90_055)
         }
         S::Throttled => fails("transient", 429, &["the endpoint throttles this client"]),
         S::Html => fails("unavailable", 200, FALSE_FRIEND),
         S::Portal => fails("protocol", 302, REDIRECT),
         S::NoExpiry => fails("protocol", 200, NO_LIFETIME),
         S::RotatedFile => match source {
-            Source::WorkloadIdentity => works(2),
+            Source::WorkloadIdentity | Source::ClientCertificate => works(2),
             _ => Cell::Senseless("there is no file"),
         },
+    }
+}
+
+fn unanswered(source: Source) -> &'static [&'static str] {
+    match source {
+        Source::Imds => &["the metadata service does not answer", "not an Azure VM"],
+        Source::AzureMl | Source::CloudShell => {
+            &["nothing answers at the address of MSI_ENDPOINT", "the platform sets it"]
+        }
+        Source::AppService | Source::ServiceFabric => {
+            &["nothing answers at the address of IDENTITY_ENDPOINT", "the platform sets it"]
+        }
+        _ => UNREACHABLE,
     }
 }
 
@@ -88,29 +87,60 @@ fn wrong_secret(source: Source) -> Cell {
     match source {
         Source::ClientSecret => {
             let says = &["the client secret is wrong", "the secret's value, not the secret's ID"];
-            fails("config", 401, says).aadsts(7_000_215)
+            fails("config", 401, says).at_entra(source, 7_000_215)
+        }
+        Source::ClientCertificate => {
+            let says = &["the certificate is not one of the application's", "upload its public"];
+            fails("config", 401, says).at_entra(source, 700_027)
         }
         Source::WorkloadIdentity => {
             let says = &["no federated credential matches", "issuer (with its trailing slash)"];
-            fails("config", 401, says).aadsts(70_021)
+            fails("config", 401, says).at_entra(source, 70_021)
         }
         Source::Imds => Cell::Senseless("IMDS asks for no secret"),
-        Source::AppService => fails("config", 401, &["the endpoint refused"]),
+        Source::CloudShell => Cell::Senseless("Cloud Shell asks for no secret"),
+        Source::AppService => {
+            let says = &["the platform does not take IDENTITY_HEADER", "see who else sets it"];
+            fails("config", 401, says)
+        }
+        Source::AzureMl => {
+            let says = &["the platform does not take MSI_SECRET", "see who else sets it"];
+            fails("config", 401, says)
+        }
+        // The secret is the identity.
+        Source::ServiceFabric => fails("identity-not-assigned", 404, NO_APPLICATION),
     }
 }
 
 fn identity_not_found(source: Source) -> Cell {
     match source {
-        Source::ClientSecret | Source::WorkloadIdentity => {
+        Source::ClientSecret | Source::ClientCertificate | Source::WorkloadIdentity => {
             let says =
                 &["the client id is not in this tenant", "check client id, tenant and cloud"];
-            fails("config", 400, says).aadsts(700_016)
+            fails("config", 400, says).at_entra(source, 700_016)
         }
         Source::Imds => {
             let says = &["does not have the identity client id unknown-", "assign it to the VM"];
             fails("identity-not-assigned", 400, says)
         }
         Source::AppService => fails("transient", 500, NO_TOKEN).attempts(3),
+        Source::AzureMl => fails("transient", 500, &["the endpoint failed"]).attempts(4),
+        Source::CloudShell => Cell::Senseless("there is the user's own and no other"),
+        Source::ServiceFabric => fails("identity-not-assigned", 404, NO_APPLICATION),
+    }
+}
+
+fn several_identities(source: Source) -> Cell {
+    match source {
+        Source::Imds => {
+            let says = &["several user-assigned identities", "auth.azure_client_id"];
+            fails("ambiguous-identity", 400, says)
+        }
+        Source::AppService => fails("transient", 500, NO_TOKEN).attempts(3),
+        Source::AzureMl => fails("transient", 500, &["the endpoint failed"]).attempts(4),
+        Source::CloudShell => Cell::Senseless("there is the user's own and no other"),
+        Source::ServiceFabric => Cell::Senseless("the secret says which one"),
+        _ => Cell::Senseless("an application is named, one at a time"),
     }
 }
 
@@ -134,8 +164,9 @@ impl Cell {
         self.changed(|fails| fails.attempts = attempts)
     }
 
-    fn aadsts(self, code: u64) -> Self {
-        self.changed(|fails| fails.aadsts = Some(code))
+    /// Entra numbers its errors; other endpoints do not.
+    fn at_entra(self, source: Source, code: u64) -> Self {
+        self.changed(|fails| fails.aadsts = source.is_app().then_some(code))
     }
 
     fn unreached(self) -> Self {

@@ -50,6 +50,16 @@ return {
       "The resource id of a user-assigned identity, in place of its client id.") },
     { azure_federated_token_file = text(
       "The file with the token of a workload identity (AZURE_FEDERATED_TOKEN_FILE).") },
+    { azure_client_certificate_path = text(
+      "The file with certificate and key of the app registration, PEM or PKCS#12.") },
+    { azure_client_certificate = secret(
+      "The same as text: PEM, or PKCS#12 in base64.") },
+    { azure_client_certificate_password = secret "What opens the key of the certificate." },
+    { azure_client_send_certificate_chain = {
+      type = "boolean",
+      required = false,
+      description = "Whether the certificates are sent along (subject name and issuer).",
+    } },
     { azure_scope = text "The scope of the token; by default the one for the upstream's host." },
     { azure_authority_host = text(
       "Where tokens come from (AZURE_AUTHORITY_HOST); by default the host's cloud.") },

@@ -33,8 +33,9 @@ async fn play(
             _ => json!({ "error": "unknown", "error_description": "in trouble" }),
         };
         let retry_after = wait.map(Duration::from_secs);
-        let reply = Reply { status, is_html: false, retry_after, body: body.to_string() };
-        std::future::ready(read(identity, &Asked::now(), Ok(reply), &[]))
+        let body = body.to_string();
+        let reply = Reply { status, retry_after, body, ..Reply::default() };
+        std::future::ready(read(&*identity.source, &Asked::now(), Ok(reply), &[]))
     })
     .await;
     let times = calls.into_inner();
@@ -81,7 +82,8 @@ const THROTTLED: [(Answers, Wanted); 2] = [
 async fn entra_gets_two_quick_repetitions() {
     let secret = [("AZURE_CLIENT_SECRET", "s")];
     let token_file = [("AZURE_FEDERATED_TOKEN_FILE", "/nowhere")];
-    for proof in [secret, token_file] {
+    let certificate = [("AZURE_CLIENT_CERTIFICATE_PATH", "/nowhere")];
+    for proof in [secret, token_file, certificate] {
         let app = [("AZURE_CLIENT_ID", "a"), ("AZURE_TENANT_ID", "t")];
         let identity = identity(app.into_iter().chain(proof));
         let row: [(Answers, Wanted); 5] = [
@@ -127,4 +129,47 @@ async fn app_service_gets_two_repetitions_because_a_wrong_scope_is_a_500_too() {
     ];
     assert_row("App Service", &identity, &row).await;
     assert_row("App Service", &identity, &THROTTLED).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_machines_get_three_repetitions_a_second_apart() {
+    let ready = [
+        [("IDENTITY_ENDPOINT", "http://127.0.0.1:1/arc"), ("IMDS_ENDPOINT", "x"), NOTHING],
+        [("MSI_ENDPOINT", "http://127.0.0.1:1/ml"), ("MSI_SECRET", "s"), NOTHING],
+        [("MSI_ENDPOINT", "http://127.0.0.1:1/shell"), NOTHING, NOTHING],
+    ];
+    for env in ready {
+        let identity = identity(env);
+        let row: [(Answers, Wanted); 6] = [
+            (&[(500, None), (500, None), (200, None)], (&[1.0, 1.0], Ok(()))),
+            (&[(500, None)], (&[1.0; 3], passing("the endpoint failed"))),
+            (&[(503, None)], (&[1.0; 3], passing("the endpoint failed"))),
+            (&[(404, None), (200, None)], (&[1.0], Ok(()))),
+            (&[(404, None)], (&[1.0; 3], passing("is not ready to give tokens"))),
+            (&[(410, None)], (&[], Err((Class::Config, "the endpoint refused")))),
+        ];
+        assert_row(identity.kind(), &identity, &row).await;
+        assert_row(identity.kind(), &identity, &THROTTLED).await;
+    }
+}
+
+/// A variable that no source reads.
+const NOTHING: (&str, &str) = ("UNUSED", "");
+
+#[tokio::test(start_paused = true)]
+async fn service_fabric_is_not_asked_again_after_a_404() {
+    let identity = identity([
+        ("IDENTITY_ENDPOINT", "https://127.0.0.1:1/fabric"),
+        ("IDENTITY_HEADER", "h"),
+        ("IDENTITY_SERVER_THUMBPRINT", "00112233445566778899aabbccddeeff00112233"),
+    ]);
+    let missing = Err((Class::NotAssigned, "this application does not have the identity"));
+    let row: [(Answers, Wanted); 4] = [
+        (&[(500, None), (500, None), (200, None)], (&[1.0, 1.0], Ok(()))),
+        (&[(503, None)], (&[1.0; 3], passing("the endpoint failed"))),
+        (&[(404, None)], (&[], missing)),
+        (&[(410, None)], (&[], Err((Class::Config, "the endpoint refused")))),
+    ];
+    assert_row("Service Fabric", &identity, &row).await;
+    assert_row("Service Fabric", &identity, &THROTTLED).await;
 }

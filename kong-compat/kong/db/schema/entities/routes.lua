@@ -1,6 +1,9 @@
 -- A Route: which requests go to a Service.
 
+local host = require "silverback.host"
 local typedefs = require "kong.db.schema.typedefs"
+
+local null = ngx.null
 
 local function flag(default)
   return { type = "boolean", required = true, default = default }
@@ -25,28 +28,44 @@ local function forbid(field, protocols, forbidden)
   return { [field] = (forbidden or typedefs["no_" .. field]) { err = err } }
 end
 
+-- In this flavour a route may have an expression, and addresses on any protocol.
+local by_expression = kong.configuration.router_flavor == "expressions"
+
+-- The criteria, and the expression where there may be one.
+local function criteria(...)
+  local fields = { ... }
+  if by_expression then
+    fields[#fields + 1] = "expression"
+  end
+  return fields
+end
+
+-- Fields that only routes of streams have, except in the flavour of expressions.
+local function without_addresses(protocols, fields)
+  if not by_expression then
+    fields[#fields + 1] = forbid("sources", protocols)
+    fields[#fields + 1] = forbid("destinations", protocols)
+  end
+  return fields
+end
+
 local http = {
-  fields = {
-    forbid("sources", "'http' or 'https'"),
-    forbid("destinations", "'http' or 'https'"),
-  },
+  fields = without_addresses("'http' or 'https'", {}),
   entity_checks = {
-    must_match("https", { "methods", "hosts", "headers", "paths", "snis" },
-      "http", { "methods", "hosts", "headers", "paths" }),
+    must_match("https", criteria("methods", "hosts", "headers", "paths", "snis"),
+      "http", criteria("methods", "hosts", "headers", "paths")),
   },
 }
 
 local grpc = {
-  fields = {
+  fields = without_addresses("'grpc' or 'grpcs'", {
     { strip_path = { type = "boolean", required = true, default = false, ne = true,
       err = "cannot set 'strip_path' when 'protocols' is 'grpc' or 'grpcs'" } },
     forbid("methods", "'grpc' or 'grpcs'"),
-    forbid("sources", "'grpc' or 'grpcs'"),
-    forbid("destinations", "'grpc' or 'grpcs'"),
-  },
+  }),
   entity_checks = {
-    must_match("grpcs", { "hosts", "headers", "paths", "snis" },
-      "grpc", { "hosts", "headers", "paths" }),
+    must_match("grpcs", criteria("hosts", "headers", "paths", "snis"),
+      "grpc", criteria("hosts", "headers", "paths")),
   },
 }
 
@@ -76,7 +95,38 @@ local stream = {
 
 local with_tls = { "grpcs", "https", "tls", "tls_passthrough" }
 
-return {
+-- An expression stands alone: Kong takes no criteria and no regex_priority beside it, and no
+-- priority without it.
+local function check_expression(route)
+  local function is_set(field)
+    local value = route[field]
+    return value ~= nil and value ~= null and value ~= 0 and
+      not (type(value) == "table" and next(value) == nil)
+  end
+  local function failed(reason)
+    return nil, "Router Expression failed validation: " .. reason
+  end
+  local others = "'methods', 'hosts', 'paths', 'headers', 'snis', 'sources' or 'destinations'"
+  local has_others = is_set "methods" or is_set "hosts" or is_set "paths" or is_set "headers" or
+    is_set "snis" or is_set "sources" or is_set "destinations"
+
+  if is_set "expression" then
+    if has_others then
+      return failed("cannot set 'expression' with " .. others .. " simultaneously")
+    elseif is_set "regex_priority" then
+      return failed("cannot set 'regex_priority' with 'expression' simultaneously")
+    end
+    local err = host.expression_error(route.expression)
+    if err then
+      return failed(err)
+    end
+  elseif has_others and is_set "priority" then
+    return failed("cannot set 'priority' with " .. others .. " simultaneously")
+  end
+  return true
+end
+
+local routes = {
   name = "routes",
   primary_key = { "id" },
   endpoint_key = "name",
@@ -145,3 +195,19 @@ return {
     } },
   },
 }
+
+if by_expression then
+  table.insert(routes.fields, { expression = { type = "string",
+    description = "Which requests match, in Kong's expression language." } })
+  table.insert(routes.fields, { priority = { type = "integer", required = true, default = 0,
+    between = { 0, 2 ^ 46 - 1 },
+    description = "Decides between expressions; the greater one goes first." } })
+  table.insert(routes.entity_checks, { custom_entity_check = {
+    field_sources = { "protocols", "snis", "sources", "destinations", "methods", "hosts", "paths",
+      "headers", "expression", "regex_priority", "priority" },
+    run_with_missing_fields = true,
+    fn = check_expression,
+  } })
+end
+
+return routes

@@ -1,22 +1,59 @@
-//! The federated token of a Kubernetes service account, as the kubelet leaves it in a file.
+//! Workload identity: the federated token of a Kubernetes service account, which the kubelet leaves
+//! in a file, stands in for a secret.
 //!
 //! The kubelet rewrites the file long before the token ends, so it is read at every exchange: a
 //! kept copy is the usual cause of AADSTS700024. A missing file is no reason not to start.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 
-use super::failure::{Cause, Class};
+use super::{About, App, Calling, ProofFile, Source, entra};
+use crate::azure::clients::Clients;
+use crate::azure::diagnosis::Silence;
+use crate::azure::failure::{Cause, Class};
+use crate::azure::identity::{Fact, Given};
 use crate::entity::Secret;
+
+/// An app registration or user-assigned identity that trusts a Kubernetes service account.
+#[derive(Debug)]
+pub(in crate::azure) struct WorkloadIdentity {
+    pub(in crate::azure) app: App,
+    pub(in crate::azure) token_file: Given<PathBuf>,
+}
+
+impl Source for WorkloadIdentity {
+    fn about(&self) -> About<'_> {
+        let file = &self.token_file;
+        let proof = vec![Fact::new("token file", file.value.display(), file.from)];
+        let watched = Some(ProofFile::Renewed(&file.value));
+        About { proof, file: watched, ..About::app("workload identity", &self.app) }
+    }
+
+    fn call<'a>(&'a self, clients: &'a Clients, scope: &'a str) -> Calling<'a> {
+        Box::pin(async move {
+            let assertion = read_token(&self.token_file.value).await?;
+            self.app.post_assertion(self, clients, scope, assertion.expose()).await
+        })
+    }
+
+    fn pause(&self, cause: &Cause, attempts: u32) -> Option<Duration> {
+        entra::pause(cause, attempts)
+    }
+
+    fn explain_silence(&self, silence: Silence) -> Option<Cause> {
+        self.app.explain_silence(silence)
+    }
+}
 
 /// A service account token has 1-2 KiB.
 const TOKEN_MAX: u64 = 64 * 1024;
 
 /// The file's content without white space around it.
-pub(super) async fn read_token(path: &Path) -> Result<Secret, Cause> {
+async fn read_token(path: &Path) -> Result<Secret, Cause> {
     let text = read(path).await.map_err(|error| unreadable(path, &error))?;
     match text.trim() {
         "" => Err(useless(path, "is empty")),

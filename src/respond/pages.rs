@@ -1,0 +1,232 @@
+//! The bodies of errors: which format a client gets, and Kong's templates or the operator's own.
+
+use std::path::Path;
+
+/// A body format of Kong's error templates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum Format {
+    Json,
+    Html,
+    Xml,
+    #[default]
+    Plain,
+}
+
+impl Format {
+    const ALL: [Self; 4] = [Self::Html, Self::Json, Self::Xml, Self::Plain];
+
+    /// The format of a media type that `error_default_type` may name.
+    pub fn of_type(name: &str) -> Option<Self> {
+        match name {
+            "application/json" => Some(Self::Json),
+            "text/html" => Some(Self::Html),
+            "application/xml" => Some(Self::Xml),
+            "text/plain" => Some(Self::Plain),
+            _ => None,
+        }
+    }
+
+    /// The end of the setting's name: `error_template_html`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Html => "html",
+            Self::Xml => "xml",
+            Self::Plain => "plain",
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json; charset=utf-8",
+            Self::Html => "text/html; charset=utf-8",
+            Self::Xml => "application/xml; charset=utf-8",
+            Self::Plain => "text/plain; charset=utf-8",
+        }
+    }
+
+    /// Kong's template. The first `%s` is the message, the second the request id.
+    fn template(self) -> &'static str {
+        match self {
+            Self::Json => "{\n  \"message\":\"%s\",\n  \"request_id\":\"%s\"\n}",
+            Self::Html => {
+                "<!doctype html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n    \
+                 <title>Error</title>\n  </head>\n  <body>\n    <h1>Error</h1>\n    \
+                 <p>%s.</p>\n    <p>request_id: %s</p>\n  </body>\n</html>\n"
+            }
+            Self::Xml => {
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  \
+                 <message>%s</message>\n  <requestid>%s</requestid>\n</error>\n"
+            }
+            Self::Plain => "%s\nrequest_id: %s\n",
+        }
+    }
+
+    /// A message cannot leave its place. Kong does not escape; its own messages hold no markup,
+    /// but one may hold a name.
+    fn escaped(self, text: &str) -> String {
+        match self {
+            Self::Json => {
+                let quoted = serde_json::Value::from(text).to_string();
+                quoted.trim_start_matches('"').strip_suffix('"').unwrap_or_default().to_owned()
+            }
+            Self::Html | Self::Xml => {
+                text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+            }
+            Self::Plain => text.to_owned(),
+        }
+    }
+}
+
+/// How errors are told: `error_default_type` and `error_template_*`.
+#[derive(Debug, Default)]
+pub struct Pages {
+    /// What nginx' own pages speak to a client that says nothing of what it takes.
+    pub default_type: Format,
+    own: Vec<(Format, String)>,
+}
+
+impl Pages {
+    /// Reads the operator's templates. `file` knows the path of a format's, if there is one.
+    ///
+    /// # Errors
+    /// One line for each file that cannot be read or filled in.
+    pub fn read<'a>(
+        default_type: Format,
+        file: impl Fn(Format) -> Option<&'a Path>,
+    ) -> Result<Self, Vec<String>> {
+        let mut pages = Self { default_type, own: Vec::new() };
+        let mut errors = Vec::new();
+        for format in Format::ALL {
+            let Some(path) = file(format) else { continue };
+            let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+            match text.and_then(|text| check(&text).map(|()| text)) {
+                Ok(text) => pages.own.push((format, text)),
+                Err(error) => {
+                    let (name, path) = (format.name(), path.display());
+                    errors.push(format!("error_template_{name}: {path}: {error}"));
+                }
+            }
+        }
+        if errors.is_empty() { Ok(pages) } else { Err(errors) }
+    }
+
+    /// Content-Type and body of an error.
+    pub fn page(&self, format: Format, message: &str, id: &str) -> (&'static str, String) {
+        let own = self.own.iter().find(|(known, _)| *known == format);
+        let template = own.map_or(format.template(), |(_, text)| text.as_str());
+        (format.content_type(), fill(template, &format.escaped(message), id))
+    }
+}
+
+/// Kong fills templates in with `string.format`: `%s` twice at most, and `%%` for a percent sign.
+fn check(template: &str) -> Result<(), String> {
+    let mut places = 0;
+    let mut rest = template;
+    while let Some((_, behind)) = rest.split_once('%') {
+        places += usize::from(behind.starts_with('s'));
+        if !behind.starts_with(['s', '%']) || places > 2 {
+            return Err("it may hold %s twice at most, and a percent sign is %%".to_owned());
+        }
+        rest = behind.get(1..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+fn fill(template: &str, message: &str, id: &str) -> String {
+    let mut out = String::with_capacity(template.len() + message.len() + id.len());
+    let mut values = [message, id].into_iter();
+    let mut rest = template;
+    while let Some((before, behind)) = rest.split_once('%') {
+        out.push_str(before);
+        out.push_str(if behind.starts_with('s') { values.next().unwrap_or_default() } else { "%" });
+        rest = behind.get(1..).unwrap_or_default();
+    }
+    out + rest
+}
+
+/// The best format for an `Accept` value; the first of equal quality wins.
+///
+/// A type that Kong has no template for counts, too, and gets JSON.
+pub(super) fn best(accept: &str) -> Format {
+    let mut chosen = (0.0, Format::Json);
+    for range in accept.split(',') {
+        let mut parts = range.trim().split(';');
+        let kind = parts.next().unwrap_or_default().trim_end();
+        if kind.split('/').filter(|half| !half.is_empty()).count() != 2 {
+            continue;
+        }
+        let stated = |part: &str| part.trim().strip_prefix("q=").and_then(quality);
+        let quality = parts.rev().find_map(stated).unwrap_or(1.0);
+        if quality > chosen.0 {
+            let kind = if kind == "text/*" { "text/plain" } else { kind };
+            chosen = (quality, Format::of_type(kind).unwrap_or(Format::Json));
+        }
+    }
+    chosen.1
+}
+
+/// A quality of three decimals at most; what is none of it leaves the type at 1.
+fn quality(text: &str) -> Option<f32> {
+    if text.starts_with('1') {
+        return Some(1.0);
+    }
+    let decimals = text.strip_prefix('0')?.strip_prefix('.').unwrap_or_default();
+    let digits = decimals.bytes().take(3).take_while(u8::is_ascii_digit).count();
+    format!("0.{}", decimals.get(..digits)?).parse().ok().or(Some(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_chooses_the_format_as_in_kong() {
+        for (accept, want) in [
+            ("text/html;q=0.5, application/xml", Format::Xml),
+            ("image/png", Format::Json),
+            ("text/*", Format::Plain),
+            ("text/html;q=nan", Format::Html),
+            ("image/png, text/html;q=0.9", Format::Json),
+            ("text/html;q=0", Format::Json),
+            ("text/html;q=0.1, text/plain;q=0.15", Format::Plain),
+            ("TEXT/HTML", Format::Json),
+            ("text/html;level=1;q=0.3, text/plain ; q=0.2", Format::Html),
+            ("*, text/html", Format::Html),
+            ("text/plain;q=1.5, text/html", Format::Plain),
+        ] {
+            assert_eq!(best(accept), want, "{accept}");
+        }
+    }
+
+    #[test]
+    fn a_message_cannot_break_the_body() {
+        let pages = Pages::default();
+        let (_, body) = pages.page(Format::Json, "say \"x\" %s", "1");
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(body["message"], "say \"x\" %s");
+        assert!(pages.page(Format::Html, "<b>", "1").1.contains("<p>&lt;b&gt;.</p>"));
+    }
+
+    #[test]
+    fn an_operators_template_takes_the_place_of_kongs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let of = |format| (format == Format::Html).then_some(path.as_path());
+            Pages::read(Format::Json, of)
+        };
+        let pages = read("100%% %s (%s)").unwrap();
+        assert_eq!(pages.page(Format::Html, "no", "7").1, "100% no (7)");
+        assert_eq!(pages.page(Format::Plain, "no", "7").1, "no\nrequest_id: 7\n");
+        assert_eq!(read("none").unwrap().page(Format::Html, "no", "7").1, "none");
+        for bad in ["%s %s %s", "width: 100%", "%d"] {
+            let errors = read(bad).unwrap_err();
+            assert!(errors[0].starts_with("error_template_html: "), "{errors:?}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(Pages::read(Format::Json, |_| Some(path.as_path())).is_err());
+    }
+}

@@ -1,0 +1,336 @@
+//! One entry of the router: what a request must look like to be for a Route.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use regex::Regex;
+
+use super::Query;
+use super::expression::Expression;
+use super::index::{HostKey, Keys, literal};
+use super::nets::Net;
+use super::priority::Part;
+use crate::entity::{Protocol, Route, Service};
+
+/// A part of a Route, compiled.
+pub(super) struct Matcher {
+    pub(super) route: Arc<Route>,
+    pub(super) service: Option<Arc<Service>>,
+    /// Position of the Route in the Snapshot.
+    pub(super) index: usize,
+    rule: Rule,
+    /// The schemes that may match, where they count: in the `expressions` flavour.
+    schemes: Option<(bool, bool)>,
+}
+
+enum Rule {
+    Fields(Fields),
+    Expression(Expression),
+}
+
+/// The criteria of a Route; all of them must agree.
+struct Fields {
+    paths: Paths,
+    hosts: Vec<Host>,
+    headers: Vec<Header>,
+    snis: Vec<Pattern>,
+    sources: Vec<Net>,
+    destinations: Vec<Net>,
+}
+
+enum Paths {
+    Any,
+    Prefixes(Vec<String>),
+    Regexes(Vec<PathRegex>),
+}
+
+/// An expression of a path, compiled when it is first needed: ten thousand of them take seconds,
+/// and a worker that compiles serves nobody.
+struct PathRegex {
+    pattern: String,
+    compiled: OnceCell<Result<Regex, String>>,
+}
+
+/// A name with at most one `*`, at its beginning or its end.
+pub(super) enum Pattern {
+    Exact(String),
+    Suffix(String),
+    Prefix(String),
+}
+
+/// One of `hosts`, with or without a port.
+struct Host {
+    name: Pattern,
+    port: Option<u32>,
+}
+
+/// One of `headers`: any of its values, some of which may be expressions (`~*`).
+struct Header {
+    /// As Kong asks for it: with underscores first, which a client may send, then with dashes.
+    names: [String; 2],
+    values: Vec<String>,
+    patterns: Vec<Regex>,
+}
+
+/// What of the path a Route matched.
+#[derive(Default)]
+pub(super) struct Matched {
+    pub(super) text: Option<String>,
+    pub(super) captures: Vec<(String, String)>,
+}
+
+impl Matcher {
+    /// Compiles a part of a Route from its criteria. `by_scheme`: the protocols are one of them.
+    pub(super) fn of_part(
+        route: &Arc<Route>,
+        service: Option<&Arc<Service>>,
+        index: usize,
+        part: &Part<'_>,
+        by_scheme: bool,
+    ) -> Result<Self, String> {
+        let fields = Fields {
+            paths: Paths::new(&part.paths),
+            hosts: route.hosts.iter().flatten().map(|host| Host::new(host)).collect(),
+            headers: headers(route)?,
+            snis: route.snis.iter().flatten().map(|sni| Pattern::of_sni(sni)).collect(),
+            sources: route.sources.iter().flatten().map(Net::from).collect(),
+            destinations: route.destinations.iter().flatten().map(Net::from).collect(),
+        };
+        let schemes = if by_scheme { schemes(route) } else { None };
+        let (route, service) = (route.clone(), service.cloned());
+        Ok(Self { route, service, index, rule: Rule::Fields(fields), schemes })
+    }
+
+    /// Compiles a Route that has an expression.
+    pub(super) fn of_expression(
+        route: &Arc<Route>,
+        service: Option<&Arc<Service>>,
+        index: usize,
+        expression: &str,
+    ) -> Result<Self, String> {
+        let rule = Rule::Expression(Expression::new(expression)?);
+        let (schemes, route, service) = (schemes(route), route.clone(), service.cloned());
+        Ok(Self { route, service, index, rule, schemes })
+    }
+
+    pub(super) fn agrees(&self, query: &Query<'_>) -> bool {
+        let scheme = |(plain, tls): (bool, bool)| if query.tls { tls } else { plain };
+        self.schemes.is_none_or(scheme)
+            && match &self.rule {
+                Rule::Fields(fields) => fields.agrees(query, self.route.methods.as_deref()),
+                Rule::Expression(expression) => expression.agrees(query),
+            }
+    }
+
+    /// What of the path is used up; the matcher has agreed.
+    pub(super) fn matched(&self, query: &Query<'_>) -> Matched {
+        match &self.rule {
+            Rule::Fields(fields) => fields.paths.matched(query.path),
+            Rule::Expression(expression) => expression.matched(query),
+        }
+    }
+
+    /// Compiles what would be compiled when it is first needed.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let Rule::Fields(Fields { paths: Paths::Regexes(regexes), .. }) = &self.rule else {
+            return Ok(());
+        };
+        regexes
+            .iter()
+            .try_for_each(|regex| regex.compile().as_ref().map(drop).map_err(Clone::clone))
+    }
+
+    /// Where the index finds it.
+    pub(super) fn keys(&self) -> Keys {
+        match &self.rule {
+            Rule::Fields(fields) => {
+                let hosts = fields.hosts.iter().map(|host| host.name.key()).collect();
+                let hosts = if fields.hosts.is_empty() { None } else { hosts };
+                Keys { hosts, paths: fields.paths.keys() }
+            }
+            Rule::Expression(expression) => expression.keys(),
+        }
+    }
+}
+
+/// Plain and TLS. A Route for HTTPS alone also takes plain requests, to send them away.
+fn schemes(route: &Route) -> Option<(bool, bool)> {
+    if route.protocols == [Protocol::Https] {
+        return None;
+    }
+    let has = |tls: bool| route.protocols.iter().any(|protocol| protocol.is_tls() == tls);
+    Some((has(false), has(true)))
+}
+
+impl Fields {
+    fn agrees(&self, query: &Query<'_>, methods: Option<&[String]>) -> bool {
+        let methods = methods.unwrap_or_default();
+        (methods.is_empty() || methods.iter().any(|method| method == query.method))
+            && any_or_none(&self.hosts, |host| host.agrees(query))
+            && self.headers.iter().all(|header| header.agrees(query.headers))
+            && (!query.tls
+                || any_or_none(&self.snis, |sni| query.sni.is_some_and(|name| sni.agrees(name))))
+            && any_or_none(&self.sources, |net| {
+                net.agrees((query.source.ip(), query.source.port().into()))
+            })
+            && any_or_none(&self.destinations, |net| net.agrees(query.destination()))
+            && self.paths.agree(query.path)
+    }
+}
+
+fn any_or_none<T>(rules: &[T], agrees: impl Fn(&T) -> bool) -> bool {
+    rules.is_empty() || rules.iter().any(agrees)
+}
+
+impl Paths {
+    fn new(paths: &[&str]) -> Self {
+        match paths.first() {
+            None => Self::Any,
+            Some(path) if path.starts_with('~') => {
+                Self::Regexes(paths.iter().map(|path| PathRegex::new(path)).collect())
+            }
+            Some(_) => Self::Prefixes(paths.iter().map(|&path| path.to_owned()).collect()),
+        }
+    }
+
+    fn agree(&self, path: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Prefixes(prefixes) => prefixes.iter().any(|prefix| path.starts_with(prefix)),
+            Self::Regexes(regexes) => {
+                regexes.iter().filter_map(PathRegex::get).any(|regex| regex.is_match(path))
+            }
+        }
+    }
+
+    fn matched(&self, path: &str) -> Matched {
+        match self {
+            Self::Any => Matched::default(),
+            Self::Prefixes(prefixes) => {
+                let prefix = prefixes.iter().find(|prefix| path.starts_with(*prefix));
+                Matched { text: prefix.cloned(), captures: Vec::new() }
+            }
+            Self::Regexes(regexes) => {
+                let mut regexes = regexes.iter().filter_map(PathRegex::get);
+                regexes.find_map(|regex| groups(regex, path)).unwrap_or_default()
+            }
+        }
+    }
+
+    fn keys(&self) -> Option<Vec<String>> {
+        match self {
+            Self::Any => None,
+            Self::Prefixes(prefixes) => Some(prefixes.clone()),
+            Self::Regexes(regexes) => {
+                Some(regexes.iter().map(|regex| literal(&regex.pattern)).collect())
+            }
+        }
+    }
+}
+
+impl PathRegex {
+    /// Of a path that begins with `~`. Kong binds it to the beginning.
+    fn new(path: &str) -> Self {
+        let pattern = path.strip_prefix('~').unwrap_or(path);
+        Self { pattern: format!("^{pattern}"), compiled: OnceCell::new() }
+    }
+
+    fn compile(&self) -> &Result<Regex, String> {
+        self.compiled.get_or_init(|| {
+            let path = self.pattern.get(1..).unwrap_or_default();
+            Regex::new(&self.pattern).map_err(|error| format!("path '~{path}': {error}"))
+        })
+    }
+
+    fn get(&self) -> Option<&Regex> {
+        self.compile().as_ref().ok()
+    }
+}
+
+/// The whole match, and its groups under number and name.
+fn groups(regex: &Regex, path: &str) -> Option<Matched> {
+    let found = regex.captures(path)?;
+    let text = found.get(0).map(|whole| whole.as_str().to_owned());
+    let mut captures = Vec::new();
+    for (number, name) in regex.capture_names().enumerate().skip(1) {
+        let Some(group) = found.get(number) else { continue };
+        captures.push((number.to_string(), group.as_str().to_owned()));
+        captures.extend(name.map(|name| (name.to_owned(), group.as_str().to_owned())));
+    }
+    Some(Matched { text, captures })
+}
+
+impl Pattern {
+    fn new(name: &str) -> Self {
+        match (name.strip_prefix('*'), name.strip_suffix('*')) {
+            (Some(suffix), _) => Self::Suffix(suffix.to_owned()),
+            (None, Some(prefix)) => Self::Prefix(prefix.to_owned()),
+            (None, None) => Self::Exact(name.to_owned()),
+        }
+    }
+
+    /// The last dot of a full name does not count in an SNI (Kong).
+    fn of_sni(name: &str) -> Self {
+        Self::new(name.strip_suffix('.').filter(|name| !name.is_empty()).unwrap_or(name))
+    }
+
+    fn agrees(&self, name: &str) -> bool {
+        match self {
+            Self::Exact(exact) => name == exact,
+            Self::Suffix(suffix) => name.ends_with(suffix.as_str()),
+            Self::Prefix(prefix) => name.starts_with(prefix.as_str()),
+        }
+    }
+
+    /// What the index can look up: names, and wildcards that stand for whole labels.
+    fn key(&self) -> Option<HostKey> {
+        match self {
+            Self::Exact(name) => Some(HostKey::Exact(name.clone())),
+            Self::Suffix(suffix) if suffix.starts_with('.') => {
+                Some(HostKey::Suffix(suffix.clone()))
+            }
+            Self::Prefix(prefix) if prefix.ends_with('.') => Some(HostKey::Prefix(prefix.clone())),
+            _ => None,
+        }
+    }
+}
+
+impl Host {
+    fn new(host: &str) -> Self {
+        let (name, port) = super::split_port(host);
+        Self { name: Pattern::new(name), port }
+    }
+
+    fn agrees(&self, query: &Query<'_>) -> bool {
+        self.name.agrees(query.host) && self.port.is_none_or(|port| port == query.port)
+    }
+}
+
+fn headers(route: &Route) -> Result<Vec<Header>, String> {
+    let header = |(name, values): (&String, &Vec<String>)| {
+        let (patterns, values): (Vec<_>, Vec<_>) = values
+            .iter()
+            .map(|value| value.to_ascii_lowercase())
+            .partition(|v| v.starts_with("~*"));
+        // Kong makes the expression itself lower case, too: `\D` becomes `\d`.
+        let regex = |value: &String| Regex::new(value.get(2..).unwrap_or_default());
+        let patterns = patterns.iter().map(regex).collect::<Result<_, _>>();
+        let patterns = patterns.map_err(|error| format!("header '{name}': {error}"))?;
+        Ok(Header { names: super::header_names(name), values, patterns })
+    };
+    route.headers.iter().flatten().map(header).collect()
+}
+
+impl Header {
+    /// Kong compares values in lower case (`any(lower(http.headers.x))`).
+    fn agrees(&self, headers: &HeaderMap) -> bool {
+        let name = self.names.iter().find(|name| headers.contains_key(name.as_str()));
+        let Some(name) = name else { return false };
+        headers.get_all(name.as_str()).iter().any(|value| {
+            let value = String::from_utf8_lossy(value.as_bytes()).to_lowercase();
+            self.values.contains(&value)
+                || self.patterns.iter().any(|pattern| pattern.is_match(&value))
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! From a request to its Route, and to the call that the Route asks for.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode, Version};
+
+use crate::chain::Plan;
+use crate::entity::{Protocol, Route};
+use crate::guard::Named;
+use crate::pdk::service::Limits;
+use crate::pdk::{Exchange, Matched, Source};
+use crate::respond::{self, Failure};
+use crate::router::{Hit, Query, path, split_port};
+use crate::runloop::Runloop;
+
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Finds the Route and fills in the call to its Service.
+pub(super) fn route(runloop: &Runloop, ex: &Exchange) -> Option<(Rc<Plan>, usize)> {
+    let request = &ex.request;
+    let decoded = path::decoded(request.raw_path());
+    let hit = find(runloop, ex, &decoded)?;
+    let plan = runloop.plan(&hit);
+    let index = hit.index;
+    address(ex, &decoded, &hit, runloop);
+    if !ex.response.exited() {
+        check_protocol(ex, hit.route);
+    }
+    let prefix = hit.matched.filter(|_| hit.route.strip_path);
+    ex.set_matched(Matched {
+        route: hit.route.clone(),
+        service: hit.service.cloned(),
+        prefix: prefix.filter(|prefix| !matches!(prefix.as_str(), "" | "/")),
+        captures: hit.captures.into(),
+    });
+    Some((plan, index))
+}
+
+fn find<'r>(runloop: &'r Runloop, ex: &Exchange, decoded: &str) -> Option<Hit<'r>> {
+    if !path::is_text(decoded) {
+        return None;
+    }
+    let request = &ex.request;
+    let connection = &request.connection;
+    let headers = request.headers();
+    let (host, port) = split_port(authority(&headers));
+    runloop.router.find(&Query {
+        path: decoded,
+        query: request.raw_query(),
+        host,
+        port: port.unwrap_or(connection.port.into()),
+        method: request.method.as_str(),
+        tls: connection.tls,
+        sni: connection.sni.as_deref(),
+        headers: &headers,
+        source: connection.client,
+        address: connection.local,
+    })
+}
+
+/// `Host` as it was sent; the target's authority is in there since the request's arrival.
+fn authority(headers: &HeaderMap) -> &str {
+    headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
+}
+
+/// The call to the Service as the configuration has it; plugins may change it.
+fn address(ex: &Exchange, decoded: &str, hit: &Hit<'_>, runloop: &Runloop) {
+    let call = &ex.service;
+    call.set_query(ex.request.raw_query().map(str::to_owned));
+    let Some(service) = hit.service else { return };
+    let matched = hit.matched.as_deref().unwrap_or_default();
+    let matched = hit.route.strip_path.then_some(matched);
+    let target = path::upstream(service.path.as_deref(), decoded, matched);
+    call.set_path(path::escape(&target));
+    call.set_scheme(service.protocol);
+    call.set_target(service.host.as_str().into(), service.port, Named::Operator);
+    call.balanced.set(runloop.balancer.ring(&service.host).is_some());
+    call.limits.set(Limits {
+        connect_ms: service.connect_timeout,
+        write_ms: service.write_timeout,
+        read_ms: service.read_timeout,
+        retries: service.retries,
+        tls_verify: service.tls_verify.unwrap_or(true),
+    });
+    if hit.route.preserve_host {
+        call.set_host_header(ex.request.header(HOST));
+    }
+}
+
+/// Turns away what matched in all but the protocol (Kong).
+fn check_protocol(ex: &Exchange, route: &Route) {
+    let has = |protocol| route.protocols.contains(&protocol);
+    let plain = ex.request.forwarded_scheme() != "https";
+    if plain && has(Protocol::Https) && !has(Protocol::Http) {
+        return redirect_to_https(ex, route.https_redirect_status_code);
+    }
+    if !has(Protocol::Grpc) && !has(Protocol::Grpcs) {
+        return;
+    }
+    let is_grpc = ex.request.with_header(CONTENT_TYPE, |kind| {
+        kind.is_some_and(|kind| kind.starts_with("application/grpc"))
+    });
+    if !is_grpc {
+        respond::fail(ex, Failure::NotGrpc);
+    } else if ex.request.version != Version::HTTP_2 {
+        respond::fail(ex, Failure::Http2Required);
+    } else if plain && !has(Protocol::Grpc) {
+        ex.response.set_header("grpc-status", HeaderValue::from_static("1"));
+        let message = HeaderValue::from_static("gRPC request matched gRPCs route");
+        ex.response.set_header("grpc-message", message);
+        let kind = Some("application/grpc");
+        ex.response.answer(Source::Exit, StatusCode::OK, kind, Bytes::new());
+    }
+}
+
+fn redirect_to_https(ex: &Exchange, status: u16) {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UPGRADE_REQUIRED);
+    if status == StatusCode::UPGRADE_REQUIRED {
+        return respond::fail(ex, Failure::HttpsRequired);
+    }
+    let request = &ex.request;
+    let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
+    // A proxy in front of us knows the host that the client used.
+    let named = request.header(FORWARDED_HOST).filter(|_| request.connection.trusted);
+    let host = named.as_ref().and_then(|host| host.to_str().ok()).unwrap_or(&request.host);
+    if let Ok(location) = HeaderValue::from_str(&format!("https://{host}{target}")) {
+        ex.response.set_header("location", location);
+    }
+    ex.response.answer(Source::Error, status, None, Bytes::new());
+}
