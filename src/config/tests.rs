@@ -103,7 +103,8 @@ impl Schemas for Fakes {
             "consumer_groups" => (json!({"name": null}), &["name"]),
             "upstreams" => (
                 json!({"name": null, "algorithm": "round-robin", "slots": 10000,
-                    "host_header": null}),
+                    "host_header": null, "hash_on": "none", "hash_fallback": "none",
+                    "healthchecks": healthchecks()}),
                 &["name"],
             ),
             "targets" => {
@@ -843,4 +844,20 @@ proptest! {
             prop_assert!(load_files(&[(name, &text)], &Env::default()).is_err());
         }
     }
+}
+
+/// Health checks that check nothing.
+fn healthchecks() -> Value {
+    let healthy = json!({"interval": 0, "http_statuses": [], "successes": 0});
+    let unhealthy = json!({
+        "interval": 0, "http_statuses": [], "tcp_failures": 0, "timeouts": 0, "http_failures": 0,
+    });
+    let active = json!({
+        "type": "http", "timeout": 1, "concurrency": 1, "http_path": "/",
+        "https_verify_certificate": true, "healthy": healthy, "unhealthy": unhealthy,
+    });
+    json!({
+        "threshold": 0, "active": active,
+        "passive": {"healthy": healthy, "unhealthy": unhealthy},
+    })
 }
