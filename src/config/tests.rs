@@ -32,7 +32,8 @@ impl Check for Fake {
                 errors.push(error(&[&key], "unknown field"));
             }
             if !value.is_null() {
-                filled.insert(key, value);
+                let default = filled.remove(&key).unwrap_or_default();
+                filled.insert(key, over(default, value));
             }
         }
         let missing: Vec<_> =
@@ -61,6 +62,20 @@ impl Check for Fake {
     fn fields(&self, path: &[Step]) -> Vec<&str> {
         let fields = self.defaults.as_object().filter(|_| path.is_empty());
         fields.into_iter().flat_map(|fields| fields.keys()).map(String::as_str).collect()
+    }
+}
+
+/// A value, with the defaults of the fields that its records leave out.
+fn over(default: Value, value: Value) -> Value {
+    match (default, value) {
+        (Value::Object(mut filled), Value::Object(given)) => {
+            for (key, value) in given {
+                let default = filled.remove(&key).unwrap_or_default();
+                filled.insert(key, over(default, value));
+            }
+            Value::Object(filled)
+        }
+        (_, value) => value,
     }
 }
 
