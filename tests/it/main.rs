@@ -11,6 +11,7 @@ mod azure_wire;
 mod cli;
 mod cli_process;
 mod docs_hosting;
+mod explain;
 mod gateway;
 mod golden;
 mod guard;
