@@ -6,7 +6,7 @@
 
 mod history;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use std::sync::mpsc;
 
 use tokio::sync::{oneshot, watch};
 
-use crate::config::{self, Source};
+use crate::config::{self, Dump, Errors, Problem, Source};
 use crate::distance::distance;
 use crate::guard;
 use crate::lua::{self, schema::LuaSchemas};
@@ -23,7 +23,7 @@ use crate::plugins::{self, ModelTarget};
 use crate::runloop::{Runloop, Scripts};
 use crate::settings::{Env, Settings};
 use crate::shared::Shared;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Place, Snapshot};
 pub use history::History;
 
 /// Where a configuration is.
@@ -39,10 +39,97 @@ pub enum Input {
 pub struct Compiled {
     /// The configuration.
     pub snapshot: Arc<Snapshot>,
-    /// One line each.
-    pub warnings: Vec<String>,
+    /// The trial: what a worker makes of it, on this thread.
+    pub runloop: Runloop,
+    /// In the order in which they were found.
+    pub warnings: Vec<Complaint>,
     /// The models that it would call.
     pub targets: Vec<ModelTarget>,
+}
+
+/// One thing that is wrong, and where, if that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// The place in a file.
+    pub place: Option<Place>,
+    /// What is wrong.
+    pub message: String,
+    /// How to mend it.
+    pub hint: Option<String>,
+}
+
+impl Complaint {
+    /// Without a place.
+    pub fn plain(message: String) -> Self {
+        Self { place: None, message, hint: None }
+    }
+
+    /// Lines of which each may begin with the place of a plugin.
+    fn of_lines(lines: &[String], snapshot: &Snapshot) -> Vec<Self> {
+        let places = snapshot.places.values().filter(|_| !lines.is_empty());
+        let places: HashMap<String, &Place> =
+            places.map(|place| (place.to_string(), place)).collect();
+        let split = |line: &String| {
+            let ends = line.match_indices(": ");
+            let found = ends.filter_map(|(end, _)| Some((*places.get(&line[..end])?, end))).last();
+            match found {
+                None => Self::plain(line.clone()),
+                Some((place, end)) => {
+                    let message = line[end + 2..].to_owned();
+                    Self { place: Some(place.clone()), message, hint: None }
+                }
+            }
+        };
+        lines.iter().map(split).collect()
+    }
+}
+
+impl From<&Problem> for Complaint {
+    fn from(problem: &Problem) -> Self {
+        let place = Some(problem.place()).filter(|place| place.line > 0);
+        Self { place, message: problem.message.clone(), hint: problem.hint.clone() }
+    }
+}
+
+impl std::fmt::Display for Complaint {
+    /// `file:line: path: message (hint)`, as far as known.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(place) = &self.place {
+            let separator = if place.path.is_empty() { "" } else { ": " };
+            write!(f, "{place}{separator}")?;
+        }
+        f.write_str(&self.message)?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, " ({hint})"))
+    }
+}
+
+/// Why a configuration is not loaded.
+pub enum Refused {
+    /// The files say something wrong.
+    Invalid(Errors),
+    /// Something else: a file that cannot be read, a plugin that cannot be made.
+    Unusable(Vec<Complaint>),
+}
+
+impl Refused {
+    /// Every error.
+    pub fn complaints(&self) -> Vec<Complaint> {
+        match self {
+            Self::Invalid(errors) => errors.problems().iter().map(Complaint::from).collect(),
+            Self::Unusable(complaints) => complaints.clone(),
+        }
+    }
+
+    /// Every error, one line each.
+    pub fn lines(&self) -> Vec<String> {
+        self.complaints().iter().map(ToString::to_string).collect()
+    }
+}
+
+impl From<Vec<String>> for Refused {
+    fn from(lines: Vec<String>) -> Self {
+        Self::Unusable(lines.into_iter().map(Complaint::plain).collect())
+    }
 }
 
 /// The inputs that arguments name; `-` is standard input, read here and once.
@@ -102,33 +189,56 @@ fn read_path(path: &Path) -> Result<Vec<Source>, String> {
 /// Loads and tries a configuration on this thread.
 ///
 /// # Errors
-/// Every error, one line each, with file and line where there is one.
-pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Vec<String>> {
-    let settings = &shared.settings;
-    let sources = read(inputs)?;
-    let env = environment(settings)?;
-    let options = lua::Options {
-        package_path: settings.lua_package_path.clone(),
-        router_flavor: settings.router_flavor,
-        ..lua::Options::default()
-    };
-    let vm = lua::Vm::new(&options).map_err(|error| vec![error.to_string()])?;
-    installed(&vm, &settings.plugins)?;
-    let schemas = LuaSchemas::new(vm.clone(), &settings.plugins);
-    let loaded =
-        config::load(&sources, &schemas, &env).map_err(|errors| lines(errors.problems()))?;
-    let mut warnings = lines(&loaded.warnings);
+/// Every error, with file and line where there is one.
+pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Refused> {
+    let Prepared { sources, env, vm, schemas } = Prepared::new(&shared.settings, inputs)?;
+    let loaded = config::load(&sources, &schemas, &env).map_err(Refused::Invalid)?;
+    let mut warnings: Vec<_> = loaded.warnings.iter().map(Complaint::from).collect();
     let mut snapshot = loaded.snapshot;
     snapshot.scripts = scripts(&vm, &snapshot);
     snapshot.env = env;
     let snapshot = Arc::new(snapshot);
     // The trial: what a worker will do, while there is still somebody to tell.
     let trial = Scripts::for_trial(vm);
-    Runloop::new(&snapshot, shared, &trial, None)?;
+    let placed = |lines: &[String]| Complaint::of_lines(lines, &snapshot);
+    let runloop = Runloop::new(&snapshot, shared, &trial, None)
+        .map_err(|refusals| Refused::Unusable(placed(&refusals)))?;
     let findings = trial.into_findings();
-    warnings.extend(findings.warnings.into_inner());
-    warnings.extend(guard::warnings(&snapshot));
-    Ok(Compiled { snapshot, warnings, targets: findings.targets.into_inner() })
+    warnings.extend(placed(&findings.warnings.into_inner()));
+    warnings.extend(placed(&guard::warnings(&snapshot)));
+    let targets = findings.targets.into_inner();
+    Ok(Compiled { snapshot, runloop, warnings, targets })
+}
+
+/// Works out the effective configuration; nothing is tried.
+///
+/// # Errors
+/// Every error, with file and line where there is one.
+pub fn dump(settings: &Settings, inputs: &[Input], with_secrets: bool) -> Result<Dump, Refused> {
+    let Prepared { sources, env, schemas, .. } = Prepared::new(settings, inputs)?;
+    config::dump(&sources, &schemas, &env, with_secrets).map_err(Refused::Invalid)
+}
+
+/// What a configuration is read from and with.
+struct Prepared {
+    sources: Vec<Source>,
+    env: Env,
+    vm: lua::Vm,
+    schemas: LuaSchemas,
+}
+
+impl Prepared {
+    fn new(settings: &Settings, inputs: &[Input]) -> Result<Self, Vec<String>> {
+        let sources = read(inputs)?;
+        let env = environment(settings)?;
+        let package_path = settings.lua_package_path.clone();
+        let router_flavor = settings.router_flavor;
+        let options = lua::Options { package_path, router_flavor, ..lua::Options::default() };
+        let vm = lua::Vm::new(&options).map_err(|error| vec![error.to_string()])?;
+        installed(&vm, &settings.plugins)?;
+        let schemas = LuaSchemas::new(vm.clone(), &settings.plugins);
+        Ok(Self { sources, env, vm, schemas })
+    }
 }
 
 /// Every name of the `plugins` setting must be a plugin: Kong does not start otherwise.
@@ -164,10 +274,6 @@ fn scripts(vm: &lua::Vm, snapshot: &Snapshot) -> BTreeMap<String, Option<String>
         }
     }
     scripts
-}
-
-fn lines<T: ToString>(problems: &[T]) -> Vec<String> {
-    problems.iter().map(ToString::to_string).collect()
 }
 
 /// The environment of the process, and over it the variables of `silverback_env_file`.
@@ -218,7 +324,7 @@ impl Loader {
                     let _ = first.send(Ok(receiver));
                     sender
                 }
-                Err(errors) => return drop(first.send(Err(errors))),
+                Err(refused) => return drop(first.send(Err(refused.lines()))),
             };
             while let Ok(Order::Load(waiting)) = to_do.recv() {
                 let mut waiting: Vec<_> = waiting.into_iter().collect();
@@ -286,7 +392,8 @@ fn reload(
     };
     // A loader that dies would leave every later change of the files without effect.
     let compiled = catch_unwind(AssertUnwindSafe(|| compile(shared, inputs)));
-    match compiled.unwrap_or_else(|_| Err(vec!["loading panicked".to_owned()])) {
+    let panicked = || Refused::from(vec!["loading panicked".to_owned()]);
+    match compiled.unwrap_or_else(|_| Err(panicked())) {
         Ok(compiled) => {
             tell(&compiled);
             count("ok");
@@ -295,8 +402,9 @@ fn reload(
             tracing::info!(hash, "configuration loaded"); // whoever waits for the line finds it so
             Ok(hash)
         }
-        Err(errors) => {
+        Err(refused) => {
             count("error");
+            let errors = refused.lines();
             tracing::error!("configuration not loaded, the one in force stays:");
             for error in &errors {
                 tracing::error!("{error}");

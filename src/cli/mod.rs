@@ -3,6 +3,8 @@
 //! Exit status: 0 done or drained, 1 a configuration, an address or a check failed, 2 usage.
 
 mod check;
+mod dump;
+mod explain;
 mod health;
 mod identity;
 mod quickstart;
@@ -31,6 +33,12 @@ enum Command {
     /// Check configuration files and report every error at once
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
+    /// Look at the configuration that results from files
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Say which route a request meets and why, which plugins run on it, and where it goes
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainArgs),
     /// Try every Azure identity and target of a configuration, and say what is wrong
     #[command(after_help = IDENTITY_EXAMPLES)]
     Identity(IdentityArgs),
@@ -45,6 +53,13 @@ enum Command {
     Quickstart(QuickstartArgs),
     /// Print the version
     Version,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Print the effective configuration, with ids and all defaults, as a file that loads again
+    #[command(after_help = DUMP_EXAMPLES)]
+    Dump(DumpArgs),
 }
 
 const RUN_EXAMPLES: &str = "\
@@ -74,6 +89,23 @@ It asks for one token per identity, and sends each target one request without a 
 Azure refuses after it has looked at credential, role and deployment: no model runs.
 
 Exit status: 0 all is well, 1 something fails, 2 usage.";
+
+const DUMP_EXAMPLES: &str = "\
+Examples:
+  silverback config dump kong.yaml
+  silverback config dump conf/ --json
+  silverback config dump --with-secrets kong.yaml > whole.yaml    loads again to the same thing
+
+Without --with-secrets a *** stands for each secret, and ${{ env `NAME` }} for the value of a
+variable. Vault references stay as they are either way.";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  silverback explain GET /v1/models kong.yaml
+  silverback explain POST https://api.example.com/v1/chat/completions -H 'x-version: 2' kong.yaml
+  silverback explain GET /orders --consumer alice --json kong.yaml
+
+Nothing is sent and no plugin runs: --consumer says who the client would be.";
 
 const HEALTH_EXAMPLES: &str = "\
 Examples:
@@ -152,6 +184,48 @@ struct HealthArgs {
 }
 
 #[derive(Args)]
+struct DumpArgs {
+    /// Configuration files and folders; `-` is standard input
+    #[arg(value_name = "FILE or DIR")]
+    files: Vec<String>,
+    /// Print JSON instead of YAML
+    #[arg(long)]
+    json: bool,
+    /// Print secrets and the values of variables, too
+    #[arg(long)]
+    with_secrets: bool,
+    /// A kong.conf to read settings from
+    #[arg(short, long, value_name = "FILE")]
+    conf: Option<String>,
+}
+
+#[derive(Args)]
+struct ExplainArgs {
+    /// The method of the request
+    method: String,
+    /// Its URL, or a path such as /v1/models (then http, and the host of -H 'Host: ...')
+    url: String,
+    /// Configuration files and folders; `-` is standard input
+    #[arg(value_name = "FILE or DIR")]
+    files: Vec<String>,
+    /// A header of the request; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// The username or id of the consumer that would be authenticated
+    #[arg(long, value_name = "NAME")]
+    consumer: Option<String>,
+    /// The address of the client
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    client: std::net::IpAddr,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    json: bool,
+    /// A kong.conf to read settings from
+    #[arg(short, long, value_name = "FILE")]
+    conf: Option<String>,
+}
+
+#[derive(Args)]
 struct IdentityArgs {
     /// Configuration files and folders; `-` is standard input
     #[arg(value_name = "FILE or DIR")]
@@ -214,6 +288,8 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
+        Command::Config(ConfigCommand::Dump(args)) => dump::dump(&args),
+        Command::Explain(args) => explain::explain(&args),
         Command::Identity(args) => identity::identity(&args),
         Command::Health(args) => health::health(&args),
         Command::AzureSim(args) => sim::run(args),

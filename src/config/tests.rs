@@ -5,7 +5,11 @@ use serde_json::{Map, Value, json};
 use uuid::{Uuid, uuid};
 
 use super::*;
+use crate::entity::Protocol;
 use crate::schema::{Check, Error};
+
+mod dump;
+mod recorded;
 
 /// A schema that fills in defaults, and knows its fields if it has any.
 struct Fake {
@@ -28,7 +32,8 @@ impl Check for Fake {
                 errors.push(error(&[&key], "unknown field"));
             }
             if !value.is_null() {
-                filled.insert(key, value);
+                let default = filled.remove(&key).unwrap_or_default();
+                filled.insert(key, over(default, value));
             }
         }
         let missing: Vec<_> =
@@ -49,11 +54,34 @@ impl Check for Fake {
     fn referenceable(&self) -> &[String] {
         &self.referenceable
     }
+
+    fn secrets(&self) -> &[String] {
+        &self.referenceable
+    }
+
+    fn fields(&self, path: &[Step]) -> Vec<&str> {
+        let fields = self.defaults.as_object().filter(|_| path.is_empty());
+        fields.into_iter().flat_map(|fields| fields.keys()).map(String::as_str).collect()
+    }
+}
+
+/// A value, with the defaults of the fields that its records leave out.
+fn over(default: Value, value: Value) -> Value {
+    match (default, value) {
+        (Value::Object(mut filled), Value::Object(given)) => {
+            for (key, value) in given {
+                let default = filled.remove(&key).unwrap_or_default();
+                filled.insert(key, over(default, value));
+            }
+            Value::Object(filled)
+        }
+        (_, value) => value,
+    }
 }
 
 fn error(path: &[&str], message: &str) -> Error {
     let path = path.iter().map(|name| Step::Field((*name).to_owned())).collect();
-    Error { path, message: message.to_owned() }
+    Error { path, message: message.to_owned(), of_record: false }
 }
 
 /// Schemas like Kong's, with fewer checks.
@@ -90,7 +118,8 @@ impl Schemas for Fakes {
             "consumer_groups" => (json!({"name": null}), &["name"]),
             "upstreams" => (
                 json!({"name": null, "algorithm": "round-robin", "slots": 10000,
-                    "host_header": null}),
+                    "host_header": null, "hash_on": "none", "hash_fallback": "none",
+                    "healthchecks": healthchecks()}),
                 &["name"],
             ),
             "targets" => {
@@ -335,7 +364,7 @@ fn every_error_is_told_at_once_with_its_place() {
   routes:
   - name: r
     path: /a
-    service: s
+    service: t
     plugins:
     - name: no-such-plugin
     - name: key-auth
@@ -349,7 +378,7 @@ routez: []
     let expected = [
         "k:5: services[0].port: value should be between 0 and 65535",
         "k:8: services[0].routes[0].path: unknown field (did you mean 'paths'?)",
-        "k:9: services[0].routes[0].service: unknown field (the service is the one around it)",
+        "k:9: services[0].routes[0].service: value must be null (the service is the one around it)",
         "k:11: services[0].routes[0].plugins[0].name: plugin 'no-such-plugin' not enabled; \
          add it to the 'plugins' configuration property (silverback has no such plugin; one in \
          Lua is found on lua_package_path)",
@@ -509,8 +538,8 @@ fn texts_that_cannot_be_read_are_kongs_error() {
 #[test]
 fn what_does_not_run_here_says_so() {
     let found = errors(
-        "licenses: [{payload: x}]
-rbac_roles: []
+        "sessions: [{session_id: x}]
+oauth2_tokens: []
 acls: []
 consumers:
 - {username: a, acls: [{group: g}, {group: h}]}
@@ -519,14 +548,64 @@ routes: [1]
 ",
     );
     let expected = [
-        "k:2: licenses: 'licenses' is not supported: an entity of Kong's control plane, which \
-         does not run here",
+        "k:2: sessions: 'sessions' is not supported: state that a plugin stores at run time, not \
+         configuration",
         "k:6: consumers[0].acls[0]: 'acls' is not built yet \
          (nothing here would read it; take it out of the file)",
         "k:7: services: expected an array",
         "k:8: routes[0]: expected a record",
     ];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn what_a_control_plane_leaves_in_a_dump_is_ignored_with_a_warning() {
+    let loaded = loaded(
+        "parameters: [{key: cluster_id, value: x, created_at: 1}]
+licenses: [{payload: x}]
+services:
+- {name: s, host: x, tls_sans: null}
+plugins:
+- {name: key-auth, ordering: null, partials: [], run_on: first, protocols: [http, ws, wss]}
+upstreams:
+- {name: u, sticky_sessions_cookie_path: /, targets: [{target: 'a:1', failover: false}]}
+",
+    );
+    let expected = [
+        "kong.yaml:2: parameters: ignored: it is the state of a Kong cluster",
+        "kong.yaml:3: licenses: ignored: nothing here asks for a licence",
+    ];
+    assert_eq!(warnings(&loaded), expected);
+    assert_eq!(loaded.snapshot.plugins[0].protocols, [Protocol::Http]);
+    let asked = errors("plugins:\n- {name: key-auth, ordering: {before: {access: [acl]}}}\n");
+    let hint = "plugins run by Kong's static priorities; ordering is not built yet";
+    assert_eq!(asked, [format!("k:3: plugins[0].ordering: unknown field ({hint})")]);
+}
+
+#[test]
+fn remarks_of_another_type_are_refused() {
+    let found = errors("_comment: [a]\nservices:\n- {host: x, _ignore: text, _comment: 1}\n");
+    let expected = [
+        "k:2: _comment: expected a string",
+        "k:4: services[0]._ignore: expected an array",
+        "k:4: services[0]._comment: expected a string",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_nested_entity_may_name_the_one_around_it() {
+    let id = "b268827a-8f7f-551f-8769-e6bceb2f3ec6";
+    let body = |service: &str| {
+        format!(
+            "services:\n- {{name: s, host: x, routes: [{{paths: [/a], service: {service}}}]}}\n"
+        )
+    };
+    for service in ["s", id, "{name: s}", &format!("{{id: {id}}}")] {
+        assert_eq!(loaded(&body(service)).snapshot.routes.len(), 1, "{service}");
+    }
+    let hint = "value must be null (the service is the one around it)";
+    assert_eq!(errors(&body("t")), [format!("k:3: services[0].routes[0].service: {hint}")]);
 }
 
 #[test]
@@ -572,6 +651,16 @@ fn variables_are_put_in_and_kept_out_of_errors() {
     let expected = "k:2: plugins[0].name: plugin '${{ env \"DECK_HOST\" }}' not enabled; add it \
                     to the 'plugins' configuration property (silverback has no such plugin; \
                     one in Lua is found on lua_package_path)";
+    assert_eq!(errors, expected);
+
+    // A variable that is not set names itself, the field and the line.
+    let text = "_format_version: '3.0'\nservices:\n- name: s\n  \
+                url: https://${{ env \"DECK_U\" }}\n  \
+                routes: [{paths: ['/a', '${{ env \"DECK_P\" }}']}]\n";
+    let errors = load_files(&[("k", text)], &env).unwrap_err().to_string();
+    let expected = "k:4: services[0].url: environment variable 'DECK_U' present in state file but \
+                    not set\nk:5: services[0].routes[0].paths[1]: environment variable 'DECK_P' \
+                    present in state file but not set";
     assert_eq!(errors, expected);
 
     // One value may begin with another.
@@ -785,4 +874,20 @@ proptest! {
             prop_assert!(load_files(&[(name, &text)], &Env::default()).is_err());
         }
     }
+}
+
+/// Health checks that check nothing.
+fn healthchecks() -> Value {
+    let healthy = json!({"interval": 0, "http_statuses": [], "successes": 0});
+    let unhealthy = json!({
+        "interval": 0, "http_statuses": [], "tcp_failures": 0, "timeouts": 0, "http_failures": 0,
+    });
+    let active = json!({
+        "type": "http", "timeout": 1, "concurrency": 1, "http_path": "/",
+        "https_verify_certificate": true, "healthy": healthy, "unhealthy": unhealthy,
+    });
+    json!({
+        "threshold": 0, "active": active,
+        "passive": {"healthy": healthy, "unhealthy": unhealthy},
+    })
 }

@@ -6,16 +6,20 @@
 mod env;
 mod known;
 mod listen;
+mod reference;
+mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 
 use crate::entity::Secret;
+use text::{conf_lines, flag_of, size};
 
 pub use env::Env;
 pub use listen::Listen;
+pub use reference::{Reference, Unresolved, is_reference};
 
 /// Everything that is decided before the first request.
 #[derive(Debug, Clone)]
@@ -156,6 +160,8 @@ impl Settings {
     /// warnings, because a misspelt name may be why a value is wrong.
     pub fn read(flags: &Flags, env: Env, conf: Option<&str>) -> Result<Read, Vec<String>> {
         let mut layers = Layers::new(flags, &env, conf);
+        // The configuration's references find it where KONG_VAULT_ENV_PREFIX would put it.
+        let env = env.with("KONG_VAULT_ENV_PREFIX", &layers.text("vault_env_prefix", ""));
         let settings = layers.settings(env);
         let warnings = std::mem::take(&mut layers.warnings);
         if layers.errors.is_empty() {
@@ -183,13 +189,20 @@ impl Settings {
 /// Property values by layer, and what was wrong with them.
 struct Layers {
     values: BTreeMap<String, (String, String)>,
+    /// Properties whose value was a vault reference: it is not printed.
+    secret: BTreeSet<String>,
     warnings: Vec<String>,
     errors: Vec<String>,
 }
 
 impl Layers {
     fn new(flags: &Flags, env: &Env, conf: Option<&str>) -> Self {
-        let mut layers = Self { values: BTreeMap::new(), warnings: Vec::new(), errors: Vec::new() };
+        let mut layers = Self {
+            values: BTreeMap::new(),
+            secret: BTreeSet::new(),
+            warnings: Vec::new(),
+            errors: Vec::new(),
+        };
         for (name, value, origin) in conf.into_iter().flat_map(conf_lines) {
             layers.put(name, value, origin);
         }
@@ -203,6 +216,7 @@ impl Layers {
         for (name, value) in flags {
             layers.put(name.clone(), value.clone(), flag_of(name));
         }
+        layers.resolve_references(env);
         let without_effect = |(name, (value, _)): &(&String, &(String, String))| {
             known::is_without_effect(name, value)
         };
@@ -213,6 +227,36 @@ impl Layers {
             layers.warnings.push(line);
         }
         layers
+    }
+
+    /// Puts the values of `{vault://env/NAME}` in; one that has none is an error (Kong).
+    fn resolve_references(&mut self, env: &Env) {
+        let prefix = self.text("vault_env_prefix", "");
+        let Self { values, secret, errors, .. } = self;
+        values.retain(|name, (value, origin)| {
+            if !is_reference(value) {
+                return true;
+            }
+            let resolved = Reference::parse(value).and_then(|reference| {
+                let known = reference.vault == "env";
+                let unknown = || Unresolved::Vault(reference.vault.clone());
+                known.then(|| reference.value(env, &prefix)).ok_or_else(unknown)?
+            });
+            let message = |reason: Unresolved| {
+                format!("{origin}: the vault reference of '{name}' cannot be resolved: {reason}")
+            };
+            match resolved {
+                Ok(resolved) => {
+                    *value = resolved;
+                    secret.insert(name.clone());
+                    true
+                }
+                Err(reason) => {
+                    errors.push(message(reason));
+                    false
+                }
+            }
+        });
     }
 
     fn put(&mut self, name: String, value: String, origin: String) {
@@ -243,7 +287,8 @@ impl Layers {
         let parsed = parse(value.trim());
         if parsed.is_none() {
             let origin = self.values.get(name).map_or(name, |(_, origin)| origin);
-            self.errors.push(format!("{origin}: '{value}' is not {expected}"));
+            let shown = if self.secret.contains(name) { "***" } else { &value };
+            self.errors.push(format!("{origin}: '{shown}' is not {expected}"));
         }
         parsed
     }
@@ -436,37 +481,6 @@ impl Layers {
         }
         networks
     }
-}
-
-/// The flag that stands for a property, as the command line calls it.
-fn flag_of(property: &str) -> String {
-    match property {
-        "nginx_worker_processes" => "--workers".to_owned(),
-        property => {
-            format!("--{}", property.trim_start_matches("silverback_").replace('_', "-"))
-        }
-    }
-}
-
-/// `name = value` lines of a kong.conf: comments after `#`, names in lower case.
-fn conf_lines(text: &str) -> impl Iterator<Item = (String, String, String)> + '_ {
-    text.lines().enumerate().filter_map(|(number, line)| {
-        let line = line.split(" #").next().unwrap_or_default().trim();
-        let (name, value) = line.split_once('=').filter(|_| !line.starts_with('#'))?;
-        let origin = format!("kong.conf:{}", number + 1);
-        Some((name.trim().to_ascii_lowercase(), value.trim().to_owned(), origin))
-    })
-}
-
-/// nginx's sizes: bytes, or with `k`, `m`, `g`.
-fn size(text: &str) -> Option<u64> {
-    let (digits, unit) = match text.to_ascii_lowercase().chars().last()? {
-        'k' => (&text[..text.len() - 1], 1 << 10),
-        'm' => (&text[..text.len() - 1], 1 << 20),
-        'g' => (&text[..text.len() - 1], 1 << 30),
-        _ => (text, 1),
-    };
-    digits.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 #[cfg(test)]

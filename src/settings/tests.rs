@@ -14,6 +14,34 @@ fn the_environment_stands_above_the_file() {
 }
 
 #[test]
+fn a_setting_may_be_a_vault_reference() {
+    let conf = "vault_env_prefix = app_\nlog_level = {vault://env/level}\n";
+    let read = read(&[("APP_LEVEL", "debug")], conf).ok().unwrap();
+    assert_eq!(read.settings.log_level, "debug");
+    assert_eq!(read.settings.env.get("KONG_VAULT_ENV_PREFIX"), Some("app_"));
+}
+
+#[test]
+fn a_vault_reference_that_fails_stops_the_start() {
+    let conf = "log_level = {vault://env/level}\nsilverback_drain_secs = {vault://hcv/x}\n";
+    let errors = read(&[("KONG_PLUGINS", "{vault://env}")], conf).err().unwrap();
+    assert_eq!(errors.len(), 3, "{errors:?}");
+    assert!(errors[0].ends_with(
+        "the vault reference of 'log_level' cannot be resolved: environment variable 'LEVEL' \
+         is not set"
+    ));
+    assert!(errors[1].starts_with("KONG_PLUGINS: "), "{errors:?}");
+    assert!(errors[2].contains("there is no vault 'hcv'"), "{errors:?}");
+}
+
+#[test]
+fn the_value_of_a_reference_is_in_no_error() {
+    let conf = "silverback_drain_secs = {vault://env/secs}\n";
+    let errors = read(&[("SECS", "hunter2")], conf).err().unwrap();
+    assert!(!errors.concat().contains("hunter2"), "{errors:?}");
+}
+
+#[test]
 fn a_misspelt_setting_names_the_nearest_one() {
     let read = read(&[("KONG_PROXY_LISTN", "off")], "").ok().unwrap();
     assert_eq!(

@@ -82,6 +82,7 @@ async fn reloads_that_are_asked_for_while_one_runs_are_one() {
 #[tokio::test]
 async fn a_gateway_that_is_told_to_drain_says_so_and_serves_on() {
     let gateway = Builder::default().start(FILE);
+    gateway.get("/").await; // answered by the worker, which is ready then
     let ready = || async { gateway.status("/status/ready").await };
     let post = |kind: &'static str, body: &'static str| {
         let headers = [("Content-Type", kind)];
@@ -105,6 +106,7 @@ const DRAINING: (u16, &str) = (503, r#"{"message":"draining"}"#);
 #[tokio::test]
 async fn health_asks_the_gateway_whether_it_is_ready() {
     let gateway = Builder::default().start(FILE);
+    gateway.get("/").await; // answered by the worker, which is ready then
     let address = gateway.status.to_string();
     let ask = || silverback(&["health"]).env("KONG_STATUS_LISTEN", &address).ended();
     let ended = ask().await;
