@@ -337,7 +337,7 @@ impl Loader {
                 }
                 shared.systemd.reloading();
                 let answer = reload(&shared, &inputs, &sender);
-                past.add(answer.as_ref().map(Clone::clone).map_err(Vec::len));
+                past.add(answer.clone().map_err(|errors| errors.len()));
                 shared.systemd.ready();
                 for waiting in waiting {
                     let _ = waiting.send(answer.clone().map(drop));
