@@ -155,7 +155,10 @@ pub fn warnings(snapshot: &Snapshot) -> Vec<String> {
         }
     }
     for target in snapshot.targets.values().flatten() {
-        let (host, port) = target.target.rsplit_once(':').unwrap_or((&target.target, ""));
+        let (host, port) = match target.target.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, port),
+            _ => (target.target.as_str(), ""),
+        };
         if let Some(rule) = literal(host, port.parse().unwrap_or_default()) {
             lines.push(line(format!("target '{}'", target.target), rule));
         }

@@ -5,19 +5,41 @@
 
 use http::StatusCode;
 
+use super::client::CREDENTIALS;
+use super::session::Session;
 use super::targets::Target;
 use crate::azure::{self, SignedIn, TokenHandle, Verdict};
+use crate::entity::Secret;
 use crate::llm::Provider;
 use crate::pdk::Exchange;
 use crate::pdk::body::Buffered;
 
 /// Writes the line, if the reply is such a refusal.
-pub(super) fn explain(ex: &Exchange, target: &Target, status: StatusCode, text: Option<&Buffered>) {
+pub(super) fn explain(
+    session: &Session,
+    ex: &Exchange,
+    target: &Target,
+    status: StatusCode,
+    text: Option<&Buffered>,
+) {
     let is_refusal = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
     if !is_refusal {
         return;
     }
-    let said = text.and_then(|text| azure::words(&text.bytes, &[])).unwrap_or_default();
+    if target.identity.is_some() && !session.has_sent_token() {
+        tracing::warn!(
+            request_id = %ex.id,
+            fault = "azure",
+            upstream = %ex.service.host(),
+            status = status.as_u16(),
+            "the upstream refuses the client's own Authorization, which auth.allow_override lets \
+             through"
+        );
+        return;
+    }
+    let secrets = carried(ex, target);
+    let secrets: Vec<_> = secrets.iter().map(Secret::expose).collect();
+    let said = text.and_then(|text| azure::words(&text.bytes, &secrets)).unwrap_or_default();
     let identity = target.identity.as_ref().map(|handle| handle.identity());
     let signed_in = match (&identity, target.plan.key_place()) {
         (Some(identity), _) => SignedIn::As(identity),
@@ -36,6 +58,10 @@ pub(super) fn explain(ex: &Exchange, target: &Target, status: StatusCode, text: 
         );
         return;
     }
+    let renewal = target.identity.as_ref().and_then(|handle| handle.status().last_failure);
+    let renewal = renewal.map_or_else(String::new, |failure| {
+        format!("; a newer token is not to be had: {}", failure.cause)
+    });
     // Others than Azure quote parts of the key.
     let said = if target.plan.provider() == Provider::Azure { said.as_str() } else { "" };
     tracing::error!(
@@ -44,8 +70,20 @@ pub(super) fn explain(ex: &Exchange, target: &Target, status: StatusCode, text: 
         upstream = %ex.service.host(),
         status = status.as_u16(),
         said,
-        "the upstream refuses the gateway's credential: {verdict}"
+        "the upstream refuses the gateway's credential: {verdict}{renewal}"
     );
+}
+
+/// Every credential that went upstream: what is in between, or plays Azure, might say it back.
+fn carried(ex: &Exchange, target: &Target) -> Vec<Secret> {
+    let headers = ex.request.headers();
+    let credentials =
+        headers.iter().filter(|(name, value)| value.is_sensitive() || CREDENTIALS.contains(name));
+    let texts = credentials.filter_map(|(_, value)| value.to_str().ok()).flat_map(|text| {
+        let bare = text.split_once(' ').map(|(_scheme, bare)| bare);
+        [Some(text), bare].into_iter().flatten()
+    });
+    texts.map(Secret::new).chain(target.plan.secrets()).collect()
 }
 
 /// Tells the identity why its token was refused, so that a missing role costs no new tokens.

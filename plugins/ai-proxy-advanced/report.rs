@@ -42,7 +42,7 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
             session.setup.counters.count(&session.setup, target, asked, &numbers);
         }
         if let Some(status) = ex.service.status.get() {
-            refusal::explain(ex, target, status, seen.text.as_ref());
+            refusal::explain(session, ex, target, status, seen.text.as_ref());
             if let Some(identity) = target.identity.as_ref().filter(|_| session.has_sent_token()) {
                 refusal::judge(identity, status, seen.text.as_ref());
             }

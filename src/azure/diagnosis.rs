@@ -32,7 +32,7 @@ const CHECK_IDS: &str = "check client id, tenant and cloud (authority)";
 const CHECK_SCOPE: &str = "set auth.azure_scope to the resource of this cloud, ending in /.default";
 
 /// Microsoft's numbers that have one known repair.
-const AADSTS: [Known; 19] = [
+const AADSTS: [Known; 20] = [
     known(
         7_000_215,
         Class::Config,
@@ -77,6 +77,7 @@ const AADSTS: [Known; 19] = [
     known(53_003, Class::Config, "a conditional access policy blocks this", "ask its owner"),
     known(50_005, Class::Config, "a conditional access policy blocks this", "ask its owner"),
     known(90_055, Class::Transient, "Entra throttles this client", ""),
+    known(90_033, Class::Transient, "Entra fails for a moment", ""),
 ];
 
 /// An answer without a token, as a source judges it.

@@ -1,9 +1,12 @@
-//! How the files that hold a proof look, to see that somebody has replaced them.
+//! Files that hold a proof: reading them, and how they look, to see that somebody has replaced
+//! them.
 //!
 //! Kubernetes replaces a mounted secret by swapping a link to its folder, which is no event of the
 //! file itself. So the files are looked at through all links, every two seconds, by one task for
 //! the whole process; they are few.
 
+use std::fs::File;
+use std::io::{self, Error, ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -32,6 +35,29 @@ impl Stamp {
     }
 }
 
+/// The content of a regular file with at most `max` bytes; the thread may block.
+///
+/// It is looked at before it is opened: to open a pipe is to wait for whoever writes to it.
+pub(super) fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(Error::new(ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max {
+        return Err(Error::new(ErrorKind::InvalidData, format!("larger than {max} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// The same as text, off this thread.
+pub(super) async fn read_text(path: &Path, max: u64) -> io::Result<String> {
+    let path = path.to_owned();
+    let content = tokio::task::spawn_blocking(move || read(&path, max));
+    let bytes = content.await.map_err(Error::other)??;
+    String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::InvalidData, "not UTF-8"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
@@ -57,5 +83,26 @@ mod tests {
         assert_ne!(before, Stamp::of(&[&path]).await);
         std::fs::remove_file(at("..data")).unwrap();
         assert!(!Stamp::of(&[&path]).await.is_complete());
+    }
+
+    #[tokio::test]
+    async fn a_pipe_where_a_file_should_be_hangs_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let error = read_text(&pipe, 10).await.unwrap_err();
+        assert_eq!(error.to_string(), "not a regular file");
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_to_its_bound_and_no_further() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "0123456789").unwrap();
+        assert_eq!(read_text(file.path(), 10).await.unwrap(), "0123456789");
+        let error = read_text(file.path(), 9).await.unwrap_err();
+        assert_eq!(error.to_string(), "larger than 9 bytes");
+        std::fs::write(file.path(), b"\xff").unwrap();
+        assert_eq!(read_text(file.path(), 9).await.unwrap_err().to_string(), "not UTF-8");
     }
 }

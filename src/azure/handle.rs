@@ -85,17 +85,14 @@ impl TokenHandle {
         self.slot.wait(deadline).await
     }
 
-    /// Starts the first exchange, for the moment a configuration loads; does not wait.
-    pub fn warm_up(&self) {
-        self.slot.fetch();
-    }
-
-    /// Drops a token that the target refused with 401, if it is still the one that serves.
+    /// Drops a token that the target refused with 401, if it is still the one that serves, and
+    /// starts the exchange for the next.
     ///
     /// Returns whether another token is to be had by [`wait`](Self::wait). It is not when the
     /// target has refused the token before this one as well: then the token is probably not what
-    /// is wrong, and a further one is tried after 30 s, doubling to five minutes. Nor when the
-    /// target has said that the token is good.
+    /// is wrong. It goes on to serve other targets, and a further one is fetched beside it when it
+    /// is 30 s old, doubling to five minutes. Nor when the target has said that the token is good,
+    /// or when its renewal has just failed.
     pub fn invalidate(&self, used: &Token) -> bool {
         let is_current = self.view.borrow_mut().token().is_some_and(|token| token.is_same(used));
         if !is_current {
@@ -107,6 +104,10 @@ impl TokenHandle {
         }
         self.refusals.set(refusals);
         if refusals.token_is_good || used.age() < refusals.pause() {
+            return false;
+        }
+        if refusals.tokens > 1 {
+            self.slot.replace();
             return false;
         }
         self.slot.invalidate(used)

@@ -147,7 +147,7 @@ impl Identity {
     }
 
     /// The files that hold the proof, for whoever watches them.
-    pub fn files(&self) -> Vec<&Path> {
+    pub(super) fn files(&self) -> Vec<&Path> {
         self.source.about().file.map(ProofFile::path).into_iter().collect()
     }
 

@@ -84,8 +84,12 @@ impl<'a> Choice<'a> {
             let problem = "Entra takes an application's scope only if it ends in /.default";
             return Err(Incomplete::invalid(self.scope.from, problem));
         }
-        if let (false, Some(tenant)) = (is_app, self.inputs.field("azure_tenant_id")) {
-            self.notes.push(format!("{} is not used by a managed identity", tenant.from));
+        let (field, kind) = match is_app {
+            true => ("azure_imds_endpoint", "an application"),
+            false => ("azure_tenant_id", "a managed identity"),
+        };
+        if let Some(given) = self.inputs.field(field) {
+            self.notes.push(format!("{} is not used by {kind}", given.from));
         }
         Ok(Identity { source, scope: self.scope, why, notes: self.notes })
     }

@@ -107,6 +107,11 @@ impl Slot {
         }
     }
 
+    /// Starts an exchange for a token that a target keeps refusing; it serves others meanwhile.
+    pub(super) fn replace(self: &Arc<Self>) {
+        self.refresh_after(QUIET);
+    }
+
     fn refresh_after(self: &Arc<Self>, quiet: Duration) {
         let now = Instant::now();
         self.take_off(|flight| flight.started_at.is_none_or(|at| now >= at + quiet));
@@ -165,22 +170,31 @@ impl Slot {
         timeout_at(deadline, settled).await.unwrap_or_else(|_| Err(self.too_late(start)))
     }
 
-    pub(super) fn invalidate(&self, used: &Token) -> bool {
-        let now = Instant::now();
-        let mut flight = lock(&self.flight);
+    /// Drops a refused token and starts the exchange for the next; returns whether there will be
+    /// another one. A token whose renewal fails stays: it may be refused by one target only, and
+    /// its successor is being asked for anyway.
+    pub(super) fn invalidate(self: &Arc<Self>, used: &Token) -> bool {
         let mut is_replaceable = true;
-        self.state.send_if_modified(|state| {
-            let is_current = state.token().is_some_and(|token| token.is_same(used));
-            if !is_current {
-                return false;
-            }
-            is_replaceable = flight.dropped_at.is_none_or(|at| now >= at + QUIET);
-            if is_replaceable {
-                flight.dropped_at = Some(now);
-                state.drop_token();
-            }
-            is_replaceable
-        });
+        {
+            let now = Instant::now();
+            let mut flight = lock(&self.flight);
+            self.state.send_if_modified(|state| {
+                let is_current = state.token().is_some_and(|token| token.is_same(used));
+                if !is_current {
+                    return false;
+                }
+                is_replaceable = flight.dropped_at.is_none_or(|at| now >= at + QUIET)
+                    && !state.is_renewal_failing();
+                if is_replaceable {
+                    flight.dropped_at = Some(now);
+                    state.drop_token();
+                }
+                is_replaceable
+            });
+        }
+        if is_replaceable {
+            self.fetch();
+        }
         is_replaceable
     }
 

@@ -96,6 +96,11 @@ impl State {
         self.streak > 0 || self.living().is_none()
     }
 
+    /// Whether the token is old and could not be renewed; that is tried again all the time.
+    pub(super) fn is_renewal_failing(&self) -> bool {
+        self.streak > 0 && self.living().is_some_and(|token| token.is_old())
+    }
+
     /// Lets a new exchange begin at once; what went wrong stays on show.
     pub(super) fn forget_failure(&mut self) {
         if let Some(last) = &mut self.failure {

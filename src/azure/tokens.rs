@@ -44,6 +44,8 @@ struct Kept {
     registered: u64,
     /// Since when nobody has held a handle of it.
     unused_since: Option<Instant>,
+    /// The newest description of the identity, until a configuration with it is in force.
+    newest: Option<Identity>,
 }
 
 /// A point in the order of registrations, see [`Tokens::take_over`].
@@ -80,8 +82,8 @@ impl Tokens {
 
     /// The token of an identity; equal identities share it, however often they are configured.
     ///
-    /// The newest registration counts for what is not part of the key, such as the environment
-    /// that holds `IDENTITY_HEADER`.
+    /// The registration that is taken over last counts for what is not part of the key, such as
+    /// the environment that holds `IDENTITY_HEADER`.
     pub fn handle(&self, identity: Identity) -> TokenHandle {
         let (key, lineage) = (identity.key(), identity.lineage());
         let mut register = lock(&self.register);
@@ -91,7 +93,7 @@ impl Tokens {
         if let Some(kept) = register.slots.get_mut(&key) {
             kept.unused_since = None;
             kept.registered = registered;
-            kept.slot.rename(identity);
+            kept.newest = Some(identity);
             return TokenHandle::new(kept.slot.clone());
         }
         tracing::info!("Azure identity: {identity}, because {}", identity.why());
@@ -99,9 +101,10 @@ impl Tokens {
             tracing::warn!("Azure identity of {}: {note}", identity.subject());
         }
         let slot = Slot::new(self.control.clone(), self.exchange.clone(), identity);
-        let kept = Kept { slot: slot.clone(), lineage, registered, unused_since: None };
+        let handle = TokenHandle::new(slot.clone());
+        let kept = Kept { slot, lineage, registered, unused_since: None, newest: None };
         register.slots.insert(key, kept);
-        TokenHandle::new(slot)
+        handle
     }
 
     /// Where the registrations stand, to be taken before a configuration is compiled.
@@ -122,8 +125,11 @@ impl Tokens {
         let mut register = lock(&self.register);
         register.in_force_since = register.in_force_since.max(mark.0);
         let (new, old): (Vec<_>, Vec<_>) =
-            register.slots.values().partition(|kept| kept.registered > mark.0);
-        for kept in new.iter().filter(|kept| kept.is_used()) {
+            register.slots.values_mut().partition(|kept| kept.registered > mark.0);
+        for kept in new.into_iter().filter(|kept| kept.is_used()) {
+            if let Some(identity) = kept.newest.take() {
+                kept.slot.rename(identity);
+            }
             let earlier = old.iter().filter(|other| other.lineage == kept.lineage);
             let tokens = earlier.filter_map(|other| other.slot.living());
             let longest = |a: Arc<Token>, b: Arc<Token>| if b.outlives(&a) { b } else { a };

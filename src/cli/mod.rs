@@ -135,7 +135,7 @@ struct RunArgs {
     /// Worker threads, or auto (KONG_NGINX_WORKER_PROCESSES)
     #[arg(long, value_name = "N")]
     workers: Option<String>,
-    /// debug, info, notice, warn, error or crit (KONG_LOG_LEVEL)
+    /// trace, debug, info, notice, warn, error or crit (KONG_LOG_LEVEL)
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
     /// text or json (SILVERBACK_LOG_FORMAT)
@@ -210,7 +210,7 @@ struct IdentityArgs {
     #[arg(value_name = "FILE or DIR")]
     files: Vec<String>,
     /// Only what is called so: a model, deployment, instance, host, route, service, plugin
-    /// instance, consumer group, or the id of an identity
+    /// instance, consumer, consumer group, or the id of an identity
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
     /// Print the outcome as JSON

@@ -32,7 +32,8 @@ impl Check for Fake {
                 errors.push(error(&[&key], "unknown field"));
             }
             if !value.is_null() {
-                filled.insert(key, value);
+                let default = filled.remove(&key).unwrap_or_default();
+                filled.insert(key, over(default, value));
             }
         }
         let missing: Vec<_> =
@@ -61,6 +62,20 @@ impl Check for Fake {
     fn fields(&self, path: &[Step]) -> Vec<&str> {
         let fields = self.defaults.as_object().filter(|_| path.is_empty());
         fields.into_iter().flat_map(|fields| fields.keys()).map(String::as_str).collect()
+    }
+}
+
+/// A value, with the defaults of the fields that its records leave out.
+fn over(default: Value, value: Value) -> Value {
+    match (default, value) {
+        (Value::Object(mut filled), Value::Object(given)) => {
+            for (key, value) in given {
+                let default = filled.remove(&key).unwrap_or_default();
+                filled.insert(key, over(default, value));
+            }
+            Value::Object(filled)
+        }
+        (_, value) => value,
     }
 }
 
@@ -103,7 +118,8 @@ impl Schemas for Fakes {
             "consumer_groups" => (json!({"name": null}), &["name"]),
             "upstreams" => (
                 json!({"name": null, "algorithm": "round-robin", "slots": 10000,
-                    "host_header": null}),
+                    "host_header": null, "hash_on": "none", "hash_fallback": "none",
+                    "healthchecks": healthchecks()}),
                 &["name"],
             ),
             "targets" => {
@@ -858,4 +874,20 @@ proptest! {
             prop_assert!(load_files(&[(name, &text)], &Env::default()).is_err());
         }
     }
+}
+
+/// Health checks that check nothing.
+fn healthchecks() -> Value {
+    let healthy = json!({"interval": 0, "http_statuses": [], "successes": 0});
+    let unhealthy = json!({
+        "interval": 0, "http_statuses": [], "tcp_failures": 0, "timeouts": 0, "http_failures": 0,
+    });
+    let active = json!({
+        "type": "http", "timeout": 1, "concurrency": 1, "http_path": "/",
+        "https_verify_certificate": true, "healthy": healthy, "unhealthy": unhealthy,
+    });
+    json!({
+        "threshold": 0, "active": active,
+        "passive": {"healthy": healthy, "unhealthy": unhealthy},
+    })
 }

@@ -105,6 +105,41 @@ fn the_operators_line_names_host_address_rule_and_remedy() {
 }
 
 #[test]
+fn each_service_and_target_at_a_metadata_address_is_a_warning() {
+    let nil = uuid::Uuid::nil();
+    let service = json!({
+        "id": nil, "name": "imds", "protocol": "http", "host": "169.254.169.254", "port": 80,
+        "path": null, "retries": 5, "connect_timeout": 1, "write_timeout": 1, "read_timeout": 1,
+        "enabled": true, "tls_verify": null, "tags": null,
+    });
+    let target = |text: &str| {
+        let upstream = json!({ "id": nil });
+        let json = json!({
+            "id": nil, "target": text, "weight": 1, "upstream": upstream, "tags": null,
+        });
+        Arc::new(serde_json::from_value(json).unwrap())
+    };
+    let texts = ["[fe80::1]", "[fe80::2]:80", "168.63.129.16", "127.0.0.1:40342", "own.test:80"];
+    let snapshot = Snapshot {
+        services: [(nil, Arc::new(serde_json::from_value(service).unwrap()))].into(),
+        targets: [(nil, texts.map(target).to_vec())].into(),
+        ..Snapshot::default()
+    };
+    let lines = warnings(&snapshot);
+    let begins = [
+        "service 'imds' at 169.254.169.254: link-local",
+        "target '127.0.0.1:40342': ports 40342",
+        "target '168.63.129.16': 168.63.129.16 is the platform",
+        "target '[fe80::1]': link-local",
+        "target '[fe80::2]:80': link-local",
+    ];
+    assert_eq!(lines.len(), begins.len(), "{lines:#?}");
+    for (line, begin) in lines.iter().zip(begins) {
+        assert!(line.starts_with(begin), "{line}");
+    }
+}
+
+#[test]
 fn literal_metadata_addresses_are_worth_a_warning() {
     assert_eq!(literal("169.254.169.254", 80), Some(Rule::LinkLocal));
     assert_eq!(literal("[fe80::1]", 80), Some(Rule::LinkLocal));

@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::Number;
 use smallvec::SmallVec;
 
+use crate::entity::Secret;
 use crate::llm::address::{self, Arguments, BadUrl, Endpoint};
 use crate::llm::config::{Options, ResponseStreaming, Target};
 use crate::llm::credential::Credential;
@@ -199,6 +200,11 @@ impl Plan {
     /// The field of `auth` that holds the key, and where the key goes, such as `header api-key`.
     pub fn key_place(&self) -> Option<(&'static str, String)> {
         self.credential.place()
+    }
+
+    /// The values of the key, as they were configured and as they are sent: no log may quote them.
+    pub fn secrets(&self) -> Vec<Secret> {
+        self.credential.secrets()
     }
 
     /// Another name that clients may use for the model.

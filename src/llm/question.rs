@@ -80,7 +80,7 @@ impl Plan {
             target: self.target(located, &client).map_err(|_| NoQuestion::OtherOperation)?,
             header: self.credential.header(&client),
             body: self.without_prompt(body),
-            secrets: self.credential.secrets(),
+            secrets: self.secrets(),
             endpoint: located.endpoint.clone(),
             is_azure: self.provider() == Provider::Azure,
         })

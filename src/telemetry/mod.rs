@@ -3,6 +3,7 @@
 mod access;
 mod status;
 mod tokens;
+mod upstreams;
 
 use tracing::Level;
 use tracing_subscriber::filter::LevelFilter;

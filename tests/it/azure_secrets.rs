@@ -1,17 +1,17 @@
 //! Secrets stay secret: planted canaries, looked for in everything the gateway says.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use serde_json::json;
-use silverback::sim::{Options, Sim};
+use serde_json::{Value, json};
+use silverback::sim::{Kind, Options, Rule, Sim};
 
-use super::azure_scene::{HELLO, STREAM};
+use super::azure_scene::{HELLO, STREAM, Scene, Target};
 use super::cli_process::{Start, silverback};
 use super::http;
+use super::log_lines;
 use super::tls::{self, Certificate};
 
 /// Every secret that the gateway is given or fetches; tokens of the simulator begin like the last.
@@ -32,16 +32,26 @@ const CANARIES: &[&str] = &[
     "canary-client-secret",
     "canary-client-identity-header",
     "canary-proxy-password",
+    "canary-certificate-password",
     "sim-token-",
 ];
 
 fn config(sim: &str, log: &str) -> String {
+    let application = |proof: &str| {
+        format!(
+            "{{azure_use_managed_identity: true, azure_client_id: a, azure_tenant_id: t, {proof}}}"
+        )
+    };
     let token_file = log.replace("/log", "/token");
-    let workload = format!(
-        "{{azure_use_managed_identity: true, azure_client_id: w, azure_tenant_id: t, \
-         azure_federated_token_file: {token_file}}}"
-    );
+    let workload = application(&format!("azure_federated_token_file: {token_file}"));
+    let certificate = application("azure_client_certificate: '{vault://env/gateway-certificate}'");
+    let locked = application(&format!(
+        "azure_client_certificate_path: {LOCKED}, \
+         azure_client_certificate_password: canary-certificate-password"
+    ));
     let routes = [
+        ("certificate", &*certificate, ""),
+        ("locked", &locked, ""),
         ("vault", "{header_name: api-key, header_value: '{vault://env/gateway-key}'}", ""),
         ("placeholder", "{header_name: api-key, header_value: '${{ env \"DECK_KEY\" }}'}", ""),
         ("workload", &workload, ""),
@@ -65,9 +75,15 @@ services:
     );
     for (name, auth, down) in routes {
         let base = if down.is_empty() { sim } else { "http://127.0.0.1:9" };
-        let _ = write!(
-            text,
-            "- name: {name}
+        text += &service(name, auth, base);
+    }
+    text
+}
+
+fn service(name: &str, auth: &str, base: &str) -> String {
+    format!(
+        "\
+- name: {name}
   url: http://127.0.0.1:9
   routes:
   - name: {name}
@@ -88,16 +104,31 @@ services:
             azure_deployment_id: d
             upstream_url: {base}/openai/deployments/d/chat/completions
 "
-        );
-    }
-    text
+    )
 }
+
+/// Its password is another one.
+const LOCKED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/spec/certificates/encrypted.pem");
 
 const APPLICATION: &str = "{azure_use_managed_identity: true, azure_client_id: c, \
     azure_tenant_id: t, azure_client_secret: canary-file-secret}";
 
-const ROUTES: [&str; 9] =
-    ["key", "bad-key", "param", "managed", "secret", "down", "vault", "placeholder", "workload"];
+const ROUTES: [&str; 11] = [
+    "key",
+    "bad-key",
+    "param",
+    "managed",
+    "secret",
+    "down",
+    "vault",
+    "placeholder",
+    "workload",
+    "certificate",
+    "locked",
+];
+
+/// The key that signs in with a certificate.
+const PEM: &str = include_str!("../../spec/certificates/client.pem");
 
 /// Good calls, bad calls, and calls that fail in every way there is.
 async fn use_everything(address: SocketAddr, sim: &Sim) -> Vec<String> {
@@ -191,6 +222,7 @@ impl Given {
             ("HTTPS_PROXY", "http://user:canary-proxy-password@127.0.0.1:9".to_owned()),
             ("GATEWAY_KEY", "canary-vault-key".to_owned()),
             ("DECK_KEY", "canary-placeholder-key".to_owned()),
+            ("GATEWAY_CERTIFICATE", PEM.to_owned()),
             ("AZURE_AUTHORITY_HOST", sim.url()),
             ("AZURE_POD_IDENTITY_AUTHORITY_HOST", sim.url()),
         ];
@@ -207,12 +239,14 @@ impl Given {
         all.fold(silverback(arguments), |start, (name, value)| start.env(name, value))
     }
 
-    /// The places where a secret is to be read, a part of the TLS key among them.
+    /// The places where a secret is to be read, parts of the keys among them.
     fn shown(&self, what: &str, text: &str) -> Vec<String> {
         let mut leaks = shown(what, text);
-        let key = self.certificate.key_pem.lines().nth(1).unwrap();
-        assert!(key.len() > 40, "{key}");
-        leaks.extend(text.contains(key).then(|| format!("{what} shows the TLS key")));
+        for (name, pem) in [("TLS", &*self.certificate.key_pem), ("certificate's", PEM)] {
+            let key = pem.lines().nth(1).unwrap();
+            assert!(key.len() > 40, "{key}");
+            leaks.extend(text.contains(key).then(|| format!("{what} shows the {name} key")));
+        }
         leaks
     }
 }
@@ -260,11 +294,68 @@ async fn no_secret_is_said_whatever_happens() {
             assert_eq!(ended.code, Some(0), "{}", ended.output);
             leaks.extend(given.shown(&format!("{arguments:?}"), &ended.output));
         }
+        for arguments in [&["identity", &path][..], &["identity", "--json", &path]] {
+            let ended = given.command(arguments, env).ended().await;
+            assert_eq!(ended.code, Some(1), "{}", ended.output);
+            leaks.extend(given.shown(&format!("{arguments:?}"), &ended.output));
+        }
     }
     let records = std::fs::read_to_string(given.path("log")).unwrap();
     assert!(records.lines().count() > 100, "{}", records.lines().count());
     leaks.extend(given.shown("file-log", &records));
     assert!(leaks.is_empty(), "{}", leaks.join("\n"));
+}
+
+/// Every chat is refused with these words.
+fn refusing(target: &Target, words: &str) -> Scene {
+    log_lines::keep();
+    Scene::with(target, Options::default(), |builder, sim| {
+        let reply = |kind, body| Rule { kind: Some(kind), body: Some(body), ..Rule::default() };
+        let token = json!({"access_token": "canary-echoed-token", "expires_in": "3599"});
+        sim.fault(reply(Kind::Imds, token)).unwrap();
+        let refusal = json!({"error": {"code": "401", "message": words}});
+        sim.fault(Rule { status: Some(401), ..reply(Kind::Chat, refusal) }).unwrap();
+        builder
+    })
+}
+
+/// The line about the refusal of a request with these headers.
+async fn line_of_refusal(scene: &Scene, headers: &[(&str, &str)]) -> Value {
+    let began = log_lines::mark();
+    let headers = [&[("Content-Type", "application/json")], headers].concat();
+    let answer = scene.gateway.send("POST", "/chat", &headers, HELLO.as_bytes()).await;
+    assert_eq!(answer.status(), 401, "{}", answer.text());
+    let mut lines = log_lines::since(began, answer.header("x-kong-request-id").unwrap());
+    lines.retain(|line| line["fields"]["message"].as_str().unwrap().contains("refuses"));
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    lines.remove(0)
+}
+
+const SWITCH: &str = "azure_use_managed_identity: true";
+
+/// A gateway in between, or what plays Azure, may do so.
+#[tokio::test]
+async fn an_upstream_that_says_back_a_credential_puts_none_into_the_log() {
+    let key = Target::new(&["header_name: api-key", "header_value: canary-echoed-key"]);
+    let kept = Target::new(&[SWITCH, "allow_override: true"]);
+    for (target, credential) in [
+        (Target::with_identity(), "canary-echoed-token"),
+        (key, "canary-echoed-key"),
+        (kept, "canary-echoed-client"),
+    ] {
+        let scene = refusing(&target, &format!("you sent {credential}"));
+        let line = line_of_refusal(&scene, &[("api-key", "canary-echoed-client")]).await;
+        assert_eq!(line["fields"]["said"], "401 you sent ***", "{line}");
+        assert!(!line.to_string().contains("canary"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_clients_own_token_that_is_refused_is_not_blamed_on_the_identity() {
+    let scene = refusing(&Target::new(&[SWITCH, "allow_override: true"]), "no");
+    let line = line_of_refusal(&scene, &[("Authorization", "Bearer theirs")]).await;
+    let text = line["fields"]["message"].as_str().unwrap();
+    assert!(text.contains("the client's own Authorization") && line["level"] == "WARN", "{line}");
 }
 
 #[tokio::test]

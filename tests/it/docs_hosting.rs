@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 
 use regex::Regex;
 use silverback::sim::{Kind, Options};
-use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
 use self::faults::{Change, ELSEWHERE, FAULTS, Fault};
@@ -19,6 +18,7 @@ use self::places::{CERTIFICATE, PLACES, Place, Platform, certificate, needs_a_re
 use super::azure_scene::{HELLO, assert_chat};
 use super::cli_process::{Ended, silverback};
 use super::gateway::Builder;
+use super::http;
 
 #[test]
 fn the_page_leads_to_places_that_have_all_they_need() {
@@ -170,7 +170,7 @@ async fn provoke(fault: &'static Fault) -> (&'static str, &'static str) {
     let place = places.find(|place| place.heading == heading).unwrap_or(PLACES[0]);
     let (platform, config, env) = arrange(&page, heading, place, fault.changes);
     let here = places::at_simulator(&config, platform.sim.addr());
-    let closed = closed_port();
+    let closed = http::closed_port();
     let env = env.into_iter().map(|(name, value)| {
         let nobody = closed.local_addr().unwrap().to_string();
         (name, value.replace(CLOSED, &nobody))
@@ -231,11 +231,4 @@ fn arrange(page: &Page, heading: &str, place: Place, changes: &[Change]) -> Arra
         }
     }
     (platform, config, env)
-}
-
-/// A port that refuses connections, as long as it is held.
-fn closed_port() -> TcpSocket {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-    socket
 }

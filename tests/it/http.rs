@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// One message as it was on the wire.
 #[derive(Debug, Clone, Default)]
@@ -210,4 +210,12 @@ impl Upstream {
     pub fn seen(&self) -> Vec<Message> {
         self.seen.lock().unwrap().clone()
     }
+}
+
+/// A port that refuses connections. It is held, since a port that is merely free may be taken by
+/// another test while the gateway tries again.
+pub fn closed_port() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    socket
 }

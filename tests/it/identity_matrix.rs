@@ -141,7 +141,7 @@ impl Scene {
         if let Some(rule) = rule(situation) {
             sim.fault(Rule { kind: Some(Kind::Identity), ..rule }).unwrap();
         }
-        let closed = closed_port();
+        let closed = http::closed_port();
         let address = closed.local_addr().unwrap();
         scenery.point_at(&sim, (situation == S::Down).then_some(address));
         let env = scenery.env();
@@ -281,14 +281,6 @@ fn rule(situation: Situation) -> Option<Rule> {
         // Below the five minutes in which Microsoft's libraries no longer use a token.
         S::ExpiringSoon => Rule { token_lifetime_secs: Some(240), ..Rule::default() },
     })
-}
-
-/// A port that refuses connections. It is held, since a port that is merely free may be taken by
-/// another test while the gateway tries again.
-fn closed_port() -> TcpSocket {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-    socket
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

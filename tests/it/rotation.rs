@@ -111,6 +111,20 @@ impl Rotating {
         Self { sim, process, address, status, _folder: folder }
     }
 
+    /// With the secret `one` in the file, which is also given.
+    async fn from_variable() -> (Self, PathBuf) {
+        let client = format!("azure_client_id: {CLIENT}");
+        let tenant = format!("azure_tenant_id: {TENANT}");
+        let mut env = PathBuf::new();
+        let auth = [SWITCH, &client, &tenant];
+        let scene = Self::start(&auth, |folder| {
+            env = folder.join("gateway.env");
+            std::fs::write(&env, "AZURE_CLIENT_SECRET=one\n").unwrap();
+            env.clone()
+        });
+        (scene.await, env)
+    }
+
     /// The secrets that Entra saw, and its answers.
     fn exchanges(&self) -> Vec<(String, u16)> {
         let all = self.sim.requests().into_iter().filter(|seen| seen.kind == Kind::Entra);
@@ -124,15 +138,7 @@ impl Rotating {
 
 #[tokio::test]
 async fn a_wrong_new_secret_fails_no_request_and_the_right_one_is_taken_within_seconds() {
-    let client = format!("azure_client_id: {CLIENT}");
-    let tenant = format!("azure_tenant_id: {TENANT}");
-    let mut env = PathBuf::new();
-    let mut scene = Rotating::start(&[SWITCH, &client, &tenant], |folder| {
-        env = folder.join("gateway.env");
-        std::fs::write(&env, "AZURE_CLIENT_SECRET=one\n").unwrap();
-        env.clone()
-    })
-    .await;
+    let (mut scene, env) = Rotating::from_variable().await;
     let traffic = Traffic::to(scene.address);
 
     replace(&env, "AZURE_CLIENT_SECRET=mistyped\n");
@@ -151,6 +157,19 @@ async fn a_wrong_new_secret_fails_no_request_and_the_right_one_is_taken_within_s
     let seen = scene.exchanges();
     let seen: Vec<_> = seen.iter().map(|(secret, status)| (secret.as_str(), *status)).collect();
     assert_eq!(seen, [("one", 200), ("mistyped", 401), ("two", 200)]);
+}
+
+#[tokio::test]
+async fn a_revoked_token_beside_a_wrong_new_secret_is_not_blamed_on_the_scope_alone() {
+    let (mut scene, env) = Rotating::from_variable().await;
+    replace(&env, "AZURE_CLIENT_SECRET=mistyped\n");
+    scene.process.line_with("the old token serves for").await;
+    scene.sim.revoke_tokens();
+    // There is no other token, so the answer is Azure's own.
+    assert_eq!(chat(scene.address).await.status(), 401);
+    let line = scene.process.line_with("a newer token is not to be had").await;
+    assert!(line.contains("AADSTS7000215, the client secret is wrong"), "{line}");
+    assert!(!line.contains("mistyped"), "{line}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 
 use super::super::auth::Auth;
 use super::super::identity::{Given, Origin};
@@ -231,11 +232,17 @@ async fn an_untrusted_certificate_is_named_at_once() {
     assert!(exchange(&trusting, &identity).await.is_ok());
 }
 
+/// A port on which nobody listens, and that nobody else gets while it is held.
+fn closed_port() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    socket
+}
+
 #[tokio::test]
 async fn nobody_at_the_metadata_address_is_explained() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    let closed = closed_port();
+    let endpoint = format!("http://{}", closed.local_addr().unwrap());
     let [auth, ..] = selectors(&endpoint, "");
     let identity = identity_of(&auth, &Env::default());
     let cause = identity.source.call(&mock::clients(), identity.scope()).await.unwrap_err();
@@ -273,9 +280,8 @@ async fn a_forgotten_scheme_is_named_when_the_peer_speaks_plain_http() {
 
 #[tokio::test]
 async fn a_machine_that_is_only_assumed_is_asked_once() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    let closed = closed_port();
+    let endpoint = format!("http://{}", closed.local_addr().unwrap());
     let imds = |is_assumed| {
         let endpoint = Given { value: endpoint.parse().unwrap(), from: Origin::Default };
         mock::identity(Imds { endpoint, selector: Selector::System, is_assumed })

@@ -453,6 +453,19 @@ fn keys_differ_wherever_tokens_would() {
 }
 
 #[test]
+fn a_field_that_has_no_effect_is_told() {
+    let notes = |given: &[&str]| resolved(given).unwrap().notes().to_vec();
+    let imds = "imds_endpoint=http://127.0.0.1:2";
+    let relics = ["client_id=a", imds, "tenant_id=t", "AZURE_CLIENT_SECRET=s"];
+    assert_eq!(notes(&relics), ["auth.azure_imds_endpoint is not used by an application"]);
+    assert_eq!(
+        notes(&[imds, "tenant_id=t"]),
+        ["auth.azure_tenant_id is not used by a managed identity"]
+    );
+    assert!(notes(&[imds]).is_empty());
+}
+
+#[test]
 fn nothing_that_prints_an_identity_prints_its_secret() {
     let given = ["client_id=a", "client_secret=canary", "tenant_id=t"];
     let identity = resolved(&given).unwrap();

@@ -11,8 +11,6 @@ use std::path::{Path, PathBuf};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
-use tokio::fs;
-use tokio::io::AsyncReadExt;
 use url::Url;
 
 use super::{About, Calling, METADATA, Selector, Source};
@@ -21,7 +19,7 @@ use crate::azure::diagnosis::{Heard, Silence};
 use crate::azure::exchange::{self, Asked, Grant};
 use crate::azure::failure::{Cause, Class};
 use crate::azure::identity::Given;
-use crate::azure::scope;
+use crate::azure::{files, scope};
 use crate::entity::Secret;
 
 #[derive(Debug)]
@@ -110,12 +108,12 @@ impl AzureArc {
             return Err(self.foreign(path));
         }
         let unreadable = |error: &io::Error| unreadable(path, error);
-        let folder = fs::canonicalize(&self.keys).await.map_err(|e| unreadable(&e))?;
-        let real = fs::canonicalize(path).await.map_err(|e| unreadable(&e))?;
+        let folder = tokio::fs::canonicalize(&self.keys).await.map_err(|e| unreadable(&e))?;
+        let real = tokio::fs::canonicalize(path).await.map_err(|e| unreadable(&e))?;
         if real.parent() != Some(&folder) || real.file_name() != path.file_name() {
             return Err(self.foreign(path)); // a link that leads elsewhere
         }
-        let text = read(&real).await.map_err(|e| unreadable(&e))?;
+        let text = files::read_text(&real, KEY_MAX).await.map_err(|e| unreadable(&e))?;
         Ok(Secret::new(text.trim_ascii()))
     }
 
@@ -163,19 +161,6 @@ fn realm(challenge: &str) -> Option<&Path> {
     let is_basic = scheme.eq_ignore_ascii_case("basic") && name.eq_ignore_ascii_case("realm");
     let file = value.trim().trim_matches('"');
     (is_basic && !file.is_empty()).then(|| Path::new(file))
-}
-
-async fn read(path: &Path) -> io::Result<String> {
-    let file = fs::File::open(path).await?;
-    if !file.metadata().await?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    let mut text = String::new();
-    file.take(KEY_MAX + 1).read_to_string(&mut text).await?;
-    if text.len() as u64 > KEY_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "larger than any key"));
-    }
-    Ok(text)
 }
 
 fn basic(key: &Secret) -> Result<HeaderValue, Cause> {

@@ -4,8 +4,7 @@
 //! The file is read at every exchange, so a renewed certificate is picked up by itself. Reading,
 //! decrypting and signing happen on a thread that may block.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,6 +20,7 @@ use super::{About, App, Calling, ProofFile, Source, entra};
 use crate::azure::clients::Clients;
 use crate::azure::diagnosis::Silence;
 use crate::azure::failure::{Cause, Class};
+use crate::azure::files;
 use crate::azure::identity::{Fact, Given, Origin};
 use crate::entity::Secret;
 
@@ -118,7 +118,8 @@ impl Certificate {
     fn read(&self, password: Option<&Secret>) -> Result<Keystore, Cause> {
         match self {
             Self::File(file) => {
-                let bytes = read(&file.value).map_err(|error| unreadable(&file.value, &error))?;
+                let bytes = files::read(&file.value, FILE_MAX);
+                let bytes = bytes.map_err(|error| unreadable(&file.value, &error))?;
                 let place = format!("the certificate file {}", file.value.display());
                 Keystore::read(&bytes, password).map_err(|bad| unusable(&place, &bad))
             }
@@ -128,20 +129,6 @@ impl Certificate {
             }
         }
     }
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let invalid = |problem| Err(io::Error::new(io::ErrorKind::InvalidData, problem));
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return invalid("not a regular file");
-    }
-    let mut bytes = Vec::new();
-    file.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_MAX {
-        return invalid("larger than any certificate");
-    }
-    Ok(bytes)
 }
 
 /// The JWT that Entra takes: PS256, with the certificate named by its SHA-256 thumbprint.

@@ -8,13 +8,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::fs::File;
-use tokio::io::AsyncReadExt;
-
 use super::{About, App, Calling, ProofFile, Source, entra};
 use crate::azure::clients::Clients;
 use crate::azure::diagnosis::Silence;
 use crate::azure::failure::{Cause, Class};
+use crate::azure::files;
 use crate::azure::identity::{Fact, Given};
 use crate::entity::Secret;
 
@@ -54,7 +52,7 @@ const TOKEN_MAX: u64 = 64 * 1024;
 
 /// The file's content without white space around it.
 async fn read_token(path: &Path) -> Result<Secret, Cause> {
-    let text = read(path).await.map_err(|error| unreadable(path, &error))?;
+    let text = files::read_text(path, TOKEN_MAX).await.map_err(|error| unreadable(path, &error))?;
     match text.trim() {
         "" => Err(useless(path, "is empty")),
         token if token.contains(|c: char| c.is_whitespace() || c.is_control()) => {
@@ -62,16 +60,6 @@ async fn read_token(path: &Path) -> Result<Secret, Cause> {
         }
         token => Ok(Secret::new(token)),
     }
-}
-
-async fn read(path: &Path) -> io::Result<String> {
-    let file = File::open(path).await?;
-    if !file.metadata().await?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    let mut text = String::new();
-    file.take(TOKEN_MAX).read_to_string(&mut text).await?;
-    Ok(text)
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Cause {

@@ -239,8 +239,11 @@ async fn a_refused_token_is_dropped_once_and_only_if_it_still_serves() {
     assert!(!handle.invalidate(&second), "refused again: the token is not what is wrong");
     assert_eq!(text(&handle.current().unwrap()), "Bearer t1");
     pass(31).await;
-    assert!(handle.invalidate(&second));
-    assert_eq!(fake.calls(), 2);
+    assert!(!handle.invalidate(&second), "refused again, so that another one is fetched beside it");
+    assert_eq!(text(&handle.current().unwrap()), "Bearer t1");
+    pass(0).await;
+    assert_eq!(text(&handle.current().unwrap()), "Bearer t2");
+    assert_eq!(fake.calls(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -270,8 +273,9 @@ async fn a_stop_during_an_exchange_is_no_error_in_the_log() {
     let control = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let tokens =
         Tokens::with_exchange(control.handle().clone(), |_| Box::pin(std::future::pending()));
-    let handle = tokens.handle(identity(&[]));
-    handle.warm_up();
+    let mark = tokens.mark();
+    let _handle = tokens.handle(identity(&[]));
+    tokens.take_over(mark);
     control.shutdown_background();
     let log = String::from_utf8(lock(&lines.0).clone()).unwrap();
     assert!(log.contains("Azure identity"), "{log}");
@@ -283,8 +287,9 @@ async fn waiters_learn_that_the_control_runtime_is_gone() {
     let control = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let tokens =
         Tokens::with_exchange(control.handle().clone(), |_| Box::pin(std::future::pending()));
+    let mark = tokens.mark();
     let handle = tokens.handle(identity(&[]));
-    handle.warm_up();
+    tokens.take_over(mark);
     control.shutdown_background();
     assert_eq!(handle.wait(soon()).await.unwrap_err().cause.class, Class::Aborted);
 }
@@ -307,8 +312,7 @@ async fn taking_over_calls_once_for_every_identity_in_use() {
 #[tokio::test(start_paused = true)]
 async fn equal_identities_share_and_unused_ones_are_forgotten() {
     let fake = Fake::new(|_| Act::Grant(3600));
-    let (one, two) = (fake.handle(), fake.handle());
-    one.warm_up();
+    let [one, two] = fake.configure([identity(&[]), identity(&[])]);
     two.wait(soon()).await.unwrap();
     assert_eq!(text(&one.current().unwrap()), "Bearer t0");
     let other = fake.tokens.handle(identity(&[("AZURE_CLIENT_ID", "c")]));
@@ -390,14 +394,19 @@ async fn a_rotated_identity_header_arrives_with_the_next_registration() {
     for env in vector("appsvc-04-header-rotates")["env_sequence"].as_array().unwrap() {
         let header = env["IDENTITY_HEADER"].as_str().unwrap();
         let env = [("IDENTITY_ENDPOINT", url.as_str()), ("IDENTITY_HEADER", header)];
+        let mark = tokens.mark();
         handles.push(tokens.handle(identity(&env)));
+        tokens.take_over(mark);
+        // A configuration that is only tried, and refused for something else.
+        let tried = [env[0], ("IDENTITY_HEADER", "tried")];
+        drop(tokens.handle(identity(&tried)));
         if let Some(token) = handles[0].current() {
             assert!(handles[0].invalidate(&token));
         }
         handles[0].wait(soon()).await.unwrap();
         sent.push(platform.last().header("x-identity-header").unwrap().to_owned());
     }
-    assert_eq!(sent, ["old", "new"]);
+    assert_eq!(sent, ["old", "new"], "nor does a refused configuration leave its own");
 }
 
 #[tokio::test]

@@ -29,9 +29,13 @@ use progress::{Kind, Progress};
 use survey::Survey;
 
 pub(super) fn identity(args: &IdentityArgs) -> Outcome {
+    let outcome = try_all(args);
+    Ok(outcome.unwrap_or_else(|errors| refuse(args, &errors, &[], ExitCode::FAILURE)))
+}
+
+fn try_all(args: &IdentityArgs) -> Outcome {
     let read = settings(&Flags::new(), args.conf.as_deref())?;
     let inputs = loader::inputs(&run::files(&args.files, &read.settings)?)?;
-    let has_colour = has_colour(&read.settings.env);
     tls::install_provider();
     let control = Control::start().map_err(|error| vec![error.to_string()])?;
     let shared = Arc::new(Shared::new(read.settings, control.handle.clone(), None)?);
@@ -59,7 +63,7 @@ pub(super) fn identity(args: &IdentityArgs) -> Outcome {
         for warning in &warnings {
             complain(&format!("warning: {warning}"));
         }
-        say(&print::print(&survey, &results, has_colour));
+        say(&print::print(&survey, &results, has_colour(&shared.settings.env)));
     }
     control.stop();
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -84,11 +88,7 @@ fn ask(args: &IdentityArgs, shared: &Shared, survey: &Survey) -> Result<Results,
     let runtime = server::single_thread().map_err(|error| vec![error.to_string()])?;
     let patience = Duration::from_secs(args.timeout.into());
     let err = std::io::stderr();
-    let kind = match args.json {
-        true => Kind::Silent,
-        false if err.is_terminal() => Kind::Line,
-        false => Kind::Lines,
-    };
+    let kind = kind(args.json, err.is_terminal(), &shared.settings.env);
     let everything = async {
         let progress = Progress::new(kind, Box::new(err), ask::steps(survey));
         let results = tokio::select! {
@@ -110,8 +110,34 @@ fn is_well(results: &Results) -> bool {
         && results.answers.iter().all(|answer| answer.state != State::Failed)
 }
 
+fn kind(is_for_script: bool, is_terminal: bool, env: &Env) -> Kind {
+    match (is_for_script, is_terminal && !is_dumb(env)) {
+        (true, _) => Kind::Silent,
+        (false, true) => Kind::Line,
+        (false, false) => Kind::Lines,
+    }
+}
+
 /// Colour is for terminals whose owner does not object (no-color.org).
 fn has_colour(env: &Env) -> bool {
-    let is_plain = env.get("NO_COLOR").is_some() || env.get("TERM") == Some("dumb");
-    std::io::stdout().is_terminal() && !is_plain
+    std::io::stdout().is_terminal() && env.get("NO_COLOR").is_none() && !is_dumb(env)
+}
+
+/// Such a terminal shows control sequences instead of obeying them.
+fn is_dumb(env: &Env) -> bool {
+    env.get("TERM") == Some("dumb")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dumb_terminal_gets_no_control_sequences() {
+        let env = |name| [("TERM", name)].into_iter().collect();
+        assert_eq!(kind(false, true, &env("xterm")), Kind::Line);
+        assert_eq!(kind(false, true, &env("dumb")), Kind::Lines);
+        assert_eq!(kind(false, false, &env("xterm")), Kind::Lines);
+        assert_eq!(kind(true, true, &env("xterm")), Kind::Silent);
+    }
 }

@@ -76,7 +76,9 @@ impl Page {
             };
             self.row(name, &format!("{value}  ({from})"));
         }
-        for note in identity.notes() {
+        // A note from the load may say what the exchange has just failed with.
+        let is_told = |note: &str| trouble.as_ref().is_some_and(|it| note.contains(&it.meaning));
+        for note in identity.notes().iter().filter(|note| !is_told(note)) {
             self.row("note", note);
         }
         match exchanged.map(|exchanged| (&exchanged.outcome, exchanged.elapsed)) {

@@ -78,7 +78,7 @@ impl Progress {
     /// Takes the line away.
     pub(super) fn clear(&self) {
         if self.0.kind == Kind::Line {
-            self.0.write("\r\x1b[2K");
+            self.0.write(ERASE);
         }
     }
 }
@@ -98,10 +98,17 @@ impl Step {
     }
 }
 
+/// To the first column, and the line is empty (ECMA-48, EL).
+const ERASE: &str = "\r\x1b[2K";
+/// No automatic line breaks from here on (DECAWM), and back.
+const UNWRAPPED: &str = "\x1b[?7l";
+const WRAPPED: &str = "\x1b[?7h";
+
 impl Inner {
-    /// The line, no longer than a narrow terminal, so that it never wraps.
+    /// The line. The terminal cuts off what it has no columns for: of a line that has wrapped only
+    /// the last part could be written over.
     fn redraw(&self) {
-        const WIDTH: usize = 78;
+        const WIDTH: usize = 120;
         if self.kind != Kind::Line {
             return;
         }
@@ -113,7 +120,7 @@ impl Inner {
             let _ = write!(line, ", and {} more", running.len() - 1);
         }
         let line: String = line.chars().take(WIDTH).collect();
-        self.write(&format!("\r\x1b[2K{line}"));
+        self.write(&format!("{ERASE}{UNWRAPPED}{line}{WRAPPED}"));
     }
 
     /// Progress that cannot be shown is no error.
@@ -159,11 +166,18 @@ mod tests {
         let _ = tokio::time::timeout(Duration::from_millis(3100), progress.tick()).await;
         let text = page.text();
         assert!(text.contains("[0/2] 3 s: token of x") && !text.contains('\n'), "{text:?}");
-        let shown = text.split("\r\x1b[2K").map(|line| line.chars().count());
-        assert!(shown.max().unwrap() <= 78, "{text:?}");
         step.end("ok");
         progress.clear();
         assert!(page.text().ends_with("\r\x1b[2K"));
+    }
+
+    #[tokio::test]
+    async fn a_narrow_terminal_is_not_filled_with_the_rests_of_wrapped_lines() {
+        let (page, progress) = progress(Kind::Line);
+        let _step = progress.begin("token of x".repeat(20));
+        let text = page.text();
+        let line = text.strip_prefix("\r\x1b[2K\x1b[?7l").unwrap();
+        assert_eq!(line.strip_suffix("\x1b[?7h").unwrap().chars().count(), 120);
     }
 
     #[tokio::test(start_paused = true)]

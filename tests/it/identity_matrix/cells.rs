@@ -55,7 +55,11 @@ pub fn cell(source: Source, situation: S) -> Cell {
         S::Gone if source == Source::Imds => {
             Cell::UnderAPausedClock("an update of IMDS takes up to 70 s")
         }
-        S::Gone => fails("config", 410, &["the endpoint refused"]).at_entra(source, 90_033),
+        S::Gone if source.is_app() => {
+            let cell = fails("transient", 410, &["Entra fails for a moment"]);
+            cell.at_entra(source, 90_033).attempts(source.tries())
+        }
+        S::Gone => fails("config", 410, &["the endpoint refused"]),
         S::Throttled if source.is_app() => {
             fails("transient", 429, &["Entra throttles this client"]).at_entra(source, 90_055)
         }

@@ -118,7 +118,9 @@ async fn an_endless_file_is_cut_off() {
     let file = folder.path().join("client.pem");
     std::fs::write(&file, vec![b'x'; FILE_MAX as usize + 1]).unwrap();
     let authority = url::Url::parse("http://127.0.0.1:1").unwrap();
-    for (file, problem) in [(file, "larger than any"), ("/dev".into(), "not a regular file")] {
+    for (file, problem) in
+        [(file, "larger than 262144 bytes"), ("/dev".into(), "not a regular file")]
+    {
         let line = cause(&source(&authority, file)).await.to_string();
         assert!(line.contains(problem), "{line}");
     }

@@ -207,18 +207,19 @@ async fn a_token_of_a_moment_serves_those_who_waited_for_it() {
 
 /// A target that refuses every token, once a second: the times of the exchanges that it causes.
 async fn refuse(fake: &Fake, handle: &TokenHandle, secs: u64) -> Vec<u64> {
+    handle.wait(soon()).await.unwrap();
     let start = Instant::now();
-    let mut times = Vec::new();
+    let (mut times, mut calls) = (Vec::new(), fake.calls());
     while start.elapsed().as_secs() < secs {
-        let token = handle.wait(soon()).await.unwrap();
-        let calls = fake.calls();
-        if handle.current().is_some() && handle.invalidate(&token) {
+        let token = handle.current().unwrap();
+        if handle.invalidate(&token) {
             handle.wait(soon()).await.unwrap();
         }
+        pass(1).await;
         if fake.calls() > calls {
+            calls = fake.calls();
             times.push(start.elapsed().as_secs());
         }
-        advance(Duration::from_secs(1)).await;
     }
     times
 }
@@ -236,6 +237,44 @@ async fn a_target_that_refuses_every_token_gets_new_ones_less_and_less_often() {
     let token = handle.current().unwrap();
     pass(31).await;
     assert!(handle.invalidate(&token));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_refuses_every_token_keeps_no_other_waiting() {
+    let fake = Fake::new(|_| Act::Grant(86_400));
+    let [content, refusing] = fake.configure([identity(&[]), identity(&[])]);
+    content.wait(soon()).await.unwrap();
+    refuse(&fake, &refusing, 5).await; // the first refusal may mean that the token was revoked
+    let calls = fake.calls();
+    for _ in 0..1000 {
+        let token = refusing.current().unwrap();
+        refusing.invalidate(&token);
+        assert!(content.current().is_some());
+        pass(1).await;
+    }
+    assert!(fake.calls() > calls, "no new token is fetched for it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_during_an_outage_of_the_token_endpoint_takes_no_token_from_others() {
+    let fake = Fake::new(|n| if n == 0 { Act::Grant(3600) } else { Act::Fail(Class::Transient) });
+    let [content, refusing] = fake.configure([identity(&[]), identity(&[])]);
+    let token = content.wait(soon()).await.unwrap();
+    pass(3400).await;
+    pass(2).await;
+    assert!(refusing.status().last_failure.is_some());
+    assert!(!refusing.invalidate(&token), "there is no other one");
+    assert_eq!(text(&content.current().unwrap()), "Bearer t0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_token_has_a_successor_before_the_next_request() {
+    let fake = Fake::new(|_| Act::Grant(3600));
+    let [handle] = fake.configure([identity(&[])]);
+    let token = handle.wait(soon()).await.unwrap();
+    assert!(handle.invalidate(&token)); // the body is gone, so that nobody sends it again
+    pass(0).await;
+    assert_eq!(text(&handle.current().unwrap()), "Bearer t1");
 }
 
 #[tokio::test(start_paused = true)]
