@@ -21,6 +21,7 @@ use crate::runloop::{Runloop, Scripts};
 use crate::settings::{Env, Settings};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
+use crate::tls::Choice;
 
 /// Where a configuration is.
 #[derive(Debug, Clone)]
@@ -35,6 +36,8 @@ pub enum Input {
 pub struct Compiled {
     /// The configuration.
     pub snapshot: Arc<Snapshot>,
+    /// What TLS listeners show with it.
+    pub certificates: Choice,
     /// One line each.
     pub warnings: Vec<String>,
     /// The models that it would call.
@@ -117,13 +120,15 @@ pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Vec<S
     snapshot.scripts = scripts(&vm, &snapshot);
     snapshot.env = env;
     let snapshot = Arc::new(snapshot);
+    let certificates = Choice::read(settings, &snapshot)?;
     // The trial: what a worker will do, while there is still somebody to tell.
     let trial = Scripts::for_trial(vm);
     Runloop::new(&snapshot, shared, &trial, None)?;
     let findings = trial.into_findings();
     warnings.extend(findings.warnings.into_inner());
     warnings.extend(guard::warnings(&snapshot));
-    Ok(Compiled { snapshot, warnings, targets: findings.targets.into_inner() })
+    let targets = findings.targets.into_inner();
+    Ok(Compiled { snapshot, certificates, warnings, targets })
 }
 
 /// The plugins whose handler is Lua: the user's file first, then ours in Rust, then ours in Lua.
@@ -184,6 +189,7 @@ impl Loader {
             let sender = match compile(&shared, &inputs) {
                 Ok(compiled) => {
                     tell(&compiled);
+                    shared.certificates.replace(compiled.certificates);
                     let (sender, receiver) = watch::channel(compiled.snapshot);
                     let _ = first.send(Ok(receiver));
                     sender
@@ -239,6 +245,7 @@ fn reload(shared: &Arc<Shared>, inputs: &[Input], sender: &watch::Sender<Arc<Sna
         Ok(compiled) => {
             tell(&compiled);
             count("ok");
+            shared.certificates.replace(compiled.certificates);
             let hash = compiled.snapshot.hash.clone();
             sender.send_replace(compiled.snapshot);
             tracing::info!(hash, "configuration loaded"); // whoever waits for the line finds it so

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::metrics;
-use crate::settings::{Listen, Settings};
+use crate::settings::Listen;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::tls;
@@ -43,11 +43,11 @@ pub struct Bound {
 ///
 /// # Errors
 /// One line for each address that cannot be had.
-pub fn bind(settings: &Settings) -> Result<Vec<Bound>, Vec<String>> {
+pub fn bind(shared: &Shared) -> Result<Vec<Bound>, Vec<String>> {
     let mut bound = Vec::new();
     let mut errors = Vec::new();
-    for listen in &settings.proxy_listen {
-        match bind_one(listen, settings) {
+    for listen in &shared.settings.proxy_listen {
+        match bind_one(listen, shared) {
             Ok(one) => bound.push(one),
             Err(error) => errors.push(format!("proxy_listen {}: {error}", listen.address)),
         }
@@ -55,18 +55,14 @@ pub fn bind(settings: &Settings) -> Result<Vec<Bound>, Vec<String>> {
     if errors.is_empty() { Ok(bound) } else { Err(errors) }
 }
 
-fn bind_one(listen: &Listen, settings: &Settings) -> Result<Bound, String> {
+fn bind_one(listen: &Listen, shared: &Shared) -> Result<Bound, String> {
     let listener = TcpListener::bind(listen.address).map_err(|e| e.to_string())?;
     listener.set_nonblocking(true).map_err(|e| e.to_string())?;
     let address = listener.local_addr().map_err(|e| e.to_string())?;
-    let acceptor = match &settings.ssl_cert {
-        Some((cert, key)) if listen.tls => {
-            let config = tls::server(cert, key, listen.http2).map_err(|e| e.to_string())?;
-            Some(TlsAcceptor::from(config))
-        }
-        _ => None,
-    };
-    let dialect = Dialect { tls: acceptor, http2: listen.http2, port: address.port() };
+    let config = listen.tls.then(|| tls::server(&shared.certificates, listen.http2));
+    let config = config.transpose().map_err(|e| e.to_string())?;
+    let dialect =
+        Dialect { tls: config.map(TlsAcceptor::from), http2: listen.http2, port: address.port() };
     Ok(Bound { listener, dialect, address })
 }
 
