@@ -27,6 +27,7 @@ use crate::metrics;
 use crate::settings::Listen;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
+use crate::telemetry::{self, Lines};
 use crate::tls;
 use conn::Dialect;
 use worker::Worker;
@@ -72,6 +73,7 @@ pub struct Workers {
     drain: watch::Sender<bool>,
     /// Nothing is ever sent: it closes when the last worker has ended.
     ended: mpsc::Receiver<()>,
+    log: Option<telemetry::Writer>,
     drain_limit: Duration,
 }
 
@@ -89,19 +91,26 @@ pub fn start(
     let (drain, draining) = watch::channel(false);
     let (running, ended) = mpsc::channel();
     let mut threads = Vec::new();
+    let (lines, log) = access_log(shared)?.unzip();
     for number in 0..shared.settings.workers {
         let listeners: Vec<_> = bound
             .iter()
             .map(|one| Ok((one.listener.try_clone()?, one.dialect.clone())))
             .collect::<std::io::Result<_>>()?;
-        let (shared, news, draining, ready, running) =
-            (shared.clone(), news.clone(), draining.clone(), ready.clone(), running.clone());
+        let (shared, news, draining, ready, running, lines) = (
+            shared.clone(),
+            news.clone(),
+            draining.clone(),
+            ready.clone(),
+            running.clone(),
+            lines.clone(),
+        );
         let thread = std::thread::Builder::new().name(format!("worker-{number}"));
         threads.push(thread.spawn(move || {
             metrics::enter_worker(number);
             match local_runtime() {
                 Ok(runtime) => {
-                    runtime.block_on(work(shared, listeners, news, draining, ready));
+                    runtime.block_on(work(shared, listeners, news, draining, ready, lines));
                     // What is still open is cut here, and writes its log records.
                     drop((runtime, running));
                 }
@@ -110,7 +119,19 @@ pub fn start(
         })?);
     }
     let drain_limit = Duration::from_secs(shared.settings.drain_secs);
-    Ok(Workers { threads, drain, ended, drain_limit })
+    Ok(Workers { threads, drain, ended, log, drain_limit })
+}
+
+/// The thread that writes the access log. Without a file to write to there is none.
+fn access_log(shared: &Shared) -> std::io::Result<Option<(Lines, telemetry::Writer)>> {
+    let Some(path) = &shared.settings.access_log else { return Ok(None) };
+    let failed = |error: &std::io::Error| {
+        tracing::error!("access log {}: {error}", path.display());
+    };
+    let Ok(file) = telemetry::open_access_log(path).inspect_err(failed) else { return Ok(None) };
+    let help = "Lines of the access log that were dropped because its reader was too slow";
+    let dropped = shared.metrics.counter("silverback_access_log_dropped_total", help, &[]);
+    Lines::to(file, dropped).map(Some)
 }
 
 /// A runtime for one thread.
@@ -139,6 +160,9 @@ impl Workers {
         for thread in self.threads {
             let _ = thread.join();
         }
+        if let Some(log) = self.log {
+            log.finish(CUTTING);
+        }
     }
 }
 
@@ -149,9 +173,10 @@ async fn work(
     mut news: watch::Receiver<Arc<Snapshot>>,
     mut draining: watch::Receiver<bool>,
     ready: Arc<AtomicUsize>,
+    log: Option<Lines>,
 ) {
     let snapshot = news.borrow_and_update().clone();
-    let worker = match Worker::new(&shared, &snapshot) {
+    let worker = match Worker::new(&shared, &snapshot, log) {
         Ok(worker) => worker,
         Err(error) => return tracing::error!("worker cannot start: {error}"),
     };
