@@ -5,6 +5,8 @@
 //! named the consumer. After an exit the remaining plugins are still collected: their filters and
 //! logs run on the short answer.
 
+pub mod explain;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -143,6 +145,12 @@ impl Candidate {
         PRECEDENCE.get(self.rank) == Some(&0)
     }
 
+    /// Kong does not fall back on a wider configuration when the most specific one is for other
+    /// protocols.
+    fn speaks(&self, ex: &Exchange) -> bool {
+        self.instance.entity.protocols.contains(&protocol(ex))
+    }
+
     /// How well it fits the client: the position of its group, 0 without one; `None` not at all.
     fn fit(&self, ex: &Exchange) -> Option<usize> {
         if let Some(consumer) = self.consumer {
@@ -154,8 +162,14 @@ impl Candidate {
 }
 
 impl Slot {
-    /// The configuration for this client: the best rank, then the first group by name.
+    /// The configuration for this client, if it is for this protocol.
     fn choose(&self, ex: &Exchange) -> Option<&Rc<Instance>> {
+        let best = self.best(ex)?;
+        best.speaks(ex).then_some(&best.instance)
+    }
+
+    /// The configuration for this client: the best rank, then the first group by name.
+    fn best(&self, ex: &Exchange) -> Option<&Candidate> {
         let mut best: Option<(usize, usize, &Candidate)> = None;
         for candidate in &self.candidates {
             if best.is_some_and(|(rank, ..)| candidate.rank > rank) {
@@ -166,8 +180,7 @@ impl Slot {
                 best = Some((candidate.rank, fit, candidate));
             }
         }
-        let (.., chosen) = best?;
-        chosen.instance.entity.protocols.contains(&protocol(ex)).then_some(&chosen.instance)
+        best.map(|(.., candidate)| candidate)
     }
 }
 

@@ -3,6 +3,8 @@
 //! Plain data. Defaults and validity belong to the schemas (`kong-compat/kong/db/schema/entities`);
 //! a value of these types has passed them, so there is no `Option` for "not given yet".
 
+mod upstream;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +12,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
+
+pub use upstream::{
+    Active, Algorithm, CheckKind, HashOn, Healthchecks, Healthy, Passive, Target, Unhealthy,
+    Upstream,
+};
 
 /// A value that is never printed: keys, passwords, tokens.
 ///
@@ -150,36 +157,6 @@ pub struct Route {
 pub struct Address {
     pub ip: Option<String>,
     pub port: Option<u16>,
-}
-
-/// A virtual host name that is balanced over Targets.
-#[derive(Debug, Clone, Deserialize)]
-#[allow(missing_docs)]
-pub struct Upstream {
-    pub id: Uuid,
-    pub name: String,
-    pub algorithm: String,
-    pub slots: u32,
-    /// Replaces the host in `Host`; the target's port is still appended (Kong does so too).
-    pub host_header: Option<String>,
-    pub tags: Option<Vec<String>>,
-    #[serde(skip)]
-    pub json: Arc<Value>,
-}
-
-/// One address of an Upstream.
-#[derive(Debug, Clone, Deserialize)]
-#[allow(missing_docs)]
-pub struct Target {
-    pub id: Uuid,
-    /// `host:port`.
-    pub target: String,
-    /// 0 takes the target out of rotation.
-    pub weight: u32,
-    pub upstream: Ref,
-    pub tags: Option<Vec<String>>,
-    #[serde(skip)]
-    pub json: Arc<Value>,
 }
 
 /// Who calls.

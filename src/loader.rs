@@ -13,14 +13,14 @@ use std::sync::mpsc;
 
 use tokio::sync::{oneshot, watch};
 
-use crate::config::{self, Source};
+use crate::config::{self, Dump, Errors, Problem, Source};
 use crate::guard;
 use crate::lua::{self, schema::LuaSchemas};
 use crate::plugins::{self, ModelTarget};
 use crate::runloop::{Runloop, Scripts};
 use crate::settings::{Env, Settings};
 use crate::shared::Shared;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Place, Snapshot};
 use crate::tls::Choice;
 
 /// Where a configuration is.
@@ -38,10 +38,85 @@ pub struct Compiled {
     pub snapshot: Arc<Snapshot>,
     /// What TLS listeners show with it.
     pub certificates: Choice,
-    /// One line each.
-    pub warnings: Vec<String>,
+    /// In the order in which they were found.
+    pub warnings: Vec<Complaint>,
     /// The models that it would call.
     pub targets: Vec<ModelTarget>,
+}
+
+/// One thing that is wrong, and where, if that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// The place in a file.
+    pub place: Option<Place>,
+    /// What is wrong.
+    pub message: String,
+    /// How to mend it.
+    pub hint: Option<String>,
+}
+
+impl Complaint {
+    /// Without a place.
+    pub fn plain(message: String) -> Self {
+        Self { place: None, message, hint: None }
+    }
+
+    /// A line that may begin with the place of a plugin.
+    fn of_line(line: &str, snapshot: &Snapshot) -> Self {
+        let split = |place: &Place| {
+            let message = line.strip_prefix(&format!("{place}: "))?.to_owned();
+            Some(Self { place: Some(place.clone()), message, hint: None })
+        };
+        snapshot.places.values().find_map(split).unwrap_or_else(|| Self::plain(line.to_owned()))
+    }
+}
+
+impl From<&Problem> for Complaint {
+    fn from(problem: &Problem) -> Self {
+        let place = Some(problem.place()).filter(|place| place.line > 0);
+        Self { place, message: problem.message.clone(), hint: problem.hint.clone() }
+    }
+}
+
+impl std::fmt::Display for Complaint {
+    /// `file:line: path: message (hint)`, as far as known.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(place) = &self.place {
+            let separator = if place.path.is_empty() { "" } else { ": " };
+            write!(f, "{place}{separator}")?;
+        }
+        f.write_str(&self.message)?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, " ({hint})"))
+    }
+}
+
+/// Why a configuration is not loaded.
+pub enum Refused {
+    /// The files say something wrong.
+    Invalid(Errors),
+    /// Something else: a file that cannot be read, a plugin that cannot be made.
+    Unusable(Vec<Complaint>),
+}
+
+impl Refused {
+    /// Every error.
+    pub fn complaints(&self) -> Vec<Complaint> {
+        match self {
+            Self::Invalid(errors) => errors.problems().iter().map(Complaint::from).collect(),
+            Self::Unusable(complaints) => complaints.clone(),
+        }
+    }
+
+    /// Every error, one line each.
+    pub fn lines(&self) -> Vec<String> {
+        self.complaints().iter().map(ToString::to_string).collect()
+    }
+}
+
+impl From<Vec<String>> for Refused {
+    fn from(lines: Vec<String>) -> Self {
+        Self::Unusable(lines.into_iter().map(Complaint::plain).collect())
+    }
 }
 
 /// The inputs that arguments name; `-` is standard input, read here and once.
@@ -101,34 +176,56 @@ fn read_path(path: &Path) -> Result<Vec<Source>, String> {
 /// Loads and tries a configuration on this thread.
 ///
 /// # Errors
-/// Every error, one line each, with file and line where there is one.
-pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Vec<String>> {
-    let settings = &shared.settings;
-    let sources = read(inputs)?;
-    let env = environment(settings)?;
-    let options = lua::Options {
-        package_path: settings.lua_package_path.clone(),
-        router_flavor: settings.router_flavor,
-        ..lua::Options::default()
-    };
-    let vm = lua::Vm::new(&options).map_err(|error| vec![error.to_string()])?;
-    let schemas = LuaSchemas::new(vm.clone(), &settings.plugins);
-    let loaded =
-        config::load(&sources, &schemas, &env).map_err(|errors| lines(errors.problems()))?;
-    let mut warnings = lines(&loaded.warnings);
+/// Every error, with file and line where there is one.
+pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Refused> {
+    let Prepared { sources, env, vm, schemas } = Prepared::new(&shared.settings, inputs)?;
+    let loaded = config::load(&sources, &schemas, &env).map_err(Refused::Invalid)?;
+    let mut warnings: Vec<_> = loaded.warnings.iter().map(Complaint::from).collect();
     let mut snapshot = loaded.snapshot;
     snapshot.scripts = scripts(&vm, &snapshot);
     snapshot.env = env;
     let snapshot = Arc::new(snapshot);
-    let certificates = Choice::read(settings, &snapshot)?;
+    let certificates = Choice::read(&shared.settings, &snapshot)?;
     // The trial: what a worker will do, while there is still somebody to tell.
     let trial = Scripts::for_trial(vm);
-    Runloop::new(&snapshot, shared, &trial, None)?;
+    let placed = |line: &String| Complaint::of_line(line, &snapshot);
+    Runloop::new(&snapshot, shared, &trial, None)
+        .map_err(|refusals| Refused::Unusable(refusals.iter().map(placed).collect()))?;
     let findings = trial.into_findings();
-    warnings.extend(findings.warnings.into_inner());
-    warnings.extend(guard::warnings(&snapshot));
+    warnings.extend(findings.warnings.into_inner().iter().map(placed));
+    warnings.extend(guard::warnings(&snapshot).iter().map(placed));
     let targets = findings.targets.into_inner();
     Ok(Compiled { snapshot, certificates, warnings, targets })
+}
+
+/// Works out the effective configuration; nothing is tried.
+///
+/// # Errors
+/// Every error, with file and line where there is one.
+pub fn dump(settings: &Settings, inputs: &[Input], with_secrets: bool) -> Result<Dump, Refused> {
+    let Prepared { sources, env, schemas, .. } = Prepared::new(settings, inputs)?;
+    config::dump(&sources, &schemas, &env, with_secrets).map_err(Refused::Invalid)
+}
+
+/// What a configuration is read from and with.
+struct Prepared {
+    sources: Vec<Source>,
+    env: Env,
+    vm: lua::Vm,
+    schemas: LuaSchemas,
+}
+
+impl Prepared {
+    fn new(settings: &Settings, inputs: &[Input]) -> Result<Self, Vec<String>> {
+        let sources = read(inputs)?;
+        let env = environment(settings)?;
+        let package_path = settings.lua_package_path.clone();
+        let router_flavor = settings.router_flavor;
+        let options = lua::Options { package_path, router_flavor, ..lua::Options::default() };
+        let vm = lua::Vm::new(&options).map_err(|error| vec![error.to_string()])?;
+        let schemas = LuaSchemas::new(vm.clone(), &settings.plugins);
+        Ok(Self { sources, env, vm, schemas })
+    }
 }
 
 /// The plugins whose handler is Lua: the user's file first, then ours in Rust, then ours in Lua.
@@ -143,10 +240,6 @@ fn scripts(vm: &lua::Vm, snapshot: &Snapshot) -> BTreeMap<String, Option<String>
         }
     }
     scripts
-}
-
-fn lines<T: ToString>(problems: &[T]) -> Vec<String> {
-    problems.iter().map(ToString::to_string).collect()
 }
 
 /// The environment of the process, and over it the variables of `silverback_env_file`.
@@ -194,7 +287,7 @@ impl Loader {
                     let _ = first.send(Ok(receiver));
                     sender
                 }
-                Err(errors) => return drop(first.send(Err(errors))),
+                Err(refused) => return drop(first.send(Err(refused.lines()))),
             };
             while let Ok(Order::Load(waiting)) = to_do.recv() {
                 let answer = reload(&shared, &inputs, &sender);
@@ -241,7 +334,8 @@ fn reload(shared: &Arc<Shared>, inputs: &[Input], sender: &watch::Sender<Arc<Sna
     };
     // A loader that dies would leave every later change of the files without effect.
     let compiled = catch_unwind(AssertUnwindSafe(|| compile(shared, inputs)));
-    match compiled.unwrap_or_else(|_| Err(vec!["loading panicked".to_owned()])) {
+    let panicked = || Refused::from(vec!["loading panicked".to_owned()]);
+    match compiled.unwrap_or_else(|_| Err(panicked())) {
         Ok(compiled) => {
             tell(&compiled);
             count("ok");
@@ -251,8 +345,9 @@ fn reload(shared: &Arc<Shared>, inputs: &[Input], sender: &watch::Sender<Arc<Sna
             tracing::info!(hash, "configuration loaded"); // whoever waits for the line finds it so
             Ok(())
         }
-        Err(errors) => {
+        Err(refused) => {
             count("error");
+            let errors = refused.lines();
             tracing::error!("configuration not loaded, the one in force stays:");
             for error in &errors {
                 tracing::error!("{error}");

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::balancer::Balancer;
+use crate::balancer::health::Healths;
 use crate::chain::{Instance, Instances, Plan};
 use crate::entity::PluginEntity;
 use crate::guard::Guard;
@@ -129,10 +130,13 @@ impl Runloop {
         let (Ok(router), true) = (router, refusals.is_empty()) else { return Err(refusals) };
         let instances = Instances::new(instances);
         let none = Balancer::default();
+        // A trial may be of a configuration that never serves.
+        let untouched = Healths::default();
+        let healths = if scripts.trial.is_some() { &untouched } else { &shared.healths };
         let routes = snapshot.routes.len();
         Ok(Self {
             router,
-            balancer: Balancer::new(snapshot, old.map_or(&none, |old| &old.balancer)),
+            balancer: Balancer::new(snapshot, healths, old.map_or(&none, |old| &old.balancer)),
             guard: Guard::new(shared.settings.metadata_guard, snapshot),
             globals: instances.globals(),
             instances,

@@ -35,14 +35,15 @@ pub enum Step {
 
 /// What is wrong with one value, and where.
 ///
-/// The path is relative to the value that was checked. An error about several fields at once has
-/// the path of the record that holds them (Kong puts it under `@entity`).
+/// The path is relative to the value that was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     /// The way to the value.
     pub path: Vec<Step>,
     /// Kong's text.
     pub message: String,
+    /// It is about several fields of the record at the path (Kong puts it under `@entity`).
+    pub of_record: bool,
 }
 
 /// Checks one kind of value and fills in what was left out.
@@ -54,6 +55,12 @@ pub trait Check {
 
     /// Paths of fields that may hold a `{vault://...}` reference; `*` stands for any index or key.
     fn referenceable(&self) -> &[String];
+
+    /// Paths of fields that hold a secret (Kong: `encrypted`); `*` as above.
+    fn secrets(&self) -> &[String];
+
+    /// The names of the fields that a record at a path may have, for hints.
+    fn fields(&self, path: &[Step]) -> Vec<&str>;
 }
 
 /// Where schemas come from: the loader's Lua VM.
@@ -68,9 +75,4 @@ pub trait Schemas {
 
     /// The schema of a plugin's `config`, or why there is none (Kong's text).
     fn plugin(&self, name: &str) -> Result<Rc<dyn Check>, String>;
-}
-
-/// Whether a value is a vault reference, `{vault://...}` (Kong: the whole value must be one).
-pub fn is_reference(text: &str) -> bool {
-    text.starts_with("{vault://") && text.ends_with('}')
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::azure::{Clients, Tokens};
+use crate::balancer::health::Healths;
 use crate::dns::Dns;
 use crate::metrics::Metrics;
 use crate::pdk::Budget;
@@ -24,6 +25,8 @@ pub struct Shared {
     pub control: Handle,
     /// Names.
     pub dns: Arc<Dns>,
+    /// Which targets of Upstreams take requests.
+    pub healths: Healths,
     /// Body bytes in memory.
     pub budget: Arc<Budget>,
     /// Counters.
@@ -63,6 +66,7 @@ impl Shared {
             dns: Arc::new(dns),
             pages: Arc::new(pages),
             budget: Budget::new(settings.buffer_budget),
+            healths: Healths::default(),
             metrics: Metrics::default(),
             tokens: Tokens::new(control.clone(), clients),
             certificates: Arc::default(),

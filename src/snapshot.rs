@@ -42,9 +42,28 @@ pub struct Snapshot {
     /// The variables it was loaded with; identities take what the file leaves out from here.
     pub env: Env,
     /// Where each plugin stands in its file, for what is found out after loading.
-    pub places: HashMap<Uuid, String>,
+    pub places: HashMap<Uuid, Place>,
     /// Entities without a type of their own, by collection, in the order of the file.
     pub records: BTreeMap<String, Vec<Arc<Record>>>,
+}
+
+/// A place in a configuration file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The name of the file.
+    pub file: Arc<str>,
+    /// From 1; 0 for no line.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// The way to the value: `services[0].plugins[1]`.
+    pub path: String,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.path)
+    }
 }
 
 impl Snapshot {

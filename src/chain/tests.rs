@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use serde_json::json;
 
+use super::explain::Verdict;
 use super::*;
 use crate::entity::{Consumer, ConsumerGroup, Ref};
 use crate::plugin::Step;
@@ -190,4 +191,32 @@ async fn a_panic_in_log_takes_no_other_record_with_it() {
     chain.access(&instances.plan(None, None), &ex).await;
     chain.log(&ex);
     assert_eq!(journal.borrow().last().unwrap(), "log good0");
+}
+
+#[test]
+fn what_is_told_of_a_plugin_is_what_the_chain_does() {
+    let journal = Journal::default();
+    let scopes = [0, ROUTE, GROUP, CONSUMER, CONSUMER | ROUTE];
+    let all = scopes.map(|scope| instance(&journal, "p", scope, 1, ok));
+    let plan = Instances::new(all.to_vec()).plan(Some(IDS[2]), Some(IDS[3]));
+    let told = |ex: &Exchange| {
+        let choice = plan.explain(ex).remove(0);
+        let verdicts = choice.candidates.iter().map(|candidate| candidate.verdict);
+        verdicts.collect::<Vec<_>>()
+    };
+    use Verdict::{LessSpecific, OtherConsumer, OtherGroup, OtherProtocol, Runs};
+    // In the order consumer and route, consumer, group, route, global.
+    let ex = exchange();
+    assert_eq!(told(&ex), [OtherConsumer, OtherConsumer, OtherGroup, Runs, LessSpecific]);
+    ex.authenticate(Some(consumer()), None);
+    assert_eq!(told(&ex), [Runs, LessSpecific, LessSpecific, LessSpecific, LessSpecific]);
+    let stream = instance(&journal, "p", ROUTE, 1, ok);
+    let mut entity = PluginEntity::clone(&stream.entity);
+    entity.protocols = vec![Protocol::Https];
+    let probe = Probe { name: "p".into(), journal: journal.clone(), act: ok };
+    let tls = Rc::new(Instance::new(Arc::new(entity), 1, Box::new(probe)));
+    let plan = Instances::new(vec![tls, all[0].clone()]).plan(Some(IDS[2]), None);
+    let choice = plan.explain(&exchange()).remove(0);
+    assert_eq!(choice.candidates[0].verdict, OtherProtocol);
+    assert_eq!(choice.candidates[1].verdict, LessSpecific);
 }

@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{CheckArgs, Outcome, complain, print, settings};
+use crate::config::Errors;
 use crate::gateway::Control;
-use crate::loader;
+use crate::loader::{self, Complaint, Refused};
 use crate::settings::Flags;
 use crate::shared::Shared;
 use crate::tls;
@@ -18,28 +19,89 @@ pub(super) fn check(args: &CheckArgs) -> Outcome {
     tls::install_provider();
     let control = Control::start().map_err(|error| vec![error.to_string()])?;
     let shared = Arc::new(Shared::new(read.settings, control.handle.clone(), None)?);
-    let (errors, mut warnings) = match loader::compile(&shared, &inputs) {
-        Ok(compiled) => (Vec::new(), compiled.warnings),
-        Err(errors) => (errors, Vec::new()),
+    let mut warnings: Vec<_> = read.warnings.into_iter().map(Complaint::plain).collect();
+    let refused = match loader::compile(&shared, &inputs) {
+        Ok(compiled) => {
+            warnings.extend(compiled.warnings);
+            None
+        }
+        Err(refused) => Some(refused),
     };
-    warnings.splice(0..0, read.warnings);
-    let failed = !errors.is_empty() || args.strict && !warnings.is_empty();
+    control.stop();
+    let ok = refused.is_none() && (warnings.is_empty() || !args.strict);
     if args.json {
-        let report = json!({"ok": !failed, "errors": errors, "warnings": warnings});
-        print(&format!("{report:#}\n"));
+        print(&format!("{:#}\n", report(ok, refused.as_ref(), &warnings)));
     } else {
-        for warning in &warnings {
-            complain(&format!("warning: {warning}"));
+        tell(args, refused.as_ref(), &warnings, ok);
+    }
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn tell(args: &CheckArgs, refused: Option<&Refused>, warnings: &[Complaint], ok: bool) {
+    for warning in warnings {
+        complain(&format!("warning: {warning}"));
+    }
+    for error in refused.iter().flat_map(|refused| refused.lines()) {
+        complain(&error);
+    }
+    if ok {
+        print(&format!("{}: ok\n", args.files.join(", ")));
+    } else if refused.is_none() {
+        complain("warnings fail with --strict");
+    }
+}
+
+/// What `--json` prints; docs/operations.md describes it.
+pub(super) fn report(ok: bool, refused: Option<&Refused>, warnings: &[Complaint]) -> Value {
+    let warnings: Vec<_> = warnings.iter().map(complaint).collect();
+    let mut report = json!({"ok": ok, "errors": [], "warnings": warnings});
+    match refused {
+        None => {}
+        Some(Refused::Unusable(complaints)) => {
+            report["errors"] = complaints.iter().map(complaint).collect();
         }
-        for error in &errors {
-            complain(error);
-        }
-        if !failed {
-            print(&format!("{}: ok\n", args.files.join(", ")));
-        } else if errors.is_empty() {
-            complain("warnings fail with --strict");
+        Some(Refused::Invalid(errors)) => {
+            report["errors"] = with_entities(errors);
+            report["kong"] = answer(errors);
         }
     }
-    control.stop();
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    report
+}
+
+/// One error or warning; what is not known is null.
+fn complaint(complaint: &Complaint) -> Value {
+    let place = complaint.place.as_ref();
+    json!({
+        "file": place.map(|place| &place.file),
+        "line": place.map(|place| place.line),
+        "column": place.map(|place| place.column),
+        "path": place.map(|place| &place.path).filter(|path| !path.is_empty()),
+        "message": complaint.message,
+        "hint": complaint.hint,
+        "entity": null,
+    })
+}
+
+fn with_entities(errors: &Errors) -> Value {
+    let error = |(problem, subject): (_, Option<&crate::config::Subject>)| {
+        let mut error = complaint(&Complaint::from(problem));
+        error["entity"] = json!(subject.map(|subject| json!({
+            "type": subject.kind,
+            "name": subject.name,
+            "id": Some(subject.id).filter(|id| !id.is_nil()),
+        })));
+        error
+    };
+    errors.with_subjects().map(error).collect()
+}
+
+/// What Kong's Admin API answers to such a configuration, both ways in one.
+fn answer(errors: &Errors) -> Value {
+    json!({
+        "code": 14,
+        "name": "invalid declarative configuration",
+        "message": errors.message(),
+        "fields": errors.fields(),
+        "flattened_errors": errors.flattened(),
+    })
 }

@@ -3,6 +3,7 @@
 //! Exit status: 0 done or drained, 1 a configuration, an address or a check failed, 2 usage.
 
 mod check;
+mod dump;
 mod identity;
 mod quickstart;
 mod run;
@@ -30,6 +31,9 @@ enum Command {
     /// Check configuration files and report every error at once
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
+    /// Look at the configuration that results from files
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Try every Azure identity and target of a configuration, and say what is wrong
     #[command(after_help = IDENTITY_EXAMPLES)]
     Identity(IdentityArgs),
@@ -41,6 +45,13 @@ enum Command {
     Quickstart(QuickstartArgs),
     /// Print the version
     Version,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Print the effective configuration, with ids and all defaults, as a file that loads again
+    #[command(after_help = DUMP_EXAMPLES)]
+    Dump(DumpArgs),
 }
 
 const RUN_EXAMPLES: &str = "\
@@ -70,6 +81,15 @@ It asks for one token per identity, and sends each target one request without a 
 Azure refuses after it has looked at credential, role and deployment: no model runs.
 
 Exit status: 0 all is well, 1 something fails, 2 usage.";
+
+const DUMP_EXAMPLES: &str = "\
+Examples:
+  silverback config dump kong.yaml
+  silverback config dump conf/ --json
+  silverback config dump --with-secrets kong.yaml > whole.yaml    loads again to the same thing
+
+Without --with-secrets a *** stands for each secret, and ${{ env `NAME` }} for the value of a
+variable. Vault references stay as they are either way.";
 
 const SIM_EXAMPLES: &str = "\
 Examples:
@@ -125,6 +145,22 @@ struct CheckArgs {
     /// Let warnings fail, too
     #[arg(long)]
     strict: bool,
+    /// A kong.conf to read settings from
+    #[arg(short, long, value_name = "FILE")]
+    conf: Option<String>,
+}
+
+#[derive(Args)]
+struct DumpArgs {
+    /// Configuration files and folders; `-` is standard input
+    #[arg(value_name = "FILE or DIR")]
+    files: Vec<String>,
+    /// Print JSON instead of YAML
+    #[arg(long)]
+    json: bool,
+    /// Print secrets and the values of variables, too
+    #[arg(long)]
+    with_secrets: bool,
     /// A kong.conf to read settings from
     #[arg(short, long, value_name = "FILE")]
     conf: Option<String>,
@@ -193,6 +229,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
+        Command::Config(ConfigCommand::Dump(args)) => dump::dump(&args),
         Command::Identity(args) => identity::identity(&args),
         Command::AzureSim(args) => sim::run(args),
         Command::Quickstart(args) => quickstart::run(&args),

@@ -5,6 +5,7 @@
 //! that Kong would have set.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -15,7 +16,8 @@ use super::draft::Draft;
 use super::judge::Judged;
 use super::problem::{At, Report};
 use crate::entity::{Consumer, ConsumerGroup, KeyAuthCredential, PluginEntity, Record};
-use crate::schema::is_reference;
+use crate::schema::Check;
+use crate::settings::is_reference;
 use crate::snapshot::Snapshot;
 
 /// The workspace 'default' of every Kong without a database.
@@ -28,7 +30,8 @@ pub(super) fn assemble(
     now: f64,
     report: &mut Report,
 ) -> Snapshot {
-    let mut builder = Builder { snapshot: Snapshot::default(), consumers: Vec::new(), now, report };
+    let mut builder =
+        Builder { snapshot: Snapshot::default(), consumers: Vec::new(), schema: None, now, report };
     let mut members: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
     for (draft, judged) in drafts.iter().zip(judged) {
         match (draft.link("consumer"), draft.link("consumer_group")) {
@@ -46,6 +49,8 @@ struct Builder<'a> {
     snapshot: Snapshot,
     /// Without their groups, which may come later in the file.
     consumers: Vec<Consumer>,
+    /// What the entity in hand was checked with.
+    schema: Option<Rc<dyn Check>>,
     now: f64,
     report: &'a mut Report,
 }
@@ -53,6 +58,8 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn add(&mut self, draft: &Draft, judged: Judged) {
         let mut value = judged.entity;
+        let [schema, _] = judged.checks;
+        self.schema = schema;
         self.stamp(draft, &mut value);
         match draft.kind.name {
             "services" => self.service(draft, value),
@@ -113,6 +120,7 @@ impl Builder<'_> {
 
     fn typed<T: DeserializeOwned>(&mut self, draft: &Draft, value: &Value) -> Option<T> {
         T::deserialize(value)
+            .or_else(|_| T::deserialize(self.with_defaults(value)))
             .map_err(|error| {
                 // Its text may quote the value, which a credential's must not be.
                 let reason =
@@ -121,6 +129,17 @@ impl Builder<'_> {
                 self.report.error(draft.at("id"), message);
             })
             .ok()
+    }
+
+    /// The entity with its defaults where the file has null: Kong forgets nulls when it stores an
+    /// entity, and falls back on the defaults when it needs the field.
+    fn with_defaults(&self, value: &Value) -> Value {
+        let mut given = value.clone();
+        drop_nulls(&mut given);
+        match &self.schema {
+            Some(schema) => schema.process(given).0,
+            None => given,
+        }
     }
 
     fn service(&mut self, draft: &Draft, value: Value) {

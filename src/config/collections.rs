@@ -39,7 +39,9 @@ pub(super) enum Support {
     Schema,
     /// It links consumers to groups and has no schema of its own.
     Membership,
-    /// It does not and will not, for this reason.
+    /// It does not, and traffic is the same without it: left out with a warning.
+    Ignored(&'static str),
+    /// It does not, and leaving it out would change what a request meets.
     Refused(&'static str),
 }
 
@@ -61,7 +63,12 @@ const fn refused(name: &'static str, reason: &'static str) -> Collection {
     Collection { name, support: Support::Refused(reason), ..BASE }
 }
 
-const ENTERPRISE: &str = "an entity of Kong's control plane, which does not run here";
+/// A collection that is left out with a warning.
+const fn ignored(name: &'static str, reason: &'static str) -> Collection {
+    Collection { name, support: Support::Ignored(reason), ..BASE }
+}
+
+const CONTROL_PLANE: &str = "it belongs to Kong's control plane, which does not run here";
 const STORED: &str = "state that a plugin stores at run time, not configuration";
 
 /// All collections. `decK` nests each of them where a field points to (`foreign`).
@@ -163,7 +170,7 @@ static ALL: &[Collection] = &[
     Collection {
         name: "mtls_auth_credentials",
         identity: Identity::Place,
-        foreign: CONSUMER,
+        foreign: &[("consumer", "consumers"), ("ca_certificate", "ca_certificates")],
         ..BASE
     },
     Collection {
@@ -176,13 +183,13 @@ static ALL: &[Collection] = &[
     refused("session_metadatas", STORED),
     refused("acme_storage", STORED),
     refused("ratelimiting_metrics", STORED),
-    refused("workspaces", "everything is loaded into the workspace 'default'"),
-    refused("parameters", ENTERPRISE),
-    refused("clustering_data_planes", ENTERPRISE),
-    refused("licenses", ENTERPRISE),
-    refused("rbac_roles", ENTERPRISE),
-    refused("rbac_endpoint_permissions", ENTERPRISE),
-    refused("service_packages", ENTERPRISE),
+    ignored("workspaces", "everything is loaded into the workspace 'default'"),
+    ignored("parameters", "it is the state of a Kong cluster"),
+    ignored("clustering_data_planes", "it is the state of a Kong cluster"),
+    ignored("licenses", "nothing here asks for a licence"),
+    ignored("rbac_roles", CONTROL_PLANE),
+    ignored("rbac_endpoint_permissions", CONTROL_PLANE),
+    ignored("service_packages", CONTROL_PLANE),
     refused("custom_entities", "entities of custom plugins are not built yet"),
     refused("cloned_plugins", "cloned plugins are not built yet"),
     refused("custom_plugins", "list Lua plugins in the 'plugins' setting instead"),

@@ -68,9 +68,17 @@ impl Collector<'_> {
                 return 0;
             }
         };
-        if let (Support::Refused(reason), false) = (kind.support, items.is_empty()) {
-            self.report.error(at, format!("'{}' is not supported: {reason}", entry.key));
-            return items.len();
+        match kind.support {
+            _ if items.is_empty() => return 0,
+            Support::Refused(reason) => {
+                self.report.error(at, format!("'{}' is not supported: {reason}", entry.key));
+                return items.len();
+            }
+            Support::Ignored(reason) => {
+                self.report.warn(at, format!("ignored: {reason}"));
+                return items.len();
+            }
+            Support::Schema | Support::Membership => {}
         }
         let count = items.len();
         for (index, item) in items.into_iter().enumerate() {
@@ -98,7 +106,10 @@ impl Collector<'_> {
         for entry in entries {
             let path = path.field(&entry.key);
             match entry.key.as_str() {
-                "_comment" | "_ignore" => {}
+                "_comment" | "_ignore" => {
+                    let at = At { document: self.document, path: &path, pos: entry.pos };
+                    remark(&entry, at, self.report);
+                }
                 "groups" if kind.name == "consumers" => {
                     self.members(entry, &path, "consumer", "consumer_group", index);
                 }
@@ -150,6 +161,18 @@ impl Collector<'_> {
         let (id, links) = (Uuid::nil(), Vec::new());
         self.drafts.push(Draft { kind, node, path, document, parent, id, links });
         self.drafts.len() - 1
+    }
+}
+
+/// Kong: `_comment` is a text and `_ignore` a list of anything; both say nothing to the gateway.
+pub(super) fn remark(entry: &Entry, at: At<'_>, report: &mut Report) {
+    let is_list = matches!(entry.value.data, Data::List(_)) || entry.value.is_empty_map();
+    let (fits, expected) = match entry.key.as_str() {
+        "_ignore" => (is_list, "expected an array"),
+        _ => (entry.value.as_str().is_some(), "expected a string"),
+    };
+    if !fits && !entry.value.is_null() {
+        report.error(at, expected);
     }
 }
 

@@ -16,6 +16,18 @@ const MAX_TEXT: usize = 64 << 20;
 /// So many faults are told; each may have cost a look at the rest of the text.
 const MAX_FAULTS: usize = 100;
 
+/// A text some of whose placeholders have no value.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) faults: Vec<Fault>,
+    /// The text with [`STAND_IN`] where a value is missing: its structure tells the fields.
+    pub(super) text: String,
+    pub(super) origin: Origin,
+}
+
+/// What stands for a value that is missing.
+const STAND_IN: &str = "x";
+
 /// A text with its placeholders filled in.
 #[derive(Debug)]
 pub(super) struct Rendered {
@@ -81,7 +93,7 @@ impl Origin {
 /// Fills in the placeholders of a text.
 ///
 /// Lines whose first visible character is `#` are not looked at (decK). All faults are reported.
-pub(super) fn substitute(text: &str, file: usize, env: &Env) -> Result<Rendered, Vec<Fault>> {
+pub(super) fn substitute(text: &str, file: usize, env: &Env) -> Result<Rendered, Broken> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if !text.contains(OPEN) {
         let (text, origin) = (text.to_owned(), Origin::of_file(file));
@@ -99,11 +111,10 @@ pub(super) fn substitute(text: &str, file: usize, env: &Env) -> Result<Rendered,
         faults: Vec::new(),
     };
     writer.run(text);
-    if writer.faults.is_empty() {
-        let origin = Origin { file, seams: writer.seams };
-        Ok(Rendered { text: writer.text, origin, used: writer.used })
-    } else {
-        Err(writer.faults)
+    let (text, origin) = (writer.text, Origin { file, seams: writer.seams });
+    match writer.faults {
+        faults if faults.is_empty() => Ok(Rendered { text, origin, used: writer.used }),
+        faults => Err(Broken { faults, text, origin }),
     }
 }
 
@@ -205,7 +216,11 @@ impl Writer<'_> {
                 self.text.push_str(&value);
                 self.out.pass(&value);
             }
-            Err(error) => self.faults.push(Fault::new(pos, error.to_string())),
+            Err(error) => {
+                self.faults.push(Fault::new(pos, error.to_string()));
+                self.text.push_str(STAND_IN);
+                self.out.pass(STAND_IN);
+            }
         }
     }
 

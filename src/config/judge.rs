@@ -6,12 +6,13 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::collections::Support;
 use super::draft::{Draft, unknown_field};
-use super::node::Node;
-use super::problem::{About, At, Path, Report};
+use super::edition;
+use super::node::{Data, Node};
+use super::problem::{About, At, Report};
 use crate::schema::{Check, Error, Schemas, Step};
 
 /// An entity with every declared field, and the schemas that said so.
@@ -64,7 +65,7 @@ fn entity(
     let is_plugin = draft.kind.name == "plugins";
     let config = if is_plugin { input.remove("config") } else { None };
     let (entity, errors) = schema.process(Value::Object(input));
-    tell(&errors, draft, &[], &entity, report);
+    tell(&errors, draft, &[], &*schema, report);
     let (config, config_schema) = match (is_plugin, draft.node.field("name")) {
         (true, Some(name)) => plugin(draft, name, config, schemas, report),
         _ => (Value::Null, None),
@@ -102,7 +103,7 @@ fn plugin(
         Some(config) => config,
     };
     let (config, errors) = schema.process(input);
-    tell(&errors, draft, &[Step::Field("config".to_owned())], &config, report);
+    tell(&errors, draft, &[Step::Field("config".to_owned())], &*schema, report);
     (config, Some(schema))
 }
 
@@ -128,16 +129,11 @@ fn membership(draft: &Draft, report: &mut Report) -> Judged {
 }
 
 /// Reports what a schema found in the value at `base` of an entity.
-fn tell(errors: &[Error], draft: &Draft, base: &[Step], processed: &Value, report: &mut Report) {
-    let unknown: HashSet<String> = errors
-        .iter()
-        .filter(|error| error.message == UNKNOWN)
-        .map(|error| Path(error.path.clone()).to_string())
-        .collect();
+fn tell(errors: &[Error], draft: &Draft, base: &[Step], schema: &dyn Check, report: &mut Report) {
     for error in errors {
-        let (relative, names_record) = match error.path.split_last() {
+        let (relative, of_record) = match error.path.split_last() {
             Some((Step::Field(name), path)) if name == "@entity" => (path, true),
-            _ => (error.path.as_slice(), error.path.is_empty()),
+            _ => (error.path.as_slice(), error.of_record),
         };
         let steps = [base, relative].concat();
         let path = draft.path.join(&steps);
@@ -145,18 +141,36 @@ fn tell(errors: &[Error], draft: &Draft, base: &[Step], processed: &Value, repor
         if let (true, Some((Step::Field(name), above))) =
             (error.message == UNKNOWN, relative.split_last())
         {
-            let above_path = Path(above.to_vec());
-            let is_known = |key: &&str| !unknown.contains(&above_path.field(key).to_string());
-            let fields = fields_at(processed, above).filter(is_known);
+            let fields = schema.fields(above).into_iter();
             let at_top = base.is_empty() && above.is_empty();
+            let foreign = edition::hint(draft.kind.name, name).filter(|_| at_top);
+            if foreign.is_some() {
+                report.error(at, UNKNOWN).hint = foreign;
+                continue;
+            }
             let children = draft.kind.children().filter(|_| at_top).map(as_str);
             unknown_field(report, at, name, fields.chain(children));
             continue;
         }
-        let is_record = draft.node.at(&steps).is_some_and(|node| !node.entries().is_empty());
-        let about = if names_record || is_record { About::Record } else { About::Value };
-        report.error(at, error.message.clone()).about = about;
+        let about = if of_record { About::Record } else { About::Value };
+        let given = draft.node.at(&steps);
+        let hint = given.and_then(|given| value_hint(&error.message, given, report));
+        let problem = report.error(at, error.message.clone());
+        (problem.about, problem.hint) = (about, hint);
     }
+}
+
+/// What may help against an error about a value.
+fn value_hint(message: &str, given: &Node, report: &Report) -> Option<String> {
+    if let Some(options) = message.strip_prefix("expected one of: ") {
+        return report.suggest(given.as_str()?, options.split(", "));
+    }
+    let kind = match &given.data {
+        Data::Scalar(Value::Bool(_)) => "a boolean",
+        Data::Scalar(Value::Number(_)) => "a number",
+        _ => return None,
+    };
+    (message == "expected a string").then(|| format!("without quotes it is {kind}"))
 }
 
 /// Lets a static name stand beside names that live shorter.
@@ -166,12 +180,3 @@ fn as_str<'a>(name: &'static str) -> &'a str {
 
 /// Kong's text for a field that no schema declares.
 const UNKNOWN: &str = "unknown field";
-
-/// The names of the fields of the record at `path`.
-fn fields_at<'a>(value: &'a Value, path: &[Step]) -> impl Iterator<Item = &'a str> {
-    let record = path.iter().try_fold(value, |value, step| match step {
-        Step::Field(name) => value.get(name),
-        Step::Index(index) => value.get(index),
-    });
-    record.and_then(Value::as_object).into_iter().flat_map(Map::keys).map(String::as_str)
-}

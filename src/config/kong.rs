@@ -7,7 +7,8 @@
 use serde_json::Value;
 
 use super::collections::{self, by_name};
-use super::draft::{Collector, Draft, unknown_field};
+use super::draft::{Collector, Draft, remark, unknown_field};
+use super::edition;
 use super::node::{Data, Entry, Node, Pos};
 use super::problem::{At, Path, Report};
 use super::upgrade;
@@ -45,8 +46,9 @@ const DEFAULTS: [(&str, &str); 4] = [
     ("target", "targets"),
 ];
 
-/// The entities of all documents, with everything filled in that decK would fill in.
-pub(super) fn read(documents: Vec<Node>, report: &mut Report) -> Vec<Draft> {
+/// The entities of all documents, with everything filled in that decK would fill in, and whether
+/// values are still to be transformed (`_transform`).
+pub(super) fn read(documents: Vec<Node>, report: &mut Report) -> (Vec<Draft>, bool) {
     let mut drafts = Vec::new();
     let mut meta = Meta::default();
     for (document, root) in documents.into_iter().enumerate() {
@@ -75,7 +77,7 @@ pub(super) fn read(documents: Vec<Node>, report: &mut Report) -> Vec<Draft> {
         }
     }
     meta.apply(&mut drafts, report);
-    drafts
+    (drafts, meta.transform.unwrap_or(true))
 }
 
 /// What the keys with an underscore say, over all files.
@@ -85,6 +87,7 @@ struct Meta {
     last: Option<(usize, Pos)>,
     version_given: bool,
     version: Option<String>,
+    transform: Option<bool>,
     select_tags: Vec<Node>,
     /// Maps, the most important first.
     defaults: Vec<Node>,
@@ -96,9 +99,10 @@ impl Meta {
         let at = At { document, path, pos: entry.pos };
         match entry.key.as_str() {
             "_format_version" => self.format_version(&entry.value, at, report),
-            "_transform" if !matches!(entry.value.data, Data::Scalar(Value::Bool(_))) => {
-                report.error(at, "expected a boolean");
-            }
+            "_transform" => match entry.value.data {
+                Data::Scalar(Value::Bool(transform)) => self.transform = Some(transform),
+                _ => drop(report.error(at, "expected a boolean")),
+            },
             "_info" => self.info(entry.value, at, report),
             "_plugin_configs" => match entry.value.data {
                 Data::Map(_) => self.plugin_configs.insert(0, entry.value),
@@ -108,7 +112,8 @@ impl Meta {
             "_workspace" => {
                 report.warn(at, "ignored: everything is loaded into the workspace 'default'");
             }
-            _ => {} // _transform, which is for databases; _comment; _ignore
+            "_comment" | "_ignore" => remark(&entry, at, report),
+            _ => {}
         }
     }
 
@@ -181,6 +186,7 @@ impl Meta {
                 self.share_config(draft, report);
             }
             self.fill(draft);
+            edition::strip(draft);
             if upgrades && is_plain && draft.kind.name == "routes" {
                 upgrade::paths(&mut draft.node);
             }
@@ -216,7 +222,9 @@ impl Meta {
         };
         let Some(shared) = self.plugin_configs.iter().find_map(|configs| configs.field(name))
         else {
-            report.error(at, format!("_plugin_config \"{name}\" not found"));
+            let known = self.plugin_configs.iter().flat_map(|configs| configs.entries());
+            let hint = report.suggest(name, known.map(|entry| entry.key.as_str()));
+            report.error(at, format!("_plugin_config \"{name}\" not found")).hint = hint;
             return;
         };
         match draft.node.entry("config").map(|entry| entry.value.clone()) {

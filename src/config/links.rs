@@ -131,7 +131,14 @@ fn index<'a>(drafts: &'a [Draft], report: &mut Report) -> Index<'a> {
 }
 
 /// Kong's uniqueness error, with the place of the first entity beside it.
-fn twice(draft: &Draft, first: &Draft, field: &str, what: &str, value: &str, report: &mut Report) {
+pub(super) fn twice(
+    draft: &Draft,
+    first: &Draft,
+    field: &str,
+    what: &str,
+    value: &str,
+    report: &mut Report,
+) {
     let message = format!(
         "uniqueness violation: '{}' entity with {what} set to '{value}' already declared",
         draft.kind.name

@@ -5,11 +5,8 @@
 //! file and line through all of it. This is the only place that knows how a configuration is
 //! written.
 
-use std::collections::BTreeMap;
 use std::path::{Path as FsPath, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use sha2::{Digest, Sha256};
 
 use crate::schema::{Schemas, Step};
 use crate::settings::Env;
@@ -18,7 +15,11 @@ use crate::snapshot::Snapshot;
 mod assemble;
 mod collections;
 mod draft;
+mod dump;
+mod edition;
+mod emit;
 mod env;
+mod errors;
 mod json;
 mod judge;
 mod kong;
@@ -27,15 +28,21 @@ mod node;
 mod problem;
 mod scalar;
 mod template;
+mod texts;
+mod transform;
 mod unbuilt;
 mod upgrade;
 mod vault;
 mod yaml;
 
-pub use problem::{Errors, Path, Problem};
+pub use dump::{Dump, dump};
+pub use errors::{Errors, Subject};
+pub use problem::{Path, Problem};
 
-use node::{Fault, Node, Pos};
+use draft::Draft;
+use judge::Judged;
 use problem::{At, Report};
+use texts::Texts;
 
 /// One text to load.
 #[derive(Clone)]
@@ -66,29 +73,62 @@ pub struct Loaded {
 ///
 /// All errors are reported at once, except that a text that cannot be read hides what it means.
 pub fn load(sources: &[Source], schemas: &dyn Schemas, env: &Env) -> Result<Loaded, Errors> {
-    let names = sources.iter().map(|source| source.name.as_str().into()).collect();
-    let mut report = Report { names, ..Report::default() };
-    let mut texts = Texts::default();
-    let documents: Vec<Node> = sources
-        .iter()
-        .enumerate()
-        .filter_map(|(file, source)| texts.read(file, source, env, &mut report))
-        .collect();
-    if sources.is_empty() {
-        let at = At { document: 0, path: &Path::default(), pos: Pos::default() };
-        report.error(at, "there is no configuration to load");
+    let mut reading = Reading::new(sources, schemas, env);
+    let mut snapshot = Snapshot::default();
+    if reading.is_sound() {
+        let Reading { drafts, judged, report, .. } = &mut reading;
+        let mut judged = std::mem::take(judged);
+        resolve_references(drafts, &mut judged, env, report);
+        unbuilt::warn(drafts, &judged, report);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        snapshot = assemble::assemble(drafts, judged, now, report);
     }
-    if report.errors.is_empty() {
-        let snapshot = build(documents, schemas, env, &mut report);
+    if !reading.is_sound() {
+        return Err(reading.refuse());
+    }
+    let mut warnings = reading.report.warnings;
+    problem::sort(&mut warnings);
+    Ok(Loaded { snapshot: Snapshot { hash: reading.texts.hash(), ..snapshot }, warnings })
+}
+
+/// Texts on their way to a configuration: entities with their defaults, references unresolved.
+struct Reading {
+    texts: Texts,
+    drafts: Vec<Draft>,
+    /// In the order of the drafts.
+    judged: Vec<Judged>,
+    report: Report,
+}
+
+impl Reading {
+    fn new(sources: &[Source], schemas: &dyn Schemas, env: &Env) -> Self {
+        let names = sources.iter().map(|source| source.name.as_str().into()).collect();
+        let mut report = Report { names, ..Report::default() };
+        let mut texts = Texts::default();
+        let documents = texts.read_all(sources, env, &mut report);
+        let (mut drafts, mut judged) = (Vec::new(), Vec::new());
         if report.errors.is_empty() {
-            let mut warnings = report.warnings;
-            problem::sort(&mut warnings);
-            let hash = texts.hash();
-            return Ok(Loaded { snapshot: Snapshot { hash, ..snapshot }, warnings });
+            let transforms;
+            (drafts, transforms) = kong::read(documents, &mut report);
+            links::identify(&mut drafts, &report);
+            links::connect(&mut drafts, &mut report);
+            judged = judge::judge(&drafts, schemas, &mut report);
+            if report.errors.is_empty() {
+                transform::apply(&drafts, &mut judged, transforms, &mut report);
+            }
         }
+        Self { texts, drafts, judged, report }
     }
-    texts.hide_secrets(&mut report.errors);
-    Err(Errors::new(report.errors, report.offsets))
+
+    fn is_sound(&self) -> bool {
+        self.report.errors.is_empty()
+    }
+
+    fn refuse(self) -> Errors {
+        let mut errors = Errors::new(self.report, &self.drafts);
+        errors.each_text(|text| self.texts.hide_secrets(text));
+        errors
+    }
 }
 
 /// The configuration files of a folder and the folders in it, sorted: `.yaml`, `.yml`, `.json`.
@@ -119,28 +159,8 @@ pub fn files_in(folder: &FsPath) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Entities, schemas, references, in this order.
-fn build(documents: Vec<Node>, schemas: &dyn Schemas, env: &Env, report: &mut Report) -> Snapshot {
-    let mut drafts = kong::read(documents, report);
-    links::identify(&mut drafts, report);
-    links::connect(&mut drafts, report);
-    let mut judged = judge::judge(&drafts, schemas, report);
-    if !report.errors.is_empty() {
-        return Snapshot::default();
-    }
-    resolve_references(&drafts, &mut judged, env, report);
-    unbuilt::warn(&drafts, &judged, report);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    assemble::assemble(&drafts, judged, now, report)
-}
-
-fn resolve_references(
-    drafts: &[draft::Draft],
-    judged: &mut [judge::Judged],
-    env: &Env,
-    report: &mut Report,
-) {
-    let is_vault = |(draft, _): &(&draft::Draft, _)| draft.kind.name == "vaults";
+fn resolve_references(drafts: &[Draft], judged: &mut [Judged], env: &Env, report: &mut Report) {
+    let is_vault = |(draft, _): &(&Draft, _)| draft.kind.name == "vaults";
     let entities = drafts.iter().zip(judged.iter()).filter(is_vault);
     let vaults = vault::Vaults::new(env, entities.map(|(_, judged)| &judged.entity));
     for (draft, judged) in drafts.iter().zip(judged) {
@@ -168,85 +188,6 @@ fn resolve_references(
             }
         }
     }
-}
-
-/// What the texts of a configuration had in them.
-#[derive(Default)]
-struct Texts {
-    hash: Sha256,
-    /// Values of variables, by name.
-    used: BTreeMap<String, String>,
-}
-
-impl Texts {
-    fn read(
-        &mut self,
-        file: usize,
-        source: &Source,
-        env: &Env,
-        report: &mut Report,
-    ) -> Option<Node> {
-        let path = Path::default();
-        let at = |pos| At { document: file, path: &path, pos };
-        let rendered = match env::substitute(&source.text, file, env) {
-            Ok(rendered) => rendered,
-            Err(faults) => {
-                for fault in faults {
-                    report.error(at(fault.pos), fault.message);
-                }
-                return None;
-            }
-        };
-        for used in rendered.used.iter().filter(|used| used.value.is_empty()) {
-            let message = format!("environment variable '{}' is set but empty", used.name);
-            report.warn(at(used.pos), message);
-        }
-        self.hash.update(rendered.text.len().to_le_bytes());
-        self.hash.update(&rendered.text);
-        self.used.extend(rendered.used.into_iter().map(|used| (used.name, used.value)));
-        match parse(&source.name, &rendered.text, &rendered.origin) {
-            Ok(root) => Some(root),
-            Err(faults) => {
-                for Fault { pos, message } in faults {
-                    let (line, column) = (pos.line, pos.column);
-                    let message = format!(
-                        "failed parsing declarative configuration: {line}:{column}: {message}"
-                    );
-                    report.error(at(pos), message);
-                }
-                None
-            }
-        }
-    }
-
-    /// 32 hexadecimal characters, as Kong's configuration hash has.
-    fn hash(self) -> String {
-        self.hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    /// Takes the values of variables out of Kong's texts, some of which quote what was written.
-    fn hide_secrets(&self, problems: &mut [Problem]) {
-        const SHORTEST: usize = 6; // shorter values are words and numbers, not secrets
-        let mut secrets: Vec<_> =
-            self.used.iter().filter(|(_, value)| value.len() >= SHORTEST).collect();
-        // A value that begins with another one would be left with its end in sight.
-        secrets.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
-        for problem in problems {
-            for (name, value) in &secrets {
-                if problem.message.contains(*value) {
-                    let placeholder = format!("${{{{ env \"{name}\" }}}}");
-                    problem.message = problem.message.replace(*value, &placeholder);
-                }
-            }
-        }
-    }
-}
-
-/// Kong: a `.json` file is JSON only, anything else is JSON if it can be, or else YAML.
-fn parse(name: &str, text: &str, origin: &env::Origin) -> Result<Node, Vec<Fault>> {
-    let is_json = name.ends_with(".json")
-        || (text.trim_start().starts_with('{') && json::syntax(text, origin).is_ok());
-    if is_json { json::parse(text, origin) } else { yaml::parse(text, origin) }
 }
 
 #[cfg(test)]

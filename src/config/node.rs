@@ -65,6 +65,11 @@ impl Node {
         self.data == Data::Scalar(Value::Null)
     }
 
+    /// Whether this is `{}`, which to Lua is an empty list as well.
+    pub(super) fn is_empty_map(&self) -> bool {
+        matches!(&self.data, Data::Map(entries) if entries.is_empty())
+    }
+
     /// The text of a string.
     pub(super) fn as_str(&self) -> Option<&str> {
         match &self.data {
@@ -140,6 +145,23 @@ impl Node {
             (node, pos) = next;
         }
         pos
+    }
+
+    /// The way to the value that was written at `pos`: the reverse of [`Node::locate`].
+    pub(super) fn path_to(&self, pos: Pos) -> Vec<Step> {
+        let (mut node, mut path) = (self, Vec::new());
+        loop {
+            let entries = node.entries().iter();
+            let fields = entries.map(|e| (e.pos, Step::Field(e.key.clone()), &e.value));
+            let items = node.items().iter().enumerate();
+            let items = items.map(|(index, item)| (item.pos, Step::Index(index), item));
+            let begun = fields.chain(items).filter(|(begin, ..)| *begin <= pos);
+            let Some((_, step, inner)) = begun.max_by_key(|(begin, ..)| *begin) else {
+                return path;
+            };
+            path.push(step);
+            node = inner;
+        }
     }
 
     /// The value at `path`.

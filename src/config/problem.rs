@@ -1,18 +1,16 @@
-//! What is wrong with a configuration: every error at once, each with file, line and path.
+//! One error or warning about a configuration, with file, line and path.
 //!
 //! The text of an error is Kong's, so it can be searched for; what we add (the nearest known name,
-//! where the first of two equal entities stands) is a hint beside it. The same list also prints
-//! as the error tree of Kong's Admin API.
+//! where the first of two equal entities stands) is a hint beside it.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
-
 use super::node::Pos;
 use crate::distance::distance;
 use crate::schema::Step;
+use crate::snapshot::Place;
 
 /// One error or warning about a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +41,14 @@ pub(super) enum About {
     Value,
     /// Several fields of the record at the path (`@entity`).
     Record,
+}
+
+impl Problem {
+    /// Where it is; without a line for what is wrong with all files together.
+    pub fn place(&self) -> Place {
+        let Self { file, line, column, .. } = self;
+        Place { file: file.clone(), line: *line, column: *column, path: self.path.to_string() }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -97,65 +103,8 @@ impl fmt::Display for Path {
     }
 }
 
-/// Everything that is wrong with a configuration, in the order of the files; never empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Errors {
-    problems: Vec<Problem>,
-    offsets: Offsets,
-}
-
 /// How many items of a collection stand in earlier files: (file, collection) to their number.
 pub(super) type Offsets = HashMap<(usize, String), usize>;
-
-impl std::error::Error for Errors {}
-
-impl fmt::Display for Errors {
-    /// One line for each problem.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, problem) in self.problems.iter().enumerate() {
-            write!(f, "{}{problem}", if at == 0 { "" } else { "\n" })?;
-        }
-        Ok(())
-    }
-}
-
-impl Errors {
-    /// A list of problems, sorted by position.
-    pub(super) fn new(mut problems: Vec<Problem>, offsets: Offsets) -> Self {
-        sort(&mut problems);
-        Self { problems, offsets }
-    }
-
-    /// The problems, in the order of the files.
-    pub fn problems(&self) -> &[Problem] {
-        &self.problems
-    }
-
-    /// The error tree of Kong's `POST /config` answer (`fields`).
-    ///
-    /// Arrays have a null for every item without errors; errors about a record as a whole are
-    /// under `@entity`. With several files the positions are those in the merged arrays, as Kong
-    /// would see what decK merged.
-    pub fn fields(&self) -> Value {
-        let mut tree = Value::Null;
-        for problem in &self.problems {
-            if problem.path.0.is_empty() {
-                tree = graft(tree, &[Step::Field("error".to_owned())], problem);
-            } else {
-                let path = merged(&problem.path, problem.document, &self.offsets);
-                tree = graft(tree, &path.0, problem);
-            }
-        }
-        tree
-    }
-
-    /// The `message` of Kong's `POST /config` answer.
-    pub fn message(&self) -> String {
-        let mut text = "declarative config is invalid: ".to_owned();
-        print_lua(&self.fields(), &mut text);
-        text
-    }
-}
 
 /// Sorts problems by position.
 pub(super) fn sort(problems: &mut [Problem]) {
@@ -169,84 +118,6 @@ pub(super) fn merged(path: &Path, document: usize, offsets: &Offsets) -> Path {
         *index += offsets.get(&(document, collection.clone())).copied().unwrap_or_default();
     }
     path
-}
-
-/// Puts a problem into Kong's tree of errors.
-fn graft(tree: Value, path: &[Step], problem: &Problem) -> Value {
-    match path.split_first() {
-        Some((Step::Field(name), rest)) => {
-            let mut map = to_map(tree);
-            let inner = map.remove(name).unwrap_or_default();
-            map.insert(name.clone(), graft(inner, rest, problem));
-            Value::Object(map)
-        }
-        Some((Step::Index(index), rest)) => {
-            let mut list = match tree {
-                Value::Array(list) => list,
-                _ => Vec::new(),
-            };
-            if list.len() <= *index {
-                list.resize(index + 1, Value::Null);
-            }
-            list[*index] = graft(list[*index].take(), rest, problem);
-            Value::Array(list)
-        }
-        None if problem.about == About::Value && tree.is_null() => json!(problem.message),
-        None => {
-            let mut map = to_map(tree);
-            let list = map.entry("@entity").or_insert_with(|| json!([]));
-            if let Value::Array(list) = list {
-                list.push(json!(problem.message));
-            }
-            Value::Object(map)
-        }
-    }
-}
-
-/// A tree to add fields to; a text that stands there moves under `@entity`.
-fn to_map(tree: Value) -> Map<String, Value> {
-    match tree {
-        Value::Object(map) => map,
-        Value::String(text) => Map::from_iter([("@entity".to_owned(), json!([text]))]),
-        _ => Map::new(),
-    }
-}
-
-/// Prints a tree as Kong does in messages: `{services={[2]="..."}}`, keys in order.
-fn print_lua(value: &Value, out: &mut String) {
-    match value {
-        Value::Object(map) => {
-            let mut keys: Vec<&String> = map.keys().collect();
-            keys.sort();
-            out.push('{');
-            for (at, key) in keys.into_iter().enumerate() {
-                out.push_str(if at == 0 { "" } else { "," });
-                let is_name = key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-                    && !key.starts_with(|c: char| c.is_ascii_digit());
-                out.push_str(&if is_name { format!("{key}=") } else { format!("[{key:?}]=") });
-                print_lua(&map[key], out);
-            }
-            out.push('}');
-        }
-        Value::Array(list) => {
-            out.push('{');
-            let (mut first, mut gap) = (true, false);
-            for (at, item) in list.iter().enumerate() {
-                if item.is_null() {
-                    gap = true;
-                    continue;
-                }
-                out.push_str(if first { "" } else { "," });
-                if gap {
-                    out.push_str(&format!("[{}]=", at + 1));
-                }
-                print_lua(item, out);
-                first = false;
-            }
-            out.push('}');
-        }
-        other => out.push_str(&other.to_string()),
-    }
 }
 
 /// Collects problems while a configuration is read.
@@ -282,10 +153,9 @@ impl Report {
         self.warnings.push(problem);
     }
 
-    /// `file:line: path`, for what is found out after loading.
-    pub(super) fn place(&self, at: At<'_>) -> String {
-        let problem = self.problem(at, String::new());
-        format!("{}:{}: {}", problem.file, problem.line, problem.path)
+    /// A place, for what is found out after loading.
+    pub(super) fn place(&self, at: At<'_>) -> Place {
+        self.problem(at, String::new()).place()
     }
 
     /// A hint at the known name that was probably meant.
@@ -365,37 +235,6 @@ mod tests {
         problem.hint = Some("did you mean 'config'?".to_owned());
         let text = "kong.yaml:3: services[0].conf: unknown field (did you mean 'config'?)";
         assert_eq!(problem.to_string(), text);
-    }
-
-    #[test]
-    fn the_tree_and_the_message_are_kongs() {
-        let consumer = [field("consumers"), Step::Index(1)];
-        let service = [field("services"), Step::Index(0)];
-        let host = [&service[..], &[field("host")]].concat();
-        let errors = Errors::new(
-            vec![
-                problem(&consumer, About::Value, "twice"),
-                problem(&host, About::Value, "required field missing"),
-                problem(&service, About::Record, "at least one"),
-            ],
-            Offsets::new(),
-        );
-        let tree = json!({
-            "consumers": [null, "twice"],
-            "services": [{"host": "required field missing", "@entity": ["at least one"]}],
-        });
-        assert_eq!(errors.fields(), tree);
-        let message = concat!(
-            "declarative config is invalid: {consumers={[2]=\"twice\"},",
-            "services={{[\"@entity\"]={\"at least one\"},host=\"required field missing\"}}}"
-        );
-        assert_eq!(errors.message(), message);
-    }
-
-    #[test]
-    fn a_text_that_cannot_be_read_is_kongs_error_field() {
-        let errors = Errors::new(vec![problem(&[], About::Value, "bad")], Offsets::new());
-        assert_eq!(errors.fields(), json!({"error": "bad"}));
     }
 
     #[test]

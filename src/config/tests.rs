@@ -5,7 +5,11 @@ use serde_json::{Map, Value, json};
 use uuid::{Uuid, uuid};
 
 use super::*;
+use crate::entity::Protocol;
 use crate::schema::{Check, Error};
+
+mod dump;
+mod recorded;
 
 /// A schema that fills in defaults, and knows its fields if it has any.
 struct Fake {
@@ -49,11 +53,20 @@ impl Check for Fake {
     fn referenceable(&self) -> &[String] {
         &self.referenceable
     }
+
+    fn secrets(&self) -> &[String] {
+        &self.referenceable
+    }
+
+    fn fields(&self, path: &[Step]) -> Vec<&str> {
+        let fields = self.defaults.as_object().filter(|_| path.is_empty());
+        fields.into_iter().flat_map(|fields| fields.keys()).map(String::as_str).collect()
+    }
 }
 
 fn error(path: &[&str], message: &str) -> Error {
     let path = path.iter().map(|name| Step::Field((*name).to_owned())).collect();
-    Error { path, message: message.to_owned() }
+    Error { path, message: message.to_owned(), of_record: false }
 }
 
 /// Schemas like Kong's, with fewer checks.
@@ -90,7 +103,8 @@ impl Schemas for Fakes {
             "consumer_groups" => (json!({"name": null}), &["name"]),
             "upstreams" => (
                 json!({"name": null, "algorithm": "round-robin", "slots": 10000,
-                    "host_header": null}),
+                    "host_header": null, "hash_on": "none", "hash_fallback": "none",
+                    "healthchecks": healthchecks()}),
                 &["name"],
             ),
             "targets" => {
@@ -509,8 +523,8 @@ fn texts_that_cannot_be_read_are_kongs_error() {
 #[test]
 fn what_does_not_run_here_says_so() {
     let found = errors(
-        "licenses: [{payload: x}]
-rbac_roles: []
+        "sessions: [{session_id: x}]
+oauth2_tokens: []
 acls: []
 consumers:
 - {username: a, acls: [{group: g}, {group: h}]}
@@ -519,12 +533,47 @@ routes: [1]
 ",
     );
     let expected = [
-        "k:2: licenses: 'licenses' is not supported: an entity of Kong's control plane, which \
-         does not run here",
+        "k:2: sessions: 'sessions' is not supported: state that a plugin stores at run time, not \
+         configuration",
         "k:6: consumers[0].acls[0]: 'acls' is not built yet \
          (nothing here would read it; take it out of the file)",
         "k:7: services: expected an array",
         "k:8: routes[0]: expected a record",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn what_a_control_plane_leaves_in_a_dump_is_ignored_with_a_warning() {
+    let loaded = loaded(
+        "parameters: [{key: cluster_id, value: x, created_at: 1}]
+licenses: [{payload: x}]
+services:
+- {name: s, host: x, tls_sans: null}
+plugins:
+- {name: key-auth, ordering: null, partials: [], run_on: first, protocols: [http, ws, wss]}
+upstreams:
+- {name: u, sticky_sessions_cookie_path: /, targets: [{target: 'a:1', failover: false}]}
+",
+    );
+    let expected = [
+        "kong.yaml:2: parameters: ignored: it is the state of a Kong cluster",
+        "kong.yaml:3: licenses: ignored: nothing here asks for a licence",
+    ];
+    assert_eq!(warnings(&loaded), expected);
+    assert_eq!(loaded.snapshot.plugins[0].protocols, [Protocol::Http]);
+    let asked = errors("plugins:\n- {name: key-auth, ordering: {before: {access: [acl]}}}\n");
+    let hint = "plugins run by Kong's static priorities; ordering is not built yet";
+    assert_eq!(asked, [format!("k:3: plugins[0].ordering: unknown field ({hint})")]);
+}
+
+#[test]
+fn remarks_of_another_type_are_refused() {
+    let found = errors("_comment: [a]\nservices:\n- {host: x, _ignore: text, _comment: 1}\n");
+    let expected = [
+        "k:2: _comment: expected a string",
+        "k:4: services[0]._ignore: expected an array",
+        "k:4: services[0]._comment: expected a string",
     ];
     assert_eq!(found, expected);
 }
@@ -572,6 +621,16 @@ fn variables_are_put_in_and_kept_out_of_errors() {
     let expected = "k:2: plugins[0].name: plugin '${{ env \"DECK_HOST\" }}' not enabled; add it \
                     to the 'plugins' configuration property (silverback has no such plugin; \
                     one in Lua is found on lua_package_path)";
+    assert_eq!(errors, expected);
+
+    // A variable that is not set names itself, the field and the line.
+    let text = "_format_version: '3.0'\nservices:\n- name: s\n  \
+                url: https://${{ env \"DECK_U\" }}\n  \
+                routes: [{paths: ['/a', '${{ env \"DECK_P\" }}']}]\n";
+    let errors = load_files(&[("k", text)], &env).unwrap_err().to_string();
+    let expected = "k:4: services[0].url: environment variable 'DECK_U' present in state file but \
+                    not set\nk:5: services[0].routes[0].paths[1]: environment variable 'DECK_P' \
+                    present in state file but not set";
     assert_eq!(errors, expected);
 
     // One value may begin with another.
@@ -785,4 +844,20 @@ proptest! {
             prop_assert!(load_files(&[(name, &text)], &Env::default()).is_err());
         }
     }
+}
+
+/// Health checks that check nothing.
+fn healthchecks() -> Value {
+    let healthy = json!({"interval": 0, "http_statuses": [], "successes": 0});
+    let unhealthy = json!({
+        "interval": 0, "http_statuses": [], "tcp_failures": 0, "timeouts": 0, "http_failures": 0,
+    });
+    let active = json!({
+        "type": "http", "timeout": 1, "concurrency": 1, "http_path": "/",
+        "https_verify_certificate": true, "healthy": healthy, "unhealthy": unhealthy,
+    });
+    json!({
+        "threshold": 0, "active": active,
+        "passive": {"healthy": healthy, "unhealthy": unhealthy},
+    })
 }

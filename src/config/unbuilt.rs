@@ -61,12 +61,7 @@ fn route(entity: &Value) -> Notes {
 }
 
 fn upstream(entity: &Value) -> Notes {
-    let mut notes = unless(
-        entity,
-        "algorithm",
-        &["round-robin"],
-        "is not built yet; targets take turns by weight (round-robin)",
-    );
+    let mut notes = Notes::new();
     if !is_unset(&entity["client_certificate"]) {
         notes.push(("client_certificate", "has no effect yet".to_owned()));
     }
@@ -74,16 +69,11 @@ fn upstream(entity: &Value) -> Notes {
         notes.push(("use_srv_name", "has no effect yet".to_owned()));
     }
     let checks = &entity["healthchecks"];
-    let is_on = |kind: &str, group: &str, names: &[&str]| {
-        names.iter().any(|name| checks[kind][group][*name].as_f64().is_some_and(|n| n > 0.0))
-    };
-    if is_on("active", "healthy", &["interval"]) || is_on("active", "unhealthy", &["interval"]) {
-        notes.push(("healthchecks.active", "active health checks are not built yet".to_owned()));
-    }
-    let failures = ["tcp_failures", "timeouts", "http_failures"];
-    if is_on("passive", "unhealthy", &failures) {
-        let text = "passive health checks are not built yet; every target stays in rotation";
-        notes.push(("healthchecks.passive", text.to_owned()));
+    let interval = |group: &str| checks["active"][group]["interval"].as_f64().unwrap_or_default();
+    if interval("healthy") > 0.0 || interval("unhealthy") > 0.0 {
+        let text = "active health checks are not built yet; no probe is sent, and a target that \
+            passive checks took out returns with a restart only";
+        notes.push(("healthchecks.active", text.to_owned()));
     }
     notes
 }
@@ -106,12 +96,12 @@ mod tests {
     #[test]
     fn what_has_no_effect_is_named() {
         let upstream = json!({
-            "algorithm": "least-connections",
-            "healthchecks": {"passive": {"unhealthy": {"http_failures": 1}}},
+            "use_srv_name": true,
+            "healthchecks": {"active": {"unhealthy": {"interval": 1}}},
         });
         let notes = of_entity("upstreams", &upstream);
         let fields: Vec<&str> = notes.iter().map(|(field, _)| *field).collect();
-        assert_eq!(fields, ["algorithm", "healthchecks.passive"]);
+        assert_eq!(fields, ["use_srv_name", "healthchecks.active"]);
         assert!(of_entity("services", &json!({"protocol": "https"})).is_empty());
         let tcp = of_entity("routes", &json!({"protocols": ["tcp", "udp"]}));
         assert_eq!(tcp[0].1, "tcp, udp is not proxied yet");

@@ -237,7 +237,12 @@ impl Reader<'_> {
             map.seen.insert(text.to_owned(), pos)
         };
         if let Some(earlier) = earlier {
-            self.faults.push(given_twice(text, earlier, pos));
+            // A key without a value loses nothing to a later one.
+            let is_empty = |entry: &Entry| entry.key == text && entry.value.is_null();
+            match map.entries.iter().position(is_empty).filter(|_| !is_merge) {
+                Some(at) => drop(map.entries.remove(at)),
+                None => self.faults.push(given_twice(text, earlier, pos)),
+            }
         }
         map.key = Some(Key { text: text.to_owned(), pos, is_merge });
     }

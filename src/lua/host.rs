@@ -8,10 +8,6 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use mlua::{Lua, Table};
 use regex_syntax::ast::{self, ErrorKind};
-use rustls::crypto::ring::sign::any_supported_type;
-use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::router::expression;
 
@@ -22,11 +18,7 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     host.set("regex_error", regex)?;
     let expression = |_: &Lua, text: String| Ok(expression::error(&text));
     host.set("expression_error", lua.create_function(expression)?)?;
-    let certificate = lua.create_function(|_, pem: String| Ok(certificate_error(&pem)))?;
-    host.set("certificate_error", certificate)?;
-    host.set("key_error", lua.create_function(|_, pem: String| Ok(key_error(&pem)))?)?;
-    let mismatch = |_: &Lua, (cert, key): (String, String)| Ok(key_differs(&cert, &key));
-    host.set("key_differs", lua.create_function(mismatch)?)?;
+    super::pem::install(lua, &host)?;
     host.set("is_ip", lua.create_function(|_, text: String| Ok(is_ip(&text)))?)?;
     let range = |_: &Lua, text: String| Ok(is_ip(&text) || text.parse::<IpNet>().is_ok());
     host.set("is_ip_or_cidr", lua.create_function(range)?)?;
@@ -81,28 +73,6 @@ fn last_line(text: &str) -> String {
     line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
-/// What is wrong with a PEM certificate.
-fn certificate_error(pem: &str) -> Option<String> {
-    CertificateDer::from_pem_slice(pem.as_bytes()).err().map(|error| error.to_string())
-}
-
-/// What is wrong with a PEM private key.
-fn key_error(pem: &str) -> Option<String> {
-    match PrivateKeyDer::from_pem_slice(pem.as_bytes()) {
-        Ok(key) => any_supported_type(&key).err().map(|error| error.to_string()),
-        Err(error) => Some(error.to_string()),
-    }
-}
-
-/// Whether the key is certainly not the certificate's.
-fn key_differs(cert: &str, key: &str) -> bool {
-    let Ok(cert) = CertificateDer::from_pem_slice(cert.as_bytes()) else { return false };
-    let Ok(key) = PrivateKeyDer::from_pem_slice(key.as_bytes()) else { return false };
-    let Ok(key) = any_supported_type(&key) else { return false };
-    let mismatch = CertifiedKey::new(vec![cert], key).keys_match();
-    matches!(mismatch, Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)))
-}
-
 fn is_ip(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok()
 }
@@ -127,18 +97,5 @@ mod tests {
         assert!(regex_error("*a").unwrap().contains("quantifier does not follow"));
         assert!(regex_error("/(?<a>x)(?=y)").unwrap().contains("look-around"));
         assert_eq!(regex_error(r"/users/(?<id>\d+)$"), None);
-    }
-
-    #[test]
-    fn a_key_is_compared_with_its_certificate() {
-        let one = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
-        let two = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
-        let (cert, key) = (one.cert.pem(), one.signing_key.serialize_pem());
-        assert_eq!(certificate_error(&cert), None);
-        assert_eq!(key_error(&key), None);
-        assert!(!key_differs(&cert, &key));
-        assert!(key_differs(&cert, &two.signing_key.serialize_pem()));
-        assert!(certificate_error("nope").is_some());
-        assert!(key_error("nope").is_some());
     }
 }

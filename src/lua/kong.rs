@@ -207,5 +207,5 @@ fn ctx(lua: &Lua) -> mlua::Result<Table> {
 
 fn is_reference(value: &Value) -> bool {
     let text = value.as_string().and_then(|text| text.to_str().ok());
-    text.is_some_and(|text| crate::schema::is_reference(&text))
+    text.is_some_and(|text| crate::settings::is_reference(&text))
 }

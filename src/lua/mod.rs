@@ -10,10 +10,12 @@ mod json;
 mod kong;
 mod modules;
 mod ngx;
+mod pem;
 pub mod plugin;
 pub mod schema;
 mod spec;
 mod state;
+mod x509;
 
 use mlua::{Lua, LuaOptions, StdLib};
 use thiserror::Error;

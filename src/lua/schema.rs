@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use self::read::Reader;
 use super::{Vm, bundled_plugins};
-use crate::schema::{Check, Error, PluginConfig, Record, Schemas};
+use crate::schema::{Check, Error, PluginConfig, Record, Schemas, Step};
 
 /// The schemas of entities and of the plugins that are switched on.
 pub struct LuaSchemas {
@@ -150,10 +150,18 @@ struct Unreadable(String);
 
 impl Check for Unreadable {
     fn process(&self, input: Value) -> (Value, Vec<Error>) {
-        (input, vec![Error { path: Vec::new(), message: self.0.clone() }])
+        (input, vec![Error { path: Vec::new(), message: self.0.clone(), of_record: false }])
     }
 
     fn referenceable(&self) -> &[String] {
         &[]
+    }
+
+    fn secrets(&self) -> &[String] {
+        &[]
+    }
+
+    fn fields(&self, _path: &[Step]) -> Vec<&str> {
+        Vec::new()
     }
 }

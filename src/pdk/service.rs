@@ -32,6 +32,10 @@ pub struct Call {
     pub status: Cell<Option<StatusCode>>,
     /// Every attempt, for the log record.
     pub tries: RefCell<Vec<Try>>,
+    /// What the balancer keeps of this exchange until its end.
+    pub lease: RefCell<Option<Box<dyn Any>>>,
+    /// The cookie by which a client comes back to its target (`hash_on: cookie`).
+    pub hash_cookie: RefCell<Option<HeaderValue>>,
     /// Names the Upstream entity whose targets are balanced, by its host name.
     pub balanced: Cell<bool>,
 }

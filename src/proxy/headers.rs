@@ -4,7 +4,7 @@
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderName, HeaderValue,
-    SERVER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, Version};
 
@@ -241,6 +241,22 @@ pub fn add_charset(headers: &mut HeaderMap) {
 pub fn drop_unwanted_trailer(ex: &Exchange) {
     if !accepts_trailers(&ex.request.headers()) {
         ex.response.clear_header(TRAILER);
+    }
+}
+
+/// Gives the client the cookie by which it comes back to its target, in place of an older one.
+pub fn add_hash_cookie(ex: &Exchange) {
+    let Some(cookie) = ex.service.hash_cookie.take() else { return };
+    let name = |value: &HeaderValue| {
+        let text = value.as_bytes();
+        text.split(|byte| *byte == b'=').next().unwrap_or_default().to_vec()
+    };
+    let mut headers = ex.response.headers_mut();
+    let others: Vec<HeaderValue> =
+        headers.get_all(SET_COOKIE).iter().filter(|v| name(v) != name(&cookie)).cloned().collect();
+    headers.remove(SET_COOKIE);
+    for value in others.into_iter().chain([cookie]) {
+        headers.append(SET_COOKIE, value);
     }
 }
 

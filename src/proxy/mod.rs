@@ -6,6 +6,8 @@
 
 pub mod headers;
 
+use std::any::Any;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -13,7 +15,8 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 
-use crate::balancer::Balancer;
+use crate::balancer::health::Report;
+use crate::balancer::{Balancer, Turn};
 use crate::dns::Names;
 use crate::guard::Guard;
 use crate::pdk::service::Limits;
@@ -63,6 +66,7 @@ impl From<Failure> for NoReply {
 pub async fn forward(way: &Way<'_>, ex: &Exchange) -> Result<Response<ReplyBody>, NoReply> {
     read_ahead(way, ex).await?;
     let attempts = ex.service.attempts();
+    let mut turn = Turn::default();
     for n in 1.. {
         if let Some(attempts) = &attempts {
             match attempts.before(ex, n).outcome().await {
@@ -77,7 +81,7 @@ pub async fn forward(way: &Way<'_>, ex: &Exchange) -> Result<Response<ReplyBody>
         let limits = ex.service.limits.get();
         ex.service.status.set(None);
         let repeatable = ex.request.body_is_replayable();
-        let sent = match attempt(way, ex, n, &limits).await {
+        let sent = match attempt(way, ex, &mut turn, n, &limits).await {
             Ok(sent) => sent,
             Err(Failure::NameResolution) if repeatable && may_go_elsewhere(ex, n) => continue,
             Err(failure) => return Err(failure.into()),
@@ -93,6 +97,7 @@ pub async fn forward(way: &Way<'_>, ex: &Exchange) -> Result<Response<ReplyBody>
             }
             Ok(reply) => {
                 ex.service.status.set(Some(reply.status()));
+                turn.report(reported(reply.status()));
                 let next = attempts.as_ref().map_or(Next::Accept, |attempts| {
                     attempts.answered(ex, n, reply.status(), reply.headers())
                 });
@@ -108,8 +113,11 @@ pub async fn forward(way: &Way<'_>, ex: &Exchange) -> Result<Response<ReplyBody>
                 let repeat = repeatable && again;
                 report(ex, n, &error, repeat);
                 if !repeat {
-                    return Err(failure(&error, attempts.as_deref()).into());
+                    let failure = failure(&error, attempts.as_deref());
+                    turn.report(reported(failure.status()));
+                    return Err(failure.into());
                 }
+                turn.report(if error.is_timeout() { Report::Timeout } else { Report::TcpFailure });
             }
         }
     }
@@ -141,16 +149,12 @@ async fn read_ahead(way: &Way<'_>, ex: &Exchange) -> Result<(), NoReply> {
 async fn attempt(
     way: &Way<'_>,
     ex: &Exchange,
+    turn: &mut Turn,
     n: u32,
     limits: &Limits,
 ) -> Result<Result<Response<ReplyBody>, SendError>, Failure> {
     let began = Instant::now();
-    let target = target(way, ex).ok_or(Failure::NoPeer)?;
-    let addresses = way.names.addresses(&target.host, target.port).await.map_err(|error| {
-        tracing::warn!(request_id = %ex.id, fault = "upstream", "{error}");
-        Failure::NameResolution
-    })?;
-    let address = addresses.pick(n as usize - 1).ok_or(Failure::NameResolution)?;
+    let (target, address) = locate(way, ex, turn, n).await?;
     let named = ex.service.named();
     way.guard.check(named, &target.host, address).map_err(|refused| {
         tracing::warn!(request_id = %ex.id, fault = named.as_str(), "{refused}");
@@ -171,20 +175,59 @@ async fn attempt(
     Ok(sent)
 }
 
+/// The target of an attempt and its address. A target whose name has none is passed over (Kong).
+async fn locate(
+    way: &Way<'_>,
+    ex: &Exchange,
+    turn: &mut Turn,
+    n: u32,
+) -> Result<(Target, SocketAddr), Failure> {
+    let mut missing = Failure::NoPeer;
+    loop {
+        let Some(target) = target(way, ex, turn) else { return Err(missing) };
+        *ex.service.lease.borrow_mut() = turn.lease().map(|lease| Box::new(lease) as Box<dyn Any>);
+        *ex.service.hash_cookie.borrow_mut() = turn.cookie.clone();
+        let found = way.names.addresses(&target.host, target.port).await;
+        let address = found.map(|addresses| addresses.pick(n as usize - 1));
+        turn.resolved(matches!(address, Ok(Some(_))));
+        match address {
+            Ok(Some(address)) => return Ok((target, address)),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(request_id = %ex.id, fault = "upstream", "{error}"),
+        }
+        missing = Failure::NameResolution;
+        if !target.balanced {
+            return Err(missing);
+        }
+    }
+}
+
+/// What passive health checks learn from the status that the client gets. A time-out is one; a
+/// refused connection of the last attempt is a 502, as in Kong.
+fn reported(status: StatusCode) -> Report {
+    match status {
+        StatusCode::GATEWAY_TIMEOUT => Report::Timeout,
+        status => Report::Status(status.as_u16()),
+    }
+}
+
 /// Where an attempt goes, and the `Host` that goes with it.
 struct Target {
     host: Rc<str>,
     port: u16,
     host_header: HeaderValue,
+    /// Another one may take its place.
+    balanced: bool,
 }
 
-fn target(way: &Way<'_>, ex: &Exchange) -> Option<Target> {
+fn target(way: &Way<'_>, ex: &Exchange, turn: &mut Turn) -> Option<Target> {
     let (mut host, mut port) = (ex.service.host(), ex.service.port());
-    let mut named = None;
+    let (mut named, mut balanced) = (None, false);
     if ex.service.balanced.get()
         && let Some(ring) = way.balancer.ring(&host)
     {
-        let peer = ring.next()?;
+        let peer = ring.next(turn, ex)?;
+        balanced = true;
         (host, port) = (peer.host, peer.port);
         named = ring.host_header.as_ref().and_then(|name| name.to_str().ok().map(str::to_owned));
     }
@@ -194,7 +237,7 @@ fn target(way: &Way<'_>, ex: &Exchange) -> Option<Target> {
     } else {
         HeaderValue::from_str(&format!("{name}:{port}"))
     };
-    Some(Target { host, port, host_header: text.ok()? })
+    Some(Target { host, port, host_header: text.ok()?, balanced })
 }
 
 fn request(way: &Way<'_>, ex: &Exchange, host: HeaderValue) -> Result<Request<Outgoing>, Failure> {

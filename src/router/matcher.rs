@@ -19,6 +19,8 @@ pub(super) struct Matcher {
     pub(super) service: Option<Arc<Service>>,
     /// Position of the Route in the Snapshot.
     pub(super) index: usize,
+    /// Kong's priority word; the greater one goes first.
+    pub(super) word: u64,
     rule: Rule,
     /// The schemes that may match, where they count: in the `expressions` flavour.
     schemes: Option<(bool, bool)>,
@@ -99,7 +101,7 @@ impl Matcher {
         };
         let schemes = if by_scheme { schemes(route) } else { None };
         let (route, service) = (route.clone(), service.cloned());
-        Ok(Self { route, service, index, rule: Rule::Fields(fields), schemes })
+        Ok(Self { route, service, index, word: 0, rule: Rule::Fields(fields), schemes })
     }
 
     /// Compiles a Route that has an expression.
@@ -111,16 +113,52 @@ impl Matcher {
     ) -> Result<Self, String> {
         let rule = Rule::Expression(Expression::new(expression)?);
         let (schemes, route, service) = (schemes(route), route.clone(), service.cloned());
-        Ok(Self { route, service, index, rule, schemes })
+        Ok(Self { route, service, index, word: 0, rule, schemes })
     }
 
     pub(super) fn agrees(&self, query: &Query<'_>) -> bool {
-        let scheme = |(plain, tls): (bool, bool)| if query.tls { tls } else { plain };
-        self.schemes.is_none_or(scheme)
+        self.takes_scheme(query.tls)
             && match &self.rule {
                 Rule::Fields(fields) => fields.agrees(query, self.route.methods.as_deref()),
                 Rule::Expression(expression) => expression.agrees(query),
             }
+    }
+
+    /// Every criterion that the Route has, and whether the request meets it; `None` for a Route
+    /// with an expression, which has no parts.
+    pub(super) fn criteria(&self, query: &Query<'_>) -> Option<Vec<(Criterion, bool)>> {
+        let Rule::Fields(fields) = &self.rule else { return None };
+        let methods = self.route.methods.as_deref();
+        let has = |criterion: &Criterion| match criterion {
+            Criterion::Methods => methods.is_some_and(|methods| !methods.is_empty()),
+            Criterion::Hosts => !fields.hosts.is_empty(),
+            Criterion::Headers => !fields.headers.is_empty(),
+            Criterion::Snis => !fields.snis.is_empty(),
+            Criterion::Sources => !fields.sources.is_empty(),
+            Criterion::Destinations => !fields.destinations.is_empty(),
+            Criterion::Paths => !matches!(fields.paths, Paths::Any),
+        };
+        let met = |criterion| (criterion, fields.agrees_in(criterion, query, methods));
+        Some(Criterion::ALL.into_iter().filter(has).map(met).collect())
+    }
+
+    /// Whether the scheme of the connection is one that the Route takes.
+    pub(super) fn takes_scheme(&self, tls: bool) -> bool {
+        self.schemes.is_none_or(|(plain, encrypted)| if tls { encrypted } else { plain })
+    }
+
+    /// The paths of this part of the Route.
+    pub(super) fn paths(&self) -> Vec<String> {
+        match &self.rule {
+            Rule::Fields(Fields { paths: Paths::Prefixes(prefixes), .. }) => prefixes.clone(),
+            Rule::Fields(Fields { paths: Paths::Regexes(regexes), .. }) => {
+                let written = |regex: &PathRegex| {
+                    format!("~{}", regex.pattern.strip_prefix('^').unwrap_or_default())
+                };
+                regexes.iter().map(written).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// What of the path is used up; the matcher has agreed.
@@ -165,17 +203,72 @@ fn schemes(route: &Route) -> Option<(bool, bool)> {
 
 impl Fields {
     fn agrees(&self, query: &Query<'_>, methods: Option<&[String]>) -> bool {
-        let methods = methods.unwrap_or_default();
-        (methods.is_empty() || methods.iter().any(|method| method == query.method))
-            && any_or_none(&self.hosts, |host| host.agrees(query))
-            && self.headers.iter().all(|header| header.agrees(query.headers))
-            && (!query.tls
-                || any_or_none(&self.snis, |sni| query.sni.is_some_and(|name| sni.agrees(name))))
-            && any_or_none(&self.sources, |net| {
+        Criterion::ALL.iter().all(|criterion| self.agrees_in(*criterion, query, methods))
+    }
+
+    /// Whether one criterion is met. One that a Route does not have always is.
+    fn agrees_in(
+        &self,
+        criterion: Criterion,
+        query: &Query<'_>,
+        methods: Option<&[String]>,
+    ) -> bool {
+        match criterion {
+            Criterion::Methods => {
+                any_or_none(methods.unwrap_or_default(), |method| method == query.method)
+            }
+            Criterion::Hosts => any_or_none(&self.hosts, |host| host.agrees(query)),
+            Criterion::Headers => self.headers.iter().all(|header| header.agrees(query.headers)),
+            Criterion::Snis => {
+                let agrees = |sni: &Pattern| query.sni.is_some_and(|name| sni.agrees(name));
+                !query.tls || any_or_none(&self.snis, agrees)
+            }
+            Criterion::Sources => any_or_none(&self.sources, |net| {
                 net.agrees((query.source.ip(), query.source.port().into()))
-            })
-            && any_or_none(&self.destinations, |net| net.agrees(query.destination()))
-            && self.paths.agree(query.path)
+            }),
+            Criterion::Destinations => {
+                any_or_none(&self.destinations, |net| net.agrees(query.destination()))
+            }
+            Criterion::Paths => self.paths.agree(query.path),
+        }
+    }
+}
+
+/// What a Route may ask of a request; the cheap ones come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Criterion {
+    Methods,
+    Hosts,
+    Headers,
+    Snis,
+    Sources,
+    Destinations,
+    Paths,
+}
+
+impl Criterion {
+    const ALL: [Self; 7] = [
+        Self::Methods,
+        Self::Hosts,
+        Self::Headers,
+        Self::Snis,
+        Self::Sources,
+        Self::Destinations,
+        Self::Paths,
+    ];
+
+    /// The field of a Route that holds it.
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::Methods => "methods",
+            Self::Hosts => "hosts",
+            Self::Headers => "headers",
+            Self::Snis => "snis",
+            Self::Sources => "sources",
+            Self::Destinations => "destinations",
+            Self::Paths => "paths",
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! once, by priority and id, so a match is the first entry that agrees ([`matcher`]). The
 //! [`index`] finds the few that can: ten thousand routes cost little more than ten.
 
+pub mod explain;
 pub mod expression;
 mod index;
 mod matcher;
@@ -20,6 +21,7 @@ use http::HeaderMap;
 use uuid::Uuid;
 
 use self::index::Index;
+pub use self::matcher::Criterion;
 use self::matcher::Matcher;
 use crate::entity::{Route, Service};
 use crate::settings::RouterFlavor;
@@ -99,8 +101,9 @@ impl Router {
         ranked.sort_by_key(|(word, id, _)| Reverse((*word, *id)));
         let mut index = Index::default();
         let mut entries = Vec::with_capacity(ranked.len());
-        for (rank, (_, _, matcher)) in (0..).zip(ranked) {
+        for (rank, (word, _, mut matcher)) in (0..).zip(ranked) {
             index.add(rank, &matcher.keys());
+            matcher.word = word;
             entries.push(matcher);
         }
         Ok(Self { entries, index })

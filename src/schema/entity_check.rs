@@ -173,7 +173,7 @@ impl EntityRule {
                     [one, two].map(|set| set.iter().filter(given).collect()).into();
                 if sets.iter().all(|set| !set.is_empty()) {
                     let sets = text::quoted_sets(&sets);
-                    report.error(format!("these sets are mutually exclusive: {sets}"));
+                    report.record_error(format!("these sets are mutually exclusive: {sets}"));
                 }
                 return;
             }
@@ -182,7 +182,7 @@ impl EntityRule {
             Self::Custom { .. } => return self.apply_custom(data, report),
         };
         if !ok {
-            report.error(format!("{said}: {}", text::quoted(fields)));
+            report.record_error(format!("{said}: {}", text::quoted(fields)));
         }
     }
 
@@ -196,7 +196,7 @@ impl EntityRule {
             return;
         }
         let list = text::quoted(&branch.at_least_one_of);
-        report.error(match &branch.err {
+        report.record_error(match &branch.err {
             Some(own) => text::formatted(own, &list),
             None => format!("at least one of these fields must be non-empty: {list}"),
         });
@@ -212,9 +212,9 @@ impl EntityRule {
         }
         match check(&Value::Object(seen)) {
             Ok(()) => {}
-            Err(Refusal::Text(message)) => report.error(message),
+            Err(Refusal::Text(message)) => report.record_error(message),
             Err(Refusal::Fields(errors)) => errors.into_iter().for_each(|e| report.nested(e)),
-            Err(Refusal::Unsaid) => report.error("failed entity check: custom_entity_check"),
+            Err(Refusal::Unsaid) => report.record_error("failed entity check: custom_entity_check"),
         }
     }
 
@@ -235,7 +235,7 @@ impl EntityRule {
         report.set(then_field, &first.message);
         // Kong has its own text for a wrong value only, not for a missing one.
         let missing = value.is_null() && then_match.required;
-        report.error(match then_err.as_deref().filter(|_| !missing) {
+        report.record_error(match then_err.as_deref().filter(|_| !missing) {
             Some(own) => text::formatted(own, if_field),
             None => format!("failed conditional validation given value of field '{if_field}'"),
         });

@@ -4,7 +4,8 @@ use serde_json::{Map, Value};
 
 use super::report::Report;
 use super::rule::{Refusal, Rule};
-use super::{Deprecation, Record, Step, is_reference, text};
+use super::{Deprecation, Record, Step, text};
+use crate::settings::is_reference;
 
 /// The definition of a field, of the elements of an array, or of the keys or values of a map.
 pub struct Field {
@@ -21,6 +22,8 @@ pub struct Field {
     pub is_abstract: bool,
     /// It may hold a vault reference, which is not checked until it is resolved.
     pub referenceable: bool,
+    /// Its value is a secret: it is not shown.
+    pub encrypted: bool,
     /// Takes the place of the text of any rule.
     pub err: Option<String>,
     /// In Kong's order.
@@ -92,6 +95,7 @@ impl Field {
             auto: false,
             is_abstract: false,
             referenceable: false,
+            encrypted: false,
             err: None,
             rules: Vec::new(),
             deprecation: None,

@@ -13,6 +13,7 @@ use super::{Check, Error, Kind, Step};
 pub struct PluginConfig {
     entity: Record,
     referenceable: Vec<String>,
+    secrets: Vec<String>,
 }
 
 /// An array of records whose only element may be written at the level of the array.
@@ -30,7 +31,16 @@ impl PluginConfig {
     pub fn new(entity: Record) -> Self {
         let in_config = |path: &String| path.strip_prefix("config.").map(str::to_owned);
         let referenceable = entity.referenceable.iter().filter_map(in_config).collect();
-        Self { entity, referenceable }
+        let secrets = entity.secrets.iter().filter_map(in_config).collect();
+        Self { entity, referenceable, secrets }
+    }
+
+    fn names(&self, path: &[Step]) -> Vec<&str> {
+        let config = self.entity.field("config", None).map(|field| &field.kind);
+        match config {
+            Some(Kind::Record(config)) => config.names(path),
+            _ => Vec::new(),
+        }
     }
 
     fn implied(&self) -> Option<&ImpliedElement> {
@@ -72,7 +82,7 @@ impl Check for PluginConfig {
             Value::Array(items) if items.is_empty() => Map::new(),
             other => {
                 let message = "expected a record".to_owned();
-                return (other, vec![Error { path: Vec::new(), message }]);
+                return (other, vec![Error { path: Vec::new(), message, of_record: false }]);
             }
         };
         match self.implied().map(|implied| (implied, implied.unfold(&mut config))) {
@@ -88,6 +98,25 @@ impl Check for PluginConfig {
 
     fn referenceable(&self) -> &[String] {
         &self.referenceable
+    }
+
+    fn secrets(&self) -> &[String] {
+        &self.secrets
+    }
+
+    /// The fields of an implied element stand where they may be written.
+    fn fields(&self, path: &[Step]) -> Vec<&str> {
+        let mut names = self.names(path);
+        let Some(implied) = self.implied() else { return names };
+        match path.first() {
+            None => names.extend(implied.fields.iter().map(String::as_str)),
+            Some(Step::Field(name)) if implied.fields.contains(name) => {
+                let element = [Step::Field(implied.array.clone()), Step::Index(0)];
+                names.extend(self.names(&[&element, path].concat()));
+            }
+            Some(_) => {}
+        }
+        names
     }
 }
 
@@ -107,6 +136,7 @@ impl ImpliedElement {
                      or leave '{0}' out",
                     self.array
                 ),
+                of_record: false,
             };
             return Err(given.iter().map(error).collect());
         }

@@ -28,8 +28,10 @@ pub struct Record {
     pub variants: Option<Variants>,
     /// An array whose only element may be written in place; heeded for a plugin's `config`.
     pub implied: Option<ImpliedElement>,
-    /// See [`Check::referenceable`]; [`Record::with_references`] fills it in.
+    /// See [`Check::referenceable`]; [`Record::with_paths`] fills it in.
     pub referenceable: Vec<String>,
+    /// See [`Check::secrets`]; [`Record::with_paths`] fills it in.
+    pub secrets: Vec<String>,
 }
 
 /// A field that stands for others: `url` for `protocol`, `host`, `port` and `path`.
@@ -69,17 +71,29 @@ pub struct Variants {
 }
 
 impl Field {
-    fn list_references(&self, path: String, paths: &mut Vec<String>) {
+    /// Lists the paths of the values that have an attribute.
+    fn list(&self, path: String, has: fn(&Self) -> bool, paths: &mut Vec<String>) {
         match &self.kind {
-            Kind::Record(record) => record.list_references(&format!("{path}."), paths),
+            Kind::Record(record) => record.list(&format!("{path}."), has, paths),
             Kind::Array(part) | Kind::Set(part) | Kind::Map { values: part, .. } => {
-                if self.referenceable && !part.referenceable {
+                if has(self) && !has(part) {
                     paths.push(format!("{path}.*"));
                 }
-                part.list_references(format!("{path}.*"), paths);
+                part.list(format!("{path}.*"), has, paths);
             }
-            _ if self.referenceable => paths.push(path),
+            _ if has(self) => paths.push(path),
             _ => {}
+        }
+    }
+
+    fn names(&self, path: &[Step]) -> Vec<&str> {
+        match (&self.kind, path.split_first()) {
+            (Kind::Record(record), _) => record.names(path),
+            (
+                Kind::Array(part) | Kind::Set(part) | Kind::Map { values: part, .. },
+                Some((_, path)),
+            ) => part.names(path),
+            _ => Vec::new(),
         }
     }
 }
@@ -114,20 +128,44 @@ impl Check for Record {
     fn referenceable(&self) -> &[String] {
         &self.referenceable
     }
+
+    fn secrets(&self) -> &[String] {
+        &self.secrets
+    }
+
+    fn fields(&self, path: &[Step]) -> Vec<&str> {
+        self.names(path)
+    }
 }
 
 impl Record {
-    /// The record, knowing which of its fields may hold a vault reference.
-    pub fn with_references(mut self) -> Self {
-        let mut paths = Vec::new();
-        self.list_references("", &mut paths);
-        self.referenceable = paths;
+    /// The record, knowing which of its fields may hold a vault reference, and which a secret.
+    pub fn with_paths(mut self) -> Self {
+        let (mut referenceable, mut secrets) = (Vec::new(), Vec::new());
+        self.list("", |field| field.referenceable, &mut referenceable);
+        self.list("", |field| field.encrypted, &mut secrets);
+        (self.referenceable, self.secrets) = (referenceable, secrets);
         self
     }
 
-    fn list_references(&self, prefix: &str, paths: &mut Vec<String>) {
+    fn list(&self, prefix: &str, has: fn(&Field) -> bool, paths: &mut Vec<String>) {
         for (name, field) in &self.fields {
-            field.list_references(format!("{prefix}{name}"), paths);
+            field.list(format!("{prefix}{name}"), has, paths);
+        }
+    }
+
+    /// The names of the fields at a path, shorthands among them.
+    pub(super) fn names(&self, path: &[Step]) -> Vec<&str> {
+        let fields = || self.fields.iter().map(|(name, field)| (name.as_str(), field));
+        let shorthands = self.shorthands.iter().map(|s| (s.name.as_str(), &s.field));
+        let mut known = fields().chain(shorthands);
+        match path.split_first() {
+            None => known.map(|(name, _)| name).collect(),
+            Some((Step::Field(wanted), path)) => {
+                let field = known.find(|(name, _)| name == wanted);
+                field.map(|(_, field)| field.names(path)).unwrap_or_default()
+            }
+            Some((Step::Index(_), _)) => Vec::new(),
         }
     }
 
@@ -199,8 +237,8 @@ impl Record {
         }
         match check(&Value::Object(data.clone())) {
             Ok(()) => {}
-            Err(Refusal::Unsaid) => report.error("entity check failed"),
-            Err(Refusal::Text(message)) => report.error(message),
+            Err(Refusal::Unsaid) => report.record_error("entity check failed"),
+            Err(Refusal::Text(message)) => report.record_error(message),
             Err(Refusal::Fields(errors)) => errors.into_iter().for_each(|e| report.nested(e)),
         }
     }

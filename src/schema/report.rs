@@ -24,13 +24,20 @@ impl Report {
 
     /// An error about the value the check is at.
     pub(super) fn error(&mut self, message: impl Into<String>) {
-        self.errors.push(Error { path: self.at.clone(), message: message.into() });
+        let (path, message) = (self.at.clone(), message.into());
+        self.errors.push(Error { path, message, of_record: false });
+    }
+
+    /// An error about fields of the record that the check is at.
+    pub(super) fn record_error(&mut self, message: impl Into<String>) {
+        let (path, message) = (self.at.clone(), message.into());
+        self.errors.push(Error { path, message, of_record: true });
     }
 
     /// An error that was found with paths relative to where the check is.
     pub(super) fn nested(&mut self, error: Error) {
-        let path = self.at.iter().cloned().chain(error.path).collect();
-        self.errors.push(Error { path, message: error.message });
+        let path = self.at.iter().chain(&error.path).cloned().collect();
+        self.errors.push(Error { path, ..error });
     }
 
     /// Runs a check one step further down.
@@ -46,7 +53,7 @@ impl Report {
         let mut path = self.at.clone();
         path.extend(field.split('.').map(|name| Step::Field(name.to_owned())));
         self.errors.retain(|error| error.path != path);
-        self.errors.push(Error { path, message: message.to_owned() });
+        self.errors.push(Error { path, message: message.to_owned(), of_record: false });
     }
 
     /// Whether a field, or anything in it, has an error.

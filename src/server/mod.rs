@@ -7,7 +7,7 @@ mod conn;
 mod head;
 mod patience;
 mod reply;
-mod route;
+pub(crate) mod route;
 mod serve;
 mod worker;
 

@@ -18,7 +18,7 @@ use crate::runloop::Runloop;
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Finds the Route and fills in the call to its Service.
-pub(super) fn route(runloop: &Runloop, ex: &Exchange) -> Option<(Rc<Plan>, usize)> {
+pub(crate) fn route(runloop: &Runloop, ex: &Exchange) -> Option<(Rc<Plan>, usize)> {
     let request = &ex.request;
     let decoded = path::decoded(request.raw_path());
     let hit = find(runloop, ex, &decoded)?;
@@ -39,6 +39,15 @@ pub(super) fn route(runloop: &Runloop, ex: &Exchange) -> Option<(Rc<Plan>, usize
 }
 
 fn find<'r>(runloop: &'r Runloop, ex: &Exchange, decoded: &str) -> Option<Hit<'r>> {
+    with_query(ex, decoded, |query| runloop.router.find(query))?
+}
+
+/// Calls `f` with what the router is asked; it is not asked for paths that are no text.
+pub(crate) fn with_query<R>(
+    ex: &Exchange,
+    decoded: &str,
+    f: impl FnOnce(&Query<'_>) -> R,
+) -> Option<R> {
     if !path::is_text(decoded) {
         return None;
     }
@@ -46,7 +55,7 @@ fn find<'r>(runloop: &'r Runloop, ex: &Exchange, decoded: &str) -> Option<Hit<'r
     let connection = &request.connection;
     let headers = request.headers();
     let (host, port) = split_port(authority(&headers));
-    runloop.router.find(&Query {
+    Some(f(&Query {
         path: decoded,
         query: request.raw_query(),
         host,
@@ -57,7 +66,7 @@ fn find<'r>(runloop: &'r Runloop, ex: &Exchange, decoded: &str) -> Option<Hit<'r
         headers: &headers,
         source: connection.client,
         address: connection.local,
-    })
+    }))
 }
 
 /// `Host` as it was sent; the target's authority is in there since the request's arrival.

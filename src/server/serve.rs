@@ -82,6 +82,7 @@ async fn run(finish: &mut Finish) -> Option<ReplyBody> {
     let mut body = None;
     if !ex.response.exited() {
         body = upstream(&worker, &runloop, chain, &ex).await;
+        headers::add_hash_cookie(&ex);
     }
     chain.header_filter(&ex);
     if ex.response.status().is_informational() {

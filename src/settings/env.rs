@@ -43,6 +43,17 @@ impl Env {
         Ok(Self(Arc::new(variables)))
     }
 
+    /// This environment with one variable more; an empty value changes nothing.
+    #[must_use]
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        if value.is_empty() || self.get(name) == Some(value) {
+            return self.clone();
+        }
+        let mut variables = BTreeMap::clone(&self.0);
+        variables.insert(name.to_owned(), value.to_owned());
+        Self(Arc::new(variables))
+    }
+
     /// All variables, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(k, v)| (k.as_str(), v.as_str()))

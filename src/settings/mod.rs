@@ -6,14 +6,16 @@
 mod env;
 mod known;
 mod listen;
+mod reference;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 
 pub use env::Env;
 pub use listen::Listen;
+pub use reference::{Reference, Unresolved, is_reference};
 
 /// Everything that is decided before the first request.
 #[derive(Debug, Clone)]
@@ -151,6 +153,8 @@ impl Settings {
     /// One line for each value that cannot be used, with its property and an example.
     pub fn read(flags: &Flags, env: Env, conf: Option<&str>) -> Result<Read, Vec<String>> {
         let mut layers = Layers::new(flags, &env, conf);
+        // The configuration's references find it where KONG_VAULT_ENV_PREFIX would put it.
+        let env = env.with("KONG_VAULT_ENV_PREFIX", &layers.text("vault_env_prefix", ""));
         let settings = layers.settings(env);
         let warnings = std::mem::take(&mut layers.warnings);
         if layers.errors.is_empty() { Ok(Read { settings, warnings }) } else { Err(layers.errors) }
@@ -174,13 +178,20 @@ impl Settings {
 /// Property values by layer, and what was wrong with them.
 struct Layers {
     values: BTreeMap<String, (String, String)>,
+    /// Properties whose value was a vault reference: it is not printed.
+    secret: BTreeSet<String>,
     warnings: Vec<String>,
     errors: Vec<String>,
 }
 
 impl Layers {
     fn new(flags: &Flags, env: &Env, conf: Option<&str>) -> Self {
-        let mut layers = Self { values: BTreeMap::new(), warnings: Vec::new(), errors: Vec::new() };
+        let mut layers = Self {
+            values: BTreeMap::new(),
+            secret: BTreeSet::new(),
+            warnings: Vec::new(),
+            errors: Vec::new(),
+        };
         for (name, value, origin) in conf.into_iter().flat_map(conf_lines) {
             layers.put(name, value, origin);
         }
@@ -194,7 +205,38 @@ impl Layers {
         for (name, value) in flags {
             layers.put(name.clone(), value.clone(), flag_of(name));
         }
+        layers.resolve_references(env);
         layers
+    }
+
+    /// Puts the values of `{vault://env/NAME}` in; one that has none is an error (Kong).
+    fn resolve_references(&mut self, env: &Env) {
+        let prefix = self.text("vault_env_prefix", "");
+        let Self { values, secret, errors, .. } = self;
+        values.retain(|name, (value, origin)| {
+            if !is_reference(value) {
+                return true;
+            }
+            let resolved = Reference::parse(value).and_then(|reference| {
+                let known = reference.vault == "env";
+                let unknown = || Unresolved::Vault(reference.vault.clone());
+                known.then(|| reference.value(env, &prefix)).ok_or_else(unknown)?
+            });
+            let message = |reason: Unresolved| {
+                format!("{origin}: the vault reference of '{name}' cannot be resolved: {reason}")
+            };
+            match resolved {
+                Ok(resolved) => {
+                    *value = resolved;
+                    secret.insert(name.clone());
+                    true
+                }
+                Err(reason) => {
+                    errors.push(message(reason));
+                    false
+                }
+            }
+        });
     }
 
     fn put(&mut self, name: String, value: String, origin: String) {
@@ -225,7 +267,8 @@ impl Layers {
         let parsed = parse(value.trim());
         if parsed.is_none() {
             let origin = self.values.get(name).map_or(name, |(_, origin)| origin);
-            self.errors.push(format!("{origin}: '{value}' is not {expected}"));
+            let shown = if self.secret.contains(name) { "***" } else { &value };
+            self.errors.push(format!("{origin}: '{shown}' is not {expected}"));
         }
         parsed
     }
@@ -465,6 +508,34 @@ mod tests {
         assert_eq!(read.settings.proxy_listen[0].address.port(), 2);
         assert_eq!(read.settings.log_level, "debug");
         assert!(read.warnings.is_empty());
+    }
+
+    #[test]
+    fn a_setting_may_be_a_vault_reference() {
+        let conf = "vault_env_prefix = app_\nlog_level = {vault://env/level}\n";
+        let read = read(&[("APP_LEVEL", "debug")], conf).ok().unwrap();
+        assert_eq!(read.settings.log_level, "debug");
+        assert_eq!(read.settings.env.get("KONG_VAULT_ENV_PREFIX"), Some("app_"));
+    }
+
+    #[test]
+    fn a_vault_reference_that_fails_stops_the_start() {
+        let conf = "log_level = {vault://env/level}\nsilverback_drain_secs = {vault://hcv/x}\n";
+        let errors = read(&[("KONG_PLUGINS", "{vault://env}")], conf).err().unwrap();
+        assert_eq!(errors.len(), 3, "{errors:?}");
+        assert!(errors[0].ends_with(
+            "the vault reference of 'log_level' cannot be resolved: environment variable 'LEVEL' \
+             is not set"
+        ));
+        assert!(errors[1].starts_with("KONG_PLUGINS: "), "{errors:?}");
+        assert!(errors[2].contains("there is no vault 'hcv'"), "{errors:?}");
+    }
+
+    #[test]
+    fn the_value_of_a_reference_is_in_no_error() {
+        let conf = "silverback_drain_secs = {vault://env/secs}\n";
+        let errors = read(&[("SECS", "hunter2")], conf).err().unwrap();
+        assert!(!errors.concat().contains("hunter2"), "{errors:?}");
     }
 
     #[test]

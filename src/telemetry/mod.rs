@@ -4,6 +4,7 @@ mod access;
 mod lines;
 mod status;
 mod tokens;
+mod upstreams;
 
 use tracing::Level;
 use tracing_subscriber::filter::LevelFilter;

@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::tokens;
+use super::{tokens, upstreams};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 
@@ -74,6 +74,7 @@ impl Status {
             "workers": self.shared.settings.workers,
             "memory": {"buffered_body_bytes": self.shared.budget.used()},
             "azure_identities": tokens::describe(&self.shared.tokens.list()),
+            "upstreams": upstreams::describe(&self.shared.healths.list()),
             "entities": {
                 "services": snapshot.services.len(),
                 "routes": snapshot.routes.len(),
@@ -98,7 +99,10 @@ impl Status {
     }
 
     fn metrics(&self) -> String {
-        self.shared.metrics.render() + &tokens::render(&self.shared.tokens.list())
+        let shared = &self.shared;
+        shared.metrics.render()
+            + &upstreams::render(&shared.healths.list())
+            + &tokens::render(&shared.tokens.list())
     }
 }
 

@@ -111,6 +111,14 @@ async fn check_speaks_json_to_scripts() {
         (&report["ok"], report["errors"].as_array().map(Vec::len)),
         (&false.into(), Some(3))
     );
+    let error = &report["errors"][0];
+    assert!(error["file"].as_str().unwrap().ends_with("bad.yaml"), "{error}");
+    assert_eq!((&error["line"], error["column"].is_u64()), (&5.into(), true));
+    assert!(error["path"].is_string() && error["message"].is_string(), "{error}");
+    assert_eq!(error["entity"]["type"], "service");
+    assert_eq!(report["kong"]["name"], "invalid declarative configuration");
+    assert!(report["kong"]["fields"]["services"].is_array(), "{report:#}");
+    assert_eq!(report["kong"]["flattened_errors"][0]["entity_type"], "service");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod azure;
 mod azure_scene;
 mod azure_secrets;
 mod azure_wire;
+mod balancing;
 mod cli;
 mod cli_process;
 mod docs_hosting;

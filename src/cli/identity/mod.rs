@@ -41,9 +41,12 @@ fn try_all(args: &IdentityArgs) -> Outcome {
     let shared = Arc::new(Shared::new(read.settings, control.handle.clone(), None)?);
     let compiled = match loader::compile(&shared, &inputs) {
         Ok(compiled) => compiled,
-        Err(errors) => return Ok(refuse(args, &errors, &read.warnings, ExitCode::FAILURE)),
+        Err(refused) => {
+            return Ok(refuse(args, &refused.lines(), &read.warnings, ExitCode::FAILURE));
+        }
     };
-    let warnings: Vec<_> = read.warnings.into_iter().chain(compiled.warnings.clone()).collect();
+    let of_files = compiled.warnings.iter().map(ToString::to_string);
+    let warnings: Vec<_> = read.warnings.into_iter().chain(of_files).collect();
     let survey = Survey::new(compiled);
     let survey = match &args.target {
         None => survey,

@@ -19,7 +19,7 @@ fn render(text: &str) -> String {
 
 /// All faults as `line:column: message`.
 fn faults(text: &str) -> Vec<String> {
-    let faults = substitute(text, 0, &env()).unwrap_err();
+    let faults = substitute(text, 0, &env()).unwrap_err().faults;
     faults.iter().map(|f| format!("{}:{}: {}", f.pos.line, f.pos.column, f.message)).collect()
 }
 

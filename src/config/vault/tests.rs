@@ -9,13 +9,15 @@ fn env() -> Env {
         ("APP_KEY", "app"),
         ("JSON", r#"{"user": "u", "nested": {"a": "b"}, "empty": ""}"#),
         ("EMPTY", ""),
+        ("B64_KEY", "c2VjcmV0"),
+        ("B64_BAD", "%"),
     ])
 }
 
 fn resolve(reference: &str) -> Result<String, Unresolved> {
     let entities = [
         json!({"name": "env", "prefix": "app", "config": {"prefix": "app_"}}),
-        json!({"name": "hcv", "prefix": "far", "config": {}}),
+        json!({"name": "env", "prefix": "b", "config": {"prefix": "b64_", "base64_decode": true}}),
     ];
     Vaults::new(&env(), entities.iter()).resolve(reference)
 }
@@ -31,6 +33,7 @@ fn references_are_resolved_from_the_environment() {
         ("{vault://app/key}", "app"),
         ("{vault://app/secret?prefix=MY_}", "s1"),
         ("{vault://env/json/user}", "u"),
+        ("{vault://b/key}", "secret"),
     ];
     for (reference, value) in cases {
         assert_eq!(resolve(reference).as_deref(), Ok(value), "{reference}");
@@ -41,14 +44,13 @@ fn references_are_resolved_from_the_environment() {
 fn what_cannot_be_resolved_says_why() {
     let variable = |name: &str| Unresolved::Variable(name.to_owned());
     let key = |key: &str| Unresolved::Key { variable: "JSON".to_owned(), key: key.to_owned() };
-    let kind = Unresolved::Kind { prefix: "far".to_owned(), kind: "hcv".to_owned() };
     let cases = [
         ("{vault://env/no-such-var}", variable("NO_SUCH_VAR")),
         ("{vault://env/empty}", variable("EMPTY")),
         ("{vault://env/json/nested}", key("nested")),
         ("{vault://env/json/empty}", key("empty")),
         ("{vault://nope/x}", Unresolved::Vault("nope".to_owned())),
-        ("{vault://far/x}", kind),
+        ("{vault://b/bad}", Unresolved::Base64("B64_BAD".to_owned())),
         ("{vault://env}", Unresolved::Malformed),
         ("{vault:///x}", Unresolved::Malformed),
         ("{vault://env/x#y}", Unresolved::Malformed),

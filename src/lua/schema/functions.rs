@@ -60,7 +60,7 @@ pub(super) fn mapping(vm: &Vm, function: Function) -> Mapping {
 
 /// Kong's tree of errors as a list. What is under `@entity` is about the record itself.
 fn flattened(tree: Value) -> Vec<Error> {
-    let error = |message| vec![Error { path: Vec::new(), message }];
+    let error = |message| vec![Error { path: Vec::new(), message, of_record: false }];
     let under = |step: Option<Step>, tree: Value| {
         flattened(tree).into_iter().map(move |mut error| {
             error.path.splice(0..0, step.clone());
@@ -78,7 +78,8 @@ fn flattened(tree: Value) -> Vec<Error> {
             .into_iter()
             .flat_map(|(name, tree)| match (name.as_str(), tree) {
                 ("@entity", Value::Array(messages)) => {
-                    messages.into_iter().flat_map(flattened).collect::<Vec<_>>()
+                    let errors = messages.into_iter().flat_map(flattened);
+                    errors.map(|error| Error { of_record: true, ..error }).collect::<Vec<_>>()
                 }
                 (_, tree) => under(Some(Step::Field(name)), tree).collect(),
             })

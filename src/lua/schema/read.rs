@@ -28,7 +28,7 @@ enum Within {
 const DEPTH_LIMIT: usize = 32;
 
 /// Attributes that mean nothing to the check of a file.
-const INFORMATIVE: [&str; 16] = [
+const INFORMATIVE: [&str; 15] = [
     "description",
     "examples",
     "unique",
@@ -36,7 +36,6 @@ const INFORMATIVE: [&str; 16] = [
     "immutable",
     "legacy",
     "transient",
-    "encrypted",
     "nilable",
     "generate_admin_api",
     "reference",
@@ -48,13 +47,14 @@ const INFORMATIVE: [&str; 16] = [
 ];
 
 /// Attributes of every type, beside the rules.
-const GENERAL: [&str; 12] = [
+const GENERAL: [&str; 13] = [
     "type",
     "required",
     "default",
     "auto",
     "abstract",
     "referenceable",
+    "encrypted",
     "err",
     "deprecation",
     "elements",
@@ -87,7 +87,7 @@ impl<'a> Reader<'a> {
         if attribute::<Option<bool>>(table, "ttl")?.unwrap_or_default() {
             record.fields.push(("ttl".to_owned(), Field::new(Kind::Number)));
         }
-        Ok(record.with_references())
+        Ok(record.with_paths())
     }
 
     /// The entity of a plugin: the fields of `plugins`, of which the plugin's schema narrows some.
@@ -103,7 +103,7 @@ impl<'a> Reader<'a> {
         entity.checks = own.checks;
         entity.shorthands = own.shorthands;
         entity.check = own.check;
-        Ok(entity.with_references())
+        Ok(entity.with_paths())
     }
 
     fn record(&self, table: &Table, within: Within, depth: usize) -> Result<Record, String> {
@@ -174,6 +174,7 @@ impl<'a> Reader<'a> {
         field.required = required.unwrap_or(expanded && !field.is_abstract);
         field.referenceable =
             attribute::<Option<bool>>(table, "referenceable")?.unwrap_or_default();
+        field.encrypted = attribute::<Option<bool>>(table, "encrypted")?.unwrap_or_default();
         field.err = attribute(table, "err")?;
         field.deprecation = self.deprecation(table)?;
         field.rules = rules::read(self, table)?;

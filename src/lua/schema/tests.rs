@@ -1,5 +1,6 @@
 //! Entities and plugins against the texts of a real Kong.
 
+mod entities;
 mod language;
 
 use serde_json::{Value, json};
@@ -620,12 +621,12 @@ fn credentials_without_a_key_get_one() {
 #[test]
 fn vaults_and_certificates_are_checked() {
     assert_eq!(
-        entity("vaults", json!({"name": "aws", "prefix": "env", "config": {"prefix": "9"}})),
-        [
-            "config.prefix: invalid value: 9",
-            "name: vault 'aws' is not installed",
-            "prefix: must not be one of: env",
-        ]
+        entity("vaults", json!({"name": "aws", "prefix": "env", "config": {"region": "9"}})),
+        ["name: vault 'aws' is not installed", "prefix: must not be one of: env"]
+    );
+    assert_eq!(
+        entity("vaults", json!({"name": "env", "prefix": "my-env", "config": {"prefix": "9"}})),
+        ["config.prefix: invalid value: 9"]
     );
     assert_eq!(
         entity("vaults", json!({"name": "env", "prefix": "my-env", "config": {"prefix": "A_"}})),

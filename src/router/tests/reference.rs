@@ -119,5 +119,11 @@ proptest! {
         let snapshot = Snapshot { routes, ..Snapshot::default() };
         let router = Router::new(&snapshot, RouterFlavor::TraditionalCompatible).unwrap();
         prop_assert_eq!(router.find(&query).map(|hit| hit.route.id), want);
+        // What is told is what is done.
+        let looks = router.explain(&query);
+        let first = looks.iter().find(|look| look.agrees);
+        prop_assert_eq!(first.map(|look| look.route.id), want);
+        prop_assert!(looks.iter().all(|look| look.agrees == (look.misses() == 0)));
+        prop_assert!(looks.windows(2).all(|pair| pair[0].priority >= pair[1].priority));
     }
 }

@@ -155,7 +155,7 @@ fn compile(config: String) -> Result<(), Vec<String>> {
     let source = Source { name: "kong.yaml".to_owned(), text: config };
     let compiled = loader::compile(&shared, &[Input::Text(source)]);
     control.stop();
-    compiled.map(drop)
+    compiled.map(drop).map_err(|refused| refused.lines())
 }
 
 fn leaves<'a>(value: &'a Value, texts: &mut BTreeSet<&'a str>) {

@@ -159,6 +159,22 @@ function checks.key(pem)
   return true
 end
 
+-- A pair of keys, of which one may be left out or be a reference.
+function checks.pem(pair)
+  local function given(key)
+    return type(key) == "string" and not key:find("^{vault://") and key or nil
+  end
+  local public, private = given(pair.public_key), given(pair.private_key)
+  if public and host.public_key_error(public) then
+    return nil, "could not load public key"
+  elseif private and host.key_error(private) then
+    return nil, "could not load private key"
+  elseif public and private and host.pair_differs(public, private) then
+    return nil, "public key does not match private key"
+  end
+  return true
+end
+
 function checks.lua_code(code)
   return require("kong.tools.sandbox").validate_safe(code)
 end

@@ -170,6 +170,7 @@ typedefs.pem = define {
     { public_key = { type = "string", required = false, referenceable = true } },
   },
   entity_checks = { { at_least_one_of = { "private_key", "public_key" } } },
+  custom_validator = checks.pem,
   description = "A pair of keys in PEM.",
 }
 

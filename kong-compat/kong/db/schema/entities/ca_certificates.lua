@@ -1,6 +1,7 @@
 -- A CA certificate, to verify upstreams with.
 
 local typedefs = require "kong.db.schema.typedefs"
+local host = require "silverback.host"
 
 local BEGIN = "-----BEGIN CERTIFICATE-----"
 
@@ -25,7 +26,8 @@ return {
         if first and entity.cert:find(BEGIN, first + 1, true) then
           return nil, "please submit only one certificate at a time"
         end
-        return true
+        local err = host.ca_error(entity.cert)
+        return not err, err
       end,
     } },
   },

@@ -45,5 +45,14 @@ return {
         return ok, "alternative certificate does not match key"
       end,
     } },
+    { custom_entity_check = {
+      field_sources = { "cert", "cert_alt" },
+      fn = function(entity)
+        local given = type(entity.cert) == "string" and type(entity.cert_alt) == "string"
+        local ok = not (given and host.same_key_type(entity.cert, entity.cert_alt))
+        return ok, "certificate and alternative certificate need to have different type "
+          .. "(e.g. RSA and ECDSA), the provided certificates were both of the same type"
+      end,
+    } },
   },
 }

@@ -4,5 +4,5 @@ local credential = require "kong.db.schema.credential"
 
 return credential("hmacauth_credentials", {
   { username = { type = "string", required = true, unique = true } },
-  { secret = { type = "string", auto = true } },
+  { secret = { type = "string", auto = true, encrypted = true } },
 }, { endpoint_key = "username", cache_key = { "username" } })

@@ -3,5 +3,5 @@
 local credential = require "kong.db.schema.credential"
 
 return credential("keyauth_credentials", {
-  { key = { type = "string", required = false, unique = true, auto = true } },
+  { key = { type = "string", required = false, unique = true, auto = true, encrypted = true } },
 }, { ttl = true, endpoint_key = "key", cache_key = { "key" } })

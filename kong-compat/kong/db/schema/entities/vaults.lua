@@ -8,11 +8,32 @@ for kind in pairs(constants.BUNDLED_VAULTS) do
   kinds[#kinds + 1] = kind
 end
 
+local seconds = { type = "number", between = { 0, constants.DATABASE.DAO_MAX_TTL } }
+
+-- The environment never expires, so the times are taken from a file and mean nothing more.
+local env = {
+  fields = {
+    { config = { type = "record", fields = {
+      { prefix = { type = "string", match = "^[%a_-][%a%d_-]*$",
+        description = "What the names of the environment variables start with." } },
+      { base64_decode = { type = "boolean", default = false,
+        description = "Whether the values are in base64." } },
+      { ttl = seconds },
+      { neg_ttl = seconds },
+      { resurrect_ttl = seconds },
+    } } },
+  },
+}
+
 return {
   name = "vaults",
   primary_key = { "id" },
   cache_key = { "prefix" },
   endpoint_key = "prefix",
+
+  -- What `config` must be depends on the kind; that of a kind that is not here is not looked at.
+  subschema_key = "name",
+  subschemas = { env = env },
 
   fields = {
     { id = typedefs.uuid },
@@ -24,10 +45,7 @@ return {
         return constants.BUNDLED_VAULTS[name], ("vault '%s' is not installed"):format(name)
       end } },
     { description = { type = "string" } },
-    { config = { type = "record", fields = {
-      { prefix = { type = "string", match = "^[%a_-][%a%d_-]*$",
-        description = "What the names of the environment variables start with." } },
-    } } },
+    { config = { type = "record", abstract = true } },
     { created_at = typedefs.auto_timestamp_s },
     { updated_at = typedefs.auto_timestamp_s },
     { tags = typedefs.tags },
