@@ -3,6 +3,7 @@
 //! N workers share one listener each address; a control thread does errands (tokens, DNS, status);
 //! a loader thread reads configuration. A worker that is busy delays neither tokens nor `/status`.
 
+mod admission;
 mod conn;
 mod head;
 mod patience;
@@ -29,6 +30,7 @@ use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{self, Lines};
 use crate::tls;
+use admission::Admission;
 use conn::Dialect;
 use worker::Worker;
 
@@ -92,10 +94,11 @@ pub fn start(
     let (running, ended) = mpsc::channel();
     let mut threads = Vec::new();
     let (lines, log) = access_log(shared)?.unzip();
+    let admission = Admission::new(shared);
     for number in 0..shared.settings.workers {
         let listeners: Vec<_> = bound
             .iter()
-            .map(|one| Ok((one.listener.try_clone()?, one.dialect.clone())))
+            .map(|one| Ok((one.listener.try_clone()?, one.dialect.clone(), admission.clone())))
             .collect::<std::io::Result<_>>()?;
         let (shared, news, draining, ready, running, lines) = (
             shared.clone(),
@@ -169,7 +172,7 @@ impl Workers {
 /// The life of a worker.
 async fn work(
     shared: Arc<Shared>,
-    listeners: Vec<(TcpListener, Dialect)>,
+    listeners: Vec<(TcpListener, Dialect, Arc<Admission>)>,
     mut news: watch::Receiver<Arc<Snapshot>>,
     mut draining: watch::Receiver<bool>,
     ready: Arc<AtomicUsize>,
@@ -182,10 +185,11 @@ async fn work(
     };
     tokio::task::spawn_local(worker.clone().follow(news));
     tokio::task::spawn_local(worker.clone().housekeeping());
-    for (listener, dialect) in listeners {
+    for (listener, dialect, admission) in listeners {
         match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => {
-                let accept = accept(worker.clone(), listener, dialect, draining.clone());
+                let draining = draining.clone();
+                let accept = accept(worker.clone(), listener, dialect, admission, draining);
                 tokio::task::spawn_local(accept);
             }
             Err(error) => return tracing::error!("worker cannot listen: {error}"),
@@ -237,6 +241,7 @@ async fn accept(
     worker: Rc<Worker>,
     listener: tokio::net::TcpListener,
     dialect: Dialect,
+    admission: Arc<Admission>,
     mut draining: watch::Receiver<bool>,
 ) {
     loop {
@@ -246,15 +251,18 @@ async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => {
+                let Some(admitted) = admission.admit() else {
+                    admission.refuse(stream, dialect.tls.is_some());
+                    continue;
+                };
                 let run =
                     conn::run(worker.clone(), dialect.clone(), stream, peer, draining.clone());
-                tokio::task::spawn_local(run);
+                tokio::task::spawn_local(async move {
+                    run.await;
+                    drop(admitted);
+                });
             }
-            Err(error) => {
-                // Out of descriptors, most likely: closing connections will give some back.
-                tracing::error!("accept: {error}");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            Err(error) => admission.rest(&error).await,
         }
     }
 }

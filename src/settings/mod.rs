@@ -72,6 +72,8 @@ pub struct Settings {
     pub buffer_budget: usize,
     /// Largest body that is read whole, bytes (`silverback_buffer_limit`).
     pub buffer_limit: usize,
+    /// Client connections at once; 0 is no limit (`silverback_max_connections`).
+    pub max_connections: usize,
     /// Seconds a stream may last (`silverback_stream_max_secs`).
     pub stream_max_secs: u64,
     /// Seconds open exchanges may take after a stop signal.
@@ -348,6 +350,7 @@ impl Layers {
             client_max_body: self.size("nginx_http_client_max_body_size", "0"),
             buffer_budget: self.size("silverback_buffer_budget", "512m") as usize,
             buffer_limit: self.size("silverback_buffer_limit", "64m") as usize,
+            max_connections: self.number("silverback_max_connections", 16_384) as usize,
             stream_max_secs: self.number("silverback_stream_max_secs", 3600),
             drain_secs: self.number("silverback_drain_secs", 30),
             metadata_guard: self.flag("silverback_metadata_guard", "on"),
