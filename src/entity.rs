@@ -79,6 +79,22 @@ impl Protocol {
         if self.is_tls() { 443 } else { 80 }
     }
 
+    /// The name in a configuration, and in a URL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Grpc => "grpc",
+            Self::Grpcs => "grpcs",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::TlsPassthrough => "tls_passthrough",
+            Self::Udp => "udp",
+        }
+    }
+
     /// Whether the connection is encrypted.
     pub fn is_tls(self) -> bool {
         matches!(self, Self::Https | Self::Grpcs | Self::Wss | Self::Tls)

@@ -4,7 +4,7 @@
 //! traffic. The loader has its own Lua VM, and compiles each Snapshot once for trial before any
 //! worker sees it: nothing can fail later. A file that cannot be loaded changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -38,6 +38,8 @@ pub struct Compiled {
     pub snapshot: Arc<Snapshot>,
     /// What TLS listeners show with it.
     pub certificates: Choice,
+    /// The trial: what a worker makes of it, on this thread.
+    pub runloop: Runloop,
     /// In the order in which they were found.
     pub warnings: Vec<Complaint>,
     /// The models that it would call.
@@ -61,13 +63,23 @@ impl Complaint {
         Self { place: None, message, hint: None }
     }
 
-    /// A line that may begin with the place of a plugin.
-    fn of_line(line: &str, snapshot: &Snapshot) -> Self {
-        let split = |place: &Place| {
-            let message = line.strip_prefix(&format!("{place}: "))?.to_owned();
-            Some(Self { place: Some(place.clone()), message, hint: None })
+    /// Lines of which each may begin with the place of a plugin.
+    fn of_lines(lines: &[String], snapshot: &Snapshot) -> Vec<Self> {
+        let places = snapshot.places.values().filter(|_| !lines.is_empty());
+        let places: HashMap<String, &Place> =
+            places.map(|place| (place.to_string(), place)).collect();
+        let split = |line: &String| {
+            let ends = line.match_indices(": ");
+            let found = ends.filter_map(|(end, _)| Some((*places.get(&line[..end])?, end))).last();
+            match found {
+                None => Self::plain(line.clone()),
+                Some((place, end)) => {
+                    let message = line[end + 2..].to_owned();
+                    Self { place: Some(place.clone()), message, hint: None }
+                }
+            }
         };
-        snapshot.places.values().find_map(split).unwrap_or_else(|| Self::plain(line.to_owned()))
+        lines.iter().map(split).collect()
     }
 }
 
@@ -188,14 +200,14 @@ pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Refus
     let certificates = Choice::read(&shared.settings, &snapshot)?;
     // The trial: what a worker will do, while there is still somebody to tell.
     let trial = Scripts::for_trial(vm);
-    let placed = |line: &String| Complaint::of_line(line, &snapshot);
-    Runloop::new(&snapshot, shared, &trial, None)
-        .map_err(|refusals| Refused::Unusable(refusals.iter().map(placed).collect()))?;
+    let placed = |lines: &[String]| Complaint::of_lines(lines, &snapshot);
+    let runloop = Runloop::new(&snapshot, shared, &trial, None)
+        .map_err(|refusals| Refused::Unusable(placed(&refusals)))?;
     let findings = trial.into_findings();
-    warnings.extend(findings.warnings.into_inner().iter().map(placed));
-    warnings.extend(guard::warnings(&snapshot).iter().map(placed));
+    warnings.extend(placed(&findings.warnings.into_inner()));
+    warnings.extend(placed(&guard::warnings(&snapshot)));
     let targets = findings.targets.into_inner();
-    Ok(Compiled { snapshot, certificates, warnings, targets })
+    Ok(Compiled { snapshot, certificates, runloop, warnings, targets })
 }
 
 /// Works out the effective configuration; nothing is tried.

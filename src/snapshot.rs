@@ -41,7 +41,7 @@ pub struct Snapshot {
     pub scripts: BTreeMap<String, Option<String>>,
     /// The variables it was loaded with; identities take what the file leaves out from here.
     pub env: Env,
-    /// Where each plugin stands in its file, for what is found out after loading.
+    /// Where services, routes and plugins stand in their files, for what is found out later.
     pub places: HashMap<Uuid, Place>,
     /// Entities without a type of their own, by collection, in the order of the file.
     pub records: BTreeMap<String, Vec<Arc<Record>>>,

@@ -35,6 +35,14 @@ pub enum Verdict {
     OtherGroup,
 }
 
+impl Choice {
+    /// The plugin that runs, if one does.
+    pub fn runs(&self) -> Option<&Rc<Instance>> {
+        let running = self.candidates.iter().find(|one| one.verdict == Verdict::Runs);
+        running.map(|one| &one.instance)
+    }
+}
+
 impl Plan {
     /// Every plugin that may run, in the order in which they do.
     ///

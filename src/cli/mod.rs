@@ -4,6 +4,7 @@
 
 mod check;
 mod dump;
+mod explain;
 mod identity;
 mod quickstart;
 mod run;
@@ -34,6 +35,9 @@ enum Command {
     /// Look at the configuration that results from files
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Say which route a request meets and why, which plugins run on it, and where it goes
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainArgs),
     /// Try every Azure identity and target of a configuration, and say what is wrong
     #[command(after_help = IDENTITY_EXAMPLES)]
     Identity(IdentityArgs),
@@ -90,6 +94,14 @@ Examples:
 
 Without --with-secrets a *** stands for each secret, and ${{ env `NAME` }} for the value of a
 variable. Vault references stay as they are either way.";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  silverback explain GET /v1/models kong.yaml
+  silverback explain POST https://api.example.com/v1/chat/completions -H 'x-version: 2' kong.yaml
+  silverback explain GET /orders --consumer alice --json kong.yaml
+
+Nothing is sent and no plugin runs: --consumer says who the client would be.";
 
 const SIM_EXAMPLES: &str = "\
 Examples:
@@ -167,6 +179,32 @@ struct DumpArgs {
 }
 
 #[derive(Args)]
+struct ExplainArgs {
+    /// The method of the request
+    method: String,
+    /// Its URL, or a path such as /v1/models (then http, and the host of -H 'Host: ...')
+    url: String,
+    /// Configuration files and folders; `-` is standard input
+    #[arg(value_name = "FILE or DIR")]
+    files: Vec<String>,
+    /// A header of the request; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// The username or id of the consumer that would be authenticated
+    #[arg(long, value_name = "NAME")]
+    consumer: Option<String>,
+    /// The address of the client
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    client: std::net::IpAddr,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    json: bool,
+    /// A kong.conf to read settings from
+    #[arg(short, long, value_name = "FILE")]
+    conf: Option<String>,
+}
+
+#[derive(Args)]
 struct IdentityArgs {
     /// Configuration files and folders; `-` is standard input
     #[arg(value_name = "FILE or DIR")]
@@ -230,6 +268,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
         Command::Config(ConfigCommand::Dump(args)) => dump::dump(&args),
+        Command::Explain(args) => explain::explain(&args),
         Command::Identity(args) => identity::identity(&args),
         Command::AzureSim(args) => sim::run(args),
         Command::Quickstart(args) => quickstart::run(&args),

@@ -83,9 +83,7 @@ impl Builder<'_> {
                 whole_numbers(&mut config);
                 value["config"] = config;
                 if let Some(plugin) = self.typed::<PluginEntity>(draft, &value) {
-                    let at =
-                        At { document: draft.document, path: &draft.path, pos: draft.node.pos };
-                    self.snapshot.places.insert(plugin.id, self.report.place(at));
+                    self.remember_place(draft);
                     self.snapshot.plugins.push(Arc::new(plugin));
                 }
             }
@@ -96,6 +94,11 @@ impl Builder<'_> {
                 records.push(Arc::new(record));
             }
         }
+    }
+
+    fn remember_place(&mut self, draft: &Draft) {
+        let at = At { document: draft.document, path: &draft.path, pos: draft.node.pos };
+        self.snapshot.places.insert(draft.id, self.report.place(at));
     }
 
     /// Kong's automatic fields.
@@ -145,12 +148,14 @@ impl Builder<'_> {
     fn service(&mut self, draft: &Draft, value: Value) {
         let Some(mut service) = self.typed::<crate::entity::Service>(draft, &value) else { return };
         service.json = json_of(value, true);
+        self.remember_place(draft);
         self.snapshot.services.insert(service.id, Arc::new(service));
     }
 
     fn route(&mut self, draft: &Draft, value: Value) {
         let Some(mut route) = self.typed::<crate::entity::Route>(draft, &value) else { return };
         route.json = json_of(value, true);
+        self.remember_place(draft);
         self.snapshot.routes.push(Arc::new(route));
     }
 

@@ -58,6 +58,8 @@ const BASE: Collection = Collection {
 const CONSUMER: &[(&str, &str)] = &[("consumer", "consumers")];
 const CLIENT_CERTIFICATE: &[(&str, &str)] = &[("client_certificate", "certificates")];
 
+const OF_OAUTH2: &[(&str, &str)] = &[("credential", "oauth2_credentials"), ("service", "services")];
+
 /// A collection that is refused, for this reason.
 const fn refused(name: &'static str, reason: &'static str) -> Collection {
     Collection { name, support: Support::Refused(reason), ..BASE }
@@ -177,8 +179,8 @@ static ALL: &[Collection] = &[
         foreign: &[("service", "services"), ("route", "routes")],
         ..refused("filter_chains", "WebAssembly filters do not run here")
     },
-    refused("oauth2_tokens", STORED),
-    refused("oauth2_authorization_codes", STORED),
+    Collection { foreign: OF_OAUTH2, ..refused("oauth2_tokens", STORED) },
+    Collection { foreign: OF_OAUTH2, ..refused("oauth2_authorization_codes", STORED) },
     refused("sessions", STORED),
     refused("session_metadatas", STORED),
     refused("acme_storage", STORED),

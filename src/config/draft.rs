@@ -120,11 +120,6 @@ impl Collector<'_> {
                     Some((child, field)) => {
                         self.collection(child, entry, &path, Some((field, index)));
                     }
-                    None if parent.is_some_and(|(field, _)| field == key) => {
-                        let at = At { document: self.document, path: &path, pos: entry.pos };
-                        let hint = format!("the {key} is the one around it");
-                        self.report.error(at, "unknown field").hint = Some(hint);
-                    }
                     None => own.push(entry),
                 },
             }

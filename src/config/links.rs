@@ -182,6 +182,7 @@ fn resolve(
             && parent_field == *field
         {
             links.push((*field, drafts[parent].id));
+            repeated(draft, &drafts[parent], field, report);
         } else if let Some(node) = draft.node.field(field) {
             let id = reference(draft, field, node, target, report)
                 .and_then(|name| find(index, drafts, target, name, draft, field, report));
@@ -189,6 +190,20 @@ fn resolve(
         }
     }
     links
+}
+
+/// Kong: an entity within another one may name that one, and no other.
+fn repeated(draft: &Draft, parent: &Draft, field: &str, report: &mut Report) {
+    let Some(node) = draft.node.field(field) else { return };
+    let key = parent.kind.key.and_then(|key| parent.node.field(key)?.as_str());
+    let is_parent = named(node, parent.kind.key)
+        .is_some_and(|name| Some(name) == key || Uuid::parse_str(name) == Ok(parent.id));
+    if !is_parent {
+        let path = draft.path.field(field);
+        let at = At { path: &path, ..draft.at(field) };
+        let hint = format!("the {field} is the one around it");
+        report.error(at, "value must be null").hint = Some(hint);
+    }
 }
 
 /// What a reference says: a name or id, alone or as `{id: ...}` or `{name: ...}` (decK).

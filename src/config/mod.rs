@@ -9,7 +9,7 @@ use std::path::{Path as FsPath, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::schema::{Schemas, Step};
-use crate::settings::Env;
+use crate::settings::{Env, is_reference};
 use crate::snapshot::Snapshot;
 
 mod assemble;
@@ -164,6 +164,13 @@ fn resolve_references(drafts: &[Draft], judged: &mut [Judged], env: &Env, report
     let entities = drafts.iter().zip(judged.iter()).filter(is_vault);
     let vaults = vault::Vaults::new(env, entities.map(|(_, judged)| &judged.entity));
     for (draft, judged) in drafts.iter().zip(judged) {
+        let has_references = draft.kind.name == "certificates"
+            && judged
+                .entity
+                .as_object()
+                .into_iter()
+                .flatten()
+                .any(|(_, value)| value.as_str().is_some_and(is_reference));
         let [of_entity, of_config] = &judged.checks;
         let config = [Step::Field("config".to_owned())];
         let parts = [
@@ -185,6 +192,15 @@ fn resolve_references(drafts: &[Draft], judged: &mut [Judged], env: &Env, report
                              written"
                         .to_owned(),
                 });
+            }
+        }
+        if let (true, Some(check)) = (has_references, of_entity) {
+            for error in check.process(judged.entity.clone()).1 {
+                let path = draft.path.join(&error.path);
+                let pos = draft.node.locate(&error.path);
+                let at = At { document: draft.document, path: &path, pos };
+                let hint = "the vault reference was resolved to it".to_owned();
+                report.error(at, error.message).hint = Some(hint);
             }
         }
     }

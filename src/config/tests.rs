@@ -32,7 +32,8 @@ impl Check for Fake {
                 errors.push(error(&[&key], "unknown field"));
             }
             if !value.is_null() {
-                filled.insert(key, value);
+                let default = filled.remove(&key).unwrap_or_default();
+                filled.insert(key, over(default, value));
             }
         }
         let missing: Vec<_> =
@@ -61,6 +62,20 @@ impl Check for Fake {
     fn fields(&self, path: &[Step]) -> Vec<&str> {
         let fields = self.defaults.as_object().filter(|_| path.is_empty());
         fields.into_iter().flat_map(|fields| fields.keys()).map(String::as_str).collect()
+    }
+}
+
+/// A value, with the defaults of the fields that its records leave out.
+fn over(default: Value, value: Value) -> Value {
+    match (default, value) {
+        (Value::Object(mut filled), Value::Object(given)) => {
+            for (key, value) in given {
+                let default = filled.remove(&key).unwrap_or_default();
+                filled.insert(key, over(default, value));
+            }
+            Value::Object(filled)
+        }
+        (_, value) => value,
     }
 }
 
@@ -349,7 +364,7 @@ fn every_error_is_told_at_once_with_its_place() {
   routes:
   - name: r
     path: /a
-    service: s
+    service: t
     plugins:
     - name: no-such-plugin
     - name: key-auth
@@ -363,7 +378,7 @@ routez: []
     let expected = [
         "k:5: services[0].port: value should be between 0 and 65535",
         "k:8: services[0].routes[0].path: unknown field (did you mean 'paths'?)",
-        "k:9: services[0].routes[0].service: unknown field (the service is the one around it)",
+        "k:9: services[0].routes[0].service: value must be null (the service is the one around it)",
         "k:11: services[0].routes[0].plugins[0].name: plugin 'no-such-plugin' not enabled; \
          add it to the 'plugins' configuration property (silverback has no such plugin; one in \
          Lua is found on lua_package_path)",
@@ -576,6 +591,21 @@ fn remarks_of_another_type_are_refused() {
         "k:4: services[0]._comment: expected a string",
     ];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn a_nested_entity_may_name_the_one_around_it() {
+    let id = "b268827a-8f7f-551f-8769-e6bceb2f3ec6";
+    let body = |service: &str| {
+        format!(
+            "services:\n- {{name: s, host: x, routes: [{{paths: [/a], service: {service}}}]}}\n"
+        )
+    };
+    for service in ["s", id, "{name: s}", &format!("{{id: {id}}}")] {
+        assert_eq!(loaded(&body(service)).snapshot.routes.len(), 1, "{service}");
+    }
+    let hint = "value must be null (the service is the one around it)";
+    assert_eq!(errors(&body("t")), [format!("k:3: services[0].routes[0].service: {hint}")]);
 }
 
 #[test]

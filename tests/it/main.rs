@@ -12,6 +12,7 @@ mod balancing;
 mod cli;
 mod cli_process;
 mod docs_hosting;
+mod explain;
 mod gateway;
 mod golden;
 mod guard;

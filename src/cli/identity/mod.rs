@@ -7,7 +7,7 @@ mod ask;
 mod json;
 mod print;
 mod progress;
-mod survey;
+pub(super) mod survey;
 mod trouble;
 
 use std::io::IsTerminal;

@@ -179,7 +179,10 @@ impl Where {
 }
 
 /// What a plugin is attached to, by kind and name.
-fn attached(snapshot: &Snapshot, plugin: &PluginEntity) -> Vec<(&'static str, String)> {
+pub(in crate::cli) fn attached(
+    snapshot: &Snapshot,
+    plugin: &PluginEntity,
+) -> Vec<(&'static str, String)> {
     let named = |id: Ref, name: Option<String>| name.unwrap_or_else(|| id.id.to_string());
     let mut attached = Vec::new();
     if let Some(id) = plugin.route {

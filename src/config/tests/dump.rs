@@ -134,6 +134,28 @@ fn a_masked_dump_holds_no_secret_and_keeps_references() {
 }
 
 #[test]
+fn a_certificate_from_a_vault_is_checked_like_any_other() {
+    let schemas = LuaSchemas::new(Vm::new(&Options::default()).unwrap(), &["bundled"]);
+    let one = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+    let two = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+    let text = "_format_version: '3.0'
+certificates: [{cert: '{vault://env/cert}', key: '{vault://env/key}', snis: [a.test]}]
+";
+    let source = Source { name: "k".to_owned(), text: text.to_owned() };
+    let with_key = |key: String| {
+        let env = Env::from_iter([("CERT", one.cert.pem()), ("KEY", key)]);
+        load(std::slice::from_ref(&source), &schemas, &env)
+    };
+    let loaded = with_key(one.signing_key.serialize_pem()).unwrap();
+    assert!(loaded.snapshot.records["certificates"][0].json["cert"].as_str().unwrap().len() > 99);
+    let errors = with_key(two.signing_key.serialize_pem()).unwrap_err().to_string();
+    let said = "certificate does not match key (the vault reference was resolved to it)";
+    assert_eq!(errors, format!("k:2: certificates[0]: {said}"));
+    let errors = with_key("no key".to_owned()).unwrap_err().to_string();
+    assert!(errors.starts_with("k:2: certificates[0].key: invalid key"), "{errors}");
+}
+
+#[test]
 fn a_text_that_looks_like_a_placeholder_is_none_in_a_dump() {
     let text = "_format_version: '3.0'\nconsumers: [{username: 'a${{ `${{` }} x }}'}]";
     let first = dumped(text, true);
