@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::pdk::Budget;
 use crate::respond::{Format, Pages};
 use crate::settings::Settings;
-use crate::tls::UpstreamTls;
+use crate::tls::{Certificates, UpstreamTls};
 
 /// One for the process.
 pub struct Shared {
@@ -33,6 +33,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// How connections to upstreams are encrypted.
     pub tls: UpstreamTls,
+    /// What TLS listeners show.
+    pub certificates: Arc<Certificates>,
     /// How errors are told.
     pub pages: Arc<Pages>,
     /// Azure access tokens.
@@ -67,6 +69,7 @@ impl Shared {
             healths: Healths::default(),
             metrics: Metrics::default(),
             tokens: Tokens::new(control.clone(), clients),
+            certificates: Arc::default(),
             tls,
             control,
             settings,
