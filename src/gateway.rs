@@ -53,7 +53,7 @@ impl Gateway {
         let shared = Shared::new(start.settings, control.handle.clone(), start.names)?;
         let shared = Arc::new(shared);
         let (loader, news) = Loader::start(shared.clone(), start.inputs)?;
-        let bound = server::bind(&shared.settings)?;
+        let bound = server::bind(&shared)?;
         let status = Arc::new(Status {
             shared: shared.clone(),
             snapshot: news.clone(),

@@ -24,6 +24,7 @@ use crate::runloop::{Runloop, Scripts};
 use crate::settings::{Env, Settings};
 use crate::shared::Shared;
 use crate::snapshot::{Place, Snapshot};
+use crate::tls::Choice;
 pub use history::History;
 
 /// Where a configuration is.
@@ -39,6 +40,8 @@ pub enum Input {
 pub struct Compiled {
     /// The configuration.
     pub snapshot: Arc<Snapshot>,
+    /// What TLS listeners show with it.
+    pub certificates: Choice,
     /// The trial: what a worker makes of it, on this thread.
     pub runloop: Runloop,
     /// In the order in which they were found.
@@ -198,6 +201,7 @@ pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Refus
     snapshot.scripts = scripts(&vm, &snapshot);
     snapshot.env = env;
     let snapshot = Arc::new(snapshot);
+    let certificates = Choice::read(&shared.settings, &snapshot)?;
     // The trial: what a worker will do, while there is still somebody to tell.
     let trial = Scripts::for_trial(vm);
     let placed = |lines: &[String]| Complaint::of_lines(lines, &snapshot);
@@ -207,7 +211,7 @@ pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Refus
     warnings.extend(placed(&findings.warnings.into_inner()));
     warnings.extend(placed(&guard::warnings(&snapshot)));
     let targets = findings.targets.into_inner();
-    Ok(Compiled { snapshot, runloop, warnings, targets })
+    Ok(Compiled { snapshot, certificates, runloop, warnings, targets })
 }
 
 /// Works out the effective configuration; nothing is tried.
@@ -319,6 +323,7 @@ impl Loader {
             let sender = match compile(&shared, &inputs) {
                 Ok(compiled) => {
                     tell(&compiled);
+                    shared.certificates.replace(compiled.certificates);
                     past.add(Ok(compiled.snapshot.hash.clone()));
                     let (sender, receiver) = watch::channel(compiled.snapshot);
                     let _ = first.send(Ok(receiver));
@@ -397,6 +402,7 @@ fn reload(
         Ok(compiled) => {
             tell(&compiled);
             count("ok");
+            shared.certificates.replace(compiled.certificates);
             let hash = compiled.snapshot.hash.clone();
             sender.send_replace(compiled.snapshot);
             tracing::info!(hash, "configuration loaded"); // whoever waits for the line finds it so

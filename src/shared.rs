@@ -16,7 +16,7 @@ use crate::pdk::Budget;
 use crate::respond::{Format, Pages};
 use crate::settings::Settings;
 use crate::systemd::Systemd;
-use crate::tls::UpstreamTls;
+use crate::tls::{Certificates, UpstreamTls};
 
 /// One for the process.
 pub struct Shared {
@@ -34,6 +34,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// How connections to upstreams are encrypted.
     pub tls: UpstreamTls,
+    /// What TLS listeners show.
+    pub certificates: Arc<Certificates>,
     /// How errors are told.
     pub pages: Arc<Pages>,
     /// Azure access tokens.
@@ -71,6 +73,7 @@ impl Shared {
             metrics: Metrics::default(),
             tokens: Tokens::new(control.clone(), clients),
             systemd: Systemd::of(&settings.env),
+            certificates: Arc::default(),
             tls,
             control,
             settings,

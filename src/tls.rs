@@ -1,14 +1,18 @@
 //! rustls configurations: one for all workers, so that sessions resume wherever they land.
 
+mod listener;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use thiserror::Error;
+
+pub use listener::{Certificates, Choice, server};
 
 /// A certificate or key that cannot be used.
 #[derive(Debug, Error)]
@@ -59,29 +63,6 @@ impl UpstreamTls {
 pub fn install_provider() {
     // It fails only when one is installed already, which is as good.
     let _ = ring::default_provider().install_default();
-}
-
-/// The configuration of TLS listeners; `http2` is offered by ALPN.
-///
-/// # Errors
-/// Files that cannot be read, or a key that does not fit.
-pub fn server(cert: &Path, key: &Path, http2: bool) -> Result<Arc<ServerConfig>, Unusable> {
-    let chain = certificates(cert)?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| unusable(key, e))?;
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|e| unusable(cert, e))?
-        .with_no_client_auth()
-        .with_single_cert(chain, private)
-        .map_err(|e| unusable(key, e))?;
-    if http2 {
-        config.alpn_protocols.push(b"h2".to_vec());
-    }
-    config.alpn_protocols.push(b"http/1.1".to_vec());
-    if let Ok(ticketer) = ring::Ticketer::new() {
-        config.ticketer = ticketer;
-    }
-    Ok(Arc::new(config))
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -28,7 +28,7 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         tracing::warn!("{warning}");
     }
     let inputs = inputs(&args.files, &read.settings)?;
-    let watched = Watched::new(&inputs, read.settings.env_file.as_deref());
+    let watched = Watched::new(&inputs, &read.settings);
     let signals = Signals::new()?;
     let gateway = Gateway::start(Start { settings: read.settings, inputs, names: None })?;
     announce(&gateway);
@@ -176,12 +176,14 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(inputs: &[Input], env_file: Option<&Path>) -> Self {
+    fn new(inputs: &[Input], settings: &Settings) -> Self {
         let paths = inputs.iter().filter_map(|input| match input {
             Input::Path(path) => Some(path.clone()),
             Input::Text(_) => None,
         });
-        let paths: Vec<_> = paths.chain(env_file.map(Path::to_owned)).collect();
+        let certificates = settings.ssl_cert.iter().flat_map(|(cert, key)| [cert, key]);
+        let beside = settings.env_file.iter().chain(certificates).cloned();
+        let paths: Vec<_> = paths.chain(beside).collect();
         Self { stamp: Stamp::of(&paths), paths }
     }
 }

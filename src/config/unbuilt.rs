@@ -29,10 +29,6 @@ fn of_entity(collection: &str, entity: &Value) -> Notes {
         "services" => service(entity),
         "routes" => route(entity),
         "upstreams" => upstream(entity),
-        "certificates" => vec![(
-            "cert",
-            "certificates are not served yet; TLS listeners use the setting ssl_cert".to_owned(),
-        )],
         _ => Vec::new(),
     }
 }

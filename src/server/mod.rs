@@ -3,6 +3,7 @@
 //! N workers share one listener each address; a control thread does errands (tokens, DNS, status);
 //! a loader thread reads configuration. A worker that is busy delays neither tokens nor `/status`.
 
+mod admission;
 mod conn;
 mod head;
 mod patience;
@@ -24,10 +25,12 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::metrics;
-use crate::settings::{Listen, Settings};
+use crate::settings::Listen;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
+use crate::telemetry::{self, Lines};
 use crate::tls;
+use admission::Admission;
 use conn::Dialect;
 use worker::Worker;
 
@@ -43,11 +46,11 @@ pub struct Bound {
 ///
 /// # Errors
 /// One line for each address that cannot be had.
-pub fn bind(settings: &Settings) -> Result<Vec<Bound>, Vec<String>> {
+pub fn bind(shared: &Shared) -> Result<Vec<Bound>, Vec<String>> {
     let mut bound = Vec::new();
     let mut errors = Vec::new();
-    for listen in &settings.proxy_listen {
-        match bind_one(listen, settings) {
+    for listen in &shared.settings.proxy_listen {
+        match bind_one(listen, shared) {
             Ok(one) => bound.push(one),
             Err(error) => errors.push(format!("proxy_listen {}: {error}", listen.address)),
         }
@@ -55,18 +58,14 @@ pub fn bind(settings: &Settings) -> Result<Vec<Bound>, Vec<String>> {
     if errors.is_empty() { Ok(bound) } else { Err(errors) }
 }
 
-fn bind_one(listen: &Listen, settings: &Settings) -> Result<Bound, String> {
+fn bind_one(listen: &Listen, shared: &Shared) -> Result<Bound, String> {
     let listener = TcpListener::bind(listen.address).map_err(|e| e.to_string())?;
     listener.set_nonblocking(true).map_err(|e| e.to_string())?;
     let address = listener.local_addr().map_err(|e| e.to_string())?;
-    let acceptor = match &settings.ssl_cert {
-        Some((cert, key)) if listen.tls => {
-            let config = tls::server(cert, key, listen.http2).map_err(|e| e.to_string())?;
-            Some(TlsAcceptor::from(config))
-        }
-        _ => None,
-    };
-    let dialect = Dialect { tls: acceptor, http2: listen.http2, port: address.port() };
+    let config = listen.tls.then(|| tls::server(&shared.certificates, listen.http2));
+    let config = config.transpose().map_err(|e| e.to_string())?;
+    let dialect =
+        Dialect { tls: config.map(TlsAcceptor::from), http2: listen.http2, port: address.port() };
     Ok(Bound { listener, dialect, address })
 }
 
@@ -76,6 +75,7 @@ pub struct Workers {
     drain: watch::Sender<bool>,
     /// Nothing is ever sent: it closes when the last worker has ended.
     ended: mpsc::Receiver<()>,
+    log: Option<telemetry::Writer>,
     drain_limit: Duration,
 }
 
@@ -93,19 +93,27 @@ pub fn start(
     let (drain, draining) = watch::channel(false);
     let (running, ended) = mpsc::channel();
     let mut threads = Vec::new();
+    let (lines, log) = access_log(shared)?.unzip();
+    let admission = Admission::new(shared);
     for number in 0..shared.settings.workers {
         let listeners: Vec<_> = bound
             .iter()
-            .map(|one| Ok((one.listener.try_clone()?, one.dialect.clone())))
+            .map(|one| Ok((one.listener.try_clone()?, one.dialect.clone(), admission.clone())))
             .collect::<std::io::Result<_>>()?;
-        let (shared, news, draining, ready, running) =
-            (shared.clone(), news.clone(), draining.clone(), ready.clone(), running.clone());
+        let (shared, news, draining, ready, running, lines) = (
+            shared.clone(),
+            news.clone(),
+            draining.clone(),
+            ready.clone(),
+            running.clone(),
+            lines.clone(),
+        );
         let thread = std::thread::Builder::new().name(format!("worker-{number}"));
         threads.push(thread.spawn(move || {
             metrics::enter_worker(number);
             match local_runtime() {
                 Ok(runtime) => {
-                    runtime.block_on(work(shared, listeners, news, draining, ready));
+                    runtime.block_on(work(shared, listeners, news, draining, ready, lines));
                     // What is still open is cut here, and writes its log records.
                     drop((runtime, running));
                 }
@@ -114,7 +122,19 @@ pub fn start(
         })?);
     }
     let drain_limit = Duration::from_secs(shared.settings.drain_secs);
-    Ok(Workers { threads, drain, ended, drain_limit })
+    Ok(Workers { threads, drain, ended, log, drain_limit })
+}
+
+/// The thread that writes the access log. Without a file to write to there is none.
+fn access_log(shared: &Shared) -> std::io::Result<Option<(Lines, telemetry::Writer)>> {
+    let Some(path) = &shared.settings.access_log else { return Ok(None) };
+    let failed = |error: &std::io::Error| {
+        tracing::error!("access log {}: {error}", path.display());
+    };
+    let Ok(file) = telemetry::open_access_log(path).inspect_err(failed) else { return Ok(None) };
+    let help = "Lines of the access log that were dropped because its reader was too slow";
+    let dropped = shared.metrics.counter("silverback_access_log_dropped_total", help, &[]);
+    Lines::to(file, dropped).map(Some)
 }
 
 /// A runtime for one thread.
@@ -143,28 +163,33 @@ impl Workers {
         for thread in self.threads {
             let _ = thread.join();
         }
+        if let Some(log) = self.log {
+            log.finish(CUTTING);
+        }
     }
 }
 
 /// The life of a worker.
 async fn work(
     shared: Arc<Shared>,
-    listeners: Vec<(TcpListener, Dialect)>,
+    listeners: Vec<(TcpListener, Dialect, Arc<Admission>)>,
     mut news: watch::Receiver<Arc<Snapshot>>,
     mut draining: watch::Receiver<bool>,
     ready: Arc<AtomicUsize>,
+    log: Option<Lines>,
 ) {
     let snapshot = news.borrow_and_update().clone();
-    let worker = match Worker::new(&shared, &snapshot) {
+    let worker = match Worker::new(&shared, &snapshot, log) {
         Ok(worker) => worker,
         Err(error) => return tracing::error!("worker cannot start: {error}"),
     };
     tokio::task::spawn_local(worker.clone().follow(news));
     tokio::task::spawn_local(worker.clone().housekeeping());
-    for (listener, dialect) in listeners {
+    for (listener, dialect, admission) in listeners {
         match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => {
-                let accept = accept(worker.clone(), listener, dialect, draining.clone());
+                let draining = draining.clone();
+                let accept = accept(worker.clone(), listener, dialect, admission, draining);
                 tokio::task::spawn_local(accept);
             }
             Err(error) => return tracing::error!("worker cannot listen: {error}"),
@@ -220,6 +245,7 @@ async fn accept(
     worker: Rc<Worker>,
     listener: tokio::net::TcpListener,
     dialect: Dialect,
+    admission: Arc<Admission>,
     mut draining: watch::Receiver<bool>,
 ) {
     loop {
@@ -229,15 +255,18 @@ async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => {
+                let Some(admitted) = admission.admit() else {
+                    admission.refuse(stream, dialect.tls.is_some());
+                    continue;
+                };
                 let run =
                     conn::run(worker.clone(), dialect.clone(), stream, peer, draining.clone());
-                tokio::task::spawn_local(run);
+                tokio::task::spawn_local(async move {
+                    run.await;
+                    drop(admitted);
+                });
             }
-            Err(error) => {
-                // Out of descriptors, most likely: closing connections will give some back.
-                tracing::error!("accept: {error}");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            Err(error) => admission.rest(&error).await,
         }
     }
 }

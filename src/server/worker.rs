@@ -12,7 +12,7 @@ use crate::metrics::Counter;
 use crate::runloop::{Runloop, Scripts};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
-use crate::telemetry::{ACCESS_LOG_DELAY, AccessLog};
+use crate::telemetry::{ACCESS_LOG_DELAY, AccessLog, Lines};
 use crate::upstream::{Connector, Keepalive, Pool};
 
 /// What the exchanges of one thread share.
@@ -40,7 +40,11 @@ impl Worker {
     ///
     /// # Errors
     /// The configuration cannot be compiled; the loader has tried it, so this is not expected.
-    pub(super) fn new(shared: &Arc<Shared>, snapshot: &Arc<Snapshot>) -> Result<Rc<Self>, String> {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        snapshot: &Arc<Snapshot>,
+        log: Option<Lines>,
+    ) -> Result<Rc<Self>, String> {
         let settings = &shared.settings;
         let keepalive = Keepalive {
             pool_size: settings.keepalive_pool_size,
@@ -56,10 +60,7 @@ impl Worker {
         Ok(Rc::new(Self {
             pool: Pool::new(Connector::new(shared.tls.clone()), keepalive),
             names: Names::new(shared.dns.clone()),
-            access_log: settings
-                .access_log
-                .as_deref()
-                .map(|path| AccessLog::new(path, settings.log_format)),
+            access_log: log.map(|lines| AccessLog::new(lines, settings.log_format)),
             open: Cell::new(0),
             connections: Cell::new(0),
             requests: shared.metrics.counter("kong_nginx_requests_total", help, &[]),

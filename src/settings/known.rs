@@ -37,6 +37,7 @@ const READ: &[&str] = &[
     "silverback_env_file",
     "silverback_buffer_budget",
     "silverback_buffer_limit",
+    "silverback_max_connections",
     "silverback_stream_max_secs",
     "silverback_drain_secs",
     "silverback_metadata_guard",

@@ -60,8 +60,8 @@ pub struct Settings {
     pub lua_package_path: String,
     /// Trusted certificates beside the system's.
     pub trusted_certificates: Vec<PathBuf>,
-    /// Certificate and key of TLS listeners.
-    pub ssl_cert: Option<(PathBuf, PathBuf)>,
+    /// Certificates and keys of TLS listeners, for names that the configuration does not have.
+    pub ssl_cert: Vec<(PathBuf, PathBuf)>,
     /// Idle upstream connections a worker keeps.
     pub keepalive_pool_size: usize,
     /// Milliseconds an idle upstream connection lives.
@@ -76,6 +76,8 @@ pub struct Settings {
     pub buffer_budget: usize,
     /// Largest body that is read whole, bytes (`silverback_buffer_limit`).
     pub buffer_limit: usize,
+    /// Client connections at once; 0 is no limit (`silverback_max_connections`).
+    pub max_connections: usize,
     /// Seconds a stream may last (`silverback_stream_max_secs`).
     pub stream_max_secs: u64,
     /// Seconds open exchanges may take after a stop signal.
@@ -323,22 +325,18 @@ impl Layers {
 
     fn settings(&mut self, env: Env) -> Settings {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let ssl_cert = self.list("ssl_cert", "").first().map(PathBuf::from);
-        let ssl_key = self.list("ssl_cert_key", "").first().map(PathBuf::from);
-        let has_cert = ssl_cert.is_some() && ssl_key.is_some();
-        let listen = if has_cert { "0.0.0.0:8000, 0.0.0.0:8443 http2 ssl" } else { "0.0.0.0:8000" };
+        let ssl_cert = self.certificates();
+        let listen = if !ssl_cert.is_empty() {
+            "0.0.0.0:8000, 0.0.0.0:8443 http2 ssl"
+        } else {
+            "0.0.0.0:8000"
+        };
         let workers = |v: &str| {
             if v == "auto" { Some(cores) } else { v.parse().ok().filter(|n| (1..=256).contains(n)) }
         };
         let expected = "a number of workers from 1 to 256, or auto";
         let count = self.parse("nginx_worker_processes", "auto", expected, workers);
         let proxy_listen = self.listens("proxy_listen", listen);
-        if proxy_listen.iter().any(|l| l.tls) && !has_cert {
-            self.errors.push(
-                "proxy_listen has an ssl listener: set ssl_cert and ssl_cert_key to PEM files"
-                    .into(),
-            );
-        }
         let status_listen = self.listens("status_listen", "127.0.0.1:8007");
         if status_listen.iter().any(|listen| listen.tls) {
             self.errors.push("status_listen: TLS is not built there yet; take out 'ssl'".into());
@@ -362,7 +360,7 @@ impl Layers {
             plugins: self.plugins(),
             lua_package_path: self.text("lua_package_path", "./?.lua;./?/init.lua;"),
             trusted_certificates: self.trusted_certificates(),
-            ssl_cert: ssl_cert.zip(ssl_key),
+            ssl_cert,
             keepalive_pool_size: self.number("upstream_keepalive_pool_size", 512) as usize,
             keepalive_idle_ms: self
                 .number("upstream_keepalive_idle_timeout", 60)
@@ -372,6 +370,7 @@ impl Layers {
             client_max_body: self.size("nginx_http_client_max_body_size", "0"),
             buffer_budget: self.size("silverback_buffer_budget", "512m") as usize,
             buffer_limit: self.size("silverback_buffer_limit", "64m") as usize,
+            max_connections: self.number("silverback_max_connections", 16_384) as usize,
             stream_max_secs: self.number("silverback_stream_max_secs", 3600),
             drain_secs: self.number("silverback_drain_secs", 30),
             metadata_guard: self.flag("silverback_metadata_guard", "on"),
@@ -398,6 +397,19 @@ impl Layers {
     fn trusted_certificates(&self) -> Vec<PathBuf> {
         let paths = self.list("lua_ssl_trusted_certificate", "system").into_iter();
         paths.filter(|path| path != "system").map(PathBuf::from).collect()
+    }
+
+    /// The files of `ssl_cert` with those of `ssl_cert_key`, one by one.
+    fn certificates(&mut self) -> Vec<(PathBuf, PathBuf)> {
+        let (certs, keys) = (self.list("ssl_cert", ""), self.list("ssl_cert_key", ""));
+        if certs.len() != keys.len() {
+            self.errors.push(format!(
+                "ssl_cert names {} files and ssl_cert_key {}: each certificate needs its key",
+                certs.len(),
+                keys.len()
+            ));
+        }
+        certs.iter().map(PathBuf::from).zip(keys.iter().map(PathBuf::from)).collect()
     }
 
     fn level(&mut self) -> String {

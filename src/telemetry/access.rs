@@ -1,7 +1,7 @@
 //! The access log: one line for each exchange.
 //!
 //! Each worker has a buffer of its own, written out when it is full, a moment later (the worker's
-//! housekeeping), and at the end. Whole lines are written in one call.
+//! housekeeping), and at the end. Whole lines are written in one call, by a thread that may wait.
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::lines::Lines;
 use crate::pdk::{Exchange, log};
 use crate::settings::LogFormat;
 
@@ -25,32 +26,32 @@ pub struct AccessLog {
 
 struct Out {
     buffer: Vec<u8>,
-    file: Option<File>,
+    lines: Lines,
+}
+
+/// The file of an access log, to append to.
+///
+/// # Errors
+/// It cannot be opened.
+pub fn open(path: &Path) -> std::io::Result<File> {
+    // Opened by name, a standard stream would have an offset of its own: redirected to one file,
+    // stdout and stderr would then write over each other.
+    match path.to_str() {
+        Some("/dev/stdout") => dup(std::io::stdout()),
+        Some("/dev/stderr") => dup(std::io::stderr()),
+        _ => OpenOptions::new().append(true).create(true).open(path),
+    }
 }
 
 impl AccessLog {
-    /// A log that appends to `path`.
-    pub fn new(path: &Path, format: LogFormat) -> Self {
-        // Opened by name, a standard stream would have an offset of its own: redirected to one
-        // file, stdout and stderr would then write over each other.
-        let file = match path.to_str() {
-            Some("/dev/stdout") => dup(std::io::stdout()),
-            Some("/dev/stderr") => dup(std::io::stderr()),
-            _ => OpenOptions::new().append(true).create(true).open(path),
-        };
-        if let Err(error) = &file {
-            tracing::error!("access log {}: {error}", path.display());
-        }
-        let out = Out { buffer: Vec::new(), file: file.ok() };
-        Self { out: RefCell::new(out), format }
+    /// A log whose lines go where those of all workers go.
+    pub fn new(lines: Lines, format: LogFormat) -> Self {
+        Self { out: RefCell::new(Out { buffer: Vec::new(), lines }), format }
     }
 
     /// Adds the line of an exchange that is over.
     pub fn write(&self, ex: &Exchange) {
         let mut out = self.out.borrow_mut();
-        if out.file.is_none() {
-            return;
-        }
         match self.format {
             LogFormat::Text => line(&mut out.buffer, ex),
             LogFormat::Json => {
@@ -76,14 +77,9 @@ impl AccessLog {
 
 impl Out {
     fn flush(&mut self) {
-        if self.buffer.is_empty() {
-            return;
+        if !self.buffer.is_empty() {
+            self.lines.put(std::mem::take(&mut self.buffer));
         }
-        if let Some(file) = &mut self.file {
-            // Nobody is left to tell when the log itself cannot be written.
-            let _ = file.write_all(&self.buffer);
-        }
-        self.buffer.clear();
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the gateway says about itself: logs, access log, `/status` and `/metrics`.
 
 mod access;
+mod lines;
 mod status;
 mod tokens;
 mod upstreams;
@@ -8,7 +9,8 @@ mod upstreams;
 use tracing::Level;
 use tracing_subscriber::filter::LevelFilter;
 
-pub use access::{AccessLog, DELAY as ACCESS_LOG_DELAY};
+pub use access::{AccessLog, DELAY as ACCESS_LOG_DELAY, open as open_access_log};
+pub use lines::{Lines, Writer};
 pub use status::{Status, serve};
 
 use crate::settings::LogFormat;

@@ -4,7 +4,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::gateway::{Builder, TestGateway};
-use super::http::{Reader, Upstream, raw};
+use super::http::{self, Reader, Upstream, raw};
 use super::stream_ends::soon;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -15,6 +15,27 @@ fn config(upstream: &Upstream) -> String {
          - name: r\n    paths: [/a]\n",
         upstream.address
     )
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_refused_and_others_served() {
+    let builder = Builder::default().set("silverback_max_connections", "1");
+    let gateway = builder.start("_format_version: '3.0'\n");
+    let first = TcpStream::connect(gateway.address).await.unwrap();
+    let mut first = Reader::new(first);
+    first.stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert_eq!(first.message(false).await.unwrap().status(), 404);
+
+    let mut second = Reader::new(TcpStream::connect(gateway.address).await.unwrap());
+    let refusal = second.message(false).await.unwrap();
+    assert_eq!(refusal.status(), 503);
+    assert_eq!(refusal.json()["message"], "Service unavailable");
+    let metrics = http::send(gateway.status, "GET", "/metrics", &[], b"").await;
+    let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
+    assert!(metrics.contains("silverback_connections_refused_total 1\n"), "{metrics}");
+
+    first.stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert_eq!(first.message(false).await.unwrap().status(), 404, "it is still served");
 }
 
 #[tokio::test]

@@ -9,6 +9,9 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::{PrivatePkcs8KeyDer, ServerName};
+use silverback::gateway::{Gateway, Start};
+use silverback::loader::Input;
+use silverback::settings::{Env, Settings};
 use silverback::sim::{Options, Sim};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -62,13 +65,88 @@ pub async fn connect(
     certificate: &Certificate,
     protocol: &[u8],
 ) -> tokio_rustls::client::TlsStream<TcpStream> {
+    shake(address, "localhost", certificate, protocol).await.unwrap()
+}
+
+/// A handshake with a server of this name that must show this certificate.
+async fn shake(
+    address: SocketAddr,
+    name: &'static str,
+    certificate: &Certificate,
+    protocol: &[u8],
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.der.clone()).unwrap();
     let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols.push(protocol.to_vec());
-    let stream = TcpStream::connect(address).await.unwrap();
-    let name = ServerName::try_from("localhost").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::try_from(name).unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+}
+
+/// The entities of a certificate that is shown for a name.
+fn entity(certificate: &Certificate, sni: &str) -> String {
+    let block = |pem: &str| pem.lines().map(|line| format!("      {line}\n")).collect::<String>();
+    let (cert, key) = (block(&certificate.pem), block(&certificate.key_pem));
+    format!("  - cert: |\n{cert}    key: |\n{key}    snis: [{{name: '{sni}'}}]\n")
+}
+
+#[tokio::test]
+async fn certificates_are_chosen_by_name_and_reloaded_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let write = |name: &str, text: &str| std::fs::write(file(name), text).unwrap();
+    let [default, exact, wild, renewed] =
+        ["localhost", "a.one.test", "*.one.test", "a.one.test"].map(certificate);
+    write("cert.pem", &default.pem);
+    write("key.pem", &default.key_pem);
+    let config = |exact: &Certificate| {
+        let (exact, wild) = (entity(exact, "a.one.test"), entity(&wild, "*.one.test"));
+        format!("_format_version: '3.0'\ncertificates:\n{exact}{wild}")
+    };
+    write("kong.yaml", &config(&exact));
+    let path = |name: &str| file(name).to_str().unwrap().to_owned();
+    let flags = [
+        ("proxy_listen", "127.0.0.1:0 ssl".to_owned()),
+        ("status_listen", "off".to_owned()),
+        ("nginx_worker_processes", "1".to_owned()),
+        ("proxy_access_log", "off".to_owned()),
+        ("ssl_cert", path("cert.pem")),
+        ("ssl_cert_key", path("key.pem")),
+    ];
+    let flags = flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let settings = Settings::read(&flags, Env::default(), None).ok().unwrap().settings;
+    let inputs = vec![Input::Path(file("kong.yaml"))];
+    let gateway = Gateway::start(Start { settings, inputs, names: None }).ok().unwrap();
+    let address = gateway.addresses[0];
+    let shows = async |name, certificate: &Certificate| {
+        shake(address, name, certificate, b"http/1.1").await.is_ok()
+    };
+
+    assert!(shows("a.one.test", &exact).await);
+    assert!(shows("b.one.test", &wild).await);
+    assert!(shows("localhost", &default).await);
+
+    let new_default = certificate("localhost");
+    write("cert.pem", &new_default.pem);
+    write("kong.yaml", &config(&renewed));
+    let errors = gateway.reload().await.unwrap_err();
+    assert!(errors[0].starts_with("ssl_cert "), "a key that does not fit: {errors:?}");
+    assert!(shows("a.one.test", &exact).await, "nothing has changed");
+
+    write("key.pem", &new_default.key_pem);
+    gateway.reload().await.unwrap();
+    assert!(shows("a.one.test", &renewed).await);
+    assert!(!shows("a.one.test", &exact).await);
+    assert!(shows("localhost", &new_default).await);
+    gateway.drain();
+}
+
+#[test]
+fn a_tls_listener_without_any_certificate_is_refused() {
+    let builder = Builder::default().set("proxy_listen", "127.0.0.1:0 ssl");
+    let errors = builder.try_start("_format_version: '3.0'\n").err().unwrap();
+    assert!(errors[0].contains("set ssl_cert and ssl_cert_key"), "{errors:?}");
 }
 
 /// One request over HTTP/2: status, body, and the headers the upstream saw.

@@ -1,0 +1,234 @@
+//! The certificates of TLS listeners, and which of them a client is shown.
+//!
+//! They come from `ssl_cert` and from the entities `certificates` and `snis`. All listeners ask one
+//! [`Certificates`], whose [`Choice`] the loader replaces with each configuration: handshakes that
+//! begin later see the new one, connections that are open keep theirs.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::crypto::ring;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SignatureAlgorithm, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::Value;
+
+use super::{certificates, provider, unusable};
+use crate::settings::Settings;
+use crate::snapshot::Snapshot;
+
+/// Certificates for the same names with keys of different kinds: RSA and ECDSA.
+type Pairs = Vec<Arc<CertifiedKey>>;
+
+/// What the listeners show at the moment.
+#[derive(Default)]
+pub struct Certificates(RwLock<Arc<Choice>>);
+
+/// The certificates of one configuration.
+#[derive(Default)]
+pub struct Choice {
+    /// By server name in lower case: `a.test`, `*.test`, `a.*` or `*`.
+    named: HashMap<String, Pairs>,
+    /// For clients whose name nothing else fits (`ssl_cert`).
+    default: Pairs,
+}
+
+impl Choice {
+    /// Reads the files of `ssl_cert`, if there is a TLS listener, and the entities.
+    ///
+    /// # Errors
+    /// One line for each file or entity that cannot be used, and for a TLS listener that would
+    /// have nothing to show.
+    pub fn read(settings: &Settings, snapshot: &Snapshot) -> Result<Self, Vec<String>> {
+        let mut choice = Self::default();
+        let mut errors = Vec::new();
+        let has_listener = settings.proxy_listen.iter().any(|listen| listen.tls);
+        for (cert, key) in settings.ssl_cert.iter().filter(|_| has_listener) {
+            match of_files(cert, key) {
+                Ok(pair) => choice.default.push(Arc::new(pair)),
+                Err(error) => errors.push(format!("ssl_cert {error}")),
+            }
+        }
+        sort(&mut choice.default);
+        errors.extend(choice.add_entities(snapshot));
+        if has_listener && errors.is_empty() && choice.default.is_empty() && choice.named.is_empty()
+        {
+            errors.push(
+                "proxy_listen has an ssl listener and there is no certificate: set ssl_cert and \
+                 ssl_cert_key to PEM files, or configure certificates with snis"
+                    .to_owned(),
+            );
+        }
+        if errors.is_empty() { Ok(choice) } else { Err(errors) }
+    }
+
+    fn add_entities(&mut self, snapshot: &Snapshot) -> Vec<String> {
+        let records = |name: &str| snapshot.records.get(name).map_or(&[][..], Vec::as_slice);
+        let mut errors = Vec::new();
+        let mut by_id = HashMap::new();
+        for record in records("certificates") {
+            match of_entity(&record.json) {
+                Ok(pairs) => {
+                    let names = record.json["snis"].as_array().into_iter().flatten();
+                    for name in names.filter_map(Value::as_str) {
+                        self.named.insert(name.to_ascii_lowercase(), pairs.clone());
+                    }
+                    by_id.insert(record.id.to_string(), pairs);
+                }
+                Err(error) => errors.push(format!("certificates {}: {error}", record.id)),
+            }
+        }
+        for sni in records("snis") {
+            let pairs = sni.json["certificate"]["id"].as_str().and_then(|id| by_id.get(id));
+            if let (Some(pairs), Some(name)) = (pairs, sni.json["name"].as_str()) {
+                self.named.insert(name.to_ascii_lowercase(), pairs.clone());
+            }
+        }
+        errors
+    }
+
+    /// Kong's order: the name itself, a wildcard in place of its first label (of three or more),
+    /// one in place of its last, the name `*`, and `ssl_cert`. Who names nobody gets `ssl_cert`;
+    /// only without one, which Kong always has, is it `*`.
+    fn of_name(&self, name: Option<&str>) -> &Pairs {
+        let others = self.named.get("*");
+        let Some(name) = name.map(str::to_ascii_lowercase) else {
+            return others.filter(|_| self.default.is_empty()).unwrap_or(&self.default);
+        };
+        let rest = name.split_once('.').map(|(_, rest)| rest).filter(|rest| rest.contains('.'));
+        let first = || self.named.get(&format!("*.{}", rest?));
+        let last = || self.named.get(&format!("{}.*", name.rsplit_once('.')?.0));
+        let named = self.named.get(&name).or_else(first).or_else(last);
+        named.or(others).unwrap_or(&self.default)
+    }
+
+    fn shown(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let pairs = self.of_name(name).iter();
+        let mut fitting = pairs.filter(|pair| pair.key.choose_scheme(schemes).is_some());
+        fitting.next().cloned()
+    }
+}
+
+impl Certificates {
+    /// Shows these from now on.
+    pub fn replace(&self, choice: Choice) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(choice);
+    }
+
+    fn current(&self) -> Arc<Choice> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl fmt::Debug for Certificates {
+    /// Without the keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Certificates")
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.current().shown(hello.server_name(), hello.signature_schemes())
+    }
+}
+
+/// The configuration of a TLS listener; `http2` is offered by ALPN.
+///
+/// # Errors
+/// The TLS library refuses its own defaults.
+pub fn server(shown: &Arc<Certificates>, http2: bool) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(shown.clone());
+    if http2 {
+        config.alpn_protocols.push(b"h2".to_vec());
+    }
+    config.alpn_protocols.push(b"http/1.1".to_vec());
+    if let Ok(ticketer) = ring::Ticketer::new() {
+        config.ticketer = ticketer;
+    }
+    Ok(Arc::new(config))
+}
+
+fn of_files(cert: &Path, key: &Path) -> Result<CertifiedKey, super::Unusable> {
+    let chain = certificates(cert)?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| unusable(key, e))?;
+    CertifiedKey::from_der(chain, private, &provider()).map_err(|e| unusable(key, e))
+}
+
+fn of_entity(entity: &Value) -> Result<Pairs, String> {
+    let mut pairs = Vec::new();
+    for (cert, key) in [("cert", "key"), ("cert_alt", "key_alt")] {
+        let (Some(chain), Some(private)) = (entity[cert].as_str(), entity[key].as_str()) else {
+            continue;
+        };
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
+        let chain = chain.map_err(|error| format!("{cert}: {error}"))?;
+        let failed = |error: &dyn fmt::Display| format!("{key}: {error}");
+        let private = PrivateKeyDer::from_pem_slice(private.as_bytes()).map_err(|e| failed(&e))?;
+        let pair = CertifiedKey::from_der(chain, private, &provider()).map_err(|e| failed(&e))?;
+        pairs.push(Arc::new(pair));
+    }
+    sort(&mut pairs);
+    Ok(pairs)
+}
+
+/// RSA last: it costs more, and clients that can use another key are glad of it.
+fn sort(pairs: &mut Pairs) {
+    pairs.sort_by_key(|pair| pair.key.algorithm() == SignatureAlgorithm::RSA);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(kind: &'static rcgen::SignatureAlgorithm) -> Arc<CertifiedKey> {
+        let key = rcgen::KeyPair::generate_for(kind).unwrap();
+        let params = rcgen::CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+        let cert = params.self_signed(&key).unwrap();
+        let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        Arc::new(CertifiedKey::from_der(vec![cert.der().clone()], private, &provider()).unwrap())
+    }
+
+    #[test]
+    fn a_name_is_looked_up_in_kongs_order() {
+        let mut choice = Choice::default();
+        let names = ["a.b.test", "*.b.test", "a.b.*", "*"];
+        let pairs: Vec<_> = names.iter().map(|_| pair(&rcgen::PKCS_ECDSA_P256_SHA256)).collect();
+        choice.default.push(pair(&rcgen::PKCS_ECDSA_P256_SHA256));
+        let is = |choice: &Choice, name: Option<&str>, expected: &Arc<CertifiedKey>| {
+            assert!(Arc::ptr_eq(&choice.of_name(name)[0], expected), "{name:?}");
+        };
+        let default = choice.default[0].clone();
+        is(&choice, Some("a.b.test"), &default);
+        is(&choice, None, &default);
+        for (name, pair) in names.iter().zip(&pairs).rev() {
+            choice.named.insert((*name).to_owned(), vec![pair.clone()]);
+            is(&choice, Some("A.b.test"), pair);
+        }
+        is(&choice, Some("x.b.test"), &pairs[1]);
+        is(&choice, Some("a.b.other"), &pairs[2]);
+        is(&choice, Some("x.y.b.test"), &pairs[3]);
+        is(&choice, Some("b.test"), &pairs[3]);
+        is(&choice, None, &default);
+        choice.default.clear();
+        is(&choice, None, &pairs[3]);
+    }
+
+    #[test]
+    fn a_client_is_shown_a_key_that_it_can_check() {
+        let (p256, p384) =
+            (pair(&rcgen::PKCS_ECDSA_P256_SHA256), pair(&rcgen::PKCS_ECDSA_P384_SHA384));
+        let choice = Choice { default: vec![p256.clone(), p384.clone()], ..Choice::default() };
+        let shown = |scheme| choice.shown(None, &[scheme]);
+        assert!(Arc::ptr_eq(&shown(SignatureScheme::ECDSA_NISTP256_SHA256).unwrap(), &p256));
+        assert!(Arc::ptr_eq(&shown(SignatureScheme::ECDSA_NISTP384_SHA384).unwrap(), &p384));
+        assert!(shown(SignatureScheme::RSA_PSS_SHA256).is_none());
+    }
+}
