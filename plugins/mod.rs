@@ -95,3 +95,49 @@ pub const NATIVE: &[Native] = &[
 pub fn native(name: &str) -> Option<&'static Native> {
     NATIVE.iter().find(|native| native.name == name)
 }
+
+/// Whether a plugin is one of Kong's that is not built here. To list it in the `plugins` setting is
+/// no mistake, as long as nothing is configured for it.
+pub fn is_kongs(name: &str) -> bool {
+    KONGS.binary_search(&name).is_ok()
+}
+
+/// Kong 3.15's other plugins, in alphabetical order.
+#[rustfmt::skip]
+const KONGS: &[&str] = &[
+    "ace", "acl", "acme", "ai-a2a-proxy", "ai-aws-guardrails", "ai-azure-content-safety",
+    "ai-custom-guardrail", "ai-gcp-model-armor", "ai-lakera-guard", "ai-llm-as-judge",
+    "ai-mcp-oauth2", "ai-mcp-proxy", "ai-prompt-compressor", "ai-prompt-decorator",
+    "ai-prompt-guard", "ai-prompt-template", "ai-rag-injector", "ai-rate-limiting-advanced",
+    "ai-request-transformer", "ai-response-transformer", "ai-sanitizer", "ai-semantic-cache",
+    "ai-semantic-prompt-guard", "ai-semantic-response-guard", "app-dynamics", "aws-lambda",
+    "azure-functions", "basic-auth", "bot-detection", "canary", "confluent", "confluent-consume",
+    "cors", "datadog", "datakit", "degraphql", "exit-transformer", "forward-proxy",
+    "graphql-proxy-cache-advanced", "graphql-rate-limiting-advanced", "grpc-gateway",
+    "grpc-web", "header-cert-auth", "hmac-auth", "http-log", "injection-protection",
+    "ip-restriction", "jq", "json-threat-protection", "jwe-decrypt", "jwt", "jwt-signer",
+    "kafka-consume", "kafka-log", "kafka-upstream", "key-auth-enc", "konnect-application-auth",
+    "ldap-auth", "ldap-auth-advanced", "loggly", "metering-and-billing", "mocking", "mtls-auth",
+    "oas-validation", "oauth2", "oauth2-introspection", "opa", "openid-connect", "opentelemetry",
+    "post-function", "pre-function", "prometheus", "proxy-cache", "proxy-cache-advanced",
+    "rate-limiting", "rate-limiting-advanced", "redirect", "request-callout",
+    "request-size-limiting", "request-transformer", "request-transformer-advanced",
+    "request-validator", "response-ratelimiting", "response-transformer-advanced",
+    "route-by-header", "route-transformer-advanced", "saml", "service-protection",
+    "session", "solace-consume", "solace-log", "solace-upstream", "standard-webhooks", "statsd",
+    "statsd-advanced", "syslog", "tcp-log", "tls-handshake-modifier", "tls-metadata-headers",
+    "udp-log", "upstream-oauth", "upstream-timeout", "vault-auth", "websocket-size-limit",
+    "websocket-validator", "xml-threat-protection", "zipkin",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kongs_list_is_in_order_and_holds_nothing_that_is_built() {
+        assert!(KONGS.is_sorted());
+        assert!(NATIVE.iter().all(|native| !is_kongs(native.name)));
+        assert!(is_kongs("ace") && is_kongs("zipkin") && !is_kongs("hello"));
+    }
+}

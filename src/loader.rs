@@ -245,14 +245,16 @@ impl Prepared {
     }
 }
 
-/// Every name of the `plugins` setting must be a plugin: Kong does not start otherwise.
+/// Every name of the `plugins` setting must be a plugin: Kong does not start otherwise. Kong's own
+/// that are not built here are refused where one is configured, not where one is listed.
 ///
 /// # Errors
 /// One line in Kong's words for each name that is none.
 fn installed(vm: &lua::Vm, names: &[String]) -> Result<(), Vec<String>> {
     let is_missing = |name: &&String| {
         let module = format!("kong.plugins.{name}.handler");
-        *name != "bundled" && plugins::native(name).is_none() && !vm.has_module(&module)
+        let is_known = *name == "bundled" || plugins::native(name).is_some();
+        !is_known && !plugins::is_kongs(name) && !vm.has_module(&module)
     };
     let line = |name: &String| {
         let near = lua::bundled_plugins().map(|known| (distance(name, known), known)).min();

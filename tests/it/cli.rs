@@ -222,6 +222,17 @@ async fn a_plugin_that_exists_nowhere_ends_with_status_1_and_kongs_words() {
 }
 
 #[tokio::test]
+async fn a_list_of_kongs_own_plugins_does_not_keep_the_gateway_from_starting() {
+    let folder = folder();
+    let good = file(&folder, "kong.yaml", GOOD);
+    let mut process = silverback(&["run", good.to_str().unwrap()])
+        .on_free_ports()
+        .env("KONG_PLUGINS", "key-auth,request-termination,jwt,openid-connect,prometheus")
+        .spawn();
+    assert!(text(process.proxy().await).await.contains("good"));
+}
+
+#[tokio::test]
 async fn a_port_in_use_ends_with_status_1_and_names_the_setting() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
