@@ -217,7 +217,8 @@ fn json_of(mut value: Value, has_workspace: bool) -> Arc<Value> {
     Arc::new(value)
 }
 
-fn drop_nulls(value: &mut Value) {
+/// A null is a field without a value: as good as not there.
+pub(super) fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.retain(|_, inner| !inner.is_null());

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::assemble::drop_nulls;
 use super::collections::{self, Support};
 use super::draft::Draft;
 use super::judge::Judged;
@@ -138,17 +139,6 @@ fn without_nulls(value: &Value, check: Option<&dyn Check>) -> Value {
         errors.is_empty() && filled == *value
     });
     if same { stripped } else { value.clone() }
-}
-
-fn drop_nulls(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.retain(|_, inner| !inner.is_null());
-            map.values_mut().for_each(drop_nulls);
-        }
-        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
-        _ => {}
-    }
 }
 
 fn mask(value: &mut Value, check: Option<&dyn Check>) {
