@@ -1,3 +1,4 @@
+use super::text::size;
 use super::*;
 
 fn read(env: &[(&str, &str)], conf: &str) -> Result<Read, Vec<String>> {

@@ -1,0 +1,134 @@
+//! From inputs to a Snapshot that was tried once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Complaint, Input, Refused, input};
+use crate::config::{self, Dump, Source};
+use crate::distance::distance;
+use crate::guard;
+use crate::lua::{self, schema::LuaSchemas};
+use crate::plugins::{self, ModelTarget};
+use crate::runloop::{Runloop, Scripts};
+use crate::settings::{Env, Settings};
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
+use crate::tls::Choice;
+
+/// A Snapshot and what its author should know.
+pub struct Compiled {
+    /// The configuration.
+    pub snapshot: Arc<Snapshot>,
+    /// What TLS listeners show with it.
+    pub certificates: Choice,
+    /// The trial: what a worker makes of it, on this thread.
+    pub runloop: Runloop,
+    /// In the order in which they were found.
+    pub warnings: Vec<Complaint>,
+    /// The models that it would call.
+    pub targets: Vec<ModelTarget>,
+}
+
+/// Loads and tries a configuration on this thread.
+///
+/// # Errors
+/// Every error, with file and line where there is one.
+pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Refused> {
+    let Prepared { sources, env, vm, schemas } = Prepared::new(&shared.settings, inputs)?;
+    let loaded = config::load(&sources, &schemas, &env).map_err(Refused::Invalid)?;
+    let mut warnings: Vec<_> = loaded.warnings.iter().map(Complaint::from).collect();
+    let mut snapshot = loaded.snapshot;
+    snapshot.scripts = scripts(&vm, &snapshot);
+    snapshot.env = env;
+    let snapshot = Arc::new(snapshot);
+    let certificates = Choice::read(&shared.settings, &snapshot)?;
+    // The trial: what a worker will do, while there is still somebody to tell.
+    let trial = Scripts::for_trial(vm);
+    let placed = |lines: &[String]| Complaint::of_lines(lines, &snapshot);
+    let runloop = Runloop::new(&snapshot, shared, &trial, None)
+        .map_err(|refusals| Refused::Unusable(placed(&refusals)))?;
+    let findings = trial.into_findings();
+    warnings.extend(placed(&findings.warnings.into_inner()));
+    warnings.extend(placed(&guard::warnings(&snapshot)));
+    let targets = findings.targets.into_inner();
+    Ok(Compiled { snapshot, certificates, runloop, warnings, targets })
+}
+
+/// Works out the effective configuration; nothing is tried.
+///
+/// # Errors
+/// Every error, with file and line where there is one.
+pub fn dump(settings: &Settings, inputs: &[Input], with_secrets: bool) -> Result<Dump, Refused> {
+    let Prepared { sources, env, schemas, .. } = Prepared::new(settings, inputs)?;
+    config::dump(&sources, &schemas, &env, with_secrets).map_err(Refused::Invalid)
+}
+
+/// What a configuration is read from and with.
+struct Prepared {
+    sources: Vec<Source>,
+    env: Env,
+    vm: lua::Vm,
+    schemas: LuaSchemas,
+}
+
+impl Prepared {
+    fn new(settings: &Settings, inputs: &[Input]) -> Result<Self, Vec<String>> {
+        let sources = input::read(inputs)?;
+        let env = environment(settings)?;
+        let package_path = settings.lua_package_path.clone();
+        let router_flavor = settings.router_flavor;
+        let options = lua::Options { package_path, router_flavor, ..lua::Options::default() };
+        let vm = lua::Vm::new(&options).map_err(|error| vec![error.to_string()])?;
+        installed(&vm, &settings.plugins)?;
+        let schemas = LuaSchemas::new(vm.clone(), &settings.plugins);
+        Ok(Self { sources, env, vm, schemas })
+    }
+}
+
+/// Every name of the `plugins` setting must be a plugin: Kong does not start otherwise. Kong's own
+/// that are not built here are refused where one is configured, not where one is listed.
+///
+/// # Errors
+/// One line in Kong's words for each name that is none.
+fn installed(vm: &lua::Vm, names: &[String]) -> Result<(), Vec<String>> {
+    let is_missing = |name: &&String| {
+        let module = format!("kong.plugins.{name}.handler");
+        let is_known = *name == "bundled" || plugins::native(name).is_some();
+        !is_known && !plugins::is_kongs(name) && !vm.has_module(&module)
+    };
+    let line = |name: &String| {
+        let near = lua::bundled_plugins().map(|known| (distance(name, known), known)).min();
+        let hint = near.filter(|(distance, _)| *distance <= 2);
+        let hint = hint.map(|(_, known)| format!("did you mean '{known}'?")).unwrap_or_else(|| {
+            format!("'kong/plugins/{name}/handler.lua' is nowhere on lua_package_path")
+        });
+        format!("plugins: on plugin '{name}': {name} plugin is enabled but not installed; {hint}")
+    };
+    let missing: Vec<_> = names.iter().filter(is_missing).map(line).collect();
+    if missing.is_empty() { Ok(()) } else { Err(missing) }
+}
+
+/// The plugins whose handler is Lua: the user's file first, then ours in Rust, then ours in Lua.
+fn scripts(vm: &lua::Vm, snapshot: &Snapshot) -> BTreeMap<String, Option<String>> {
+    let mut scripts = BTreeMap::new();
+    for plugin in snapshot.plugins.iter().filter(|plugin| plugin.enabled) {
+        let module = format!("kong.plugins.{}.handler", plugin.name);
+        let file = vm.path_of(&module);
+        let is_native = plugins::native(&plugin.name).is_some();
+        if file.is_some() || !is_native && vm.has_module(&module) {
+            scripts.insert(plugin.name.clone(), file);
+        }
+    }
+    scripts
+}
+
+/// The environment of the process, and over it the variables of `silverback_env_file`.
+fn environment(settings: &Settings) -> Result<Env, Vec<String>> {
+    let Some(path) = &settings.env_file else { return Ok(settings.env.clone()) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| vec![format!("silverback_env_file {}: {error}", path.display())])?;
+    settings
+        .env
+        .with_lines(&text)
+        .map_err(|line| vec![format!("{}:{line}: expected NAME=value", path.display())])
+}
