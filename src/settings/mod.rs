@@ -6,6 +6,7 @@
 mod env;
 mod known;
 mod listen;
+mod proxy_ssl;
 mod reference;
 mod text;
 
@@ -19,6 +20,7 @@ use text::{conf_lines, flag_of, size};
 
 pub use env::Env;
 pub use listen::Listen;
+pub use proxy_ssl::{ProxySsl, TlsVersion};
 pub use reference::{Reference, Unresolved, is_reference};
 
 /// Everything that is decided before the first request.
@@ -56,6 +58,8 @@ pub struct Settings {
     pub router_flavor: RouterFlavor,
     /// Enabled plugins: `bundled` and names.
     pub plugins: Vec<String>,
+    /// How connections to upstreams are encrypted.
+    pub proxy_ssl: ProxySsl,
     /// Where Lua modules are looked for.
     pub lua_package_path: String,
     /// Trusted certificates beside the system's.
@@ -361,6 +365,7 @@ impl Layers {
             lua_package_path: self.text("lua_package_path", "./?.lua;./?/init.lua;"),
             trusted_certificates: self.trusted_certificates(),
             ssl_cert,
+            proxy_ssl: self.proxy_ssl(),
             keepalive_pool_size: self.number("upstream_keepalive_pool_size", 512) as usize,
             keepalive_idle_ms: self
                 .number("upstream_keepalive_idle_timeout", 60)
@@ -392,11 +397,6 @@ impl Layers {
 
     fn optional(&self, name: &str) -> Option<String> {
         Some(self.text(name, "")).filter(|value| !value.is_empty())
-    }
-
-    fn trusted_certificates(&self) -> Vec<PathBuf> {
-        let paths = self.list("lua_ssl_trusted_certificate", "system").into_iter();
-        paths.filter(|path| path != "system").map(PathBuf::from).collect()
     }
 
     /// The files of `ssl_cert` with those of `ssl_cert_key`, one by one.
