@@ -127,8 +127,14 @@ pub struct Service {
     /// Milliseconds between two reads.
     pub read_timeout: u64,
     pub enabled: bool,
+    /// What the gateway shows to the upstream (`certificates`).
+    pub client_certificate: Option<Ref>,
     /// `None` leaves it to the gateway, which verifies.
     pub tls_verify: Option<bool>,
+    /// Intermediate certificates that a chain may have; `None` is any number.
+    pub tls_verify_depth: Option<u32>,
+    /// Who is trusted in place of everybody the system trusts (`ca_certificates`).
+    pub ca_certificates: Option<Vec<Uuid>>,
     pub tags: Option<Vec<String>>,
     /// The entity as log records and Lua plugins see it.
     #[serde(skip)]

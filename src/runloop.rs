@@ -24,6 +24,7 @@ use crate::plugins::{self, Context, Findings};
 use crate::router::{Hit, Router};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
+use crate::tls::Policies;
 
 /// The Lua side of a thread: its VM and the handlers loaded into it.
 ///
@@ -99,6 +100,8 @@ pub struct Runloop {
     pub router: Router,
     /// Finds the Target.
     pub balancer: Balancer,
+    /// How upstream connections are encrypted.
+    pub policies: Policies,
     /// Where clients and plugins may not send a request.
     pub guard: Guard,
     /// What runs before there is a Route.
@@ -130,7 +133,11 @@ impl Runloop {
             if scripts.trial.is_some() { router.check().map(|()| router) } else { Ok(router) }
         });
         let router = router.map_err(|message| refusals.push(message));
-        let (Ok(router), true) = (router, refusals.is_empty()) else { return Err(refusals) };
+        let policies = Policies::new(&shared.tls, snapshot);
+        let policies = policies.map_err(|errors| refusals.extend(errors));
+        let (Ok(router), Ok(policies), true) = (router, policies, refusals.is_empty()) else {
+            return Err(refusals);
+        };
         let instances = Instances::new(instances);
         let none = Balancer::default();
         // A trial may be of a configuration that never serves.
@@ -140,6 +147,7 @@ impl Runloop {
         Ok(Self {
             router,
             balancer: Balancer::new(snapshot, healths, old.map_or(&none, |old| &old.balancer)),
+            policies,
             guard: Guard::new(shared.settings.metadata_guard, snapshot),
             globals: instances.globals(),
             instances,

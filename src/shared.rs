@@ -54,8 +54,7 @@ impl Shared {
         control: Handle,
         names: Option<HashMap<String, SocketAddr>>,
     ) -> Result<Self, Vec<String>> {
-        let tls = UpstreamTls::new(&settings.trusted_certificates)
-            .map_err(|error| vec![format!("lua_ssl_trusted_certificate {error}")])?;
+        let tls = UpstreamTls::new(&settings).map_err(|error| vec![error])?;
         let template = |format: Format| settings.error_templates.get(format.name());
         let default_type = Format::of_type(&settings.error_default_type).unwrap_or_default();
         let pages = Pages::read(default_type, |format| template(format).map(PathBuf::as_path))?;

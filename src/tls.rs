@@ -1,18 +1,23 @@
 //! rustls configurations: one for all workers, so that sessions resume wherever they land.
 
 mod listener;
+mod policies;
+mod upstream;
+mod verify;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{AlertDescription, CertificateError, Error};
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use thiserror::Error;
 
 pub use listener::{Certificates, Choice, server};
+pub use policies::Policies;
+pub use upstream::{Policy, UpstreamTls};
 
 /// A certificate or key that cannot be used.
 #[derive(Debug, Error)]
@@ -20,43 +25,6 @@ pub use listener::{Certificates, Choice, server};
 pub struct Unusable {
     path: PathBuf,
     reason: String,
-}
-
-/// How connections to upstreams are encrypted.
-#[derive(Clone)]
-pub struct UpstreamTls {
-    verified: Arc<ClientConfig>,
-    unverified: Arc<ClientConfig>,
-}
-
-impl UpstreamTls {
-    /// Trusts the system's certificates and those in the given PEM files.
-    ///
-    /// # Errors
-    /// A file that cannot be read or holds no certificate.
-    pub fn new(trusted: &[PathBuf]) -> Result<Self, Unusable> {
-        let mut roots = RootCertStore::empty();
-        let system = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(system.certs);
-        for path in trusted {
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|e| unusable(path, e))?;
-            }
-        }
-        let verified = builder()?.with_root_certificates(roots).with_no_client_auth();
-        let mut unverified = builder()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anybody(provider())))
-            .with_no_client_auth();
-        // Nothing that was not verified may be resumed as if it were.
-        unverified.resumption = rustls::client::Resumption::disabled();
-        Ok(Self { verified: Arc::new(verified), unverified: Arc::new(unverified) })
-    }
-
-    /// The configuration for a Service with or without `tls_verify`.
-    pub fn config(&self, verify: bool) -> Arc<ClientConfig> {
-        if verify { self.verified.clone() } else { self.unverified.clone() }
-    }
 }
 
 /// Makes `ring` the provider of the process: reqwest asks for it.
@@ -67,12 +35,6 @@ pub fn install_provider() {
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
-}
-
-fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, Unusable> {
-    ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|e| unusable(Path::new("rustls"), e))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {
@@ -86,43 +48,68 @@ fn unusable(path: &Path, reason: impl ToString) -> Unusable {
     Unusable { path: path.to_owned(), reason: reason.to_string() }
 }
 
-/// `tls_verify: false`: any certificate will do. Signatures are still checked.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+/// What an operator may do about a handshake that failed, to be put behind the error.
+pub fn hint(error: &io::Error) -> &'static str {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    match inner {
+        Some(Error::InvalidCertificate(error)) => of_certificate(error),
+        Some(Error::AlertReceived(alert)) => of_alert(*alert),
+        Some(Error::InvalidMessage(_)) => "; see whether the upstream speaks TLS on this port",
+        _ => "",
     }
+}
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
+fn of_certificate(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::UnknownIssuer => {
+            "; name its CA in ca_certificates of the Service or in lua_ssl_trusted_certificate, or \
+             set tls_verify to false"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "; the name is that of the Host header: see preserve_host of the Route, host_header of \
+             the Upstream and host of the Service"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "; renew the certificate of the upstream"
+        }
+        _ => "",
     }
+}
 
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+fn of_alert(alert: AlertDescription) -> &'static str {
+    match alert {
+        AlertDescription::CertificateRequired
+        | AlertDescription::HandshakeFailure
+        | AlertDescription::BadCertificate
+        | AlertDescription::UnknownCA
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::AccessDenied => {
+            "; if the upstream asks for a certificate, see client_certificate of the Service"
+        }
+        AlertDescription::UnrecognisedName => {
+            "; the name is that of the Host header, and the upstream does not know it"
+        }
+        AlertDescription::ProtocolVersion => "; see nginx_proxy_proxy_ssl_protocols",
+        _ => "",
     }
+}
 
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_handshake_says_what_to_do() {
+        for (error, word) in [
+            (CertificateError::UnknownIssuer.into(), "ca_certificates"),
+            (CertificateError::NotValidForName.into(), "Host header"),
+            (CertificateError::Expired.into(), "renew"),
+            (Error::AlertReceived(AlertDescription::CertificateRequired), "client_certificate"),
+            (Error::AlertReceived(AlertDescription::ProtocolVersion), "proxy_ssl_protocols"),
+        ] {
+            let error = io::Error::new(io::ErrorKind::InvalidData, error);
+            assert!(hint(&error).contains(word), "{error}: {}", hint(&error));
+        }
+        assert_eq!(hint(&io::ErrorKind::UnexpectedEof.into()), "");
     }
 }

@@ -24,7 +24,6 @@ use crate::azure::{self, Token};
 use crate::guard::{self, Named};
 use crate::llm::azure::Names;
 use crate::llm::{self, Prepared, RouteType, usage};
-use crate::pdk::service::Limits;
 use crate::pdk::{Attempts, Exchange, Loss, Lost, Next};
 use crate::plugin::{Outcome, Step, Stop};
 use crate::respond::{self, Failure};
@@ -125,8 +124,7 @@ impl Session {
 
     async fn begin(&self, ex: &Exchange) -> Result<(), Refusal> {
         if let Some(limits) = self.setup.limits {
-            let tls_verify = ex.service.limits.get().tls_verify;
-            ex.service.limits.set(Limits { tls_verify, ..limits });
+            ex.service.limits.set(limits);
         }
         self.progress.borrow_mut().retries_left = ex.service.limits.get().retries;
         let client = Client::read(&self.setup, ex).await?;

@@ -385,7 +385,6 @@ fn limits(balancer: &config::Balancer) -> Limits {
         write_ms: balancer.write_timeout.unwrap_or(default.write_ms),
         read_ms: balancer.read_timeout.unwrap_or(default.read_ms),
         retries: balancer.retries.unwrap_or(default.retries),
-        tls_verify: default.tls_verify,
     }
 }
 

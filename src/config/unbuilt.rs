@@ -35,9 +35,9 @@ fn of_entity(collection: &str, entity: &Value) -> Notes {
 
 fn service(entity: &Value) -> Notes {
     let mut notes = unless(entity, "protocol", &["http", "https"], "is not proxied yet");
-    for field in ["client_certificate", "ca_certificates", "tls_verify_depth"] {
-        if !is_unset(&entity[field]) {
-            notes.push((field, "has no effect yet".to_owned()));
+    for field in ["ca_certificates", "tls_verify_depth"] {
+        if entity["tls_verify"] == false && !is_unset(&entity[field]) {
+            notes.push((field, "has no effect: tls_verify is false".to_owned()));
         }
     }
     notes
@@ -62,9 +62,6 @@ fn route(entity: &Value) -> Notes {
 
 fn upstream(entity: &Value) -> Notes {
     let mut notes = Notes::new();
-    if !is_unset(&entity["client_certificate"]) {
-        notes.push(("client_certificate", "has no effect yet".to_owned()));
-    }
     if entity["use_srv_name"] == true {
         notes.push(("use_srv_name", "has no effect yet".to_owned()));
     }
@@ -103,6 +100,8 @@ mod tests {
         let fields: Vec<&str> = notes.iter().map(|(field, _)| *field).collect();
         assert_eq!(fields, ["use_srv_name", "healthchecks.active"]);
         assert!(of_entity("services", &json!({"protocol": "https"})).is_empty());
+        let lax = json!({"protocol": "https", "tls_verify": false, "tls_verify_depth": 1});
+        assert_eq!(of_entity("services", &lax)[0].0, "tls_verify_depth");
         let tcp = of_entity("routes", &json!({"protocols": ["tcp", "udp"]}));
         assert_eq!(tcp[0].1, "tcp, udp is not proxied yet");
     }

@@ -31,6 +31,8 @@ pub struct Upstream {
     pub healthchecks: Healthchecks,
     /// Replaces the host in `Host`; the target's port is still appended (Kong does so too).
     pub host_header: Option<String>,
+    /// What the targets are shown, unless the Service has one of its own.
+    pub client_certificate: Option<Ref>,
     pub tags: Option<Vec<String>>,
     #[serde(skip)]
     pub json: Arc<Value>,

@@ -26,8 +26,10 @@ pub struct Call {
     path: RefCell<String>,
     query: RefCell<Option<String>>,
     attempts: RefCell<Option<Rc<dyn Attempts>>>,
-    /// Timeouts, retries and verification.
+    /// Timeouts and retries.
     pub limits: Cell<Limits>,
+    /// What plugins ask of the upstream's certificate.
+    pub tls: Cell<TlsChange>,
     /// The upstream's status; `None` while it has not answered.
     pub status: Cell<Option<StatusCode>>,
     /// Every attempt, for the log record.
@@ -51,14 +53,21 @@ pub struct Limits {
     pub read_ms: u64,
     /// Further attempts after the first.
     pub retries: u32,
-    /// Whether the upstream's certificate is verified.
-    pub tls_verify: bool,
+}
+
+/// What a plugin asks of the upstream's certificate, in place of what the Service says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TlsChange {
+    /// Whether it is verified (`kong.service.set_tls_verify`).
+    pub verify: Option<bool>,
+    /// Intermediate certificates that its chain may have (`kong.service.set_tls_verify_depth`).
+    pub depth: Option<u32>,
 }
 
 impl Default for Limits {
     /// Kong's defaults of a Service.
     fn default() -> Self {
-        Self { connect_ms: 60_000, write_ms: 60_000, read_ms: 60_000, retries: 5, tls_verify: true }
+        Self { connect_ms: 60_000, write_ms: 60_000, read_ms: 60_000, retries: 5 }
     }
 }
 

@@ -19,11 +19,12 @@ use crate::balancer::health::Report;
 use crate::balancer::{Balancer, Turn};
 use crate::dns::Names;
 use crate::guard::Guard;
-use crate::pdk::service::Limits;
+use crate::pdk::service::{Limits, TlsChange};
 use crate::pdk::{Attempts, Exchange, Loss, Lost, Next, Try};
 use crate::plugin::Stop;
 use crate::respond::Failure;
-use crate::upstream::{Key, Outgoing, Pool, ReplyBody, SendError, server_name};
+use crate::tls::Policies;
+use crate::upstream::{Key, Outgoing, Pool, ReplyBody, SendError, Tls, tls_name};
 
 /// Bodies up to this size are read before the upstream is chosen, so that they can be sent again
 /// and a slow client holds no upstream connection. Larger ones stream.
@@ -37,6 +38,8 @@ pub struct Way<'a> {
     pub names: &'a Names,
     /// Targets of Upstreams.
     pub balancer: &'a Balancer,
+    /// How connections are encrypted.
+    pub policies: &'a Policies,
     /// Where clients and plugins may not send a request.
     pub guard: &'a Guard,
     /// Largest body that is read whole.
@@ -161,9 +164,7 @@ async fn attempt(
         Failure::BadGateway
     })?;
     let balancer_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    let scheme = ex.service.scheme();
-    let tls = scheme.is_tls().then(|| server_name(&target.host));
-    let key = Key { address, tls, verify: limits.tls_verify };
+    let key = Key { address, tls: encryption(way, ex, &target)? };
     let request = request(way, ex, target.host_header)?;
     ex.times.sent.set(Some(Instant::now()));
     let started_at_ms = ex.times.started_at_ms.get() + ex.times.since_start_ms(None);
@@ -173,6 +174,29 @@ async fn attempt(
     let state = code.map(|_| "failed");
     ex.service.tries.borrow_mut().push(Try { address, started_at_ms, balancer_ns, state, code });
     Ok(sent)
+}
+
+/// How the connection is encrypted. Its name is the `Host` that the upstream gets, as in Kong, so
+/// `host_header`, `preserve_host` and plugins choose both.
+fn encryption(way: &Way<'_>, ex: &Exchange, target: &Target) -> Result<Option<Tls>, Failure> {
+    if !ex.service.scheme().is_tls() {
+        return Ok(None);
+    }
+    let name = match ex.service.host_header() {
+        Some(host) => tls_name(&String::from_utf8_lossy(host.as_bytes()).into()),
+        None => tls_name(&target.name),
+    };
+    let service = ex.matched().and_then(|matched| Some(matched.service.as_ref()?.id));
+    let policy = way.policies.of(service, target.balanced);
+    let change = ex.service.tls.get();
+    if change == TlsChange::default() {
+        return Ok(Some(Tls { name, policy: policy.clone() }));
+    }
+    let changed = way.policies.changed(policy, change).map_err(|error| {
+        tracing::error!(request_id = %ex.id, fault = "gateway", "{error}");
+        Failure::Unexpected
+    })?;
+    Ok(Some(Tls { name, policy: changed }))
 }
 
 /// The target of an attempt and its address. A target whose name has none is passed over (Kong).
@@ -215,6 +239,8 @@ fn reported(status: StatusCode) -> Report {
 struct Target {
     host: Rc<str>,
     port: u16,
+    /// What the upstream is called: the host, or what `host_header` says.
+    name: Rc<str>,
     host_header: HeaderValue,
     /// Another one may take its place.
     balanced: bool,
@@ -222,22 +248,22 @@ struct Target {
 
 fn target(way: &Way<'_>, ex: &Exchange, turn: &mut Turn) -> Option<Target> {
     let (mut host, mut port) = (ex.service.host(), ex.service.port());
-    let (mut named, mut balanced) = (None, false);
+    let (mut name, mut balanced) = (None, false);
     if ex.service.balanced.get()
         && let Some(ring) = way.balancer.ring(&host)
     {
         let peer = ring.next(turn, ex)?;
         balanced = true;
         (host, port) = (peer.host, peer.port);
-        named = ring.host_header.as_ref().and_then(|name| name.to_str().ok().map(str::to_owned));
+        name = ring.host_header.as_ref().and_then(|name| name.to_str().ok()).map(Rc::from);
     }
-    let name = named.as_deref().unwrap_or(&host);
+    let name = name.unwrap_or_else(|| host.clone());
     let text = if port == ex.service.scheme().default_port() {
-        HeaderValue::from_str(name)
+        HeaderValue::from_str(&name)
     } else {
         HeaderValue::from_str(&format!("{name}:{port}"))
     };
-    Some(Target { host, port, host_header: text.ok()?, balanced })
+    Some(Target { host, port, name, host_header: text.ok()?, balanced })
 }
 
 fn request(way: &Way<'_>, ex: &Exchange, host: HeaderValue) -> Result<Request<Outgoing>, Failure> {

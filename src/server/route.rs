@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode, Version};
 use crate::chain::Plan;
 use crate::entity::{Protocol, Route};
 use crate::guard::Named;
-use crate::pdk::service::Limits;
+use crate::pdk::service::{Limits, TlsChange};
 use crate::pdk::{Exchange, Matched, Source};
 use crate::respond::{self, Failure};
 use crate::router::{Hit, Query, path, split_port};
@@ -91,7 +91,12 @@ fn address(ex: &Exchange, decoded: &str, hit: &Hit<'_>, runloop: &Runloop) {
         write_ms: service.write_timeout,
         read_ms: service.read_timeout,
         retries: service.retries,
-        tls_verify: service.tls_verify.unwrap_or(true),
+    });
+    // A plugin may have asked in `rewrite`; Kong sets what the Service says afterwards.
+    let asked = call.tls.get();
+    call.tls.set(TlsChange {
+        verify: asked.verify.filter(|_| service.tls_verify.is_none()),
+        depth: asked.depth.filter(|_| service.tls_verify_depth.is_none()),
     });
     if hit.route.preserve_host {
         call.set_host_header(ex.request.header(HOST));

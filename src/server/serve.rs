@@ -119,6 +119,7 @@ async fn upstream(
         pool: &worker.pool,
         names: &worker.names,
         balancer: &runloop.balancer,
+        policies: &runloop.policies,
         guard: &runloop.guard,
         buffer_limit: settings.body_limit(),
         request_id: settings.request_id_upstream,

@@ -13,7 +13,7 @@ use crate::runloop::{Runloop, Scripts};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{ACCESS_LOG_DELAY, AccessLog, Lines};
-use crate::upstream::{Connector, Keepalive, Pool};
+use crate::upstream::{Keepalive, Pool};
 
 /// What the exchanges of one thread share.
 pub(super) struct Worker {
@@ -58,7 +58,7 @@ impl Worker {
         shared.tokens.take_over(mark);
         let help = "Requests taken by the proxy listeners";
         Ok(Rc::new(Self {
-            pool: Pool::new(Connector::new(shared.tls.clone()), keepalive),
+            pool: Pool::new(keepalive),
             names: Names::new(shared.dns.clone()),
             access_log: log.map(|lines| AccessLog::new(lines, settings.log_format)),
             open: Cell::new(0),

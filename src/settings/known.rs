@@ -1,5 +1,6 @@
 //! The names of settings: ours, and Kong's that have no effect here.
 
+use super::proxy_ssl;
 use crate::distance::distance;
 
 /// Properties that are read.
@@ -53,7 +54,6 @@ const IGNORED: &[&str] = &[
     "anonymous_reports",
     "client_body_buffer_size",
     "client_max_body_size",
-    "client_ssl",
     "database",
     "db_cache_ttl",
     "db_update_frequency",
@@ -107,9 +107,14 @@ const IGNORED_FAMILIES: &[&str] = &[
     "wasm",
 ];
 
+/// Whether a property is read.
+fn is_read(name: &str) -> bool {
+    READ.contains(&name) || proxy_ssl::names().any(|known| known == name)
+}
+
 /// Whether Kong or we have a property of this name.
 pub(super) fn is_known(name: &str) -> bool {
-    READ.contains(&name)
+    is_read(name)
         || IGNORED.contains(&name)
         || IGNORED_FAMILIES.iter().any(|family| name.starts_with(family))
 }
@@ -117,7 +122,7 @@ pub(super) fn is_known(name: &str) -> bool {
 /// Whether a property that is set asks for something that nothing here does. What says `off` asks
 /// for nothing, and what has a note of its own is told there.
 pub(super) fn is_without_effect(name: &str, value: &str) -> bool {
-    !READ.contains(&name) && !matches!(value, "" | "off") && note(name, value).is_none()
+    !is_read(name) && !matches!(value, "" | "off") && note(name, value).is_none()
 }
 
 /// What a user should know who sets this property.
@@ -138,6 +143,7 @@ pub(super) fn note(name: &str, value: &str) -> Option<String> {
 
 /// The property that a misspelt name most likely meant.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
-    let candidates = READ.iter().chain(IGNORED).map(|known| (distance(name, known), *known));
+    let candidates = READ.iter().chain(IGNORED).copied().chain(proxy_ssl::names());
+    let candidates = candidates.map(|known| (distance(name, known), known));
     candidates.min().filter(|(distance, _)| *distance <= 3).map(|(_, known)| known)
 }

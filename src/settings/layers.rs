@@ -48,6 +48,11 @@ impl Layers {
         layers
     }
 
+    /// Whether somebody has set a property.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
     /// Puts the values of `{vault://env/NAME}` in; one that has none is an error (Kong).
     fn resolve_references(&mut self, env: &Env) {
         let prefix = self.text("vault_env_prefix", "");

@@ -7,6 +7,7 @@ mod env;
 mod known;
 mod layers;
 mod listen;
+mod proxy_ssl;
 mod reference;
 mod text;
 mod values;
@@ -21,6 +22,7 @@ use layers::Layers;
 
 pub use env::Env;
 pub use listen::Listen;
+pub use proxy_ssl::{ProxySsl, TlsVersion};
 pub use reference::{Reference, Unresolved, is_reference};
 
 /// Everything that is decided before the first request.
@@ -58,6 +60,8 @@ pub struct Settings {
     pub router_flavor: RouterFlavor,
     /// Enabled plugins: `bundled` and names.
     pub plugins: Vec<String>,
+    /// How connections to upstreams are encrypted.
+    pub proxy_ssl: ProxySsl,
     /// Where Lua modules are looked for.
     pub lua_package_path: String,
     /// Trusted certificates beside the system's.

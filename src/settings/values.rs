@@ -48,6 +48,7 @@ impl Layers {
             lua_package_path: self.text("lua_package_path", "./?.lua;./?/init.lua;"),
             trusted_certificates: self.trusted_certificates(),
             ssl_cert,
+            proxy_ssl: self.proxy_ssl(),
             keepalive_pool_size: self.number("upstream_keepalive_pool_size", 512) as usize,
             keepalive_idle_ms: self
                 .number("upstream_keepalive_idle_timeout", 60)
@@ -77,13 +78,8 @@ impl Layers {
         names
     }
 
-    fn optional(&self, name: &str) -> Option<String> {
+    pub(super) fn optional(&self, name: &str) -> Option<String> {
         Some(self.text(name, "")).filter(|value| !value.is_empty())
-    }
-
-    fn trusted_certificates(&self) -> Vec<PathBuf> {
-        let paths = self.list("lua_ssl_trusted_certificate", "system").into_iter();
-        paths.filter(|path| path != "system").map(PathBuf::from).collect()
     }
 
     /// The files of `ssl_cert` with those of `ssl_cert_key`, one by one.

@@ -156,27 +156,36 @@ pub fn server(shown: &Arc<Certificates>, http2: bool) -> Result<Arc<ServerConfig
     Ok(Arc::new(config))
 }
 
-fn of_files(cert: &Path, key: &Path) -> Result<CertifiedKey, super::Unusable> {
+pub(super) fn of_files(cert: &Path, key: &Path) -> Result<CertifiedKey, super::Unusable> {
     let chain = certificates(cert)?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|e| unusable(key, e))?;
     CertifiedKey::from_der(chain, private, &provider()).map_err(|e| unusable(key, e))
 }
 
 fn of_entity(entity: &Value) -> Result<Pairs, String> {
-    let mut pairs = Vec::new();
-    for (cert, key) in [("cert", "key"), ("cert_alt", "key_alt")] {
-        let (Some(chain), Some(private)) = (entity[cert].as_str(), entity[key].as_str()) else {
-            continue;
-        };
+    let kinds = [("cert", "key"), ("cert_alt", "key_alt")];
+    let pairs = kinds.into_iter().filter_map(|(cert, key)| pair_of(entity, cert, key));
+    let mut pairs = pairs.collect::<Result<Pairs, _>>()?;
+    sort(&mut pairs);
+    Ok(pairs)
+}
+
+/// The pair in two fields of an entity; `None` if it has none there.
+pub(super) fn pair_of(
+    entity: &Value,
+    cert: &str,
+    key: &str,
+) -> Option<Result<Arc<CertifiedKey>, String>> {
+    let (chain, private) = (entity[cert].as_str()?, entity[key].as_str()?);
+    let read = || {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
         let chain = chain.map_err(|error| format!("{cert}: {error}"))?;
         let failed = |error: &dyn fmt::Display| format!("{key}: {error}");
         let private = PrivateKeyDer::from_pem_slice(private.as_bytes()).map_err(|e| failed(&e))?;
         let pair = CertifiedKey::from_der(chain, private, &provider()).map_err(|e| failed(&e))?;
-        pairs.push(Arc::new(pair));
-    }
-    sort(&mut pairs);
-    Ok(pairs)
+        Ok(Arc::new(pair))
+    };
+    Some(read())
 }
 
 /// RSA last: it costs more, and clients that can use another key are glad of it.

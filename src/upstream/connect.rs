@@ -7,42 +7,46 @@ use hyper::client::conn::http1::Builder;
 use hyper::rt::{Read, Write};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::body::Outgoing;
-use super::{Key, Link, SendError};
-use crate::tls::UpstreamTls;
+use super::{Key, Link, SendError, Tls};
 
-/// Opens connections to upstreams.
-pub struct Connector {
-    tls: UpstreamTls,
+/// How long a connection may be silent before the system asks whether the other end is there.
+/// Firewalls and the load balancers of clouds forget silent connections after some minutes, and a
+/// model may think for longer.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+
+/// Opens a connection, within `connect_ms` for TCP and TLS together.
+pub(super) async fn open(key: &Key, connect_ms: u64) -> Result<Link, SendError> {
+    let limit = Duration::from_millis(connect_ms);
+    tokio::time::timeout(limit, handshake(key))
+        .await
+        .unwrap_or(Err(SendError::ConnectTimeout(key.address, connect_ms)))
 }
 
-impl Connector {
-    /// A connector with these TLS configurations.
-    pub fn new(tls: UpstreamTls) -> Self {
-        Self { tls }
-    }
+async fn handshake(key: &Key) -> Result<Link, SendError> {
+    let refused = |error| SendError::Connect(key.address, error);
+    let stream = TcpStream::connect(key.address).await.map_err(refused)?;
+    stream.set_nodelay(true).map_err(refused)?;
+    let keepalive = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_AFTER);
+    SockRef::from(&stream).set_tcp_keepalive(&keepalive).map_err(refused)?;
+    let Some(tls) = &key.tls else { return http(key, stream).await };
+    let failed = |error| SendError::Tls(key.address, tls.name.clone(), error);
+    let name = server_name(key, tls).map_err(failed)?;
+    let connector = TlsConnector::from(tls.policy.config().clone());
+    http(key, connector.connect(name, stream).await.map_err(failed)?).await
+}
 
-    /// Opens a connection, within `connect_ms` for TCP and TLS together.
-    pub(super) async fn open(&self, key: &Key, connect_ms: u64) -> Result<Link, SendError> {
-        let limit = Duration::from_millis(connect_ms);
-        tokio::time::timeout(limit, self.handshake(key))
-            .await
-            .unwrap_or(Err(SendError::ConnectTimeout(key.address, connect_ms)))
-    }
-
-    async fn handshake(&self, key: &Key) -> Result<Link, SendError> {
-        let refused = |error| SendError::Connect(key.address, error);
-        let stream = TcpStream::connect(key.address).await.map_err(refused)?;
-        stream.set_nodelay(true).map_err(refused)?;
-        let Some(name) = &key.tls else { return http(key, stream).await };
-        let tls = |error| SendError::Tls(key.address, name.clone(), error);
-        let server = ServerName::try_from(name.to_string())
-            .map_err(|e| tls(std::io::Error::new(std::io::ErrorKind::InvalidInput, e)))?;
-        let connector = TlsConnector::from(self.tls.config(key.verify));
-        http(key, connector.connect(server, stream).await.map_err(tls)?).await
+/// What the upstream is called in TLS. A `Host` that no certificate can be for does where nothing
+/// is verified: the upstream is then told no name at all.
+fn server_name(key: &Key, tls: &Tls) -> std::io::Result<ServerName<'static>> {
+    match ServerName::try_from(tls.name.to_string()) {
+        Ok(name) => Ok(name),
+        Err(_) if !tls.policy.verifies() => Ok(ServerName::from(key.address.ip())),
+        Err(error) => Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, error)),
     }
 }
 
@@ -72,7 +76,41 @@ async fn shake<T: Read + Write + Unpin + 'static>(io: T) -> hyper::Result<Shaken
     Builder::new().max_headers(256).handshake(io).await
 }
 
-/// The name of a host for TLS: without brackets or a final dot.
-pub fn server_name(host: &str) -> Rc<str> {
-    host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').into()
+/// The name for TLS out of what is or could be a `Host` header: as in nginx, without the port. A
+/// host that is a name already is not copied.
+pub fn tls_name(host: &Rc<str>) -> Rc<str> {
+    let name = match host.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or_default(),
+        // Two colons are an IPv6 address without brackets.
+        None => match host.split_once(':') {
+            Some((name, port)) if !port.contains(':') => name,
+            _ => host,
+        },
+    };
+    let name = name.trim_end_matches('.');
+    if name.len() == host.len() { host.clone() } else { name.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_for_tls_is_the_host_without_its_port() {
+        for (host, name) in [
+            ("a.test", "a.test"),
+            ("a.test:8443", "a.test"),
+            ("a.test.", "a.test"),
+            ("a.test.:443", "a.test"),
+            ("10.0.0.1:1", "10.0.0.1"),
+            ("[::1]:443", "::1"),
+            ("[::1]", "::1"),
+            ("::1", "::1"),
+            ("", ""),
+        ] {
+            assert_eq!(&*tls_name(&host.into()), name, "{host}");
+        }
+        let host = Rc::from("a.test");
+        assert!(Rc::ptr_eq(&host, &tls_name(&host)));
+    }
 }

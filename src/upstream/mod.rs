@@ -6,32 +6,44 @@
 
 mod body;
 mod connect;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::client::conn::http1::SendRequest;
 use thiserror::Error;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 pub use body::{Interrupted, Outgoing, ReplyBody};
-pub use connect::{Connector, server_name};
+pub use connect::tls_name;
 
 use crate::pdk::service::Limits;
+use crate::tls::{self, Policy};
 
 /// What a connection goes to. Connections with equal keys are interchangeable.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
     /// The address.
     pub address: SocketAddr,
-    /// The name for the TLS hello and the certificate; `None` is plain text.
-    pub tls: Option<Rc<str>>,
-    /// Whether the certificate is verified.
-    pub verify: bool,
+    /// How it is encrypted; `None` is plain text.
+    pub tls: Option<Tls>,
+}
+
+/// How a connection is encrypted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Tls {
+    /// The name for the hello, and the one that the certificate must be for.
+    pub name: Rc<str>,
+    /// Who is trusted and what is shown. Policies are equal by content, so that a reload keeps the
+    /// connections of a Service that it did not touch, and no others.
+    pub policy: Rc<Policy>,
 }
 
 /// Why there is no answer.
@@ -44,10 +56,10 @@ pub enum SendError {
     #[error("connect to {0}: no answer within {1} ms (connect_timeout)")]
     ConnectTimeout(SocketAddr, u64),
     /// The TLS handshake failed: most often the certificate.
-    #[error("TLS to {0} as '{1}': {2}")]
+    #[error("TLS to {0} as '{1}': {2}{hint}", hint = tls::hint(.2))]
     Tls(SocketAddr, Rc<str>, std::io::Error),
     /// The upstream closed, or spoke something else, before a whole head was here.
-    #[error("{0} broke off before it answered: {1}")]
+    #[error("{0} broke off before it answered: {cause}", cause = cause(.1))]
     Broken(SocketAddr, hyper::Error),
     /// It took longer than `read_timeout` or `write_timeout`.
     #[error("{0} did not answer within {1} ms (read_timeout)")]
@@ -55,6 +67,14 @@ pub enum SendError {
     /// The client did not send more of its body in time.
     #[error("the client sent no more of its body within {0} ms")]
     SlowClient(u64),
+}
+
+/// hyper says what it was doing, and only its source why that ended: such as the alert of an
+/// upstream that was shown no client certificate.
+fn cause(error: &hyper::Error) -> String {
+    let Some(source) = std::error::Error::source(error) else { return error.to_string() };
+    let hint = source.downcast_ref().map_or("", tls::hint);
+    format!("{error}: {source}{hint}")
 }
 
 impl SendError {
@@ -69,10 +89,14 @@ impl SendError {
     }
 }
 
+/// Idle connections of a worker with whatever keys: clients choose names of TLS (`preserve_host`),
+/// and must not open as many connections as they know names.
+const IDLE_MAX: usize = 8192;
+
 /// How many idle connections are kept, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct Keepalive {
-    /// Idle connections of a worker.
+    /// Idle connections with the same key, in a worker; 0 keeps none.
     pub pool_size: usize,
     /// How long one may be idle.
     pub idle: Duration,
@@ -82,9 +106,8 @@ pub struct Keepalive {
 
 /// The upstream connections of one worker.
 pub struct Pool {
-    connector: Connector,
     keepalive: Keepalive,
-    idle: RefCell<HashMap<Key, Vec<Idle>>>,
+    idle: RefCell<HashMap<Key, VecDeque<Idle>>>,
     idle_count: Cell<usize>,
 }
 
@@ -119,8 +142,8 @@ impl Link {
 
 impl Pool {
     /// An empty pool.
-    pub fn new(connector: Connector, keepalive: Keepalive) -> Rc<Self> {
-        Rc::new(Self { connector, keepalive, idle: RefCell::default(), idle_count: Cell::new(0) })
+    pub fn new(keepalive: Keepalive) -> Rc<Self> {
+        Rc::new(Self { keepalive, idle: RefCell::default(), idle_count: Cell::new(0) })
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -139,7 +162,7 @@ impl Pool {
         loop {
             let (mut link, served) = match self.take(key).await {
                 Some(kept) => kept,
-                None => (self.connector.open(key, limits.connect_ms).await?, 0),
+                None => (connect::open(key, limits.connect_ms).await?, 0),
             };
             let progress = request.body().progress();
             progress.restart();
@@ -164,7 +187,7 @@ impl Pool {
     /// A kept connection that can take a request.
     async fn take(&self, key: &Key) -> Option<(Link, u64)> {
         loop {
-            let mut kept = self.idle.borrow_mut().get_mut(key)?.pop()?;
+            let mut kept = self.idle.borrow_mut().get_mut(key)?.pop_back()?;
             self.idle_count.set(self.idle_count.get().saturating_sub(1));
             if kept.link.sender.is_closed() || kept.since.elapsed() > self.keepalive.idle {
                 continue;
@@ -176,13 +199,21 @@ impl Pool {
     }
 
     fn give_back(&self, key: Key, link: Link, served: u64) {
-        let spent = served >= self.keepalive.max_requests || link.sender.is_closed();
-        if spent || self.idle_count.get() >= self.keepalive.pool_size {
+        let Keepalive { pool_size, max_requests, .. } = self.keepalive;
+        if served >= max_requests || pool_size == 0 || link.sender.is_closed() {
             return;
         }
-        self.idle_count.set(self.idle_count.get() + 1);
-        let kept = Idle { link, since: Instant::now(), served };
-        self.idle.borrow_mut().entry(key).or_default().push(kept);
+        let mut idle = self.idle.borrow_mut();
+        let kept = idle.entry(key).or_default();
+        // As in nginx, the one that has been idle for longest makes room.
+        if kept.len() >= pool_size {
+            kept.pop_front();
+        } else if self.idle_count.get() < IDLE_MAX {
+            self.idle_count.set(self.idle_count.get() + 1);
+        } else {
+            return;
+        }
+        kept.push_back(Idle { link, since: Instant::now(), served });
     }
 
     /// Closes connections that have been idle for too long. The worker calls it now and then.
@@ -195,7 +226,7 @@ impl Pool {
             kept.retain(keep);
             !kept.is_empty()
         });
-        self.idle_count.set(idle.values().map(Vec::len).sum());
+        self.idle_count.set(idle.values().map(VecDeque::len).sum());
     }
 }
 

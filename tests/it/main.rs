@@ -34,3 +34,4 @@ mod stream;
 mod stream_ends;
 mod tidy;
 mod tls;
+mod upstream_tls;

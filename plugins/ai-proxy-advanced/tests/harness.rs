@@ -26,7 +26,8 @@ use crate::proxy::{self, NoReply, Way, headers};
 use crate::respond::{self, Failure};
 use crate::settings::Settings;
 use crate::shared::Shared;
-use crate::upstream::{Connector, Keepalive, Pool, ReplyBody};
+use crate::tls::Policies;
+use crate::upstream::{Keepalive, Pool, ReplyBody};
 
 /// Runs a test on one thread with local tasks, as a worker does.
 pub(in super::super) async fn worker<T>(test: impl Future<Output = T>) -> T {
@@ -137,9 +138,10 @@ async fn forward(plugin: &Proxy, ex: &Exchange) -> Option<ReplyBody> {
     let keepalive = Keepalive { pool_size: 0, idle: Duration::ZERO, max_requests: 1 };
     let buffer_limit = shared.settings.buffer_limit;
     let way = Way {
-        pool: &Pool::new(Connector::new(shared.tls.clone()), keepalive),
+        pool: &Pool::new(keepalive),
         names: &Names::new(shared.dns.clone()),
         balancer: &Balancer::default(),
+        policies: &Policies::plain(&shared.tls).unwrap(),
         guard: &Guard::default(),
         buffer_limit,
         request_id: false,

@@ -23,8 +23,8 @@ use crate::pdk::body::{Body, Buffered};
 use crate::pdk::service::Limits;
 use crate::plugins::Credential;
 use crate::shared::Shared as Process;
-use crate::upstream::server_name;
-use crate::upstream::{Connector, Keepalive, Key, Outgoing, Pool, ReplyBody, SendError};
+use crate::tls::Policies;
+use crate::upstream::{Keepalive, Key, Outgoing, Pool, ReplyBody, SendError, Tls, tls_name};
 
 /// Exchanges at a time; a hundred targets shall not look like an attack.
 const AT_ONCE: usize = 8;
@@ -122,15 +122,17 @@ pub(super) fn offline(survey: &Survey) -> Results {
 pub(super) async fn ask(
     process: &Process,
     survey: &Survey,
+    policies: &Policies,
     patience: Duration,
     progress: &Progress,
 ) -> Results {
     let keepalive = Keepalive { pool_size: 0, idle: Duration::ZERO, max_requests: 1 };
     let way = Way {
-        pool: Pool::new(Connector::new(process.tls.clone()), keepalive),
+        pool: Pool::new(keepalive),
         names: Names::new(process.dns.clone()),
         process,
         survey,
+        policies,
         turns: Semaphore::new(AT_ONCE),
         patience,
         progress,
@@ -149,6 +151,7 @@ struct Way<'a> {
     names: Names,
     process: &'a Process,
     survey: &'a Survey,
+    policies: &'a Policies,
     turns: Semaphore,
     patience: Duration,
     progress: &'a Progress,
@@ -261,7 +264,10 @@ async fn put(
     let addresses = way.names.addresses(&endpoint.host, endpoint.port);
     let addresses = timeout_at(deadline, addresses).await.map_err(late)?.map_err(Silence::Name)?;
     let limits = limits(&at.limits, way.patience);
-    let tls = endpoint.protocol.is_tls().then(|| server_name(&endpoint.host));
+    let tls = endpoint.protocol.is_tls().then(|| Tls {
+        name: tls_name(&endpoint.host.as_ref().into()),
+        policy: way.policies.of(at.service, false).clone(),
+    });
     let mut tried = Vec::new();
     let mut silence = Silence::Late;
     // As a request would: another address when one cannot be connected to.
@@ -270,7 +276,7 @@ async fn put(
             break;
         }
         tried.push(address);
-        let key = Key { address, tls: tls.clone(), verify: limits.tls_verify };
+        let key = Key { address, tls: tls.clone() };
         let Some(request) = request(question, token) else { return Err(silence) };
         let sent = way.pool.send(&key, &limits, request);
         match timeout_at(deadline, sent).await.map_err(late)? {

@@ -23,7 +23,7 @@ use crate::loader;
 use crate::server;
 use crate::settings::{Env, Flags};
 use crate::shared::Shared;
-use crate::tls;
+use crate::tls::{self, Policies};
 use ask::{Results, State};
 use progress::{Kind, Progress};
 use survey::Survey;
@@ -86,13 +86,14 @@ fn refuse(args: &IdentityArgs, errors: &[String], warnings: &[String], code: Exi
 /// Calls everybody, on this thread; tokens come from the control thread.
 fn ask(args: &IdentityArgs, shared: &Shared, survey: &Survey) -> Result<Results, Vec<String>> {
     let runtime = server::single_thread().map_err(|error| vec![error.to_string()])?;
+    let policies = Policies::new(&shared.tls, &survey.snapshot)?;
     let patience = Duration::from_secs(args.timeout.into());
     let err = std::io::stderr();
     let kind = kind(args.json, err.is_terminal(), &shared.settings.env);
     let everything = async {
         let progress = Progress::new(kind, Box::new(err), ask::steps(survey));
         let results = tokio::select! {
-            results = ask::ask(shared, survey, patience, &progress) => Some(results),
+            results = ask::ask(shared, survey, &policies, patience, &progress) => Some(results),
             () = progress.tick() => None,
         };
         progress.clear();

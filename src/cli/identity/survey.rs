@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use crate::azure::{Identity, TokenHandle};
 use crate::distance::distance;
-use crate::entity::{PluginEntity, Ref, Route};
+use crate::entity::{PluginEntity, Ref, Route, Service};
 use crate::loader::Compiled;
 use crate::pdk::service::Limits;
 use crate::plugins::{Credential, ModelTarget};
@@ -16,6 +18,8 @@ pub(super) struct Survey {
     pub(super) identities: Vec<Who>,
     /// In the order of the file.
     pub(super) targets: Vec<Where>,
+    /// The configuration.
+    pub(super) snapshot: Arc<Snapshot>,
 }
 
 /// One identity.
@@ -36,8 +40,10 @@ pub(super) struct Where {
     pub(super) scope: String,
     /// The position of its identity.
     pub(super) who: Option<usize>,
-    /// Timeouts, and whether the certificate is verified.
+    /// Timeouts.
     pub(super) limits: Limits,
+    /// The Service that says how the connection is encrypted.
+    pub(super) service: Option<Uuid>,
     /// What the plugin says of it.
     pub(super) target: ModelTarget,
     /// What `--target` may call it, each with its kind.
@@ -47,14 +53,15 @@ pub(super) struct Where {
 impl Survey {
     /// Sorts what the trial of a configuration found.
     pub(super) fn new(compiled: Compiled) -> Self {
-        let mut survey = Self { identities: Vec::new(), targets: Vec::new() };
+        let snapshot = compiled.snapshot;
+        let mut survey = Self { identities: Vec::new(), targets: Vec::new(), snapshot };
         for target in compiled.targets {
             let who = match &target.credential {
                 Credential::Identity(handle) => Some(survey.position(handle)),
                 _ => None,
             };
             let identity = who.map(|who| &*survey.identities[who].identity);
-            let found = Where::new(&compiled.snapshot, target, who, identity);
+            let found = Where::new(&survey.snapshot, target, who, identity);
             survey.targets.push(found);
         }
         survey
@@ -79,7 +86,8 @@ impl Survey {
         if !self.targets.iter().any(is_meant) {
             return Err(self.unknown(name));
         }
-        let mut kept = Self { identities: Vec::new(), targets: Vec::new() };
+        let snapshot = self.snapshot.clone();
+        let mut kept = Self { identities: Vec::new(), targets: Vec::new(), snapshot };
         for mut at in self.targets.into_iter().filter(is_meant) {
             if let Some(who) = at.who {
                 at.who = Some(kept.position(&self.identities[who].handle));
@@ -136,6 +144,7 @@ impl Where {
         let at = at.strip_suffix(": ").unwrap_or(&at);
         let (place, path) = at.rsplit_once(": ").unwrap_or(("", at));
         let attached = attached(snapshot, plugin);
+        let service = service(snapshot, plugin);
         let scope = match attached.is_empty() {
             true => "all routes".to_owned(),
             false => {
@@ -148,7 +157,8 @@ impl Where {
             path: format!("{path}.{}", target.path),
             scope,
             who,
-            limits: limits(snapshot, &target),
+            limits: target.limits.or(service.map(limits)).unwrap_or_default(),
+            service: service.map(|service| service.id),
             labels: labels(snapshot, &target, &attached, identity),
             target,
         }
@@ -204,25 +214,24 @@ pub(in crate::cli) fn attached(
     attached
 }
 
-/// The timeouts a request would have, and whether the certificate would be verified: the Service
-/// of the plugin says so, if it has one.
-fn limits(snapshot: &Snapshot, target: &ModelTarget) -> Limits {
-    let plugin = &*target.plugin;
+/// The Service of a target: that of its plugin, or of the plugin's Route.
+fn service<'a>(snapshot: &'a Snapshot, plugin: &PluginEntity) -> Option<&'a Service> {
     let of_route = || {
         let route = snapshot.routes.iter().find(|route| plugin.route == Some(Ref { id: route.id }));
         route?.service
     };
-    let service = plugin.service.or_else(of_route);
-    let service = service.and_then(|service| snapshot.services.get(&service.id));
-    let own = service.map_or_else(Limits::default, |service| Limits {
+    let service = plugin.service.or_else(of_route)?;
+    snapshot.services.get(&service.id).map(Arc::as_ref)
+}
+
+/// The timeouts that a request would have.
+fn limits(service: &Service) -> Limits {
+    Limits {
         connect_ms: service.connect_timeout,
         write_ms: service.write_timeout,
         read_ms: service.read_timeout,
         retries: service.retries,
-        tls_verify: service.tls_verify.unwrap_or(true),
-    });
-    let limits = target.limits.unwrap_or(own);
-    Limits { tls_verify: own.tls_verify, ..limits }
+    }
 }
 
 /// Everything that may name a target; a plugin without a Route counts for all it applies to.

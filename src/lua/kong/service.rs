@@ -10,10 +10,30 @@ use super::{Phases, Row};
 use crate::entity::Protocol;
 use crate::guard::Named;
 use crate::lua::bind::Answer;
+use crate::pdk::service::TlsChange;
 use crate::pdk::{Exchange, Source};
 
 pub(super) const ROWS: &[Row] = &[
     Row::now("service.set_target", Phases::TARGET_CHANGE, set_target),
+    Row::now("service.set_tls_verify", Phases::TARGET_CHANGE, |lua, ex, mut args| {
+        let Some(Value::Boolean(verify)) = args.pop_front() else {
+            return Err("argument must be a boolean".into());
+        };
+        ex.service.tls.set(TlsChange { verify: Some(verify), ..ex.service.tls.get() });
+        one(lua, true)
+    }),
+    Row::now("service.set_tls_verify_depth", Phases::TARGET_CHANGE, |lua, ex, mut args| {
+        let depth = match args.pop_front() {
+            Some(Value::Integer(depth)) => depth,
+            Some(Value::Number(depth)) => depth as i64,
+            _ => return Err("argument must be a number".into()),
+        };
+        let Ok(depth) = u32::try_from(depth) else {
+            return Err(format!("depth expects a non-negative number but found {depth}").into());
+        };
+        ex.service.tls.set(TlsChange { depth: Some(depth), ..ex.service.tls.get() });
+        one(lua, true)
+    }),
     Row::now("service.request.set_scheme", Phases::TARGET_CHANGE, |lua, ex, mut args| {
         let scheme = value::utf8(&mut args, "scheme must be a string")?;
         ex.service.set_scheme(match scheme.as_str() {
@@ -147,6 +167,8 @@ fn set_target(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     let Ok(port) = u16::try_from(port) else {
         return Err(format!("port must be an integer between 0 and 65535: given {port}").into());
     };
+    // Kong sets one variable, which is both `Host` and the name for TLS; the port stays out of it.
+    ex.service.set_host_header(HeaderValue::from_str(&host).ok());
     ex.service.set_target(host.into(), port, Named::Plugin);
     one(lua, ())
 }

@@ -11,6 +11,7 @@ use super::*;
 use crate::entity::{Consumer, Protocol};
 use crate::lua::Options;
 use crate::pdk::request::Connection;
+use crate::pdk::service::TlsChange;
 use crate::pdk::{Body, Budget, CURRENT, Phase, Request, Source};
 
 /// A folder of plugins on the path of a VM.
@@ -317,7 +318,7 @@ fn the_upstream_request_can_be_changed() {
     assert_eq!(all("x-empty"), [" "]);
     assert!(all("x-gone").is_empty());
     let call = &ex.service;
-    assert_eq!(call.host_header().unwrap(), "up.test");
+    assert_eq!(call.host_header().unwrap(), "10.0.0.1", "the last one counts");
     assert_eq!(call.path_and_query(), "/new%20path%3F?a=b%20c");
     assert_eq!(call.method().unwrap(), http::Method::PUT);
     assert_eq!((call.scheme(), &*call.host(), call.port()), (Protocol::Https, "10.0.0.1", 81));
@@ -325,9 +326,23 @@ fn the_upstream_request_can_be_changed() {
 }
 
 #[test]
+fn the_upstreams_certificate_is_judged_as_a_plugin_says() {
+    let ex = exchange("/", &[], "");
+    let code = "local s = kong.service said(s.set_tls_verify(false), s.set_tls_verify_depth(2))";
+    assert_eq!(said(code, &ex), "true true");
+    assert_eq!(ex.service.tls.get(), TlsChange { verify: Some(false), depth: Some(2) });
+}
+
+#[test]
 fn wrong_calls_raise_texts_with_the_callers_line() {
     for (call, message) in [
         ("kong.request.get_header(1)", "header name must be a string"),
+        ("kong.service.set_tls_verify('on')", "argument must be a boolean"),
+        ("kong.service.set_tls_verify_depth('1')", "argument must be a number"),
+        (
+            "kong.service.set_tls_verify_depth(-1)",
+            "depth expects a non-negative number but found -1",
+        ),
         ("kong.request.get_headers(0)", "max_headers must be >= 1"),
         ("kong.request.get_query(1001)", "max_args must be <= 1000"),
         ("kong.response.exit('x')", "code must be a number"),
