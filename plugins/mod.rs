@@ -14,10 +14,15 @@ use crate::plugin::Plugin;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 
+#[path = "acl/handler.rs"]
+mod acl;
 #[path = "ai-proxy/handler.rs"]
 mod ai_proxy;
 #[path = "ai-proxy-advanced/handler.rs"]
 mod ai_proxy_advanced;
+mod authentication;
+#[path = "basic-auth/handler.rs"]
+mod basic_auth;
 #[path = "correlation-id/handler.rs"]
 mod correlation_id;
 #[path = "file-log/handler.rs"]
@@ -84,6 +89,8 @@ impl Context<'_> {
 pub const NATIVE: &[Native] = &[
     Native { name: "correlation-id", priority: 100_001, make: correlation_id::make },
     Native { name: "key-auth", priority: 1250, make: key_auth::make },
+    Native { name: "basic-auth", priority: 1100, make: basic_auth::make },
+    Native { name: "acl", priority: 950, make: acl::make },
     Native { name: "response-transformer", priority: 800, make: response_transformer::make },
     Native { name: "ai-proxy-advanced", priority: 770, make: ai_proxy_advanced::make },
     Native { name: "ai-proxy", priority: 770, make: ai_proxy::make },
@@ -105,13 +112,13 @@ pub fn is_kongs(name: &str) -> bool {
 /// Kong 3.15's other plugins, in alphabetical order.
 #[rustfmt::skip]
 const KONGS: &[&str] = &[
-    "ace", "acl", "acme", "ai-a2a-proxy", "ai-aws-guardrails", "ai-azure-content-safety",
+    "ace", "acme", "ai-a2a-proxy", "ai-aws-guardrails", "ai-azure-content-safety",
     "ai-custom-guardrail", "ai-gcp-model-armor", "ai-lakera-guard", "ai-llm-as-judge",
     "ai-mcp-oauth2", "ai-mcp-proxy", "ai-prompt-compressor", "ai-prompt-decorator",
     "ai-prompt-guard", "ai-prompt-template", "ai-rag-injector", "ai-rate-limiting-advanced",
     "ai-request-transformer", "ai-response-transformer", "ai-sanitizer", "ai-semantic-cache",
     "ai-semantic-prompt-guard", "ai-semantic-response-guard", "app-dynamics", "aws-lambda",
-    "azure-functions", "basic-auth", "bot-detection", "canary", "confluent", "confluent-consume",
+    "azure-functions", "bot-detection", "canary", "confluent", "confluent-consume",
     "cors", "datadog", "datakit", "degraphql", "exit-transformer", "forward-proxy",
     "graphql-proxy-cache-advanced", "graphql-rate-limiting-advanced", "grpc-gateway",
     "grpc-web", "header-cert-auth", "hmac-auth", "http-log", "injection-protection",

@@ -3,6 +3,7 @@
 //! Plain data. Defaults and validity belong to the schemas (`kong-compat/kong/db/schema/entities`);
 //! a value of these types has passed them, so there is no `Option` for "not given yet".
 
+mod credential;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
 
+pub use credential::{Acl, BasicAuthCredential, HmacAuthCredential, JwtSecret, KeyAuthCredential};
 pub use upstream::{
     Active, Algorithm, CheckKind, HashOn, Healthchecks, Healthy, Passive, Target, Unhealthy,
     Upstream,
@@ -205,16 +207,6 @@ pub struct ConsumerGroup {
     pub tags: Option<Vec<String>>,
     #[serde(skip)]
     pub json: Arc<Value>,
-}
-
-/// A key of a Consumer (`keyauth_credentials`).
-#[derive(Debug, Clone, Deserialize)]
-#[allow(missing_docs)]
-pub struct KeyAuthCredential {
-    pub id: Uuid,
-    pub key: Secret,
-    pub consumer: Ref,
-    pub tags: Option<Vec<String>>,
 }
 
 /// One configured plugin and the scope it applies to.

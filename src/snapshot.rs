@@ -9,8 +9,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::entity::{
-    Consumer, ConsumerGroup, KeyAuthCredential, PluginEntity, Record, Route, Secret, Service,
-    Target, Upstream,
+    Acl, BasicAuthCredential, Consumer, ConsumerGroup, HmacAuthCredential, JwtSecret,
+    KeyAuthCredential, PluginEntity, Record, Route, Secret, Service, Target, Upstream,
 };
 use crate::settings::Env;
 
@@ -35,6 +35,14 @@ pub struct Snapshot {
     pub consumer_groups: HashMap<Uuid, Arc<ConsumerGroup>>,
     /// By key, which can be asked for as a `&str`.
     pub keyauth_credentials: HashMap<Secret, Arc<KeyAuthCredential>>,
+    /// By user name.
+    pub basicauth_credentials: HashMap<Arc<str>, Arc<BasicAuthCredential>>,
+    /// By key.
+    pub jwt_secrets: HashMap<Arc<str>, Arc<JwtSecret>>,
+    /// By user name.
+    pub hmacauth_credentials: HashMap<Arc<str>, Arc<HmacAuthCredential>>,
+    /// By consumer id; the groups of one in the order of their ids, which is Kong's.
+    pub acls: HashMap<Uuid, Vec<Acl>>,
     /// In the order of the file; disabled ones are kept (they show in dumps) and never run.
     pub plugins: Vec<Arc<PluginEntity>>,
     /// Plugins whose handler is Lua: names, and the user's file where it replaces ours.

@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use anyhow::anyhow;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
-use http::{Method, StatusCode};
+use http::Method;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use serde::Deserialize;
 
 use super::Context;
-use crate::entity::{Consumer, KeyAuthCredential};
+use super::authentication::{Authentication, Challenge};
+use crate::entity::KeyAuthCredential;
 use crate::llm::splice::Key;
 use crate::pdk::{Credential, Exchange};
 use crate::plugin::{Outcome, Phases, Plugin, Step, Stop};
@@ -38,8 +38,8 @@ struct Config {
 struct KeyAuth {
     names: Vec<Name>,
     config: Config,
-    anonymous: Option<Arc<Consumer>>,
-    challenge: HeaderValue,
+    authentication: Authentication,
+    challenge: Challenge,
     snapshot: Arc<Snapshot>,
     /// Largest body that is read, bytes.
     body_limit: usize,
@@ -66,7 +66,7 @@ impl Plugin for KeyAuth {
         if !self.config.run_on_preflight && ex.request.method == Method::OPTIONS {
             return Step::DONE;
         }
-        if self.config.anonymous.is_some() && ex.client.credential().is_some() {
+        if self.authentication.is_settled(ex) {
             return Step::DONE;
         }
         if self.config.key_in_body && self.wants_body(ex) {
@@ -83,15 +83,11 @@ impl KeyAuth {
         body_limit: usize,
     ) -> Result<Self, Vec<String>> {
         let names: Result<_, _> = config.key_names.iter().map(|name| Name::new(name)).collect();
-        let challenge = match &config.realm {
-            Some(realm) => HeaderValue::from_str(&format!("Key realm=\"{realm}\""))
-                .map_err(|_| vec!["config.realm: not the text of a header".to_owned()])?,
-            None => HeaderValue::from_static("Key"),
-        };
-        let anonymous = config.anonymous.as_deref().and_then(|name| snapshot.consumer(name));
+        let challenge = Challenge::new("Key", config.realm.as_deref())?;
+        let anonymous = config.anonymous.clone();
         Ok(Self {
             names: names?,
-            anonymous: anonymous.cloned(),
+            authentication: Authentication::new("key-auth", anonymous, snapshot),
             challenge,
             snapshot: snapshot.clone(),
             body_limit,
@@ -190,32 +186,13 @@ impl KeyAuth {
         ex: &Exchange,
         identified: Result<&Arc<KeyAuthCredential>, Refusal>,
     ) -> Outcome {
-        match (identified, &self.config.anonymous) {
-            (Ok(credential), _) => {
-                let (id, consumer_id) = (credential.id, credential.consumer.id);
-                let consumer = self.snapshot.consumers.get(&consumer_id);
-                let consumer = consumer
-                    .ok_or_else(|| anyhow!("credential {id} is of no consumer: {consumer_id}"))?;
-                ex.authenticate(Some(consumer.clone()), Some(Credential { id, consumer_id }));
-                Ok(())
-            }
-            (Err(_), Some(name)) => self.stand_in(ex, name),
-            (Err(refusal), None) => {
-                ex.response.set_header(WWW_AUTHENTICATE, self.challenge.clone());
-                respond::error(ex, StatusCode::UNAUTHORIZED, refusal.message())
-            }
-        }
-    }
-
-    /// Lets the anonymous consumer stand in for a client that is not known.
-    fn stand_in(&self, ex: &Exchange, name: &str) -> Outcome {
-        if let Some(consumer) = &self.anonymous {
-            ex.authenticate(Some(consumer.clone()), None);
-            return Ok(());
-        }
-        let message = format!("anonymous consumer {name} is configured but doesn't exist");
-        tracing::error!(request_id = %ex.id, plugin = "key-auth", "{message}");
-        respond::error(ex, StatusCode::INTERNAL_SERVER_ERROR, &message)
+        let credential = identified.map(|known| Credential {
+            id: known.id,
+            identifier: None,
+            consumer_id: known.consumer.id,
+        });
+        let refuse = |refusal: Refusal| self.challenge.refuse(ex, refusal.message());
+        self.authentication.settle(ex, credential, refuse)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Places, order, hiding, refusals and the anonymous consumer.
 
+use http::header::WWW_AUTHENTICATE;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
-use crate::entity::{Ref, Secret};
+use crate::entity::{Consumer, Ref, Secret};
 
 fn snapshot() -> Arc<Snapshot> {
     let mut snapshot = Snapshot::default();

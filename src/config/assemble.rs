@@ -4,6 +4,8 @@
 //! records and Lua plugins see is made here once: without nulls, with the workspace and the times
 //! that Kong would have set.
 
+mod credentials;
+
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,9 +17,8 @@ use uuid::Uuid;
 use super::draft::Draft;
 use super::judge::Judged;
 use super::problem::{At, Report};
-use crate::entity::{Consumer, ConsumerGroup, KeyAuthCredential, PluginEntity, Record};
+use crate::entity::{Consumer, ConsumerGroup, PluginEntity, Record};
 use crate::schema::Check;
-use crate::settings::is_reference;
 use crate::snapshot::Snapshot;
 
 /// The workspace 'default' of every Kong without a database.
@@ -42,6 +43,9 @@ pub(super) fn assemble(
         }
     }
     builder.join(&members);
+    for groups in builder.snapshot.acls.values_mut() {
+        groups.sort_by_key(|acl| acl.id);
+    }
     builder.snapshot
 }
 
@@ -87,7 +91,11 @@ impl Builder<'_> {
                     self.snapshot.plugins.push(Arc::new(plugin));
                 }
             }
-            "keyauth_credentials" => self.keyauth(draft, &value),
+            "keyauth_credentials"
+            | "basicauth_credentials"
+            | "jwt_secrets"
+            | "hmacauth_credentials"
+            | "acls" => self.credential(draft, &value),
             collection => {
                 let record = Record { id: draft.id, json: value };
                 let records = self.snapshot.records.entry(collection.to_owned()).or_default();
@@ -172,24 +180,6 @@ impl Builder<'_> {
         target.json = json_of(value, true);
         let targets = self.snapshot.targets.entry(target.upstream.id).or_default();
         targets.push(Arc::new(target));
-    }
-
-    fn keyauth(&mut self, draft: &Draft, value: &Value) {
-        if value["key"].is_null() {
-            let message = "ignored: it has no key (Kong would make one up that nobody knows)";
-            self.report.warn(draft.at("key"), message);
-            return;
-        }
-        if value["key"].as_str().is_some_and(is_reference) {
-            let message = "ignored: everybody who reads the file could sign in with the text of \
-                           the reference (use ${{ env \"DECK_...\" }} for the key)";
-            self.report.warn(draft.at("key"), message);
-            return;
-        }
-        if let Some(credential) = self.typed::<KeyAuthCredential>(draft, value) {
-            let key = credential.key.clone();
-            self.snapshot.keyauth_credentials.insert(key, Arc::new(credential));
-        }
     }
 
     /// Puts the consumers, with their groups by name, into the snapshot.

@@ -1,16 +1,20 @@
 //! What the VM keeps for one exchange: `kong.ctx`, `ngx.ctx`, and which plugin is running.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use mlua::{Lua, Table};
+use mlua::{Lua, Table, WeakLua};
+use serde_json::Value;
 use uuid::Uuid;
 
-use crate::pdk::{CURRENT, Exchange};
+use super::json;
+use crate::pdk::{CURRENT, Exchange, Spaces};
 
 /// The Lua side of an exchange. It lives as long as the exchange does.
 pub(super) struct State {
+    lua: WeakLua,
     /// `kong.ctx.shared`.
     pub(super) shared: RefCell<Table>,
     /// `ngx.ctx`.
@@ -41,18 +45,20 @@ pub(super) fn of(lua: &Lua, ex: &Exchange) -> mlua::Result<Rc<State>> {
         return Ok(state);
     }
     let state = Rc::new(State {
+        lua: lua.weak(),
         shared: RefCell::new(shared),
         ngx: RefCell::new(ngx),
         exited: Cell::new(false),
         running: RefCell::default(),
         plugins: RefCell::default(),
     });
-    *ex.lua_state().borrow_mut() = Some(state.clone());
+    ex.shared.keep(state.clone());
     Ok(state)
 }
 
 fn known(ex: &Exchange) -> Option<Rc<State>> {
-    ex.lua_state().borrow().clone()?.downcast().ok()
+    let spaces: Rc<dyn Any> = ex.shared.spaces()?;
+    spaces.downcast().ok()
 }
 
 /// The exchange whose turn it is; `None` in timers and while modules load.
@@ -88,5 +94,24 @@ impl State {
         if let Some(running) = self.running() {
             self.plugins.borrow_mut().insert(running.id, table);
         }
+    }
+}
+
+impl Spaces for State {
+    fn value(&self, name: &str) -> Option<Value> {
+        let lua = self.lua.try_upgrade()?;
+        let look = |table: &RefCell<Table>| {
+            let table = table.borrow().clone();
+            table.get::<Option<mlua::Value>>(name).ok().flatten()
+        };
+        let value = look(&self.shared).or_else(|| look(&self.ngx))?;
+        json::from_lua(&lua, value).ok()
+    }
+
+    fn set(&self, name: &str, value: &Value) {
+        let Some(lua) = self.lua.try_upgrade() else { return };
+        let table = self.shared.borrow().clone();
+        // Only a table that a plugin has made read-only refuses; then nobody is told.
+        let _ = json::to_lua(&lua, value).and_then(|value| table.set(name, value));
     }
 }

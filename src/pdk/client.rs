@@ -23,10 +23,12 @@ pub struct Client {
 }
 
 /// What a client authenticated with. The secret part stays with the plugin.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Credential {
-    /// Id of the credential entity: `X-Credential-Identifier`.
+    /// Id of the credential entity.
     pub id: Uuid,
+    /// What it is known by (`X-Credential-Identifier`), such as a user name; `None` is its id.
+    pub identifier: Option<Arc<str>>,
     /// The consumer the credential belongs to.
     pub consumer_id: Uuid,
 }
@@ -39,7 +41,12 @@ impl Client {
 
     /// The credential in use; an anonymous consumer has none.
     pub fn credential(&self) -> Option<Credential> {
-        *self.credential.borrow()
+        self.credential.borrow().clone()
+    }
+
+    /// Whether there is a credential.
+    pub fn has_credential(&self) -> bool {
+        self.credential.borrow().is_some()
     }
 
     /// Id of the authenticated consumer.
@@ -70,8 +77,11 @@ impl Exchange {
         set(CONSUMER_ID, named.map(|c| &*c.id.hyphenated().encode_lower(&mut digits)));
         set(CONSUMER_CUSTOM_ID, named.and_then(|c| c.custom_id.as_deref()));
         set(CONSUMER_USERNAME, named.and_then(|c| c.username.as_deref()));
-        let id = credential.map(|c| &*c.id.hyphenated().encode_lower(&mut digits));
-        set(CREDENTIAL_IDENTIFIER, id);
+        let identifier = credential.as_ref().map(|c| match &c.identifier {
+            Some(identifier) => &**identifier,
+            None => &*c.id.hyphenated().encode_lower(&mut digits),
+        });
+        set(CREDENTIAL_IDENTIFIER, identifier);
         set(ANONYMOUS_CONSUMER, credential.is_none().then_some("true"));
         *self.client.consumer.borrow_mut() = consumer;
         *self.client.credential.borrow_mut() = credential;
@@ -102,7 +112,8 @@ mod tests {
             groups: Vec::new(),
             json: Arc::default(),
         };
-        let credential = Credential { id: Uuid::from_u128(2), consumer_id: consumer.id };
+        let id = Uuid::from_u128(2);
+        let credential = Credential { id, identifier: None, consumer_id: consumer.id };
         ex.authenticate(Some(Arc::new(consumer)), Some(credential));
         let headers = ex.request.headers();
         assert_eq!(headers[CONSUMER_ID], "00000000-0000-0000-0000-000000000001");

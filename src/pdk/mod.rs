@@ -13,10 +13,11 @@ pub mod log;
 pub mod request;
 pub mod response;
 pub mod service;
+mod shared;
 #[cfg(test)]
 mod testing;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,6 +27,7 @@ pub use client::{Client, Credential};
 pub use request::Request;
 pub use response::{Response, Source};
 pub use service::{Attempts, Call, Loss, Lost, Next, Try};
+pub use shared::{Shared, Spaces};
 
 use crate::entity;
 use crate::respond::Pages;
@@ -55,7 +57,8 @@ pub struct Exchange {
     pub log: log::Extra,
     route: OnceCell<Matched>,
     phase: Cell<Phase>,
-    lua: RefCell<Option<Rc<dyn std::any::Any>>>,
+    /// What plugins tell each other (`kong.ctx.shared`).
+    pub shared: Shared,
 }
 
 /// The Route that matched, with its Service and what the match consumed.
@@ -142,7 +145,7 @@ impl Exchange {
             log: log::Extra::default(),
             route: OnceCell::new(),
             phase: Cell::new(Phase::Rewrite),
-            lua: RefCell::new(None),
+            shared: Shared::default(),
         }
     }
 
@@ -164,11 +167,6 @@ impl Exchange {
     /// Enters a phase; the chain does.
     pub fn enter(&self, phase: Phase) {
         self.phase.set(phase);
-    }
-
-    /// What the Lua VM keeps for this exchange (`kong.ctx`, `ngx.ctx`): opaque to everyone else.
-    pub fn lua_state(&self) -> &RefCell<Option<Rc<dyn std::any::Any>>> {
-        &self.lua
     }
 }
 

@@ -36,6 +36,7 @@ fn example(plugin: &str) -> Value {
     match plugin {
         "ai-proxy" => target,
         "ai-proxy-advanced" => json!({ "targets": [target] }),
+        "acl" => json!({"allow": ["g"]}),
         "file-log" => json!({"path": "/dev/null"}),
         _ => json!({}),
     }

@@ -1,0 +1,92 @@
+//! Credentials: each under what a request shows of it.
+//!
+//! What nobody can know, or everybody can read, lets nobody in: it is left out with a warning.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Builder;
+use crate::config::draft::Draft;
+use crate::config::node::Node;
+use crate::entity::{Acl, BasicAuthCredential, HmacAuthCredential, JwtSecret, KeyAuthCredential};
+use crate::settings::is_reference;
+
+impl Builder<'_> {
+    /// Puts a credential into the snapshot.
+    pub(super) fn credential(&mut self, draft: &Draft, value: &Value) {
+        match draft.kind.name {
+            "keyauth_credentials" => self.keyauth(draft, value),
+            "basicauth_credentials" => self.basicauth(draft, value),
+            "jwt_secrets" => self.jwt(draft, value),
+            "hmacauth_credentials" => self.hmacauth(draft, value),
+            _ => {
+                let Some(acl) = self.typed::<Acl>(draft, value) else { return };
+                self.snapshot.acls.entry(acl.consumer.id).or_default().push(acl);
+            }
+        }
+    }
+
+    fn keyauth(&mut self, draft: &Draft, value: &Value) {
+        if self.is_unknown(draft, value) || self.is_public(draft, "key") {
+            return;
+        }
+        if let Some(credential) = self.typed::<KeyAuthCredential>(draft, value) {
+            let key = credential.key.clone();
+            self.snapshot.keyauth_credentials.insert(key, Arc::new(credential));
+        }
+    }
+
+    fn basicauth(&mut self, draft: &Draft, value: &Value) {
+        if self.is_public(draft, "password") {
+            return;
+        }
+        if let Some(credential) = self.typed::<BasicAuthCredential>(draft, value) {
+            let username = credential.username.clone();
+            self.snapshot.basicauth_credentials.insert(username, Arc::new(credential));
+        }
+    }
+
+    fn jwt(&mut self, draft: &Draft, value: &Value) {
+        if self.is_unknown(draft, value) || self.is_public(draft, "secret") {
+            return;
+        }
+        if let Some(secret) = self.typed::<JwtSecret>(draft, value) {
+            self.snapshot.jwt_secrets.insert(secret.key.clone(), Arc::new(secret));
+        }
+    }
+
+    fn hmacauth(&mut self, draft: &Draft, value: &Value) {
+        if self.is_public(draft, "secret") {
+            return;
+        }
+        if let Some(credential) = self.typed::<HmacAuthCredential>(draft, value) {
+            let username = credential.username.clone();
+            self.snapshot.hmacauth_credentials.insert(username, Arc::new(credential));
+        }
+    }
+
+    /// Whether there is no key to ask for.
+    fn is_unknown(&mut self, draft: &Draft, value: &Value) -> bool {
+        let is_unknown = value["key"].is_null();
+        if is_unknown {
+            let message = "ignored: it has no key (Kong would make one up that nobody knows)";
+            self.report.warn(draft.at("key"), message);
+        }
+        is_unknown
+    }
+
+    /// Whether the secret is the text of a reference that was not resolved.
+    fn is_public(&mut self, draft: &Draft, field: &str) -> bool {
+        let text = draft.node.field(field).and_then(Node::as_str);
+        let is_public = text.is_some_and(is_reference);
+        if is_public {
+            let message = format!(
+                "ignored: everybody who reads the file could sign in with the text of the \
+                 reference (use ${{{{ env \"DECK_...\" }}}} for the {field})"
+            );
+            self.report.warn(draft.at(field), message);
+        }
+        is_public
+    }
+}

@@ -1,0 +1,100 @@
+//! Authentication plugins together: who a client is when several of them look.
+
+use super::gateway::TestGateway;
+use super::http::Upstream;
+use super::lua::{install, with_plugins};
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// `bu:bp` of bob, and eve's.
+const BOB: (&str, &str) = ("authorization", "Basic YnU6YnA=");
+const EVE: (&str, &str) = ("authorization", "Basic ZXU6ZXA=");
+
+fn config(upstream: &Upstream, plugins: &str) -> String {
+    format!(
+        "_format_version: '3.0'\nservices:\n- name: s\n  url: http://{}\n  routes:\n  \
+         - name: r\n    paths: [/a]\n    plugins:\n{plugins}\
+         consumers:\n\
+         - username: bob\n  keyauth_credentials: [{{key: kb}}]\n  acls: [{{group: g1}}]\n  \
+         basicauth_credentials: [{{username: bu, password: bp}}]\n\
+         - username: eve\n  basicauth_credentials: [{{username: eu, password: ep}}]\n\
+         - username: anon\n",
+        upstream.address
+    )
+}
+
+#[tokio::test]
+async fn with_anonymous_one_plugin_that_knows_the_client_is_enough() {
+    let upstream = Upstream::replying(OK).await;
+    let plugins = "    - {name: key-auth, config: {anonymous: anon}}\n    \
+                   - {name: basic-auth, config: {anonymous: anon}}\n";
+    let gateway = TestGateway::start(&config(&upstream, plugins));
+    let key = ("apikey", "kb");
+    for (headers, consumer, credential, anonymous) in [
+        (vec![BOB], "bob", Some("bu"), None),
+        (vec![key, EVE], "bob", None, None),
+        (vec![EVE], "eve", Some("eu"), None),
+        (vec![("apikey", "no")], "anon", None, Some("true")),
+    ] {
+        assert_eq!(gateway.send("GET", "/a", &headers, b"").await.status(), 200);
+        let seen = upstream.seen().pop().unwrap();
+        assert_eq!(seen.header("x-consumer-username"), Some(consumer), "{headers:?}");
+        assert_eq!(seen.header("x-anonymous-consumer"), anonymous, "{headers:?}");
+        if credential.is_some() || anonymous.is_some() {
+            assert_eq!(seen.header("x-credential-identifier"), credential, "{headers:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_anonymous_every_plugin_must_know_the_client() {
+    let upstream = Upstream::replying(OK).await;
+    let plugins = "    - name: key-auth\n    - name: basic-auth\n";
+    let gateway = TestGateway::start(&config(&upstream, plugins));
+    let key = ("apikey", "kb");
+    for (headers, status) in
+        [(vec![], 401), (vec![key], 401), (vec![BOB], 401), (vec![key, BOB], 200)]
+    {
+        let response = gateway.send("GET", "/a", &headers, b"").await;
+        assert_eq!(response.status(), status, "{headers:?}");
+    }
+    let both = [key, EVE, ("x-credential-identifier", "forged"), ("x-consumer-custom-id", "x")];
+    assert_eq!(gateway.send("GET", "/a", &both, b"").await.status(), 200);
+    let seen = upstream.seen().pop().unwrap();
+    assert_eq!(seen.header("x-consumer-username"), Some("eve"), "the last one says who it is");
+    assert_eq!(seen.header("x-credential-identifier"), Some("eu"));
+    assert_eq!(seen.header("x-consumer-custom-id"), None);
+}
+
+#[tokio::test]
+async fn groups_that_a_lua_plugin_found_out_are_the_clients() {
+    let folder = tempfile::tempdir().unwrap();
+    let handler = "local P = { PRIORITY = 1000, VERSION = '1.0.0' }\n\
+        function P:access() kong.ctx.shared.authenticated_groups = { 'staff', 'ops' } end\n\
+        return P\n";
+    install(folder.path(), "directory", handler);
+    let upstream = Upstream::replying(OK).await;
+    let plugins = "    - name: directory\n    - {name: acl, config: {allow: [ops]}}\n";
+    let builder = with_plugins(folder.path(), "bundled,directory");
+    let gateway = builder.start(&config(&upstream, plugins));
+    assert_eq!(gateway.get("/a").await.status(), 200);
+    assert_eq!(upstream.seen()[0].header("x-authenticated-groups"), Some("staff, ops"));
+}
+
+#[tokio::test]
+async fn a_password_is_in_no_answer_and_its_reference_is_none() {
+    let upstream = Upstream::replying(OK).await;
+    let config = config(&upstream, "    - name: basic-auth\n");
+    let reference = "{vault://env/no-such}";
+    let gateway =
+        TestGateway::start(&config.replace("password: bp", &format!("password: '{reference}'")));
+    let pair = base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        format!("bu:{reference}"),
+    );
+    let headers = [("authorization", format!("Basic {pair}"))];
+    let headers = [(headers[0].0, headers[0].1.as_str())];
+    let refused = gateway.send("GET", "/a", &headers, b"").await;
+    assert_eq!(refused.status(), 401);
+    assert!(!refused.text().contains(&pair), "{}", refused.text());
+}
