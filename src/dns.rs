@@ -1,283 +1,197 @@
 //! Names to addresses, with the times to live that DNS gives.
 //!
-//! Queries run on the control thread and their answers are shared. Each worker keeps a copy of
-//! what it uses, so a request with a known name takes no lock. An answer whose time is over still
-//! serves while it is renewed (Kong: `dns_stale_ttl`): DNS that is down for a minute is not an
-//! outage.
+//! Questions are asked on the control thread, one at a time for each name, and their answers are
+//! shared. Each worker keeps a copy of what it uses (`names`), so a request with a known name takes
+//! no lock. An answer whose time is over still serves while it is renewed (Kong: `dns_stale_ttl`):
+//! DNS that is down for a while is not an outage.
 
-use std::cell::RefCell;
+mod answer;
+mod hosts;
+mod names;
+mod resolver;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use dashmap::DashMap;
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::ResolverConfig;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use thiserror::Error;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
-/// How long an answer may serve after its time is over.
-const STALE_MAX: Duration = Duration::from_secs(3600);
-/// How long a failure is remembered.
-const NEGATIVE: Duration = Duration::from_secs(1);
-/// Names kept; a client that can choose names must not fill the memory.
-const NAMES_MAX: usize = 10_000;
+pub use answer::{Records, Service, Unresolved};
+pub use names::Names;
 
-/// A name could not be resolved.
-#[derive(Debug, Clone, Error, PartialEq, Eq)]
-#[error("name '{name}' could not be resolved: {reason}")]
-pub struct Unresolved {
-    /// The name.
-    pub name: String,
-    /// What the resolver said.
-    pub reason: String,
-}
+use crate::settings::DnsSettings;
+use answer::{Answer, Fault};
+use hosts::Hosts;
+use resolver::Resolver;
+
+/// How long a name of the hosts file is not looked up in it again.
+const HOSTS_TTL: Duration = Duration::from_secs(5);
+/// The shortest time to live: an answer that forbids to keep it would mean a question for each
+/// request.
+const TTL_MIN: Duration = Duration::from_secs(1);
 
 /// The process' view of DNS.
 pub struct Dns {
     source: Source,
+    options: DnsSettings,
     control: Handle,
     cache: DashMap<Box<str>, Answer>,
+    asking: Mutex<HashMap<Box<str>, Pending>>,
 }
+
+/// The answer that somebody already waits for.
+type Pending = watch::Receiver<Option<Answer>>;
 
 /// Where answers come from.
 enum Source {
-    System(Box<TokioResolver>),
+    System(Box<Resolver>, Hosts),
     /// Names with ports to addresses, nothing else: tests only.
     Table(HashMap<String, SocketAddr>),
 }
 
-#[derive(Clone)]
-struct Answer {
-    result: Result<Arc<[IpAddr]>, Unresolved>,
-    until: Instant,
-}
-
 impl Dns {
-    /// The resolver of the system: `/etc/resolv.conf` and `/etc/hosts`.
-    pub fn system(control: Handle) -> Self {
+    /// The servers that the settings name, else those of `/etc/resolv.conf`; and the hosts file.
+    pub fn new(options: &DnsSettings, control: Handle) -> Self {
         let _inside = control.enter();
-        let built =
-            TokioResolver::builder_tokio().and_then(|builder| builder.build()).or_else(|_| {
-                let provider = TokioRuntimeProvider::default();
-                TokioResolver::builder_with_config(ResolverConfig::default(), provider).build()
-            });
-        let source = match built {
-            Ok(resolver) => Source::System(Box::new(resolver)),
+        let hosts = Hosts::new(options.hosts_file.clone());
+        let source = match Resolver::new(options) {
+            Ok(resolver) => Source::System(Box::new(resolver), hosts),
             Err(error) => {
                 tracing::error!("no DNS: {error}; only addresses will work");
                 Source::Table(HashMap::new())
             }
         };
         drop(_inside);
-        Self { source, control, cache: DashMap::new() }
+        Self::with(source, options, control)
     }
 
     /// Fixed answers by `name:port`, for tests that stand in for public hosts.
-    pub fn table(control: Handle, table: HashMap<String, SocketAddr>) -> Self {
-        Self { source: Source::Table(table), control, cache: DashMap::new() }
+    pub fn table(
+        options: &DnsSettings,
+        control: Handle,
+        table: HashMap<String, SocketAddr>,
+    ) -> Self {
+        Self::with(Source::Table(table), options, control)
     }
 
-    /// Asks; the answer is remembered for everybody.
-    async fn ask(self: Arc<Self>, name: Box<str>) -> Answer {
+    fn with(source: Source, options: &DnsSettings, control: Handle) -> Self {
+        let (cache, asking) = (DashMap::new(), Mutex::default());
+        Self { source, options: options.clone(), control, cache, asking }
+    }
+
+    /// What a name stands for, and when to ask again.
+    pub async fn records(self: &Arc<Self>, name: &str) -> (Result<Records, Unresolved>, Instant) {
+        let answer = self.ask(name).await;
+        (answer.result, answer.until)
+    }
+
+    /// Asks, unless the answer is known; it is remembered for everybody.
+    async fn ask(self: &Arc<Self>, name: &str) -> Answer {
+        let name: Box<str> = name.to_ascii_lowercase().into();
         if let Some(answer) = self.remembered(&name) {
             return answer;
         }
-        let this = self.clone();
-        let query = name.clone();
-        // The control thread asks: a worker that is busy must not delay anybody's answer.
-        let task = self.control.spawn(async move { this.query(&query).await });
-        let answer = task.await.unwrap_or_else(|error| Answer::failed(&name, error.to_string()));
-        if self.cache.len() >= NAMES_MAX {
-            self.cache.retain(|_, answer| answer.is_fresh());
-        }
-        if self.cache.len() < NAMES_MAX || self.cache.contains_key(&name) {
-            self.cache.insert(name, answer.clone());
-        }
-        answer
+        let mut pending = self.pending(&name);
+        let answer = pending.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
+        answer.unwrap_or_else(|| {
+            let fault = Fault::Failed("nobody answers any more".to_owned());
+            Answer::failed(&name, fault, &self.options)
+        })
     }
 
     fn remembered(&self, name: &str) -> Option<Answer> {
         let answer = self.cache.get(name)?;
-        (answer.until > Instant::now()).then(|| answer.clone())
+        answer.is_fresh().then(|| answer.clone())
+    }
+
+    /// The answer to come. Whoever asks for a name that is being asked for waits for the same one.
+    fn pending(self: &Arc<Self>, name: &str) -> Pending {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(answer) = self.remembered(name) {
+            return watch::channel(Some(answer)).1;
+        }
+        let is_merged = self.options.is_merged;
+        let open = asking.get(name).filter(|pending| is_merged && pending.has_changed().is_ok());
+        if let Some(pending) = open {
+            return pending.clone();
+        }
+        let (sender, receiver) = watch::channel(None);
+        let (this, name) = (self.clone(), Box::<str>::from(name));
+        asking.insert(name.clone(), receiver.clone());
+        // The control thread asks: a worker that is busy must not delay anybody's answer.
+        self.control.spawn(async move {
+            let answer = this.keep(&name, this.query(&name).await);
+            this.asking.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+            sender.send_replace(Some(answer));
+        });
+        receiver
     }
 
     async fn query(&self, name: &str) -> Answer {
-        let Source::System(resolver) = &self.source else {
-            return Answer::failed(name, "no such name".to_owned());
+        let (resolver, hosts) = match &self.source {
+            Source::System(resolver, hosts) => (resolver, hosts),
+            Source::Table(table) => return self.tabled(name, table),
         };
-        match resolver.lookup_ip(name).await {
-            Ok(found) => {
-                let addresses: Arc<[IpAddr]> = found.iter().collect();
-                if addresses.is_empty() {
-                    return Answer::failed(name, "the answer holds no address".to_owned());
+        if let Some(addresses) = hosts.find(name, &self.options.order) {
+            return Answer::found(Records::Addresses(addresses), HOSTS_TTL, Duration::ZERO);
+        }
+        let last = self.cache.get(name).and_then(|answer| answer.kind());
+        match resolver.resolve(name, last).await {
+            Ok((records, ttl)) => {
+                let ttl = self.options.valid_ttl.unwrap_or(ttl).max(TTL_MIN);
+                Answer::found(records, ttl, self.options.stale_ttl)
+            }
+            Err(fault) => Answer::failed(name, fault, &self.options),
+        }
+    }
+
+    /// A name of the table stands for itself: its address depends on the port.
+    fn tabled(&self, name: &str, table: &HashMap<String, SocketAddr>) -> Answer {
+        let is_known = |known: &String| {
+            known.rsplit_once(':').is_some_and(|(known, _)| known.eq_ignore_ascii_case(name))
+        };
+        if !table.keys().any(is_known) {
+            return Answer::failed(name, Fault::Missing("no such name".to_owned()), &self.options);
+        }
+        let itself = Service { target: name.into(), port: 0, weight: None };
+        Answer::found(Records::Services([itself].into()), HOSTS_TTL, Duration::ZERO)
+    }
+
+    /// Remembers an answer. One that is no answer does not take the place of an old one that may
+    /// still serve, unless it says that the name is gone (Kong).
+    fn keep(&self, name: &str, answer: Answer) -> Answer {
+        let old = self.cache.get(name).map(|old| old.clone());
+        let kept = match (old, &answer.result) {
+            (Some(old), Err(error)) if !answer.is_missing && old.may_serve() => {
+                if !old.is_prolonged {
+                    tracing::warn!(fault = "upstream", "{error}; the last answer serves on");
                 }
-                let soonest = Instant::now() + Duration::from_secs(1);
-                Answer { result: Ok(addresses), until: found.valid_until().max(soonest) }
+                old.prolonged(self.options.error_ttl.max(TTL_MIN))
             }
-            Err(error) => Answer::failed(name, error.to_string()),
-        }
-    }
-}
-
-impl Answer {
-    fn failed(name: &str, reason: String) -> Self {
-        let error = Unresolved { name: name.to_owned(), reason };
-        Self { result: Err(error), until: Instant::now() + NEGATIVE }
-    }
-
-    fn is_fresh(&self) -> bool {
-        self.until > Instant::now()
-    }
-
-    fn may_serve(&self) -> bool {
-        self.result.is_ok() && self.until + STALE_MAX > Instant::now()
-    }
-}
-
-/// The names one worker uses.
-pub struct Names {
-    dns: Arc<Dns>,
-    known: Rc<RefCell<HashMap<Box<str>, Known>>>,
-}
-
-/// An answer, and when it may be renewed again after its time is over.
-#[derive(Clone)]
-struct Known {
-    answer: Answer,
-    renewed: Option<Instant>,
-}
-
-impl Known {
-    fn is_being_renewed(&self) -> bool {
-        self.renewed.is_some_and(|at| at.elapsed() < NEGATIVE)
-    }
-}
-
-impl Names {
-    /// An empty copy.
-    pub fn new(dns: Arc<Dns>) -> Self {
-        Self { dns, known: Rc::default() }
-    }
-
-    /// Addresses for a name and port, in the order to try them.
-    ///
-    /// # Errors
-    /// The name has no address, or DNS does not answer.
-    pub async fn addresses(&self, host: &str, port: u16) -> Result<Addresses, Unresolved> {
-        if let Ok(ip) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-            return Ok(Addresses::One(SocketAddr::new(ip, port)));
-        }
-        if let Source::Table(table) = &self.dns.source {
-            let known = table.get(&format!("{host}:{port}")).copied();
-            let reason = "no such name".to_owned();
-            return known
-                .map(Addresses::One)
-                .ok_or_else(|| Unresolved { name: host.to_owned(), reason });
-        }
-        let known = self.known.borrow().get(host).cloned();
-        let answer = match known {
-            Some(known) if known.answer.is_fresh() => known.answer,
-            Some(known) if known.answer.may_serve() => {
-                if !known.is_being_renewed() {
-                    self.renew(host);
-                }
-                known.answer
-            }
-            _ => {
-                let answer = self.dns.clone().ask(host.into()).await;
-                self.keep(host, answer.clone());
-                answer
-            }
+            _ => answer,
         };
-        answer.result.map(|addresses| Addresses::Many(addresses, port))
-    }
-
-    fn keep(&self, host: &str, answer: Answer) {
-        let mut known = self.known.borrow_mut();
-        if known.len() >= NAMES_MAX {
-            known.retain(|_, known| known.answer.is_fresh());
+        if self.cache.len() >= self.options.cache_size {
+            self.make_room();
         }
-        if known.len() < NAMES_MAX || known.contains_key(host) {
-            known.insert(host.into(), Known { answer, renewed: None });
+        if self.options.cache_size > 0 {
+            self.cache.insert(name.into(), kept.clone());
         }
+        kept
     }
 
-    /// Asks again in the background, once in a while. The old answer serves meanwhile.
-    fn renew(&self, host: &str) {
-        if let Some(known) = self.known.borrow_mut().get_mut(host) {
-            known.renewed = Some(Instant::now());
+    /// Forgets what can serve no more; if that is nothing, what ends first.
+    fn make_room(&self) {
+        self.cache.retain(|_, answer| answer.is_fresh() || answer.may_serve());
+        if self.cache.len() >= self.options.cache_size {
+            let first = self.cache.iter().min_by_key(|entry| entry.until);
+            let first = first.map(|entry| entry.key().clone());
+            first.map(|name| self.cache.remove(&name));
         }
-        let (dns, known, host) = (self.dns.clone(), self.known.clone(), Box::<str>::from(host));
-        tokio::task::spawn_local(async move {
-            let answer = dns.ask(host.clone()).await;
-            if answer.result.is_ok() {
-                known.borrow_mut().insert(host, Known { answer, renewed: None });
-            }
-        });
-    }
-}
-
-/// Where a name points.
-pub enum Addresses {
-    /// An address that needed no DNS.
-    One(SocketAddr),
-    /// All addresses of a name.
-    Many(Arc<[IpAddr]>, u16),
-}
-
-impl Addresses {
-    /// The address for attempt `n`, from 0: attempts go round.
-    pub fn pick(&self, n: usize) -> Option<SocketAddr> {
-        match self {
-            Self::One(address) => Some(*address),
-            Self::Many(ips, port) => {
-                let ip = ips.get(n.checked_rem(ips.len())?)?;
-                Some(SocketAddr::new(*ip, *port))
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn addresses_need_no_dns_and_tables_answer_by_port() {
-        let address: SocketAddr = "127.0.0.1:9".parse().unwrap();
-        let table = HashMap::from([("azure.test:443".to_owned(), address)]);
-        let names = Names::new(Arc::new(Dns::table(Handle::current(), table)));
-        let six = names.addresses("[::1]", 80).await.ok().unwrap();
-        assert_eq!(six.pick(3), "[::1]:80".parse().ok());
-        let found = names.addresses("azure.test", 443).await.ok().unwrap();
-        assert_eq!(found.pick(0), Some(address));
-        let error = names.addresses("azure.test", 80).await.err().unwrap();
-        assert_eq!(error.to_string(), "name 'azure.test' could not be resolved: no such name");
-    }
-
-    #[tokio::test]
-    async fn asking_makes_an_old_answer_no_younger() {
-        let names = Names::new(Arc::new(Dns::system(Handle::current())));
-        let (host, until) = ("gone.invalid", Instant::now());
-        names.keep(host, Answer { result: Ok([IpAddr::from([127, 0, 0, 1])].into()), until });
-        let ask = async {
-            for _ in 0..3 {
-                assert!(names.addresses(host, 80).await.is_ok());
-            }
-        };
-        tokio::task::LocalSet::new().run_until(ask).await;
-        assert_eq!(names.known.borrow()[host].answer.until, until);
-    }
-
-    #[tokio::test]
-    async fn invalid_is_never_asked_outside() {
-        let names = Names::new(Arc::new(Dns::system(Handle::current())));
-        assert!(names.addresses("no-such-host.invalid", 80).await.is_err());
-        let home = names.addresses("localhost", 80).await.ok().unwrap();
-        assert!(home.pick(0).unwrap().ip().is_loopback());
     }
 }

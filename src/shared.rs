@@ -61,8 +61,8 @@ impl Shared {
         let clients = Clients::new(&tls.config(true), &settings.env)
             .map_err(|error| vec![error.to_string()])?;
         let dns = match names {
-            Some(table) => Dns::table(control.clone(), table),
-            None => Dns::system(control.clone()),
+            Some(table) => Dns::table(&settings.dns, control.clone(), table),
+            None => Dns::new(&settings.dns, control.clone()),
         };
         Ok(Self {
             dns: Arc::new(dns),

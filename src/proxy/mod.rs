@@ -84,7 +84,7 @@ pub async fn forward(way: &Way<'_>, ex: &Exchange) -> Result<Response<ReplyBody>
         let limits = ex.service.limits.get();
         ex.service.status.set(None);
         let repeatable = ex.request.body_is_replayable();
-        let sent = match attempt(way, ex, &mut turn, n, &limits).await {
+        let sent = match attempt(way, ex, &mut turn, &limits).await {
             Ok(sent) => sent,
             Err(Failure::NameResolution) if repeatable && may_go_elsewhere(ex, n) => continue,
             Err(failure) => return Err(failure.into()),
@@ -153,11 +153,10 @@ async fn attempt(
     way: &Way<'_>,
     ex: &Exchange,
     turn: &mut Turn,
-    n: u32,
     limits: &Limits,
 ) -> Result<Result<Response<ReplyBody>, SendError>, Failure> {
     let began = Instant::now();
-    let (target, address) = locate(way, ex, turn, n).await?;
+    let (target, address) = locate(way, ex, turn).await?;
     let named = ex.service.named();
     way.guard.check(named, &target.host, address).map_err(|refused| {
         tracing::warn!(request_id = %ex.id, fault = named.as_str(), "{refused}");
@@ -204,19 +203,16 @@ async fn locate(
     way: &Way<'_>,
     ex: &Exchange,
     turn: &mut Turn,
-    n: u32,
 ) -> Result<(Target, SocketAddr), Failure> {
     let mut missing = Failure::NoPeer;
     loop {
         let Some(target) = target(way, ex, turn) else { return Err(missing) };
         *ex.service.lease.borrow_mut() = turn.lease().map(|lease| Box::new(lease) as Box<dyn Any>);
         *ex.service.hash_cookie.borrow_mut() = turn.cookie.clone();
-        let found = way.names.addresses(&target.host, target.port).await;
-        let address = found.map(|addresses| addresses.pick(n as usize - 1));
-        turn.resolved(matches!(address, Ok(Some(_))));
+        let address = way.names.address(&target.host, target.port).await;
+        turn.resolved(address.is_ok());
         match address {
-            Ok(Some(address)) => return Ok((target, address)),
-            Ok(None) => {}
+            Ok(address) => return Ok((target, address)),
             Err(error) => tracing::warn!(request_id = %ex.id, fault = "upstream", "{error}"),
         }
         missing = Failure::NameResolution;

@@ -1,6 +1,6 @@
 //! The names of settings: ours, and Kong's that have no effect here.
 
-use super::proxy_ssl;
+use super::{dns, proxy_ssl};
 use crate::distance::distance;
 
 /// Properties that are read.
@@ -71,6 +71,7 @@ const IGNORED: &[&str] = &[
     "proxy_error_log",
     "proxy_server",
     "request_debug",
+    "resolver_mem_cache_size",
     "role",
     "ssl_cipher_suite",
     "ssl_ciphers",
@@ -91,7 +92,6 @@ const IGNORED_FAMILIES: &[&str] = &[
     "admin_gui_",
     "cassandra_",
     "cluster_",
-    "dns_",
     "lmdb_",
     "lua_ssl_",
     "nginx_",
@@ -109,7 +109,8 @@ const IGNORED_FAMILIES: &[&str] = &[
 
 /// Whether a property is read.
 fn is_read(name: &str) -> bool {
-    READ.contains(&name) || proxy_ssl::names().any(|known| known == name)
+    let elsewhere = || proxy_ssl::names().chain(dns::names()).any(|known| known == name);
+    READ.contains(&name) || elsewhere()
 }
 
 /// Whether Kong or we have a property of this name.
@@ -143,7 +144,8 @@ pub(super) fn note(name: &str, value: &str) -> Option<String> {
 
 /// The property that a misspelt name most likely meant.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
-    let candidates = READ.iter().chain(IGNORED).copied().chain(proxy_ssl::names());
+    let candidates = READ.iter().chain(IGNORED).copied();
+    let candidates = candidates.chain(proxy_ssl::names()).chain(dns::names());
     let candidates = candidates.map(|known| (distance(name, known), known));
     candidates.min().filter(|(distance, _)| *distance <= 3).map(|(_, known)| known)
 }

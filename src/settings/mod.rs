@@ -3,6 +3,7 @@
 //! A property `x` comes from a flag, else from `KONG_X`, else from kong.conf, else from its
 //! default. Names and defaults are Kong's; what Kong has no name for starts with `silverback_`.
 
+mod dns;
 mod env;
 mod known;
 mod layers;
@@ -20,6 +21,7 @@ use ipnet::IpNet;
 use crate::entity::Secret;
 use layers::Layers;
 
+pub use dns::{DnsSettings, RecordKind};
 pub use env::Env;
 pub use listen::Listen;
 pub use proxy_ssl::{ProxySsl, TlsVersion};
@@ -60,6 +62,8 @@ pub struct Settings {
     pub router_flavor: RouterFlavor,
     /// Enabled plugins: `bundled` and names.
     pub plugins: Vec<String>,
+    /// How names are resolved.
+    pub dns: DnsSettings,
     /// How connections to upstreams are encrypted.
     pub proxy_ssl: ProxySsl,
     /// Where Lua modules are looked for.

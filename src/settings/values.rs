@@ -48,6 +48,7 @@ impl Layers {
             lua_package_path: self.text("lua_package_path", "./?.lua;./?/init.lua;"),
             trusted_certificates: self.trusted_certificates(),
             ssl_cert,
+            dns: self.dns(),
             proxy_ssl: self.proxy_ssl(),
             keepalive_pool_size: self.number("upstream_keepalive_pool_size", 512) as usize,
             keepalive_idle_ms: self

@@ -261,8 +261,6 @@ async fn put(
     let deadline = Instant::now() + way.patience;
     let late = |_| Silence::Late;
     let endpoint = &question.endpoint;
-    let addresses = way.names.addresses(&endpoint.host, endpoint.port);
-    let addresses = timeout_at(deadline, addresses).await.map_err(late)?.map_err(Silence::Name)?;
     let limits = limits(&at.limits, way.patience);
     let tls = endpoint.protocol.is_tls().then(|| Tls {
         name: tls_name(&endpoint.host.as_ref().into()),
@@ -271,7 +269,9 @@ async fn put(
     let mut tried = Vec::new();
     let mut silence = Silence::Late;
     // As a request would: another address when one cannot be connected to.
-    for address in (0..3).filter_map(|n| addresses.pick(n)) {
+    for _ in 0..3 {
+        let address = way.names.address(&endpoint.host, endpoint.port);
+        let address = timeout_at(deadline, address).await.map_err(late)?.map_err(Silence::Name)?;
         if tried.contains(&address) {
             break;
         }
