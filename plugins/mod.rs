@@ -23,13 +23,24 @@ mod ai_proxy_advanced;
 mod authentication;
 #[path = "basic-auth/handler.rs"]
 mod basic_auth;
+#[path = "bot-detection/handler.rs"]
+mod bot_detection;
 #[path = "correlation-id/handler.rs"]
 mod correlation_id;
 #[path = "file-log/handler.rs"]
 mod file_log;
 mod findings;
+#[path = "ip-restriction/handler.rs"]
+mod ip_restriction;
 #[path = "key-auth/handler.rs"]
 mod key_auth;
+mod limits;
+#[path = "rate-limiting/handler.rs"]
+mod rate_limiting;
+#[path = "redirect/handler.rs"]
+mod redirect;
+#[path = "request-size-limiting/handler.rs"]
+mod request_size_limiting;
 #[path = "request-termination/handler.rs"]
 mod request_termination;
 #[path = "response-transformer/handler.rs"]
@@ -88,10 +99,15 @@ impl Context<'_> {
 /// Every native plugin, in the order in which they run.
 pub const NATIVE: &[Native] = &[
     Native { name: "correlation-id", priority: 100_001, make: correlation_id::make },
+    Native { name: "bot-detection", priority: 2500, make: bot_detection::make },
     Native { name: "key-auth", priority: 1250, make: key_auth::make },
     Native { name: "basic-auth", priority: 1100, make: basic_auth::make },
+    Native { name: "ip-restriction", priority: 990, make: ip_restriction::make },
+    Native { name: "request-size-limiting", priority: 951, make: request_size_limiting::make },
     Native { name: "acl", priority: 950, make: acl::make },
+    Native { name: "rate-limiting", priority: 910, make: rate_limiting::make },
     Native { name: "response-transformer", priority: 800, make: response_transformer::make },
+    Native { name: "redirect", priority: 779, make: redirect::make },
     Native { name: "ai-proxy-advanced", priority: 770, make: ai_proxy_advanced::make },
     Native { name: "ai-proxy", priority: 770, make: ai_proxy::make },
     Native { name: "file-log", priority: 9, make: file_log::make },
@@ -118,17 +134,17 @@ const KONGS: &[&str] = &[
     "ai-prompt-guard", "ai-prompt-template", "ai-rag-injector", "ai-rate-limiting-advanced",
     "ai-request-transformer", "ai-response-transformer", "ai-sanitizer", "ai-semantic-cache",
     "ai-semantic-prompt-guard", "ai-semantic-response-guard", "app-dynamics", "aws-lambda",
-    "azure-functions", "bot-detection", "canary", "confluent", "confluent-consume",
+    "azure-functions", "canary", "confluent", "confluent-consume",
     "cors", "datadog", "datakit", "degraphql", "exit-transformer", "forward-proxy",
     "graphql-proxy-cache-advanced", "graphql-rate-limiting-advanced", "grpc-gateway",
     "grpc-web", "header-cert-auth", "hmac-auth", "http-log", "injection-protection",
-    "ip-restriction", "jq", "json-threat-protection", "jwe-decrypt", "jwt", "jwt-signer",
+    "jq", "json-threat-protection", "jwe-decrypt", "jwt", "jwt-signer",
     "kafka-consume", "kafka-log", "kafka-upstream", "key-auth-enc", "konnect-application-auth",
     "ldap-auth", "ldap-auth-advanced", "loggly", "metering-and-billing", "mocking", "mtls-auth",
     "oas-validation", "oauth2", "oauth2-introspection", "opa", "openid-connect", "opentelemetry",
     "post-function", "pre-function", "prometheus", "proxy-cache", "proxy-cache-advanced",
-    "rate-limiting", "rate-limiting-advanced", "redirect", "request-callout",
-    "request-size-limiting", "request-transformer", "request-transformer-advanced",
+    "rate-limiting-advanced", "request-callout",
+    "request-transformer", "request-transformer-advanced",
     "request-validator", "response-ratelimiting", "response-transformer-advanced",
     "route-by-header", "route-transformer-advanced", "saml", "service-protection",
     "session", "solace-consume", "solace-log", "solace-upstream", "standard-webhooks", "statsd",

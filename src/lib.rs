@@ -22,6 +22,7 @@ pub mod plugin;
 #[path = "../plugins/mod.rs"]
 pub mod plugins;
 pub mod proxy;
+pub mod quota;
 pub mod respond;
 pub mod router;
 pub mod runloop;

@@ -13,6 +13,7 @@ use crate::balancer::health::Healths;
 use crate::dns::Dns;
 use crate::metrics::Metrics;
 use crate::pdk::Budget;
+use crate::quota::Quotas;
 use crate::respond::{Format, Pages};
 use crate::settings::Settings;
 use crate::systemd::Systemd;
@@ -28,6 +29,8 @@ pub struct Shared {
     pub dns: Arc<Dns>,
     /// Which targets of Upstreams take requests.
     pub healths: Healths,
+    /// What clients have used of their limits.
+    pub quotas: Quotas,
     /// Body bytes in memory.
     pub budget: Arc<Budget>,
     /// Counters.
@@ -69,6 +72,7 @@ impl Shared {
             pages: Arc::new(pages),
             budget: Budget::new(settings.buffer_budget),
             healths: Healths::default(),
+            quotas: Quotas::default(),
             metrics: Metrics::default(),
             tokens: Tokens::new(control.clone(), clients),
             systemd: Systemd::of(&settings.env),

@@ -35,4 +35,5 @@ mod stream;
 mod stream_ends;
 mod tidy;
 mod tls;
+mod traffic;
 mod upstream_tls;

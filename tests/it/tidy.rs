@@ -31,6 +31,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("dns", 2),
     ("llm", 2),
     ("proxy", 2),
+    ("quota", 2),
     ("router", 2),
     ("shared", 2),
     ("tls", 2),

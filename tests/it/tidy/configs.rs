@@ -38,6 +38,9 @@ fn example(plugin: &str) -> Value {
         "ai-proxy-advanced" => json!({ "targets": [target] }),
         "acl" => json!({"allow": ["g"]}),
         "file-log" => json!({"path": "/dev/null"}),
+        "ip-restriction" => json!({"allow": ["::1"]}),
+        "rate-limiting" => json!({"second": 1, "redis": {"host": "localhost"}}),
+        "redirect" => json!({"location": "http://x"}),
         _ => json!({}),
     }
 }

@@ -1,0 +1,91 @@
+//! What the plugins that limit have in common: whom they count, and where the counters are.
+
+use http::{HeaderValue, StatusCode};
+use serde::Deserialize;
+
+use crate::entity::{PluginEntity, Secret};
+use crate::pdk::Exchange;
+use crate::quota::{Scope, Whom};
+
+/// Where the counters are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Policy {
+    /// In this process.
+    Local,
+    /// In a Redis server, for several gateways.
+    Redis,
+}
+
+/// How to reach the Redis server.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)] // until the policy is built, the fields are only checked
+pub(super) struct Redis {
+    host: Option<String>,
+    port: Option<u16>,
+    timeout: Option<u64>,
+    username: Option<Secret>,
+    password: Option<Secret>,
+    database: Option<i64>,
+    ssl: Option<bool>,
+    ssl_verify: Option<bool>,
+    server_name: Option<String>,
+}
+
+/// Refuses a policy that is not built.
+pub(super) fn check(policy: Option<Policy>) -> Result<(), Vec<String>> {
+    match policy {
+        Some(Policy::Redis) => {
+            Err(vec!["config.policy: redis is not built yet; local is".to_owned()])
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The scope of a plugin's counters. As in Kong it is that of the plugin, without its Consumer.
+pub(super) fn scope(entity: &PluginEntity, name: &str) -> Scope {
+    let id = |reference: &Option<crate::entity::Ref>| reference.as_ref().map(|found| found.id);
+    Scope { name: name.into(), route: id(&entity.route), service: id(&entity.service) }
+}
+
+/// The Consumer, or the credential when it belongs to nobody.
+pub(super) fn consumer(ex: &Exchange) -> Option<Whom> {
+    ex.client.consumer_id().map(Whom::Id).or_else(|| credential(ex))
+}
+
+/// The credential.
+pub(super) fn credential(ex: &Exchange) -> Option<Whom> {
+    ex.client.credential().map(|credential| Whom::Id(credential.id))
+}
+
+/// The client's address, which stands in for whatever is not known.
+pub(super) fn address(ex: &Exchange) -> Whom {
+    Whom::Address(ex.request.connection.client.ip())
+}
+
+/// A number as Kong writes it into a header.
+pub(super) fn number(number: f64) -> HeaderValue {
+    if number.fract() == 0.0 && number.abs() < 1e14 {
+        return HeaderValue::from(number as i64);
+    }
+    HeaderValue::from_str(&number.to_string()).unwrap_or(HeaderValue::from_static("0"))
+}
+
+/// A status that Kong can send an error with; its schemas take any number.
+pub(super) fn status(number: f64) -> Option<StatusCode> {
+    let whole = number.fract() == 0.0 && (100.0..=599.0).contains(&number);
+    whole.then(|| StatusCode::from_u16(number as u16).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_kong_writes_them() {
+        for (value, text) in [(2.0, "2"), (0.5, "0.5"), (0.0, "0"), (100_000.0, "100000")] {
+            assert_eq!(number(value), text);
+        }
+    }
+}
