@@ -27,11 +27,17 @@ mod basic_auth;
 mod bot_detection;
 #[path = "correlation-id/handler.rs"]
 mod correlation_id;
+#[path = "cors/handler.rs"]
+mod cors;
 #[path = "file-log/handler.rs"]
 mod file_log;
 mod findings;
+#[path = "hmac-auth/handler.rs"]
+mod hmac_auth;
 #[path = "ip-restriction/handler.rs"]
 mod ip_restriction;
+#[path = "jwt/handler.rs"]
+mod jwt;
 #[path = "key-auth/handler.rs"]
 mod key_auth;
 mod limits;
@@ -100,8 +106,11 @@ impl Context<'_> {
 pub const NATIVE: &[Native] = &[
     Native { name: "correlation-id", priority: 100_001, make: correlation_id::make },
     Native { name: "bot-detection", priority: 2500, make: bot_detection::make },
+    Native { name: "cors", priority: 2000, make: cors::make },
+    Native { name: "jwt", priority: 1450, make: jwt::make },
     Native { name: "key-auth", priority: 1250, make: key_auth::make },
     Native { name: "basic-auth", priority: 1100, make: basic_auth::make },
+    Native { name: "hmac-auth", priority: 1030, make: hmac_auth::make },
     Native { name: "ip-restriction", priority: 990, make: ip_restriction::make },
     Native { name: "request-size-limiting", priority: 951, make: request_size_limiting::make },
     Native { name: "acl", priority: 950, make: acl::make },
@@ -135,10 +144,10 @@ const KONGS: &[&str] = &[
     "ai-request-transformer", "ai-response-transformer", "ai-sanitizer", "ai-semantic-cache",
     "ai-semantic-prompt-guard", "ai-semantic-response-guard", "app-dynamics", "aws-lambda",
     "azure-functions", "canary", "confluent", "confluent-consume",
-    "cors", "datadog", "datakit", "degraphql", "exit-transformer", "forward-proxy",
+    "datadog", "datakit", "degraphql", "exit-transformer", "forward-proxy",
     "graphql-proxy-cache-advanced", "graphql-rate-limiting-advanced", "grpc-gateway",
-    "grpc-web", "header-cert-auth", "hmac-auth", "http-log", "injection-protection",
-    "jq", "json-threat-protection", "jwe-decrypt", "jwt", "jwt-signer",
+    "grpc-web", "header-cert-auth", "http-log", "injection-protection",
+    "jq", "json-threat-protection", "jwe-decrypt", "jwt-signer",
     "kafka-consume", "kafka-log", "kafka-upstream", "key-auth-enc", "konnect-application-auth",
     "ldap-auth", "ldap-auth-advanced", "loggly", "metering-and-billing", "mocking", "mtls-auth",
     "oas-validation", "oauth2", "oauth2-introspection", "opa", "openid-connect", "opentelemetry",

@@ -132,8 +132,13 @@ pub fn error(ex: &Exchange, status: StatusCode, message: &str) -> Outcome {
 
 /// `kong.response.exit(status, {message = ...})`: compact JSON, whatever the client accepts.
 pub fn exit_message(ex: &Exchange, status: StatusCode, message: &str) -> Outcome {
-    let body = serde_json::json!({ "message": message }).to_string();
-    ex.response.exit(status, Some("application/json; charset=utf-8"), body.into())
+    exit_json(ex, status, &serde_json::json!({ "message": message }))
+}
+
+/// `kong.response.exit(status, {...})`: compact JSON, whatever the client accepts.
+pub fn exit_json(ex: &Exchange, status: StatusCode, body: &serde_json::Value) -> Outcome {
+    let kind = Some("application/json; charset=utf-8");
+    ex.response.exit(status, kind, body.to_string().into())
 }
 
 /// The answer to a request that never became an exchange.

@@ -10,6 +10,7 @@
 pub mod body;
 pub mod client;
 pub mod log;
+mod own;
 pub mod request;
 pub mod response;
 pub mod service;
@@ -24,6 +25,7 @@ use std::time::Instant;
 
 pub use body::{Body, Budget, Chunk, ReadError};
 pub use client::{Client, Credential};
+pub use own::Own;
 pub use request::Request;
 pub use response::{Response, Source};
 pub use service::{Attempts, Call, Loss, Lost, Next, Try};
@@ -59,6 +61,8 @@ pub struct Exchange {
     phase: Cell<Phase>,
     /// What plugins tell each other (`kong.ctx.shared`).
     pub shared: Shared,
+    /// What native plugins keep for themselves (`kong.ctx.plugin`).
+    pub own: Own,
 }
 
 /// The Route that matched, with its Service and what the match consumed.
@@ -146,6 +150,7 @@ impl Exchange {
             route: OnceCell::new(),
             phase: Cell::new(Phase::Rewrite),
             shared: Shared::default(),
+            own: Own::default(),
         }
     }
 

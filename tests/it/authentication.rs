@@ -98,3 +98,59 @@ async fn a_password_is_in_no_answer_and_its_reference_is_none() {
     assert_eq!(refused.status(), 401);
     assert!(!refused.text().contains(&pair), "{}", refused.text());
 }
+
+/// A header for a request that is signed by `bob` over its date.
+fn signed(date: &str) -> String {
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"hs");
+    let tag = ring::hmac::sign(&key, format!("date: {date}").as_bytes());
+    let tag = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, tag);
+    format!(
+        "hmac username=\"hu\", algorithm=\"hmac-sha256\", headers=\"date\", signature=\"{tag}\""
+    )
+}
+
+#[tokio::test]
+async fn a_signed_request_reaches_the_upstream_under_its_consumer() {
+    let upstream = Upstream::replying(OK).await;
+    let plugins = "    - {name: hmac-auth, config: {validate_request_body: true}}\n";
+    let credential = "- username: carl\n  hmacauth_credentials: [{username: hu, secret: hs}]\n";
+    let gateway = TestGateway::start(&(config(&upstream, plugins) + credential));
+    let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+    let value = signed(&date);
+    let mut headers = vec![("date", date.as_str()), ("authorization", &value)];
+    assert_eq!(gateway.send("GET", "/a", &headers, b"").await.status(), 200);
+    assert_eq!(upstream.seen()[0].header("x-consumer-username"), Some("carl"));
+    let refused = gateway.send("POST", "/a", &headers, b"no digest").await;
+    assert_eq!(refused.json()["message"], "HMAC signature does not match");
+    assert_eq!(refused.header("www-authenticate"), Some("hmac"));
+    headers[1].1 = "hmac";
+    let refused = gateway.send("GET", "/a", &headers, b"").await;
+    assert_eq!(refused.json()["message"], "HMAC signature cannot be verified");
+}
+
+#[tokio::test]
+async fn a_preflight_needs_no_token_where_cors_answers_it() {
+    let upstream = Upstream::replying(OK).await;
+    let plugins = "    - {name: cors, config: {origins: ['https://a.test']}}\n    - name: jwt\n";
+    let gateway = TestGateway::start(&config(&upstream, plugins));
+    let asks = [("origin", "https://a.test"), ("access-control-request-method", "PUT")];
+    let answer = gateway.send("OPTIONS", "/a", &asks, b"").await;
+    assert_eq!((answer.status(), answer.text().as_str()), (200, ""));
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://a.test"));
+    let refused = gateway.send("GET", "/a", &asks[..1], b"").await;
+    assert_eq!((refused.status(), refused.text().as_str()), (401, r#"{"message":"Unauthorized"}"#));
+    assert_eq!(refused.header("access-control-allow-origin"), Some("https://a.test"));
+    assert!(upstream.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_bounded_lifetime_needs_a_verified_end() {
+    let upstream = Upstream::replying(OK).await;
+    let bad = config(
+        &upstream,
+        "    - {name: jwt, config: {maximum_expiration: 60, claims_to_verify: [nbf]}}\n",
+    );
+    let errors = super::gateway::Builder::default().try_start(&bad).err().unwrap();
+    let text = errors.join("\n");
+    assert!(text.contains("failed conditional validation given value of field"), "{text}");
+}
