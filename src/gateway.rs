@@ -1,7 +1,7 @@
 //! The whole gateway in one value: what `run`, `quickstart` and the tests start.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use crate::loader::{Input, Loader};
 use crate::server::{self, Bound, Workers};
 use crate::settings::Settings;
 use crate::shared::Shared;
-use crate::telemetry::{self, Status};
+use crate::telemetry::{self, LogLevel, Status, StatusListener};
 use crate::tls;
 
 /// What a gateway is started with.
@@ -60,8 +60,9 @@ impl Gateway {
             history: loader.history(),
             draining: AtomicBool::new(false),
             ready: Arc::default(),
+            log_level: LogLevel::new(&shared.settings.log_level),
         });
-        let status_addresses = control.serve_status(&shared.settings, &status)?;
+        let status_addresses = control.serve_status(&shared, &status)?;
         let workers = server::start(&shared, &bound, &news, &status.ready)
             .map_err(|error| vec![format!("worker threads: {error}")])?;
         let addresses = bound.iter().map(|one: &Bound| one.address).collect();
@@ -95,7 +96,7 @@ impl Gateway {
 pub struct Control {
     /// The way in, for work that may move between threads.
     pub handle: Handle,
-    listeners: std::sync::mpsc::Sender<(TcpListener, Arc<Status>)>,
+    listeners: std::sync::mpsc::Sender<(StatusListener, Arc<Status>)>,
     wake: Arc<tokio::sync::Notify>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
@@ -110,7 +111,7 @@ impl Control {
         let runtime = server::single_thread()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
-        let (listeners, to_serve) = std::sync::mpsc::channel::<(TcpListener, Arc<Status>)>();
+        let (listeners, to_serve) = std::sync::mpsc::channel::<(StatusListener, Arc<Status>)>();
         let wake = Arc::new(tokio::sync::Notify::new());
         let woken = wake.clone();
         let thread = std::thread::Builder::new().name("control".into()).spawn(move || {
@@ -119,12 +120,7 @@ impl Control {
                 loop {
                     woken.notified().await;
                     while let Ok((listener, status)) = to_serve.try_recv() {
-                        match tokio::net::TcpListener::from_std(listener) {
-                            Ok(listener) => {
-                                drop(tokio::task::spawn_local(telemetry::serve(listener, status)));
-                            }
-                            Err(error) => tracing::error!("status_listen: {error}"),
-                        }
+                        drop(tokio::task::spawn_local(telemetry::serve(listener, status)));
                     }
                 }
             });
@@ -135,15 +131,23 @@ impl Control {
 
     fn serve_status(
         &self,
-        settings: &Settings,
+        shared: &Shared,
         status: &Arc<Status>,
     ) -> Result<Vec<SocketAddr>, Vec<String>> {
+        let settings = &shared.settings;
         let mut addresses = Vec::new();
         for listen in &settings.status_listen {
-            let failed = |error| vec![format!("status_listen {}: {error}", listen.address)];
-            let listener = TcpListener::bind(listen.address).map_err(failed)?;
-            listener.set_nonblocking(true).map_err(failed)?;
-            addresses.push(listener.local_addr().map_err(failed)?);
+            let failed = |error: &dyn std::fmt::Display| {
+                vec![format!("status_listen {}: {error}", listen.address)]
+            };
+            let listener = server::open(listen).map_err(|e| failed(&e))?;
+            addresses.push(listener.local_addr().map_err(|e| failed(&e))?);
+            let tls = match listen.tls {
+                true => Some(tls::of_status(settings)?),
+                false => None,
+            };
+            let proxy_protocol = listen.proxy_protocol;
+            let listener = StatusListener { listener, tls, proxy_protocol };
             let _ = self.listeners.send((listener, status.clone()));
             self.wake.notify_one();
         }

@@ -6,7 +6,7 @@
 mod pages;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, SERVER};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SERVER};
 use http::{HeaderMap, StatusCode};
 
 use crate::pdk::{Exchange, ReadError, RequestId, Source};
@@ -35,6 +35,8 @@ pub enum Failure {
     GatewayTimeout,
     /// Nothing answered where the target should be.
     Unavailable,
+    /// The gateway holds as many bytes as it may.
+    Overloaded,
     /// A plugin failed or panicked.
     Unexpected,
     /// The request cannot be understood.
@@ -45,6 +47,8 @@ pub enum Failure {
     HeadersTooLarge,
     /// TRACE and CONNECT.
     MethodNotAllowed,
+    /// The transfer of the body is coded in a way that cannot be undone.
+    NotImplemented,
     /// A body that must be read whole is too long.
     PayloadTooLarge,
     /// The client did not finish its body in time.
@@ -72,11 +76,13 @@ impl Failure {
             Self::Unavailable => {
                 (503, "The upstream server is currently unavailable", Voice::Nginx)
             }
+            Self::Overloaded => (503, "Service unavailable", Voice::Kong),
             Self::Unexpected => (500, "An unexpected error occurred", Voice::Kong),
             Self::BadRequest => (400, "Bad request", Voice::Nginx),
             Self::UriTooLong => (414, "URI too long", Voice::Nginx),
             Self::HeadersTooLarge => (400, "Request header or cookie too large", Voice::Nginx),
             Self::MethodNotAllowed => (405, "Method not allowed", Voice::Nginx),
+            Self::NotImplemented => (501, "The upstream server responded with 501", Voice::Nginx),
             Self::PayloadTooLarge => (413, "Payload too large", Voice::Nginx),
             Self::RequestTimeout => (408, "Request timeout", Voice::Nginx),
             Self::HttpsRequired => (426, "Please use HTTPS protocol", Voice::Kong),
@@ -95,7 +101,7 @@ impl From<&ReadError> for Failure {
     fn from(error: &ReadError) -> Self {
         match error {
             ReadError::TooLarge { .. } => Self::PayloadTooLarge,
-            ReadError::NoRoom => Self::Unavailable,
+            ReadError::NoRoom => Self::Overloaded,
             ReadError::Broken(_) => Self::BadRequest,
             ReadError::Idle(_) => Self::RequestTimeout,
         }
@@ -116,6 +122,10 @@ pub fn fail(ex: &Exchange, failure: Failure) {
     let (_, message, voice) = failure.parts();
     answer(ex, failure.status(), message, voice, Source::Error);
     let upgrade = match failure {
+        // Bodies leave the memory as fast as upstreams answer: soon, and not at once.
+        Failure::Overloaded => {
+            return ex.response.set_header(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         Failure::HttpsRequired => "TLS/1.2, HTTP/1.1",
         Failure::Http2Required => "HTTP/2",
         _ => return,

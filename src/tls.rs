@@ -2,6 +2,7 @@
 
 mod listener;
 mod policies;
+mod self_signed;
 mod upstream;
 mod verify;
 
@@ -10,12 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::{AlertDescription, CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error, SupportedProtocolVersion};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use thiserror::Error;
 
-pub use listener::{Certificates, Choice, server};
+use crate::settings::TlsVersion;
+
+pub use listener::{Certificates, Choice, of_status, server};
 pub use policies::Policies;
 pub use upstream::{Policy, UpstreamTls};
 
@@ -35,6 +38,15 @@ pub fn install_provider() {
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
+}
+
+/// Versions by their names in settings.
+fn versions(versions: &[TlsVersion]) -> Vec<&'static SupportedProtocolVersion> {
+    let version = |version: &TlsVersion| match version {
+        TlsVersion::V1_2 => &rustls::version::TLS12,
+        TlsVersion::V1_3 => &rustls::version::TLS13,
+    };
+    versions.iter().map(version).collect()
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {

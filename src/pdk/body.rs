@@ -1,7 +1,7 @@
 //! Bodies: what is read whole is counted against one budget for the process.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
@@ -70,12 +70,13 @@ impl Buffered {
 pub struct Budget {
     used: AtomicUsize,
     limit: usize,
+    refused: AtomicU64,
 }
 
 impl Budget {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), limit })
+        Arc::new(Self { used: AtomicUsize::new(0), limit, refused: AtomicU64::new(0) })
     }
 
     /// Bytes in use now.
@@ -83,11 +84,27 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Bodies that there was no room for, since the start.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Whether a body of this length would have room at the moment. Nothing is set aside for it:
+    /// who only says that much is to come must not take it from others.
+    fn has_room(&self, length: u64) -> bool {
+        let there = self.limit.saturating_sub(self.used()) as u64;
+        if length > there {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        length <= there
+    }
+
     fn take(&self, bytes: usize) -> bool {
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
         let fits = before.saturating_add(bytes) <= self.limit;
         if !fits {
             self.used.fetch_sub(bytes, Ordering::Relaxed);
+            self.refused.fetch_add(1, Ordering::Relaxed);
         }
         fits
     }
@@ -178,6 +195,9 @@ pub async fn read_whole(
     idle_ms: u64,
     budget: &Arc<Budget>,
 ) -> Result<Buffered, ReadError> {
+    if incoming.size_hint().exact().is_some_and(|length| !budget.has_room(length)) {
+        return Err(ReadError::NoRoom);
+    }
     let mut whole = Collector::new(limit, budget);
     while let Some(data) = next_data(&mut incoming, idle_ms).await? {
         whole.push(data)?;

@@ -32,7 +32,7 @@ impl Admission {
         let counter = |name, help| shared.metrics.counter(name, help, &[]);
         Arc::new(Self {
             open: AtomicUsize::new(0),
-            max: shared.settings.max_connections,
+            max: shared.settings.clients.connections_max,
             refused: counter(
                 "silverback_connections_refused_total",
                 "Client connections refused because there were too many",

@@ -6,18 +6,19 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
+use smallvec::SmallVec;
 
+use super::checked;
 use crate::proxy::headers;
 use crate::respond::Failure;
 use crate::router::path;
+use crate::settings::Clients;
 
-/// nginx' `large_client_header_buffers`: one line may be this long.
-const LINE_MAX: usize = 8 << 10;
-/// ... and all of them together.
-const HEAD_MAX: usize = 32 << 10;
-
-/// Refuses what nginx refuses. `body_max` is the largest body in bytes, 0 is no limit.
-pub(super) fn check(head: &Parts, body_max: u64) -> Result<(), Failure> {
+/// Refuses what nginx refuses.
+pub(super) fn check(head: &Parts, limits: &Clients) -> Result<(), Failure> {
+    if let (Version::HTTP_11, Some(failure)) = (head.version, checked::refusal(&head.method)) {
+        return Err(failure);
+    }
     if head.method == Method::CONNECT {
         return Err(Failure::BadRequest);
     }
@@ -30,11 +31,12 @@ pub(super) fn check(head: &Parts, body_max: u64) -> Result<(), Failure> {
     if !path::is_well_escaped(head.uri.path()) {
         return Err(Failure::BadRequest);
     }
+    const VERSION: usize = " HTTP/1.1\r\n".len();
     let target = head.uri.path_and_query().map_or("", |target| target.as_str());
-    if target.len() + head.method.as_str().len() > LINE_MAX - 10 {
+    if target.len() + head.method.as_str().len() + VERSION > limits.line_max {
         return Err(Failure::UriTooLong);
     }
-    check_headers(&head.headers)?;
+    check_headers(&head.headers, limits)?;
     let mut hosts = head.headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next(), head.version) {
         (_, Some(_), _) | (None, _, Version::HTTP_11) => return Err(Failure::BadRequest),
@@ -44,28 +46,24 @@ pub(super) fn check(head: &Parts, body_max: u64) -> Result<(), Failure> {
     let length = head.headers.get(CONTENT_LENGTH);
     let length = length.and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     match length {
-        Some(length) if body_max > 0 && length > body_max => Err(Failure::PayloadTooLarge),
+        Some(length) if limits.body_max > 0 && length > limits.body_max => {
+            Err(Failure::PayloadTooLarge)
+        }
         _ => Ok(()),
     }
 }
 
-fn check_headers(headers: &HeaderMap) -> Result<(), Failure> {
+/// Lines of HTTP/1 have been counted on arrival; those of HTTP/2 count as if they were some.
+fn check_headers(headers: &HeaderMap, limits: &Clients) -> Result<(), Failure> {
     let mut total = 0;
     for (name, value) in headers {
         let line = name.as_str().len() + value.len() + 4;
         total += line;
-        if line > LINE_MAX || total > HEAD_MAX {
+        if line > limits.line_max || total > limits.head_max {
             return Err(Failure::HeadersTooLarge);
         }
     }
-    // The coding of the transfer is not passed on, so a body with another one below `chunked`
-    // would reach the upstream as something it is not.
-    let plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-    if headers.get_all(TRANSFER_ENCODING).iter().all(plain) {
-        Ok(())
-    } else {
-        Err(Failure::BadRequest)
-    }
+    Ok(())
 }
 
 /// nginx' rule for `Host`: no blanks, no control characters, no slash, no empty label.
@@ -75,11 +73,10 @@ fn is_host(host: &HeaderValue) -> bool {
         && !host.windows(2).any(|two| two == b"..")
 }
 
-/// Puts a head in order. Says whether the request was framed twice: such a request is read as
-/// chunked (RFC 9112, section 6.3), its length is not believed, and its connection is not used
-/// again.
-pub(super) fn settle(head: &mut Parts) -> bool {
+/// Puts a head in order.
+pub(super) fn settle(head: &mut Parts) {
     let headers = &mut head.headers;
+    drop_odd(headers);
     drop_named(headers);
     // The target's authority stands above `Host` (RFC 9112, section 3.2.2), and HTTP/2 often has
     // nothing else: Route, upstream and plugins must all see the same host.
@@ -88,11 +85,18 @@ pub(super) fn settle(head: &mut Parts) -> bool {
     {
         headers.insert(HOST, host);
     }
-    let twice = headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
-    if twice {
-        headers.remove(CONTENT_LENGTH);
+}
+
+/// Removes the headers that nginx ignores: those with other characters in their names than letters,
+/// digits, `-` and `_`.
+fn drop_odd(headers: &mut HeaderMap) {
+    let is_odd = |name: &&HeaderName| {
+        !name.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    let odd: SmallVec<[HeaderName; 1]> = headers.keys().filter(is_odd).cloned().collect();
+    for name in odd {
+        headers.remove(name);
     }
-    twice
 }
 
 fn without_user(authority: &str) -> &str {
@@ -113,6 +117,11 @@ fn drop_named(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Settings;
+
+    fn limits(body_max: u64) -> Clients {
+        Clients { body_max, ..Settings::defaults().clients }
+    }
 
     fn head(target: &str, headers: &[(&str, &str)]) -> Parts {
         let mut request = http::Request::builder().uri(target);
@@ -131,24 +140,24 @@ mod tests {
             ("a/b", false),
             ("a..b", false),
         ] {
-            assert_eq!(check(&head("/", &[("host", host)]), 0).is_ok(), good, "{host}");
+            assert_eq!(check(&head("/", &[("host", host)]), &limits(0)).is_ok(), good, "{host}");
         }
     }
 
     #[test]
-    fn a_coding_below_chunked_is_refused() {
-        for (coding, good) in [("Chunked", true), ("gzip, chunked", false)] {
-            let head = head("/", &[("host", "h"), ("transfer-encoding", coding)]);
-            assert_eq!(check(&head, 0).is_ok(), good, "{coding}");
-        }
+    fn a_header_with_an_odd_name_is_ignored_as_by_nginx() {
+        let mut head = head("/", &[("host", "h"), ("x.y", "1"), ("x_y", "2"), ("x-y", "3")]);
+        settle(&mut head);
+        assert_eq!(head.headers.len(), 3);
+        assert_eq!(head.headers.get("x.y"), None);
     }
 
     #[test]
     fn a_body_longer_than_the_setting_is_refused() {
         let head = head("/", &[("host", "h"), ("content-length", "11")]);
-        assert_eq!(check(&head, 10), Err(Failure::PayloadTooLarge));
-        assert_eq!(check(&head, 11), Ok(()));
-        assert_eq!(check(&head, 0), Ok(()));
+        assert_eq!(check(&head, &limits(10)), Err(Failure::PayloadTooLarge));
+        assert_eq!(check(&head, &limits(11)), Ok(()));
+        assert_eq!(check(&head, &limits(0)), Ok(()));
     }
 
     #[test]

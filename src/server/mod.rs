@@ -3,13 +3,21 @@
 //! N workers share one listener each address; a control thread does errands (tokens, DNS, status);
 //! a loader thread reads configuration. A worker that is busy delays neither tokens nor `/status`.
 
+mod activity;
 mod admission;
+mod bind;
+mod checked;
+mod chunked;
 mod conn;
+mod framing;
 mod head;
 mod patience;
+pub(crate) mod proxy_protocol;
+mod realip;
 mod reply;
 pub(crate) mod route;
 mod serve;
+mod speak;
 mod worker;
 
 use std::net::{SocketAddr, TcpListener};
@@ -33,6 +41,8 @@ use crate::tls;
 use admission::Admission;
 use conn::Dialect;
 use worker::Worker;
+
+pub use bind::open;
 
 /// A listener that is bound and not served yet.
 pub struct Bound {
@@ -59,13 +69,18 @@ pub fn bind(shared: &Shared) -> Result<Vec<Bound>, Vec<String>> {
 }
 
 fn bind_one(listen: &Listen, shared: &Shared) -> Result<Bound, String> {
-    let listener = TcpListener::bind(listen.address).map_err(|e| e.to_string())?;
-    listener.set_nonblocking(true).map_err(|e| e.to_string())?;
+    let listener = open(listen).map_err(|e| e.to_string())?;
     let address = listener.local_addr().map_err(|e| e.to_string())?;
-    let config = listen.tls.then(|| tls::server(&shared.certificates, listen.http2));
+    let settings = &shared.settings;
+    let tls = &settings.listener_tls;
+    let config = listen.tls.then(|| tls::server(&shared.certificates, listen.http2, tls));
     let config = config.transpose().map_err(|e| e.to_string())?;
-    let dialect =
-        Dialect { tls: config.map(TlsAcceptor::from), http2: listen.http2, port: address.port() };
+    let dialect = Dialect {
+        tls: config.map(TlsAcceptor::from),
+        http2: listen.http2,
+        proxy_protocol: listen.proxy_protocol,
+        port: *settings.port_maps.get(&address.port()).unwrap_or(&address.port()),
+    };
     Ok(Bound { listener, dialect, address })
 }
 
@@ -92,6 +107,7 @@ pub fn start(
 ) -> std::io::Result<Workers> {
     let (drain, draining) = watch::channel(false);
     let (running, ended) = mpsc::channel();
+    let (started, starting) = mpsc::channel();
     let mut threads = Vec::new();
     let (lines, log) = access_log(shared)?.unzip();
     let admission = Admission::new(shared);
@@ -100,14 +116,9 @@ pub fn start(
             .iter()
             .map(|one| Ok((one.listener.try_clone()?, one.dialect.clone(), admission.clone())))
             .collect::<std::io::Result<_>>()?;
-        let (shared, news, draining, ready, running, lines) = (
-            shared.clone(),
-            news.clone(),
-            draining.clone(),
-            ready.clone(),
-            running.clone(),
-            lines.clone(),
-        );
+        let (shared, news, draining) = (shared.clone(), news.clone(), draining.clone());
+        let (running, lines) = (running.clone(), lines.clone());
+        let ready = Ready { count: ready.clone(), started: started.clone() };
         let thread = std::thread::Builder::new().name(format!("worker-{number}"));
         threads.push(thread.spawn(move || {
             metrics::enter_worker(number);
@@ -121,8 +132,30 @@ pub fn start(
             }
         })?);
     }
+    drop(started);
+    wait_for(&starting, shared.settings.workers)?;
     let drain_limit = Duration::from_secs(shared.settings.drain_secs);
     Ok(Workers { threads, drain, ended, log, drain_limit })
+}
+
+/// Waits until every worker takes requests: who is told that the gateway is there may use it. One
+/// that is busy in a plugin's `init_worker` is not waited for without an end.
+fn wait_for(starting: &mpsc::Receiver<()>, workers: usize) -> std::io::Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let end = Instant::now() + PATIENCE;
+    for ready in 0..workers {
+        match starting.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(()) => {}
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                tracing::warn!("{ready} of {workers} workers have started in {PATIENCE:?}");
+                return Ok(());
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                return Err(std::io::Error::other("a worker cannot start"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The thread that writes the access log. Without a file to write to there is none.
@@ -175,7 +208,7 @@ async fn work(
     listeners: Vec<(TcpListener, Dialect, Arc<Admission>)>,
     mut news: watch::Receiver<Arc<Snapshot>>,
     mut draining: watch::Receiver<bool>,
-    ready: Arc<AtomicUsize>,
+    ready: Ready,
     log: Option<Lines>,
 ) {
     let snapshot = news.borrow_and_update().clone();
@@ -195,7 +228,7 @@ async fn work(
             Err(error) => return tracing::error!("worker cannot listen: {error}"),
         }
     }
-    let (_ready, count) = Ready::new(ready);
+    let (_serving, count) = ready.serve();
     if count == shared.settings.workers {
         shared.systemd.ready();
     }
@@ -203,18 +236,25 @@ async fn work(
     finish(&worker).await;
 }
 
+/// A worker that has not started yet.
+struct Ready {
+    count: Arc<AtomicUsize>,
+    started: mpsc::Sender<()>,
+}
+
 /// A worker that takes requests, as long as this lives.
-struct Ready(Arc<AtomicUsize>);
+struct Serving(Arc<AtomicUsize>);
 
 impl Ready {
-    /// One more, and how many there are with it.
-    fn new(count: Arc<AtomicUsize>) -> (Self, usize) {
-        let others = count.fetch_add(1, Ordering::Release);
-        (Self(count), others + 1)
+    /// One more takes requests, and so many do with it.
+    fn serve(self) -> (Serving, usize) {
+        let others = self.count.fetch_add(1, Ordering::Release);
+        let _ = self.started.send(());
+        (Serving(self.count), others + 1)
     }
 }
 
-impl Drop for Ready {
+impl Drop for Serving {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Release);
     }

@@ -12,6 +12,8 @@ use http::{Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
 
+use super::activity::Busy;
+use super::patience::client_owes;
 use super::worker::Worker;
 use crate::chain::Chain;
 use crate::pdk::{self, Chunk, Exchange};
@@ -38,6 +40,7 @@ pub(super) enum Cut {
 pub(super) struct Reply {
     source: Source,
     finish: Option<Finish>,
+    _busy: Option<Busy>,
 }
 
 enum Source {
@@ -59,7 +62,7 @@ impl Reply {
             Some(body) => Source::Upstream(body),
             None => Source::Whole(finish.exchange.response.take_body().unwrap_or_default()),
         };
-        let mut reply = Self { source, finish: Some(finish) };
+        let mut reply = Self { source, finish: Some(finish), _busy: None };
         if let Source::Whole(bytes) = &mut reply.source {
             let whole = std::mem::take(bytes);
             reply.source = Source::Whole(reply.filter_whole(whole));
@@ -69,7 +72,13 @@ impl Reply {
 
     /// A body without an exchange.
     pub(super) fn alone(bytes: Bytes) -> Self {
-        Self { source: Source::Whole(bytes), finish: None }
+        Self { source: Source::Whole(bytes), finish: None, _busy: None }
+    }
+
+    /// Keeps its connection busy to its end.
+    pub(super) fn lasting(self, busy: Busy) -> Self {
+        client_owes(true);
+        Self { _busy: Some(busy), ..self }
     }
 
     /// Runs the body filters on a body in memory. Nothing has gone out yet, so a fault becomes an
@@ -178,7 +187,7 @@ impl Body for Reply {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        match &mut self.source {
+        let polled = match &mut self.source {
             Source::Done => Poll::Ready(None),
             Source::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -187,7 +196,9 @@ impl Body for Reply {
             }
             Source::Upstream(_) => self.poll_upstream(cx),
             Source::Broken(cut) => Poll::Ready(cut.take().map(Err)),
-        }
+        };
+        client_owes(matches!(polled, Poll::Ready(Some(_))));
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

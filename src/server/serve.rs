@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::head;
@@ -32,15 +32,14 @@ pub(super) async fn serve(
 ) -> Response<Reply> {
     worker.requests.add(1);
     let (mut head, body) = request.into_parts();
-    if let Err(failure) = head::check(&head, worker.shared.settings.client_max_body) {
+    if let Err(failure) = head::check(&head, &worker.shared.settings.clients) {
         return refuse(&worker, failure, &head.headers);
     }
-    let unframed = head::settle(&mut head);
-    let version = head.version;
+    head::settle(&mut head);
     let body = if http_body::Body::is_end_stream(&body) { Body::Empty } else { Body::Stream(body) };
     let settings = &worker.shared.settings;
     let budget = worker.shared.budget.clone();
-    let request = pdk::Request::new(head, body, connection, budget, settings.client_body_ms);
+    let request = pdk::Request::new(head, body, connection, budget, settings.clients.body_ms);
     let ex = Rc::new(Exchange::new(request, worker.shared.pages.clone()));
     let runloop = worker.runloop();
     let mut finish = Finish::new(worker, runloop, ex.clone());
@@ -54,11 +53,7 @@ pub(super) async fn serve(
             None
         }
     };
-    let mut response = answer(&ex, body, finish);
-    if unframed && version == Version::HTTP_11 {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
+    answer(&ex, body, finish)
 }
 
 /// The phases up to the head of the response. `None`: the body is in memory.
@@ -155,7 +150,7 @@ async fn upstream(
 fn reply_failure(error: &ReadError) -> Failure {
     match error {
         ReadError::Idle(_) => Failure::GatewayTimeout,
-        ReadError::NoRoom => Failure::Unavailable,
+        ReadError::NoRoom => Failure::Overloaded,
         ReadError::TooLarge { .. } | ReadError::Broken(_) => Failure::BadGateway,
     }
 }

@@ -1,13 +1,16 @@
 //! The names of settings: ours, and Kong's that have no effect here.
 
-use super::{dns, proxy_ssl};
+use super::{clients, dns, listener_tls, proxy_ssl};
 use crate::distance::distance;
 
-/// Properties that are read.
+/// Properties that are read, beside those that the files of their own list.
 const READ: &[&str] = &[
     "proxy_listen",
     "status_listen",
+    "port_maps",
     "nginx_worker_processes",
+    "nginx_main_worker_processes",
+    "nginx_events_worker_connections",
     "log_level",
     "proxy_access_log",
     "headers",
@@ -21,16 +24,20 @@ const READ: &[&str] = &[
     "trusted_ips",
     "real_ip_header",
     "real_ip_recursive",
+    "nginx_proxy_real_ip_header",
+    "nginx_proxy_real_ip_recursive",
     "router_flavor",
     "plugins",
     "lua_package_path",
     "lua_ssl_trusted_certificate",
     "ssl_cert",
     "ssl_cert_key",
+    "status_ssl_cert",
+    "status_ssl_cert_key",
     "upstream_keepalive_pool_size",
     "upstream_keepalive_idle_timeout",
     "upstream_keepalive_max_requests",
-    "nginx_http_client_max_body_size",
+    "client_max_body_size",
     "declarative_config",
     "declarative_config_string",
     "vault_env_prefix",
@@ -47,35 +54,45 @@ const READ: &[&str] = &[
 /// Kong's properties that are accepted and do nothing: what they steer is nginx, a database, a
 /// cluster, or a part of Kong that does not exist here.
 const IGNORED: &[&str] = &[
+    "_debug_pg_ttl_cleanup_interval",
     "admin_access_log",
     "admin_error_log",
-    "admin_gui_listen",
     "admin_listen",
+    "admin_ssl_cert",
+    "admin_ssl_cert_key",
     "anonymous_reports",
     "client_body_buffer_size",
-    "client_max_body_size",
     "database",
-    "db_cache_ttl",
-    "db_update_frequency",
+    "dedicated_config_processing",
+    "host_ports",
+    "kic",
     "license_data",
     "license_path",
-    "lmdb_map_size",
     "log_levels",
+    "lua_max_post_args",
+    "lua_max_req_headers",
+    "lua_max_resp_headers",
+    "lua_max_uri_args",
     "lua_package_cpath",
     "lua_socket_pool_size",
     "mem_cache_size",
-    "nginx_http_client_body_buffer_size",
+    "node_id",
+    "openresty_path",
     "password",
-    "port_maps",
+    "pluginserver_names",
     "prefix",
+    "privileged_worker",
     "proxy_error_log",
     "proxy_server",
+    "proxy_server_ssl_verify",
+    "proxy_stream_access_log",
+    "proxy_stream_error_log",
     "request_debug",
+    "request_debug_token",
     "resolver_mem_cache_size",
     "role",
-    "ssl_cipher_suite",
-    "ssl_ciphers",
-    "ssl_protocols",
+    "router_consistency",
+    "ssl_dhparam",
     "status_access_log",
     "status_error_log",
     "stream_listen",
@@ -84,33 +101,43 @@ const IGNORED: &[&str] = &[
     "vaults",
     "via_header_comply_rfc",
     "worker_consistency",
+    "worker_events_max_payload",
     "worker_state_update_frequency",
 ];
 
-/// Families of Kong's properties that are accepted and do nothing.
+/// Families of Kong's properties that are accepted and do nothing. The first three are what Kong
+/// itself takes any name of.
 const IGNORED_FAMILIES: &[&str] = &[
+    "nginx_",
+    "pluginserver_",
+    "vault_",
     "admin_gui_",
     "cassandra_",
     "cluster_",
+    "db_",
+    "debug_",
     "lmdb_",
     "lua_ssl_",
-    "nginx_",
     "opentelemetry_",
     "pg_",
     "portal_",
-    "ssl_",
     "tracing_",
-    "upstream_keepalive",
     "untrusted_lua_",
-    "vault_",
     "vitals_",
     "wasm",
 ];
 
+/// Properties that have a meaning here.
+fn read() -> impl Iterator<Item = &'static str> {
+    let own = READ.iter().chain(listener_tls::NAMES).copied();
+    own.chain(proxy_ssl::names()).chain(dns::names())
+}
+
 /// Whether a property is read.
 fn is_read(name: &str) -> bool {
-    let elsewhere = || proxy_ssl::names().chain(dns::names()).any(|known| known == name);
-    READ.contains(&name) || elsewhere()
+    let directive = || clients::BLOCKS.iter().find_map(|block| name.strip_prefix(block));
+    read().any(|known| known == name)
+        || directive().is_some_and(|directive| clients::DIRECTIVES.contains(&directive))
 }
 
 /// Whether Kong or we have a property of this name.
@@ -138,14 +165,16 @@ pub(super) fn note(name: &str, value: &str) -> Option<String> {
         "stream_listen" if value != "off" => {
             Some("TCP and UDP proxying are not built; no listener is opened".into())
         }
+        "wasm" if !matches!(value, "off" | "false") => {
+            Some("WebAssembly filters are not built; none will run".into())
+        }
         _ => None,
     }
 }
 
 /// The property that a misspelt name most likely meant.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
-    let candidates = READ.iter().chain(IGNORED).copied();
-    let candidates = candidates.chain(proxy_ssl::names()).chain(dns::names());
+    let candidates = read().chain(IGNORED.iter().copied());
     let candidates = candidates.map(|known| (distance(name, known), known));
     candidates.min().filter(|(distance, _)| *distance <= 3).map(|(_, known)| known)
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::text::{conf_lines, flag_of, size};
-use super::{Env, Flags, Listen, Reference, Unresolved, is_reference, known};
+use super::{Env, Flags, Listen, Reference, Unresolved, checks, is_reference, known};
 
 /// Property values by layer, and what was wrong with them.
 pub(super) struct Layers {
@@ -36,6 +36,7 @@ impl Layers {
             layers.put(name.clone(), value.clone(), flag_of(name));
         }
         layers.resolve_references(env);
+        layers.check();
         let without_effect = |(name, (value, _)): &(&String, &(String, String))| {
             known::is_without_effect(name, value)
         };
@@ -46,6 +47,29 @@ impl Layers {
             layers.warnings.push(line);
         }
         layers
+    }
+
+    /// Takes out what Kong refuses whatever it is for.
+    fn check(&mut self) {
+        let Self { values, secret, errors, .. } = self;
+        values.retain(|name, (value, origin)| {
+            *value = value.trim().to_owned();
+            let Some(fault) = checks::fault(name, value) else { return true };
+            let fault = if secret.contains(name) { fault.replace(&**value, "***") } else { fault };
+            errors.push(format!("{origin}: {fault}"));
+            false
+        });
+    }
+
+    /// An error about a property, in Kong's words.
+    pub(super) fn refuse(&mut self, name: &str, message: &str) {
+        let origin = self.values.get(name).map_or(name, |(_, origin)| origin);
+        let told = if origin == name && message.starts_with(name) {
+            message.to_owned()
+        } else {
+            format!("{origin}: {message}")
+        };
+        self.errors.push(told);
     }
 
     /// Whether somebody has set a property.
@@ -96,8 +120,10 @@ impl Layers {
         self.values.insert(name, (value, origin));
     }
 
+    /// A value; one that is empty is not set (Kong).
     pub(super) fn text(&self, name: &str, default: &str) -> String {
-        self.values.get(name).map_or(default, |(value, _)| value).to_owned()
+        let value = self.values.get(name).map(|(value, _)| value.as_str());
+        value.filter(|value| !value.is_empty()).unwrap_or(default).to_owned()
     }
 
     pub(super) fn parse<T>(
@@ -136,8 +162,13 @@ impl Layers {
     }
 
     pub(super) fn listens(&mut self, name: &str, default: &str) -> Vec<Listen> {
-        let expected = "a listener such as 127.0.0.1:8000 or '0.0.0.0:8443 ssl http2', or off";
-        self.parse(name, default, expected, Listen::parse_list).unwrap_or_default()
+        match Listen::parse_list(&self.text(name, default)) {
+            Ok(list) => list,
+            Err(error) => {
+                self.refuse(name, &format!("{name} {error}"));
+                Vec::new()
+            }
+        }
     }
 
     pub(super) fn list(&self, name: &str, default: &str) -> Vec<String> {

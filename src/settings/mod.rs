@@ -3,11 +3,14 @@
 //! A property `x` comes from a flag, else from `KONG_X`, else from kong.conf, else from its
 //! default. Names and defaults are Kong's; what Kong has no name for starts with `silverback_`.
 
+mod checks;
+mod clients;
 mod dns;
 mod env;
 mod known;
 mod layers;
 mod listen;
+mod listener_tls;
 mod proxy_ssl;
 mod reference;
 mod text;
@@ -21,9 +24,11 @@ use ipnet::IpNet;
 use crate::entity::Secret;
 use layers::Layers;
 
+pub use clients::Clients;
 pub use dns::{DnsSettings, RecordKind};
 pub use env::Env;
-pub use listen::Listen;
+pub use listen::{Keepalive, Listen};
+pub use listener_tls::{CIPHERS, ListenerTls};
 pub use proxy_ssl::{ProxySsl, TlsVersion};
 pub use reference::{Reference, Unresolved, is_reference};
 
@@ -34,6 +39,10 @@ pub struct Settings {
     pub proxy_listen: Vec<Listen>,
     /// `/status` and `/metrics`.
     pub status_listen: Vec<Listen>,
+    /// The port that clients see, by our own (`port_maps`).
+    pub port_maps: BTreeMap<u16, u16>,
+    /// What clients may do, and how long.
+    pub clients: Clients,
     /// Worker threads.
     pub workers: usize,
     /// Lowest level that is logged: Kong's names.
@@ -72,22 +81,20 @@ pub struct Settings {
     pub trusted_certificates: Vec<PathBuf>,
     /// Certificates and keys of TLS listeners, for names that the configuration does not have.
     pub ssl_cert: Vec<(PathBuf, PathBuf)>,
+    /// The same for `status_listen`.
+    pub status_ssl_cert: Vec<(PathBuf, PathBuf)>,
+    /// How TLS listeners speak.
+    pub listener_tls: ListenerTls,
     /// Idle upstream connections a worker keeps.
     pub keepalive_pool_size: usize,
     /// Milliseconds an idle upstream connection lives.
     pub keepalive_idle_ms: u64,
     /// Requests one upstream connection serves.
     pub keepalive_max_requests: u64,
-    /// Milliseconds a client may take between two reads of its body.
-    pub client_body_ms: u64,
-    /// Largest request body, bytes; 0 is no limit (`nginx_http_client_max_body_size`).
-    pub client_max_body: u64,
     /// Bytes of bodies the process holds in memory (`silverback_buffer_budget`).
     pub buffer_budget: usize,
     /// Largest body that is read whole, bytes (`silverback_buffer_limit`).
     pub buffer_limit: usize,
-    /// Client connections at once; 0 is no limit (`silverback_max_connections`).
-    pub max_connections: usize,
     /// Seconds a stream may last (`silverback_stream_max_secs`).
     pub stream_max_secs: u64,
     /// Seconds open exchanges may take after a stop signal.
@@ -185,7 +192,7 @@ impl Settings {
 
     /// The largest request body that is read whole, bytes.
     pub fn body_limit(&self) -> usize {
-        match usize::try_from(self.client_max_body) {
+        match usize::try_from(self.clients.body_max) {
             Ok(0) | Err(_) => self.buffer_limit,
             Ok(limit) => limit.min(self.buffer_limit),
         }

@@ -1,8 +1,9 @@
-//! The status listener: `/status`, `/status/ready` and `/metrics`.
+//! The status listener: `/status`, `/status/ready`, `/metrics` and the log level.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -11,12 +12,16 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use serde_json::json;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 
-use super::{tokens, upstreams};
+use super::{LogLevel, tokens, upstreams};
 use crate::loader::History;
+use crate::server::proxy_protocol;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 
@@ -32,37 +37,88 @@ pub struct Status {
     pub draining: AtomicBool,
     /// Workers that take requests.
     pub ready: Arc<AtomicUsize>,
+    /// What is logged.
+    pub log_level: LogLevel,
+}
+
+/// A listener that is bound and not served yet.
+pub struct StatusListener {
+    /// The socket.
+    pub listener: std::net::TcpListener,
+    /// TLS, if it speaks that.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// A PROXY header comes first; whom it names is of no matter here.
+    pub proxy_protocol: bool,
 }
 
 /// The longest body of a request to the status listener, bytes.
 const ANNOUNCEMENT: usize = 1024;
 
+/// Connections at once: probes and scrapers need a handful.
+const CONNECTIONS: usize = 256;
+/// How long a PROXY header, a handshake or a head may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Answers on a listener until its task is dropped.
-pub async fn serve(listener: TcpListener, status: Arc<Status>) {
+pub async fn serve(listening: StatusListener, status: Arc<Status>) {
+    let StatusListener { listener, tls, proxy_protocol } = listening;
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!("status_listen: {error}"),
+    };
+    let tls = tls.map(TlsAcceptor::from);
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
+        let Ok(place) = room.clone().acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let status = status.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let status = status.clone();
-            async move { Ok::<_, Infallible>(status.answer(request).await) }
-        });
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(std::time::Duration::from_secs(60))
-            .serve_connection(TokioIo::new(stream), service);
+        let connection = status.clone().connection(stream, tls.clone(), proxy_protocol);
         drop(tokio::task::spawn_local(async move {
-            let _ = connection.await;
+            connection.await;
+            drop(place);
         }));
     }
 }
 
 impl Status {
+    async fn connection(
+        self: Arc<Self>,
+        mut stream: TcpStream,
+        tls: Option<TlsAcceptor>,
+        proxy_protocol: bool,
+    ) {
+        if proxy_protocol {
+            let header = tokio::time::timeout(PATIENCE, proxy_protocol::read(&mut stream));
+            let Ok(Ok(_)) = header.await else { return };
+        }
+        let Some(tls) = tls else { return self.speak(stream).await };
+        let shaken = tokio::time::timeout(PATIENCE, tls.accept(stream)).await;
+        if let Ok(Ok(stream)) = shaken {
+            self.speak(stream).await;
+        }
+    }
+
+    async fn speak<S: AsyncRead + AsyncWrite + Unpin>(self: Arc<Self>, stream: S) {
+        let service = service_fn(move |request: Request<Incoming>| {
+            let status = self.clone();
+            async move { Ok::<_, Infallible>(status.answer(request).await) }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(PATIENCE)
+            .serve_connection(TokioIo::new(stream), service);
+        let _ = connection.await;
+    }
+
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         if *request.method() == Method::POST && request.uri().path() == "/status/ready" {
             return self.announce(request).await;
+        }
+        if let (&Method::PUT, Some(level)) = (request.method(), level_of(request.uri().path())) {
+            let level = level.to_owned();
+            return self.change_level(&level, request).await;
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return message(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed");
@@ -70,6 +126,10 @@ impl Status {
         match request.uri().path() {
             "/status" => reply(StatusCode::OK, "application/json", self.status()),
             "/status/ready" => self.readiness(),
+            LOG_LEVEL => {
+                let text = format!("log level: {}", self.log_level.current());
+                message(StatusCode::OK, &text)
+            }
             "/metrics" => reply(StatusCode::OK, "text/plain; version=0.0.4", self.metrics()),
             _ => message(StatusCode::NOT_FOUND, "Not found"),
         }
@@ -81,6 +141,8 @@ impl Status {
             "version": env!("CARGO_PKG_VERSION"),
             "configuration_hash": snapshot.hash,
             "loads": self.history.json(),
+            "log_level": self.log_level.current(),
+            "log_level_reverts_in_secs": self.log_level.reverts_in().map(|left| left.as_secs()),
             "workers": self.shared.settings.workers,
             "memory": {"buffered_body_bytes": self.shared.budget.used()},
             "azure_identities": tokens::describe(&self.shared.tokens.list()),
@@ -99,25 +161,33 @@ impl Status {
     /// Kong's `status=draining`: load balancers are told before the process is. Nothing else
     /// changes, and only the end of the process takes it back.
     async fn announce(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let is_json = request
-            .headers()
-            .get(CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-        let body = Limited::new(request.into_body(), ANNOUNCEMENT).collect().await;
-        let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        let wanted = match is_json {
-            true => serde_json::from_slice(&body)
-                .ok()
-                .and_then(|json: serde_json::Value| Some(json.get("status")?.as_str()?.to_owned())),
-            false => url::form_urlencoded::parse(&body)
-                .find(|(name, _)| name == "status")
-                .map(|(_, value)| value.into_owned()),
-        };
+        let wanted = argument(request, "status").await;
         if wanted.as_deref() != Some("draining") {
             return message(StatusCode::BAD_REQUEST, "expected status=draining");
         }
         self.draining.store(true, Ordering::Relaxed);
         message(StatusCode::OK, "draining")
+    }
+
+    /// Kong's `PUT /debug/node/log-level/{level}`, which it has on its Admin API.
+    async fn change_level(&self, level: &str, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        const DEFAULT: f64 = 60.0;
+        let timeout = argument(request, "timeout").await;
+        let timeout = timeout.and_then(|text| text.parse::<f64>().ok()).unwrap_or(DEFAULT).ceil();
+        if !LogLevel::knows(level) {
+            return message(StatusCode::BAD_REQUEST, &format!("unknown log level: {level}"));
+        }
+        if timeout < 0.0 {
+            let text = "timeout must be greater than or equal to 0";
+            return message(StatusCode::BAD_REQUEST, text);
+        }
+        if self.log_level.current() == level {
+            return message(StatusCode::OK, &format!("log level is already {level}"));
+        }
+        let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
+        let change = self.log_level.change(level, timeout);
+        drop(tokio::task::spawn_local(change));
+        message(StatusCode::OK, "log level changed")
     }
 
     fn readiness(&self) -> Response<Full<Bytes>> {
@@ -135,9 +205,45 @@ impl Status {
 
     fn metrics(&self) -> String {
         let shared = &self.shared;
+        let refused = shared.budget.refused();
         shared.metrics.render()
+            + &format!(
+                "# HELP silverback_buffer_refusals_total Bodies that silverback_buffer_budget had \
+                 no room for\n# TYPE silverback_buffer_refusals_total counter\n\
+                 silverback_buffer_refusals_total {refused}\n"
+            )
             + &upstreams::render(&shared.healths.list())
             + &tokens::render(&shared.tokens.list())
+    }
+}
+
+/// Where the log level is, as in Kong.
+const LOG_LEVEL: &str = "/debug/node/log-level";
+
+/// The level that a path names.
+fn level_of(path: &str) -> Option<&str> {
+    path.strip_prefix(LOG_LEVEL)?.strip_prefix('/').filter(|level| !level.is_empty())
+}
+
+/// An argument of a request: in its query, a form, or a JSON object.
+async fn argument(request: Request<Incoming>, name: &str) -> Option<String> {
+    let in_form = |form: &[u8]| {
+        let mut pairs = url::form_urlencoded::parse(form);
+        pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    };
+    if let Some(value) = request.uri().query().and_then(|query| in_form(query.as_bytes())) {
+        return Some(value);
+    }
+    let kind = request.headers().get(CONTENT_TYPE);
+    let is_json = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    let body = Limited::new(request.into_body(), ANNOUNCEMENT).collect().await.ok()?.to_bytes();
+    if !is_json {
+        return in_form(&body);
+    }
+    let json: serde_json::Value = serde_json::from_slice(&body).ok()?;
+    match json.get(name)? {
+        serde_json::Value::String(text) => Some(text.clone()),
+        value => Some(value.to_string()),
     }
 }
 

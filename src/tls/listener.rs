@@ -9,16 +9,16 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rustls::crypto::ring;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, SignatureAlgorithm, SignatureScheme};
+use rustls::{CipherSuite, ServerConfig, SignatureAlgorithm, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 
-use super::{certificates, provider, unusable};
-use crate::settings::Settings;
+use super::{certificates, provider, self_signed, unusable, versions};
+use crate::settings::{ListenerTls, Settings};
 use crate::snapshot::Snapshot;
 
 /// Certificates for the same names with keys of different kinds: RSA and ECDSA.
@@ -41,8 +41,7 @@ impl Choice {
     /// Reads the files of `ssl_cert`, if there is a TLS listener, and the entities.
     ///
     /// # Errors
-    /// One line for each file or entity that cannot be used, and for a TLS listener that would
-    /// have nothing to show.
+    /// One line for each file or entity that cannot be used.
     pub fn read(settings: &Settings, snapshot: &Snapshot) -> Result<Self, Vec<String>> {
         let mut choice = Self::default();
         let mut errors = Vec::new();
@@ -55,14 +54,33 @@ impl Choice {
         }
         sort(&mut choice.default);
         errors.extend(choice.add_entities(snapshot));
-        if has_listener && errors.is_empty() && choice.default.is_empty() && choice.named.is_empty()
-        {
-            errors.push(
-                "proxy_listen has an ssl listener and there is no certificate: set ssl_cert and \
-                 ssl_cert_key to PEM files, or configure certificates with snis"
-                    .to_owned(),
-            );
+        if has_listener && settings.ssl_cert.is_empty() {
+            match self_signed::pair() {
+                Ok(pair) => choice.default.push(pair),
+                Err(error) => errors.push(format!("no certificate can be made: {error}")),
+            }
         }
+        if errors.is_empty() { Ok(choice) } else { Err(errors) }
+    }
+
+    /// What the status listener shows: its files, or the pair that Kong would make.
+    ///
+    /// # Errors
+    /// One line for each file that cannot be used.
+    fn of_status(settings: &Settings) -> Result<Self, Vec<String>> {
+        let mut choice = Self::default();
+        let mut errors = Vec::new();
+        for (cert, key) in &settings.status_ssl_cert {
+            match of_files(cert, key) {
+                Ok(pair) => choice.default.push(Arc::new(pair)),
+                Err(error) => errors.push(format!("status_ssl_cert {error}")),
+            }
+        }
+        if settings.status_ssl_cert.is_empty() {
+            let made = self_signed::pair().map_err(|error| vec![error.to_string()])?;
+            choice.default.push(made);
+        }
+        sort(&mut choice.default);
         if errors.is_empty() { Ok(choice) } else { Err(errors) }
     }
 
@@ -140,20 +158,91 @@ impl ResolvesServerCert for Certificates {
 /// The configuration of a TLS listener; `http2` is offered by ALPN.
 ///
 /// # Errors
-/// The TLS library refuses its own defaults.
-pub fn server(shown: &Arc<Certificates>, http2: bool) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
+/// The TLS library refuses what it is asked for.
+pub fn server(
+    shown: &Arc<Certificates>,
+    http2: bool,
+    tls: &ListenerTls,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(ciphers(tls))
+        .with_protocol_versions(&versions(&tls.versions))?
         .with_no_client_auth()
         .with_cert_resolver(shown.clone());
     if http2 {
         config.alpn_protocols.push(b"h2".to_vec());
     }
     config.alpn_protocols.push(b"http/1.1".to_vec());
-    if let Ok(ticketer) = ring::Ticketer::new() {
-        config.ticketer = ticketer;
+    config.ignore_client_order = tls.own_order;
+    config.session_storage = ServerSessionMemoryCache::new(tls.sessions);
+    if let (true, Ok(tickets)) = (tls.tickets, ring::Ticketer::new()) {
+        let most = u64::from(tickets.lifetime());
+        let lifetime = u32::try_from(tls.session_time.as_secs().min(most)).unwrap_or(u32::MAX);
+        config.ticketer = Arc::new(Tickets { tickets, lifetime });
     }
     Ok(Arc::new(config))
+}
+
+/// The TLS of the status listener. Its files are read once.
+///
+/// # Errors
+/// One line for each file that cannot be used.
+pub fn of_status(settings: &Settings) -> Result<Arc<ServerConfig>, Vec<String>> {
+    let shown = Arc::new(Certificates::default());
+    shown.replace(Choice::of_status(settings)?);
+    server(&shown, false, &settings.listener_tls)
+        .map_err(|error| vec![format!("status_listen: {error}")])
+}
+
+/// The library with the ciphers that are wanted; those of TLS 1.3 are always there (as in nginx).
+fn ciphers(tls: &ListenerTls) -> Arc<CryptoProvider> {
+    let all = provider();
+    let named = |name: &str| {
+        let suite = suite(name)?;
+        all.cipher_suites.iter().find(|known| known.suite() == suite).copied()
+    };
+    let new = all.cipher_suites.iter().filter(|suite| suite.tls13().is_some()).copied();
+    let cipher_suites = new.chain(tls.ciphers.iter().filter_map(|name| named(name))).collect();
+    Arc::new(CryptoProvider { cipher_suites, ..(*all).clone() })
+}
+
+/// OpenSSL's names of [`CIPHERS`](crate::settings::CIPHERS).
+fn suite(name: &str) -> Option<CipherSuite> {
+    Some(match name {
+        "ECDHE-ECDSA-AES256-GCM-SHA384" => CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        "ECDHE-ECDSA-AES128-GCM-SHA256" => CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        "ECDHE-ECDSA-CHACHA20-POLY1305" => {
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+        }
+        "ECDHE-RSA-AES256-GCM-SHA384" => CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        "ECDHE-RSA-AES128-GCM-SHA256" => CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        "ECDHE-RSA-CHACHA20-POLY1305" => CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        _ => return None,
+    })
+}
+
+/// Session tickets with a lifetime of our own; their keys change as the library sees fit.
+#[derive(Debug)]
+struct Tickets {
+    tickets: Arc<dyn ProducesTickets>,
+    lifetime: u32,
+}
+
+impl ProducesTickets for Tickets {
+    fn enabled(&self) -> bool {
+        self.lifetime > 0 && self.tickets.enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.lifetime
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.tickets.encrypt(plain)
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        self.tickets.decrypt(cipher)
+    }
 }
 
 pub(super) fn of_files(cert: &Path, key: &Path) -> Result<CertifiedKey, super::Unusable> {
@@ -228,6 +317,16 @@ mod tests {
         is(&choice, None, &default);
         choice.default.clear();
         is(&choice, None, &pairs[3]);
+    }
+
+    #[test]
+    fn every_cipher_that_can_be_named_is_built() {
+        let tls = Settings::defaults().listener_tls;
+        let suites = |tls: &ListenerTls| ciphers(tls).cipher_suites.len();
+        assert_eq!(suites(&tls), crate::settings::CIPHERS.len() + 3);
+        let one = ListenerTls { ciphers: vec!["ECDHE-RSA-AES128-GCM-SHA256"], ..tls };
+        assert_eq!(suites(&one), 1 + 3);
+        assert!(server(&Arc::default(), true, &one).is_ok());
     }
 
     #[test]

@@ -16,8 +16,8 @@ use rustls_pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
 
 use super::verify::{Anybody, Careful};
-use super::{certificates, listener, provider};
-use crate::settings::{ProxySsl, Settings, TlsVersion};
+use super::{certificates, listener, provider, versions};
+use crate::settings::{ProxySsl, Settings};
 
 /// Names a content.
 type Digest = [u8; 32];
@@ -92,7 +92,7 @@ impl UpstreamTls {
             terms.config(rustls::ALL_VERSIONS).map(Arc::new).map_err(fault)
         };
         let (verified, unverified) = (errand(true)?, errand(false)?);
-        let (versions, configs) = (versions(given), Mutex::default());
+        let (versions, configs) = (versions(&given.protocols), Mutex::default());
         Ok(Self(Arc::new(Common { terms, verified, unverified, versions, configs })))
     }
 
@@ -237,12 +237,4 @@ fn shown(given: &ProxySsl) -> Result<Option<Arc<CertifiedKey>>, String> {
     let Some((cert, key)) = &given.certificate else { return Ok(None) };
     let pair = listener::of_files(cert, key).map_err(|error| format!("client_ssl_cert {error}"))?;
     Ok(Some(Arc::new(pair)))
-}
-
-fn versions(given: &ProxySsl) -> Vec<&'static SupportedProtocolVersion> {
-    let version = |version: &TlsVersion| match version {
-        TlsVersion::V1_2 => &rustls::version::TLS12,
-        TlsVersion::V1_3 => &rustls::version::TLS13,
-    };
-    given.protocols.iter().map(version).collect()
 }

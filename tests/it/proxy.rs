@@ -62,20 +62,6 @@ async fn one_connection_serves_many_requests() {
 }
 
 #[tokio::test]
-async fn a_request_framed_twice_is_reframed_and_ends_its_connection() {
-    let upstream = Upstream::replying(OK).await;
-    let gateway = TestGateway::start(&config(&upstream));
-    let smuggled = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 40\r\n\
-        Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
-    let response = raw(gateway.address, smuggled).await.unwrap();
-    assert_eq!(response.status(), 200);
-    assert_eq!(response.header("connection"), Some("close"));
-    let seen = upstream.seen().remove(0);
-    assert_eq!((seen.header("content-length"), seen.text().as_str()), (Some("3"), "abc"));
-    assert_eq!(seen.header("transfer-encoding"), None);
-}
-
-#[tokio::test]
 async fn two_hosts_or_none_are_refused() {
     let upstream = Upstream::replying(OK).await;
     let gateway = TestGateway::start(&config(&upstream));

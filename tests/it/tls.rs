@@ -142,11 +142,43 @@ async fn certificates_are_chosen_by_name_and_reloaded_without_a_restart() {
     gateway.drain();
 }
 
-#[test]
-fn a_tls_listener_without_any_certificate_is_refused() {
-    let builder = Builder::default().set("proxy_listen", "127.0.0.1:0 ssl");
-    let errors = builder.try_start("_format_version: '3.0'\n").err().unwrap();
-    assert!(errors[0].contains("set ssl_cert and ssl_cert_key"), "{errors:?}");
+#[tokio::test]
+async fn a_tls_listener_without_any_certificate_shows_one_that_it_made() {
+    let builder = Builder::default()
+        .set("proxy_listen", "127.0.0.1:0 ssl")
+        .set("status_listen", "127.0.0.1:0 ssl");
+    let gateway = builder.start("_format_version: '3.0'\n");
+    // Nobody trusts it, and it is there: what fails is its check.
+    let stranger = certificate("localhost");
+    for address in [gateway.address, gateway.status] {
+        let error = shake(address, "localhost", &stranger, b"http/1.1").await.unwrap_err();
+        assert!(error.to_string().contains("UnknownIssuer"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_listener_speaks_the_versions_and_ciphers_that_are_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = certificate("localhost");
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert, &certificate.pem).unwrap();
+    std::fs::write(&key, &certificate.key_pem).unwrap();
+    for (versions, ciphers, spoken) in [
+        ("TLSv1.2", "ECDHE-ECDSA-AES128-GCM-SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
+        ("TLSv1.3", "ECDHE-ECDSA-AES128-GCM-SHA256", "TLS13_AES_256_GCM_SHA384"),
+    ] {
+        let gateway = Builder::default()
+            .set("ssl_cert", cert.to_str().unwrap())
+            .set("ssl_cert_key", key.to_str().unwrap())
+            .set("proxy_listen", "127.0.0.1:0 ssl")
+            .set("ssl_cipher_suite", "custom")
+            .set("ssl_protocols", versions)
+            .set("ssl_ciphers", ciphers)
+            .start("_format_version: '3.0'\n");
+        let stream = connect(gateway.address, &certificate, b"http/1.1").await;
+        let suite = stream.get_ref().1.negotiated_cipher_suite().unwrap().suite();
+        assert_eq!(suite.as_str(), Some(spoken));
+    }
 }
 
 /// One request over HTTP/2: status, body, and the headers the upstream saw.

@@ -63,7 +63,7 @@ impl Asked {
 
     /// The exchange that such a request begins.
     pub(super) fn into_exchange(self, shared: &Shared) -> Exchange {
-        let (budget, idle) = (shared.budget.clone(), shared.settings.client_body_ms);
+        let (budget, idle) = (shared.budget.clone(), shared.settings.clients.body_ms);
         let connection = Rc::new(self.connection);
         let request = Request::new(self.head, Body::Empty, connection, budget, idle);
         Exchange::new(request, shared.pages.clone())

@@ -28,7 +28,7 @@ async fn scripts_get_json_also_when_nothing_could_be_read() {
     let folder = tempfile::tempdir().unwrap();
     for (name, value, error) in [
         ("TERM", "dumb", "no configuration: name a file"),
-        ("KONG_LOG_LEVEL", "loud", "KONG_LOG_LEVEL: 'loud' is not"),
+        ("KONG_LOG_LEVEL", "loud", "KONG_LOG_LEVEL: log_level has an invalid value: 'loud'"),
     ] {
         let start = silverback(&["identity", "--json"]).folder(folder.path()).env(name, value);
         let ended = start.ended().await;

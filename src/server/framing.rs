@@ -1,0 +1,278 @@
+//! Where requests of HTTP/1 begin and end, and whether their heads are in order.
+//!
+//! The library parses and frames requests. It answers what it cannot parse with an empty 400, and
+//! it is more lenient in some places than a gateway should be. So every byte passes this first. It
+//! knows no more than it needs: what is doubtful is refused, and where it should ever be wrong
+//! about a body, the library still judges for itself.
+
+use http::Uri;
+use memchr::memchr;
+
+use super::chunked::Chunked;
+use crate::respond::Failure;
+
+/// The most lines a head may have.
+pub(super) const LINES_MAX: usize = 512;
+
+/// How long a head may be, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// One line.
+    pub(super) line: usize,
+    /// All of them.
+    pub(super) head: usize,
+}
+
+/// Follows the requests of one connection.
+pub(super) struct Framing {
+    limits: Limits,
+    state: State,
+}
+
+enum State {
+    Head(Head),
+    Body(u64),
+    Chunks(Chunked),
+}
+
+/// What a look at some bytes has shown.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// All of it may go on.
+    All,
+    /// The bytes from here on are a head that has not ended: they are to be shown again, with more.
+    Partial(usize),
+    /// The head that begins here is refused.
+    Refused(usize, Failure),
+    /// The body that this belongs to is not framed as it says.
+    Broken(usize),
+}
+
+impl Framing {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, state: State::Head(Head::default()) }
+    }
+
+    /// Looks at the bytes that follow those of the last look. After [`Seen::Partial`] it is to get
+    /// the same bytes again and those behind them.
+    pub(super) fn scan(&mut self, bytes: &[u8]) -> Seen {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            match &mut self.state {
+                State::Head(head) => match head.scan(rest, self.limits) {
+                    Ok(None) => return Seen::Partial(at),
+                    Ok(Some(length)) => {
+                        let next = head.next_state();
+                        self.state = next;
+                        at += length;
+                    }
+                    Err(failure) => return Seen::Refused(at, failure),
+                },
+                State::Body(left) => {
+                    let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
+                    *left -= taken as u64;
+                    at += taken;
+                    if *left == 0 {
+                        self.state = State::Head(Head::default());
+                    }
+                }
+                State::Chunks(chunks) => match chunks.scan(rest) {
+                    Ok(taken) => {
+                        at += taken;
+                        if chunks.is_done() {
+                            self.state = State::Head(Head::default());
+                        }
+                    }
+                    Err(taken) => return Seen::Broken(at + taken),
+                },
+            }
+        }
+        Seen::All
+    }
+
+    /// Whether the next byte begins a head.
+    pub(super) fn is_between(&self) -> bool {
+        matches!(&self.state, State::Head(head) if head.line == 0)
+    }
+}
+
+/// A head as far as it has been looked at.
+#[derive(Default)]
+struct Head {
+    /// Where the line begins that has not ended.
+    line: usize,
+    /// How far its end has been looked for.
+    searched: usize,
+    lines: usize,
+    has_request_line: bool,
+    is_http_10: bool,
+    length: Option<u64>,
+    is_coded: bool,
+    is_chunked: bool,
+}
+
+impl Head {
+    /// Looks at the lines of a head; its length when it has ended.
+    fn scan(&mut self, bytes: &[u8], limits: Limits) -> Result<Option<usize>, Failure> {
+        loop {
+            let found = bytes.get(self.searched..).and_then(|rest| memchr(b'\n', rest));
+            let end = found.map_or(bytes.len(), |found| self.searched + found + 1);
+            self.check_size(end, limits)?;
+            if found.is_none() {
+                self.searched = bytes.len();
+                return Ok(None);
+            }
+            let line = bytes.get(self.line..end).unwrap_or_default();
+            // nginx also takes a lone LF. Others do not, and two readers of the same bytes that
+            // see other lines are how requests are smuggled.
+            let line = line.strip_suffix(b"\r\n").ok_or(Failure::BadRequest)?;
+            (self.line, self.searched) = (end, end);
+            if !line.is_empty() {
+                self.take(line)?;
+            } else if self.has_request_line {
+                self.check_framing()?;
+                return Ok(Some(end));
+            }
+        }
+    }
+
+    /// Bounds the line that ends, or has got to, `end`.
+    fn check_size(&self, end: usize, limits: Limits) -> Result<(), Failure> {
+        let too_long = end - self.line > limits.line;
+        match self.has_request_line {
+            false if too_long || end > limits.head => Err(Failure::UriTooLong),
+            true if too_long || end > limits.head => Err(Failure::HeadersTooLarge),
+            _ => Ok(()),
+        }
+    }
+
+    fn take(&mut self, line: &[u8]) -> Result<(), Failure> {
+        if !self.has_request_line {
+            self.has_request_line = true;
+            self.is_http_10 = request_line(line).ok_or(Failure::BadRequest)?;
+            return Ok(());
+        }
+        self.lines += 1;
+        if self.lines > LINES_MAX {
+            return Err(Failure::HeadersTooLarge);
+        }
+        let (name, value) = header(line).ok_or(Failure::BadRequest)?;
+        if name.eq_ignore_ascii_case(b"content-length") {
+            // One, and digits alone: no list, no sign, no second opinion.
+            let length = std::str::from_utf8(value).ok().filter(|_| is_number(value));
+            let length = length.and_then(|text| text.parse().ok()).ok_or(Failure::BadRequest)?;
+            if self.length.replace(length).is_some() {
+                return Err(Failure::BadRequest);
+            }
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            if std::mem::replace(&mut self.is_coded, true) {
+                return Err(Failure::BadRequest);
+            }
+            self.is_chunked = value.eq_ignore_ascii_case(b"chunked");
+        }
+        Ok(())
+    }
+
+    /// nginx: a body is framed once, in chunks only where HTTP has them, and what cannot be taken
+    /// off it is not passed on.
+    fn check_framing(&self) -> Result<(), Failure> {
+        match (self.is_coded, self.is_chunked) {
+            (true, _) if self.is_http_10 => Err(Failure::BadRequest),
+            (true, true) if self.length.is_some() => Err(Failure::BadRequest),
+            (true, false) => Err(Failure::NotImplemented),
+            _ => Ok(()),
+        }
+    }
+
+    fn next_state(&self) -> State {
+        match (self.is_chunked, self.length) {
+            (true, _) => State::Chunks(Chunked::default()),
+            (false, Some(length)) if length > 0 => State::Body(length),
+            _ => State::Head(Self::default()),
+        }
+    }
+}
+
+fn is_number(value: &[u8]) -> bool {
+    !value.is_empty() && value.iter().all(u8::is_ascii_digit)
+}
+
+/// Checks a request line. Whether it is one of HTTP/1.0.
+fn request_line(line: &[u8]) -> Option<bool> {
+    let space = memchr(b' ', line)?;
+    let (method, rest) = line.split_at(space);
+    let is_method = |b: &u8| b.is_ascii_uppercase() || matches!(b, b'_' | b'-');
+    if method.is_empty() || !method.iter().all(is_method) {
+        return None;
+    }
+    let rest = without_blanks(rest);
+    let (target, version) = rest.split_at(memchr(b' ', rest)?);
+    let is_old = match without_blanks(version) {
+        b"HTTP/1.1" => false,
+        b"HTTP/1.0" => true,
+        _ => return None,
+    };
+    is_target(method, target).then_some(is_old)
+}
+
+/// nginx takes several blanks between the parts of a request line.
+fn without_blanks(text: &[u8]) -> &[u8] {
+    let begin = text.iter().position(|b| *b != b' ').unwrap_or(text.len());
+    text.get(begin..).unwrap_or_default()
+}
+
+/// Whether the library can hold a target.
+fn is_target(method: &[u8], target: &[u8]) -> bool {
+    if method == b"CONNECT" {
+        // Refused later, in the words for it.
+        return Uri::try_from(target).is_ok();
+    }
+    if target.first() != Some(&b'/') {
+        return Uri::try_from(target).is_ok_and(|uri| uri.scheme().is_some());
+    }
+    // Only the odd ones cost a second parse.
+    let is_plain = |b: &u8| {
+        b.is_ascii_alphanumeric()
+            || matches!(
+                b,
+                b'/' | b'-' | b'.' | b'_' | b'~' | b'%' | b'?' | b'=' | b'&' | b'+' | b':' | b','
+            )
+    };
+    target.iter().all(is_plain) || Uri::try_from(target).is_ok()
+}
+
+/// Splits a header line; `None` if it is none. A folded line begins with a blank, which no name
+/// has.
+pub(super) fn header(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, value) = line.split_at(memchr(b':', line)?);
+    let value = &value[1..];
+    let is_value = |b: &u8| *b >= b' ' && *b != 0x7F || *b == b'\t';
+    let good = !name.is_empty() && name.iter().all(is_token) && value.iter().all(is_value);
+    good.then(|| (name, value.trim_ascii()))
+}
+
+/// A character of a name (RFC 9110, section 5.6.2).
+fn is_token(b: &u8) -> bool {
+    b.is_ascii_alphanumeric()
+        || matches!(
+            b,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
+#[cfg(test)]
+mod tests;
