@@ -4,6 +4,8 @@
 //! members (Kong turns 12345678901234567890 into 9.2e18). Here the members are byte ranges, and
 //! an edit replaces ranges: what is not edited arrives upstream as the client wrote it.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -99,6 +101,15 @@ impl<B: AsRef<[u8]>> Object<B> {
     pub fn get(&self, key: &str) -> Option<&[u8]> {
         let member = self.members.iter().rev().find(|member| self.is_named(member, key))?;
         Some(&self.bytes.as_ref()[member.value as usize..member.end as usize])
+    }
+
+    /// Names and JSON texts of all members, in order; of several copies all.
+    pub fn members(&self) -> impl Iterator<Item = (Cow<'_, str>, &[u8])> {
+        let bytes = self.bytes.as_ref();
+        self.members.iter().filter_map(|member| {
+            let name = json::text(&bytes[member.key as usize..member.key_end as usize])?;
+            Some((name, &bytes[member.value as usize..member.end as usize]))
+        })
     }
 
     /// The object after `edits`; of several edits of one member the first counts.

@@ -19,6 +19,7 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     let expression = |_: &Lua, text: String| Ok(expression::error(&text));
     host.set("expression_error", lua.create_function(expression)?)?;
     super::pem::install(lua, &host)?;
+    super::members::install(lua, &host)?;
     host.set("is_ip", lua.create_function(|_, text: String| Ok(is_ip(&text)))?)?;
     let range = |_: &Lua, text: String| Ok(is_ip(&text) || text.parse::<IpNet>().is_ok());
     host.set("is_ip_or_cidr", lua.create_function(range)?)?;

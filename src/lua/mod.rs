@@ -8,6 +8,7 @@ mod bind;
 mod host;
 mod json;
 mod kong;
+mod members;
 mod modules;
 mod ngx;
 mod pem;

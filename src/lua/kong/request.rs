@@ -1,7 +1,7 @@
 //! `kong.request`: what the client sent.
 
 use http::Version;
-use mlua::{Lua, MultiValue, Table, Value};
+use mlua::{Lua, LuaSerdeExt, MultiValue, Table, Value};
 
 use super::value::{self, one};
 use super::{Call, Phases, Row};
@@ -16,6 +16,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::now("request.get_port", Phases::REQUEST, |lua, ex, _| {
         one(lua, ex.request.connection.port)
     }),
+    Row::now("request.get_uri_captures", Phases::REQUEST, get_uri_captures),
     Row::now("request.get_http_version", Phases::REQUEST, |lua, ex, _| {
         one(lua, version(ex.request.version))
     }),
@@ -74,6 +75,23 @@ fn version(version: Version) -> f64 {
         Version::HTTP_3 => 3.0,
         _ => 1.1,
     }
+}
+
+/// What the path's expression captured. A group that is a number is in the list, and so is the
+/// whole match, as 0.
+fn get_uri_captures(lua: &Lua, ex: &Exchange, _: MultiValue) -> Answer {
+    let (named, unnamed) = (lua.create_table()?, lua.create_table()?);
+    for (group, text) in ex.matched().map(|matched| &*matched.captures).unwrap_or_default() {
+        match group.parse::<i64>() {
+            Ok(number) => unnamed.raw_set(number, text.as_str())?,
+            Err(_) => named.raw_set(group.as_str(), text.as_str())?,
+        }
+    }
+    unnamed.set_metatable(Some(lua.array_metatable()))?;
+    let captures = lua.create_table()?;
+    captures.raw_set("named", named)?;
+    captures.raw_set("unnamed", unnamed)?;
+    one(lua, captures)
 }
 
 fn get_query_arg(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
