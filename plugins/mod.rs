@@ -34,6 +34,8 @@ mod file_log;
 mod findings;
 #[path = "hmac-auth/handler.rs"]
 mod hmac_auth;
+#[path = "http-log/handler.rs"]
+mod http_log;
 #[path = "ip-restriction/handler.rs"]
 mod ip_restriction;
 #[path = "jwt/handler.rs"]
@@ -49,6 +51,8 @@ mod redirect;
 mod request_size_limiting;
 #[path = "request-termination/handler.rs"]
 mod request_termination;
+#[path = "response-ratelimiting/handler.rs"]
+mod response_ratelimiting;
 #[path = "response-transformer/handler.rs"]
 mod response_transformer;
 
@@ -115,10 +119,12 @@ pub const NATIVE: &[Native] = &[
     Native { name: "request-size-limiting", priority: 951, make: request_size_limiting::make },
     Native { name: "acl", priority: 950, make: acl::make },
     Native { name: "rate-limiting", priority: 910, make: rate_limiting::make },
+    Native { name: "response-ratelimiting", priority: 900, make: response_ratelimiting::make },
     Native { name: "response-transformer", priority: 800, make: response_transformer::make },
     Native { name: "redirect", priority: 779, make: redirect::make },
     Native { name: "ai-proxy-advanced", priority: 770, make: ai_proxy_advanced::make },
     Native { name: "ai-proxy", priority: 770, make: ai_proxy::make },
+    Native { name: "http-log", priority: 12, make: http_log::make },
     Native { name: "file-log", priority: 9, make: file_log::make },
     Native { name: "request-termination", priority: 2, make: request_termination::make },
 ];
@@ -146,15 +152,15 @@ const KONGS: &[&str] = &[
     "azure-functions", "canary", "confluent", "confluent-consume",
     "datadog", "datakit", "degraphql", "exit-transformer", "forward-proxy",
     "graphql-proxy-cache-advanced", "graphql-rate-limiting-advanced", "grpc-gateway",
-    "grpc-web", "header-cert-auth", "http-log", "injection-protection",
+    "grpc-web", "header-cert-auth", "injection-protection",
     "jq", "json-threat-protection", "jwe-decrypt", "jwt-signer",
     "kafka-consume", "kafka-log", "kafka-upstream", "key-auth-enc", "konnect-application-auth",
     "ldap-auth", "ldap-auth-advanced", "loggly", "metering-and-billing", "mocking", "mtls-auth",
     "oas-validation", "oauth2", "oauth2-introspection", "opa", "openid-connect", "opentelemetry",
     "post-function", "pre-function", "prometheus", "proxy-cache", "proxy-cache-advanced",
     "rate-limiting-advanced", "request-callout",
-    "request-transformer", "request-transformer-advanced",
-    "request-validator", "response-ratelimiting", "response-transformer-advanced",
+    "request-transformer-advanced",
+    "request-validator", "response-transformer-advanced",
     "route-by-header", "route-transformer-advanced", "saml", "service-protection",
     "session", "solace-consume", "solace-log", "solace-upstream", "standard-webhooks", "statsd",
     "statsd-advanced", "syslog", "tcp-log", "tls-handshake-modifier", "tls-metadata-headers",

@@ -87,6 +87,7 @@ impl Gateway {
         self.shared.systemd.stopping();
         self.status.draining.store(true, Ordering::Relaxed);
         self.workers.drain();
+        self.shared.deliveries.flush();
         self.loader.stop();
         self.control.stop();
     }

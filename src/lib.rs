@@ -8,6 +8,7 @@ pub mod balancer;
 pub mod chain;
 pub mod cli;
 pub mod config;
+pub mod deliveries;
 pub mod distance;
 pub mod dns;
 pub mod entity;

@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 
 use crate::azure::{Clients, Tokens};
 use crate::balancer::health::Healths;
+use crate::deliveries::Deliveries;
 use crate::dns::Dns;
 use crate::metrics::Metrics;
 use crate::pdk::Budget;
@@ -33,6 +34,8 @@ pub struct Shared {
     pub quotas: Quotas,
     /// Body bytes in memory.
     pub budget: Arc<Budget>,
+    /// Log records on their way to log servers.
+    pub deliveries: Deliveries,
     /// Counters.
     pub metrics: Metrics,
     /// How connections to upstreams are encrypted.
@@ -67,8 +70,10 @@ impl Shared {
             Some(table) => Dns::table(&settings.dns, control.clone(), table),
             None => Dns::new(&settings.dns, control.clone()),
         };
+        let dns = Arc::new(dns);
         Ok(Self {
-            dns: Arc::new(dns),
+            deliveries: Deliveries::new(control.clone(), tls.config(true), dns.clone()),
+            dns,
             pages: Arc::new(pages),
             budget: Budget::new(settings.buffer_budget),
             healths: Healths::default(),

@@ -9,6 +9,7 @@
 
 pub mod body;
 pub mod client;
+pub mod kept;
 pub mod log;
 mod own;
 pub mod request;
@@ -55,6 +56,8 @@ pub struct Exchange {
     pub times: Times,
     /// How errors are told.
     pub pages: Arc<Pages>,
+    /// What native plugins keep from one phase to the next.
+    pub kept: kept::Kept,
     /// Values for the log record (`kong.log.set_serialize_value`).
     pub log: log::Extra,
     route: OnceCell<Matched>,
@@ -146,6 +149,7 @@ impl Exchange {
             client: Client::default(),
             times,
             pages,
+            kept: kept::Kept::default(),
             log: log::Extra::default(),
             route: OnceCell::new(),
             phase: Cell::new(Phase::Rewrite),

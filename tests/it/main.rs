@@ -38,4 +38,5 @@ mod stream_ends;
 mod tidy;
 mod tls;
 mod traffic;
+mod transforming;
 mod upstream_tls;

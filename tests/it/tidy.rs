@@ -28,6 +28,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("azure", 2),
     ("balancer", 2),
     ("chain", 2),
+    ("deliveries", 2),
     ("dns", 2),
     ("llm", 2),
     ("proxy", 2),

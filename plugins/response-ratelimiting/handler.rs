@@ -1,0 +1,247 @@
+//! Limits what the upstream says a client has used: `X-Kong-Limit: videos=2, images=1`.
+//!
+//! A request finds out what is left, its reply says what it costs, and the end of the exchange
+//! counts it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::HeaderName;
+use http::{HeaderValue, StatusCode};
+use serde::Deserialize;
+
+use super::Context;
+use super::limits::{self, Policy, Redis};
+use crate::pdk::request::header_name;
+use crate::pdk::{Exchange, Source};
+use crate::plugin::{Outcome, Phases, Plugin, Step};
+use crate::quota::{Known, Moment, Period, Scope, Usage, Whom};
+use crate::respond;
+use crate::shared::Shared;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    header_name: Option<String>,
+    limit_by: Option<LimitBy>,
+    policy: Option<Policy>,
+    #[allow(dead_code)] // a counter of this process can always be reached
+    fault_tolerant: bool,
+    #[allow(dead_code)]
+    redis: Option<Redis>,
+    block_on_first_violation: bool,
+    hide_client_headers: bool,
+    limits: BTreeMap<String, Periods>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Periods {
+    second: Option<f64>,
+    minute: Option<f64>,
+    hour: Option<f64>,
+    day: Option<f64>,
+    month: Option<f64>,
+    year: Option<f64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum LimitBy {
+    Consumer,
+    Credential,
+    Ip,
+}
+
+/// One name and its limits.
+struct Limit {
+    name: String,
+    scope: Scope,
+    /// What is left goes to the upstream in this.
+    remaining: HeaderName,
+    windows: Vec<Window>,
+    known: RefCell<Known>,
+}
+
+struct Window {
+    period: Period,
+    limit: f64,
+    limit_header: HeaderName,
+    remaining_header: HeaderName,
+}
+
+struct ResponseRateLimiting {
+    shared: Arc<Shared>,
+    header: HeaderName,
+    by: LimitBy,
+    limits: Vec<Limit>,
+    blocks: bool,
+    hides: bool,
+}
+
+/// What a request found, by limit.
+struct Found {
+    moment: Moment,
+    limits: Vec<(Arc<Usage>, Vec<f64>)>,
+    /// What the reply says it costs; nothing if it was refused.
+    costs: RefCell<Vec<f64>>,
+}
+
+pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>> {
+    let scope =
+        |name: &str| limits::scope(context.entity, &format!("response-ratelimiting:{name}"));
+    Ok(Box::new(ResponseRateLimiting::new(context.config()?, context.shared.clone(), scope)?))
+}
+
+impl Plugin for ResponseRateLimiting {
+    fn phases(&self) -> Phases {
+        Phases::ACCESS.and(Phases::HEADER_FILTER).and(Phases::LOG)
+    }
+
+    fn access<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
+        Step::Done(self.look(ex, Moment::now()))
+    }
+
+    fn header_filter(&self, ex: &Exchange) -> Outcome {
+        let Some(found) = ex.kept.get::<_, Found>(self) else { return Ok(()) };
+        let costs = self.costs(ex);
+        let mut used_up = false;
+        let mut headers = ex.response.headers_mut();
+        for ((limit, (_, left)), cost) in self.limits.iter().zip(&found.limits).zip(&costs) {
+            for (window, left) in limit.windows.iter().zip(left) {
+                if !self.hides {
+                    headers.insert(&window.limit_header, limits::number(window.limit));
+                    let remaining = limits::number((left - cost).max(0.0));
+                    headers.insert(&window.remaining_header, remaining);
+                }
+                used_up |= *cost > 0.0 && *left <= 0.0;
+            }
+        }
+        headers.remove(&self.header);
+        drop(headers);
+        if used_up {
+            return ex.response.exit(StatusCode::TOO_MANY_REQUESTS, None, Bytes::new());
+        }
+        *found.costs.borrow_mut() = costs;
+        Ok(())
+    }
+
+    fn log(&self, ex: &Exchange) {
+        let Some(found): Option<Rc<Found>> = ex.kept.get(self) else { return };
+        let costs = found.costs.borrow();
+        for ((limit, (usage, _)), cost) in self.limits.iter().zip(&found.limits).zip(&*costs) {
+            for window in &limit.windows {
+                // A cast of what is too large, or no number, ends at the next that is one.
+                usage.add(window.period, &found.moment, cost.round() as i64);
+            }
+        }
+    }
+}
+
+impl ResponseRateLimiting {
+    fn new(
+        config: Config,
+        shared: Arc<Shared>,
+        scope: impl Fn(&str) -> Scope,
+    ) -> Result<Self, Vec<String>> {
+        limits::check(config.policy)?;
+        let name = config.header_name.as_deref().unwrap_or("x-kong-limit");
+        let header = header_name(name)
+            .ok_or_else(|| vec![format!("config.header_name: '{name}' is no header name")])?;
+        let limit = |(name, periods): (&String, &Periods)| {
+            Limit::new(name, periods, scope(name))
+                .ok_or_else(|| format!("config.limits: '{name}' cannot be part of a header name"))
+        };
+        let mut errors = Vec::new();
+        let limits: Vec<Limit> = (config.limits.iter().map(limit))
+            .filter_map(|limit| limit.map_err(|error| errors.push(error)).ok())
+            .collect();
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let by = config.limit_by.unwrap_or(LimitBy::Consumer);
+        let (blocks, hides) = (config.block_on_first_violation, config.hide_client_headers);
+        Ok(Self { shared, header, by, limits, blocks, hides })
+    }
+
+    fn look(&self, ex: &Exchange, moment: Moment) -> Outcome {
+        let whom = self.whom(ex).unwrap_or_else(|| limits::address(ex));
+        let mut found = Vec::with_capacity(self.limits.len());
+        for limit in &self.limits {
+            let quotas = &self.shared.quotas;
+            let usage = limit.known.borrow_mut().usage(quotas, &limit.scope, whom.clone());
+            let left = |window: &Window| window.limit - usage.used(window.period, &moment) as f64;
+            let left: Vec<f64> = limit.windows.iter().map(left).collect();
+            if self.blocks && left.contains(&0.0) {
+                let message = format!("API rate limit exceeded for '{}'", limit.name);
+                return respond::error(ex, StatusCode::TOO_MANY_REQUESTS, &message);
+            }
+            let least = left.iter().copied().fold(f64::INFINITY, f64::min);
+            ex.request.set_header(&limit.remaining, limits::number(least));
+            found.push((usage, left));
+        }
+        ex.kept.put(self, Found { moment, limits: found, costs: RefCell::default() });
+        Ok(())
+    }
+
+    fn whom(&self, ex: &Exchange) -> Option<Whom> {
+        match self.by {
+            LimitBy::Consumer => limits::consumer(ex),
+            LimitBy::Credential => limits::credential(ex),
+            LimitBy::Ip => None,
+        }
+    }
+
+    /// What the upstream says that the request costs, by limit.
+    fn costs(&self, ex: &Exchange) -> Vec<f64> {
+        let mut costs = vec![0.0; self.limits.len()];
+        let said = ex.response.header(&self.header);
+        let said = said.filter(|_| ex.response.source() == Source::Service);
+        let said = said.as_ref().and_then(|value: &HeaderValue| value.to_str().ok());
+        for part in said.unwrap_or_default().split(',') {
+            let Some((name, cost)) = part.split_once('=').filter(|(_, cost)| !cost.contains('='))
+            else {
+                continue;
+            };
+            let at = self.limits.iter().position(|limit| limit.name == name.trim());
+            if let Some(at) = at {
+                let cost = cost.trim().parse::<f64>().ok();
+                costs[at] = cost.filter(|cost| cost.is_finite()).unwrap_or(0.0);
+            }
+        }
+        costs
+    }
+}
+
+impl Limit {
+    fn new(name: &str, periods: &Periods, scope: Scope) -> Option<Self> {
+        let all = [
+            periods.second,
+            periods.minute,
+            periods.hour,
+            periods.day,
+            periods.month,
+            periods.year,
+        ];
+        let mut windows = Vec::new();
+        for (period, limit) in Period::ALL.into_iter().zip(all) {
+            let Some(limit) = limit else { continue };
+            let header =
+                |what| header_name(&format!("x-ratelimit-{what}-{name}-{}", period.name()));
+            windows.push(Window {
+                period,
+                limit,
+                limit_header: header("limit")?,
+                remaining_header: header("remaining")?,
+            });
+        }
+        let remaining = header_name(&format!("x-ratelimit-remaining-{name}"))?;
+        Some(Self { name: name.to_owned(), scope, remaining, windows, known: RefCell::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests;
