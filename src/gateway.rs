@@ -8,13 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 
+use crate::balancer::keeper;
 use crate::loader::{Input, Loader};
 use crate::server::{self, Bound, Workers};
 use crate::settings::Settings;
 use crate::shared::Shared;
+use crate::snapshot::Snapshot;
 use crate::telemetry::{self, LogLevel, Status, StatusListener};
 use crate::tls;
 
@@ -53,6 +55,7 @@ impl Gateway {
         let shared = Shared::new(start.settings, control.handle.clone(), start.names)?;
         let shared = Arc::new(shared);
         let (loader, news) = Loader::start(shared.clone(), start.inputs)?;
+        control.keep_upstreams(&shared, &news);
         let bound = server::bind(&shared)?;
         let status = Arc::new(Status {
             shared: shared.clone(),
@@ -93,11 +96,26 @@ impl Gateway {
     }
 }
 
+/// What stays on the control thread for as long as it lives.
+enum Errand {
+    Status(StatusListener, Arc<Status>),
+    Upstreams(Arc<Shared>, watch::Receiver<Arc<Snapshot>>),
+}
+
+impl Errand {
+    async fn run(self) {
+        match self {
+            Self::Status(listener, status) => telemetry::serve(listener, status).await,
+            Self::Upstreams(shared, news) => keeper::keep(shared, news).await,
+        }
+    }
+}
+
 /// The control thread: errands that no worker may delay.
 pub struct Control {
     /// The way in, for work that may move between threads.
     pub handle: Handle,
-    listeners: std::sync::mpsc::Sender<(StatusListener, Arc<Status>)>,
+    errands: std::sync::mpsc::Sender<Errand>,
     wake: Arc<tokio::sync::Notify>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
@@ -112,7 +130,7 @@ impl Control {
         let runtime = server::single_thread()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
-        let (listeners, to_serve) = std::sync::mpsc::channel::<(StatusListener, Arc<Status>)>();
+        let (errands, given) = std::sync::mpsc::channel::<Errand>();
         let wake = Arc::new(tokio::sync::Notify::new());
         let woken = wake.clone();
         let thread = std::thread::Builder::new().name("control".into()).spawn(move || {
@@ -120,14 +138,14 @@ impl Control {
             local.spawn_local(async move {
                 loop {
                     woken.notified().await;
-                    while let Ok((listener, status)) = to_serve.try_recv() {
-                        drop(tokio::task::spawn_local(telemetry::serve(listener, status)));
+                    while let Ok(errand) = given.try_recv() {
+                        drop(tokio::task::spawn_local(errand.run()));
                     }
                 }
             });
             let _ = local.block_on(&runtime, stopped);
         })?;
-        Ok(Self { handle, listeners, wake, stop, thread })
+        Ok(Self { handle, errands, wake, stop, thread })
     }
 
     fn serve_status(
@@ -149,10 +167,19 @@ impl Control {
             };
             let proxy_protocol = listen.proxy_protocol;
             let listener = StatusListener { listener, tls, proxy_protocol };
-            let _ = self.listeners.send((listener, status.clone()));
-            self.wake.notify_one();
+            self.give(Errand::Status(listener, status.clone()));
         }
         Ok(addresses)
+    }
+
+    /// Lets the names of targets be followed and their health be checked.
+    fn keep_upstreams(&self, shared: &Arc<Shared>, news: &watch::Receiver<Arc<Snapshot>>) {
+        self.give(Errand::Upstreams(shared.clone(), news.clone()));
+    }
+
+    fn give(&self, errand: Errand) {
+        let _ = self.errands.send(errand);
+        self.wake.notify_one();
     }
 
     /// Ends the thread.

@@ -19,7 +19,7 @@ use thiserror::Error;
 use crate::settings::TlsVersion;
 
 pub use listener::{Certificates, Choice, of_status, server};
-pub use policies::Policies;
+pub use policies::{Policies, probe_config};
 pub use upstream::{Policy, UpstreamTls};
 
 /// A certificate or key that cannot be used.

@@ -74,11 +74,14 @@ fn header(name: &str, ex: &Exchange) -> Option<String> {
     (!values.is_empty()).then(|| values.join(", "))
 }
 
+/// nginx compares the names of cookies without case.
 fn cookie(name: &str, ex: &Exchange) -> Option<String> {
     let headers = ex.request.headers();
     let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
-    pairs.find(|(known, _)| known.trim() == name).map(|(_, value)| value.trim().to_owned())
+    pairs
+        .find(|(known, _)| known.trim().eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim().to_owned())
 }
 
 /// The values of an argument in alphabetical order; one without a value is `true` (OpenResty).

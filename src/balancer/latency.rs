@@ -1,19 +1,19 @@
-//! Who answers fastest: a moving average of response times, of two peers the better one.
+//! Who answers fastest: a moving average of response times, by weight.
 //!
-//! The average forgets with a time constant of ten seconds (Kong). To compare two at random, and
-//! not all, keeps every worker from sending everything to the same peer at once.
+//! The average forgets with a time constant of ten seconds, so that a slow peer is asked again some
+//! time, and all candidates are compared: both as in Kong.
 
-use std::cell::RefCell;
+use std::rc::Rc;
 
 use tokio::time::Instant;
 
+use super::peers::Peer;
+
 const DECAY_SECS: f64 = 10.0;
 
-/// The averages of this worker.
-pub(super) struct Latency(RefCell<Vec<Option<Average>>>);
-
-#[derive(Clone, Copy)]
-struct Average {
+/// The average of a peer, and when it was observed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Average {
     secs: f64,
     at: Instant,
 }
@@ -26,43 +26,32 @@ impl Average {
     }
 }
 
-impl Latency {
-    pub(super) fn new(peers: usize) -> Self {
-        Self(RefCell::new(vec![None; peers]))
-    }
+/// The fastest of the candidates; equals are drawn by lot.
+pub(super) fn next<'a>(candidates: &[&'a Rc<Peer>]) -> Option<&'a Rc<Peer>> {
+    let now = Instant::now();
+    let unknown = average(candidates, now);
+    let score = |peer: &Rc<Peer>| {
+        let secs = peer.tally.average.get().map_or(unknown, |average| average.with(0.0, now));
+        secs / f64::from(peer.weight.max(1))
+    };
+    let start = fastrand::usize(..candidates.len().max(1));
+    let from_start = (0..candidates.len()).map(|n| candidates[(start + n) % candidates.len()]);
+    from_start.min_by(|one, other| score(one).total_cmp(&score(other)))
+}
 
-    /// Of two candidates, drawn by lot, the faster one by weight.
-    pub(super) fn next(&self, candidates: &[(usize, u32)]) -> Option<usize> {
-        let first = fastrand::usize(..candidates.len().max(1));
-        let (one, its_weight) = *candidates.get(first)?;
-        if candidates.len() == 1 {
-            return Some(one);
-        }
-        let second = (first + fastrand::usize(1..candidates.len())) % candidates.len();
-        let (other, other_weight) = *candidates.get(second)?;
-        let now = Instant::now();
-        let score = |peer, weight: u32| self.secs(peer, now) / f64::from(weight.max(1));
-        Some(if score(other, other_weight) < score(one, its_weight) { other } else { one })
-    }
+/// A peer nobody knows yet counts as average, so that it is not flooded.
+fn average(candidates: &[&Rc<Peer>], now: Instant) -> f64 {
+    let averages = candidates.iter().filter_map(|peer| peer.tally.average.get());
+    let (sum, count) = averages
+        .fold((0.0, 0.0), |(sum, count), average| (sum + average.with(0.0, now), count + 1.0));
+    if count > 0.0 { sum / count } else { 0.0 }
+}
 
-    /// A peer nobody knows yet counts as average, so that it is not flooded.
-    fn secs(&self, peer: usize, now: Instant) -> f64 {
-        let averages = self.0.borrow();
-        if let Some(average) = averages.get(peer).copied().flatten() {
-            return average.with(0.0, now);
-        }
-        let (sum, count) = (averages.iter().flatten())
-            .fold((0.0, 0.0), |(sum, count), average| (sum + average.with(0.0, now), count + 1.0));
-        if count > 0.0 { sum / count } else { 0.0 }
-    }
-
-    pub(super) fn observe(&self, peer: usize, secs: f64) {
-        let now = Instant::now();
-        if let Some(average) = self.0.borrow_mut().get_mut(peer) {
-            let secs = average.map_or(secs, |average| average.with(secs, now));
-            *average = Some(Average { secs, at: now });
-        }
-    }
+pub(super) fn observe(peer: &Peer, secs: f64) {
+    let now = Instant::now();
+    let average = &peer.tally.average;
+    let secs = average.get().map_or(secs, |average| average.with(secs, now));
+    average.set(Some(Average { secs, at: now }));
 }
 
 #[cfg(test)]
@@ -70,26 +59,31 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::balancer::tests::peers;
 
-    const BOTH: [(usize, u32); 2] = [(0, 100), (1, 100)];
+    fn chosen(peers: &[Rc<Peer>]) -> Vec<u16> {
+        let candidates: Vec<_> = peers.iter().collect();
+        (0..20).map(|_| next(&candidates).unwrap().port).collect()
+    }
 
     #[tokio::test(start_paused = true)]
-    async fn the_faster_peer_is_chosen_until_it_slows_down() {
-        let latency = Latency::new(2);
-        latency.observe(0, 0.5);
-        latency.observe(1, 0.1);
-        assert!((0..20).all(|_| latency.next(&BOTH) == Some(1)));
+    async fn the_fastest_peer_is_chosen_until_it_slows_down() {
+        let peers = peers(&[100, 100, 100]);
+        observe(&peers[0], 0.5);
+        observe(&peers[1], 0.1);
+        observe(&peers[2], 0.6);
+        assert_eq!(chosen(&peers), [1; 20]);
         tokio::time::advance(Duration::from_secs(5)).await;
-        latency.observe(1, 9.0);
-        assert!((0..20).all(|_| latency.next(&BOTH) == Some(0)));
+        observe(&peers[1], 9.0);
+        assert_eq!(chosen(&peers), [0; 20]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn weight_counts_against_time() {
-        let latency = Latency::new(2);
-        latency.observe(0, 0.3);
-        latency.observe(1, 0.1);
-        assert_eq!(latency.next(&[(0, 400), (1, 100)]), Some(0));
-        assert_eq!(latency.next(&[]), None);
+        let peers = peers(&[400, 100]);
+        observe(&peers[0], 0.3);
+        observe(&peers[1], 0.1);
+        assert_eq!(chosen(&peers), [0; 20]);
+        assert!(next(&[]).is_none());
     }
 }

@@ -1,46 +1,44 @@
 //! Turns by weight, spread evenly (smooth weighted round-robin).
 
-use std::cell::RefCell;
+use std::rc::Rc;
 
-/// What each peer has saved up since its last turn.
-pub(super) struct RoundRobin(RefCell<Vec<i64>>);
+use super::peers::Peer;
 
-impl RoundRobin {
-    pub(super) fn new(peers: usize) -> Self {
-        Self(RefCell::new(vec![0; peers]))
+/// The next of the candidates.
+pub(super) fn next<'a>(candidates: &[&'a Rc<Peer>]) -> Option<&'a Rc<Peer>> {
+    let total: i64 = candidates.iter().map(|peer| i64::from(peer.weight)).sum();
+    for peer in candidates {
+        let saved = &peer.tally.saved;
+        saved.set(saved.get() + i64::from(peer.weight));
     }
-
-    /// The next of the candidates, each with its weight.
-    pub(super) fn next(&self, candidates: &[(usize, u32)]) -> Option<usize> {
-        let mut saved = self.0.borrow_mut();
-        let total: i64 = candidates.iter().map(|(_, weight)| i64::from(*weight)).sum();
-        for (peer, weight) in candidates {
-            saved[*peer] += i64::from(*weight);
-        }
-        let (richest, _) = *candidates.iter().max_by_key(|(peer, _)| saved[*peer])?;
-        saved[richest] -= total;
-        Some(richest)
-    }
+    let richest = candidates.iter().max_by_key(|peer| peer.tally.saved.get())?;
+    richest.tally.saved.set(richest.tally.saved.get() - total);
+    Some(*richest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::balancer::tests::peers;
+
+    fn turns(candidates: &[&Rc<Peer>], times: usize) -> Vec<u16> {
+        (0..times).filter_map(|_| next(candidates)).map(|peer| peer.port).collect()
+    }
 
     #[test]
     fn weights_are_kept_and_turns_are_spread() {
-        let turns = RoundRobin::new(2);
-        let order: Vec<usize> = (0..8).filter_map(|_| turns.next(&[(0, 3), (1, 1)])).collect();
+        let peers = peers(&[3, 1]);
+        let order = turns(&peers.iter().collect::<Vec<_>>(), 8);
         assert_eq!(order.iter().filter(|peer| **peer == 0).count(), 6);
         assert!(!order.windows(2).any(|two| two == [1, 1]), "{order:?}");
-        assert_eq!(turns.next(&[]), None);
+        assert!(next(&[]).is_none());
     }
 
     #[test]
     fn a_peer_that_returns_has_no_turns_to_catch_up_on() {
-        let turns = RoundRobin::new(2);
-        (0..50).for_each(|_| assert_eq!(turns.next(&[(0, 1)]), Some(0)));
-        let order: Vec<usize> = (0..4).filter_map(|_| turns.next(&[(0, 1), (1, 1)])).collect();
+        let peers = peers(&[1, 1]);
+        assert_eq!(turns(&[&peers[0]], 50), [0; 50]);
+        let order = turns(&peers.iter().collect::<Vec<_>>(), 4);
         assert_eq!(order.iter().filter(|peer| **peer == 1).count(), 2);
     }
 }

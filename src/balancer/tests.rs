@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::health::Found;
 use super::*;
+use crate::entity::Target;
 
 fn upstream(extra: &Value) -> Arc<Upstream> {
     let unhealthy = json!({
@@ -31,14 +33,29 @@ fn upstream(extra: &Value) -> Arc<Upstream> {
     Arc::new(Upstream { json, ..entity })
 }
 
-fn ring(upstream: &Arc<Upstream>, names: &[&str], healths: &Healths) -> Rc<Ring> {
+fn targets(upstream: &Upstream, names: &[&str]) -> Vec<Arc<Target>> {
+    let id = upstream.id;
     let target = |name: &&str| {
-        let id = upstream.id;
         let entity = json!({"id": id, "target": name, "weight": 100, "upstream": {"id": id}});
         Arc::new(serde_json::from_value::<Target>(entity).unwrap())
     };
-    let targets: Vec<Arc<Target>> = names.iter().map(target).collect();
-    Rc::new(Ring::new(upstream, &targets, healths))
+    names.iter().map(target).collect()
+}
+
+fn ring(upstream: &Arc<Upstream>, names: &[&str], healths: &Healths) -> Rc<Ring> {
+    Rc::new(Ring::new(healths.of(upstream, &targets(upstream, names)), None))
+}
+
+/// Peers with these weights and their numbers as ports.
+pub(super) fn peers(weights: &[u32]) -> Vec<Rc<Peer>> {
+    let upstream = upstream(&json!({}));
+    let target = |(n, weight): (usize, &u32)| {
+        let mut target = (*targets(&upstream, &[&format!("10.0.0.1:{n}")])[0]).clone();
+        target.weight = *weight;
+        Arc::new(target)
+    };
+    let targets: Vec<_> = weights.iter().enumerate().map(target).collect();
+    Peers::new(&Health::new(&upstream, &targets, &[]), &[]).all
 }
 
 fn get(headers: &[(&str, &str)]) -> Exchange {
@@ -49,45 +66,94 @@ fn host(ring: &Rc<Ring>, turn: &mut Turn, ex: &Exchange) -> Option<String> {
     ring.next(turn, ex).map(|peer| peer.host.to_string())
 }
 
+/// Says what happened to the n-th target.
+fn passive(ring: &Ring, n: usize, report: Report) {
+    let place = &ring.health.places()[n];
+    ring.health.passive(&place.target, &place.addresses[0], report);
+}
+
+fn active(ring: &Ring, n: usize, report: Report) {
+    let place = &ring.health.places()[n];
+    ring.health.active(&place.target, &place.addresses[0], report);
+}
+
+fn states(ring: &Ring) -> Vec<&'static str> {
+    ring.health.places().iter().map(|place| ring.health.state(place)).collect()
+}
+
+fn found(host: &str, port: u16, weight: Option<u32>) -> Found {
+    Found { host: host.into(), port, weight }
+}
+
+const A: &str = "10.0.0.1";
+const B: &str = "10.0.0.2";
+const C: &str = "10.0.0.3";
+
 #[test]
 fn failures_in_a_row_take_a_target_out_and_successes_bring_it_back() {
-    let ring = ring(&upstream(&json!({})), &["a", "b"], &Healths::default());
-    let health = &ring.health;
-    health.passive(0, Report::TcpFailure);
-    health.passive(0, Report::Status(200));
-    health.passive(0, Report::TcpFailure);
-    assert_eq!(health.state(0), "HEALTHY");
-    health.passive(0, Report::TcpFailure);
-    assert_eq!(health.state(0), "UNHEALTHY");
+    let ring = ring(&upstream(&json!({})), &[A, B], &Healths::default());
+    passive(&ring, 0, Report::TcpFailure);
+    passive(&ring, 0, Report::Status(200));
+    passive(&ring, 0, Report::TcpFailure);
+    assert_eq!(states(&ring)[0], "HEALTHY");
+    passive(&ring, 0, Report::TcpFailure);
+    assert_eq!(states(&ring)[0], "UNHEALTHY");
     for _ in 0..3 {
-        assert_eq!(host(&ring, &mut Turn::default(), &get(&[])).as_deref(), Some("b"));
+        assert_eq!(host(&ring, &mut Turn::default(), &get(&[])).as_deref(), Some(B));
     }
-    health.active(0, Report::Status(200));
-    assert_eq!(health.state(0), "UNHEALTHY");
-    health.active(0, Report::Status(200));
-    assert_eq!(health.state(0), "HEALTHY");
+    active(&ring, 0, Report::Status(200));
+    active(&ring, 0, Report::Timeout);
+    active(&ring, 0, Report::Connected);
+    assert_eq!(states(&ring)[0], "UNHEALTHY");
+    active(&ring, 0, Report::Status(200));
+    assert_eq!(states(&ring)[0], "HEALTHY");
 }
 
 #[test]
-fn below_the_threshold_nobody_is_asked() {
-    let mut checks = upstream(&json!({})).json["healthchecks"].clone();
-    checks["threshold"] = json!(51);
-    let ring = ring(&upstream(&json!({"healthchecks": checks})), &["a", "b"], &Healths::default());
-    assert!(ring.next(&mut Turn::default(), &get(&[])).is_some());
-    ring.health.passive(1, Report::Timeout);
-    assert_eq!(ring.next(&mut Turn::default(), &get(&[])), None);
+fn what_is_no_http_is_a_failure_whatever_the_lists_say() {
+    let ring = ring(&upstream(&json!({})), &[A, B], &Healths::default());
+    active(&ring, 0, Report::Status(418));
+    assert_eq!(states(&ring)[0], "HEALTHY");
+    active(&ring, 0, Report::Status(0));
+    assert_eq!(states(&ring)[0], "UNHEALTHY");
+}
+
+#[test]
+fn somebody_may_know_better_than_the_checks() {
+    let ring = ring(&upstream(&json!({})), &[A, B], &Healths::default());
+    let target = format!("{A}:8000");
+    assert!(ring.health.force(&target, None, false));
+    assert_eq!(states(&ring), ["UNHEALTHY", "HEALTHY"]);
+    assert!(!ring.health.force(&target, Some("10.9.9.9".parse().unwrap()), true));
+    assert!(ring.health.force(&target, Some(A.parse().unwrap()), true));
+    assert_eq!(states(&ring), ["HEALTHY", "HEALTHY"]);
+    assert!(!ring.health.force("10.0.0.7:1", None, true));
+}
+
+#[test]
+fn at_the_threshold_nobody_is_asked() {
+    for algorithm in ["round-robin", "consistent-hashing", "least-connections", "latency"] {
+        let mut checks = upstream(&json!({})).json["healthchecks"].clone();
+        checks["threshold"] = json!(50);
+        let upstream = upstream(&json!({"healthchecks": checks, "algorithm": algorithm}));
+        let ring = ring(&upstream, &[A, B, C], &Healths::default());
+        passive(&ring, 0, Report::Timeout);
+        assert!(ring.next(&mut Turn::default(), &get(&[])).is_some(), "{algorithm}");
+        passive(&ring, 1, Report::Timeout);
+        assert!(ring.next(&mut Turn::default(), &get(&[])).is_none(), "{algorithm}");
+    }
 }
 
 #[test]
 fn a_retry_goes_to_a_target_that_was_not_tried() {
     for algorithm in ["round-robin", "least-connections", "latency"] {
         let upstream = upstream(&json!({"algorithm": algorithm}));
-        let ring = ring(&upstream, &["a", "b"], &Healths::default());
+        let ring = ring(&upstream, &[A, B], &Healths::default());
         let (ex, mut turn) = (get(&[]), Turn::default());
         assert_ne!(host(&ring, &mut turn, &ex), host(&ring, &mut turn, &ex), "{algorithm}");
         turn.resolved(false);
-        let last = turn.tried.last().copied();
-        let again = ring.choose(&mut turn, &ex);
+        let last = turn.tried.last().map(|peer| peer.host.to_string());
+        let again = host(&ring, &mut turn, &ex);
         assert!(again.is_some() && again != last, "{algorithm}");
     }
 }
@@ -95,7 +161,7 @@ fn a_retry_goes_to_a_target_that_was_not_tried() {
 #[test]
 fn least_connections_count_until_the_lease_is_dropped() {
     let upstream = upstream(&json!({"algorithm": "least-connections"}));
-    let ring = ring(&upstream, &["a", "b"], &Healths::default());
+    let ring = ring(&upstream, &[A, B], &Healths::default());
     let (ex, mut first) = (get(&[]), Turn::default());
     let busy = host(&ring, &mut first, &ex);
     let lease = first.lease();
@@ -105,7 +171,7 @@ fn least_connections_count_until_the_lease_is_dropped() {
     drop(lease);
     let mut both: Vec<_> = (0..2).map(|_| host(&ring, &mut Turn::default(), &ex)).collect();
     both.sort();
-    assert_eq!(both, [Some("a".to_owned()), Some("b".to_owned())]);
+    assert_eq!(both, [Some(A.to_owned()), Some(B.to_owned())]);
 }
 
 #[test]
@@ -128,7 +194,7 @@ fn a_client_without_the_cookie_gets_one_and_keeps_its_target() {
         "algorithm": "consistent-hashing", "hash_on": "cookie", "hash_on_cookie": "sticky",
         "hash_on_cookie_path": "/x",
     });
-    let ring = ring(&upstream(&cookie), &["a", "b", "c"], &Healths::default());
+    let ring = ring(&upstream(&cookie), &[A, B, C], &Healths::default());
     let mut turn = Turn::default();
     let first = host(&ring, &mut turn, &get(&[]));
     let set = turn.cookie.clone().unwrap();
@@ -140,21 +206,82 @@ fn a_client_without_the_cookie_gets_one_and_keeps_its_target() {
 }
 
 #[test]
-fn health_survives_what_does_not_touch_it() {
+fn health_and_turns_survive_what_does_not_touch_them() {
     let (healths, upstream) = (Healths::default(), upstream(&json!({})));
-    let before = ring(&upstream, &["a", "b"], &healths);
-    before.health.passive(0, Report::Timeout);
-    assert!(before.is_like(&ring(&upstream, &["a", "b"], &healths)));
-    let grown = ring(&upstream, &["c", "a", "b"], &healths);
-    let states: Vec<_> = (0..3).map(|n| grown.health.state(n)).collect();
-    assert_eq!(states, ["HEALTHY", "UNHEALTHY", "HEALTHY"]);
-    healths.keep(|_| false);
+    let before = ring(&upstream, &[A, B], &healths);
+    passive(&before, 0, Report::Timeout);
+    let same = healths.of(&upstream, &targets(&upstream, &[A, B]));
+    assert!(Arc::ptr_eq(&before.health, &same));
+    let grown = healths.of(&upstream, &targets(&upstream, &[C, A, B]));
+    let grown = Rc::new(Ring::new(grown, Some(&before)));
+    assert_eq!(states(&grown), ["HEALTHY", "UNHEALTHY", "HEALTHY"]);
+    let (old, new) = (before.peers.get(&before.health), grown.peers.get(&grown.health));
+    assert!(Rc::ptr_eq(&old.all[1], &new.all[2]));
+    healths.keep(std::slice::from_ref(&grown.health));
+    assert_eq!(healths.list().len(), 1);
+    assert!(Arc::ptr_eq(&healths.find(upstream.id).unwrap(), &grown.health));
+    healths.keep(&[]);
     assert!(healths.list().is_empty());
 }
 
 #[test]
-fn targets_have_ports() {
-    let ring = ring(&upstream(&json!({})), &["a", "b:9", "[::1]", "[::1]:7"], &Healths::default());
-    let names: Vec<String> = ring.peers.iter().map(Peer::name).collect();
-    assert_eq!(names, ["a:8000", "b:9", "[::1]:8000", "[::1]:7"]);
+fn targets_have_ports_and_names_for_host() {
+    let ring =
+        ring(&upstream(&json!({})), &[A, "10.0.0.2:9", "[::1]", "[::1]:7"], &Healths::default());
+    let peers = ring.peers.get(&ring.health);
+    let texts: Vec<String> = peers.all.iter().map(|peer| peer.known.text()).collect();
+    assert_eq!(texts, ["10.0.0.1:8000", "10.0.0.2:9", "[::1]:8000", "[::1]:7"]);
+    assert_eq!(&*peers.all[3].name, "[::1]");
+    assert_eq!(peers.all[3].address, "[::1]:7".parse().ok());
+}
+
+#[test]
+fn the_addresses_of_a_name_share_its_requests_and_have_healths_of_their_own() {
+    let ring = ring(&upstream(&json!({})), &["a.test:80"], &Healths::default());
+    let next = || host(&ring, &mut Turn::default(), &get(&[]));
+    assert_eq!((next(), states(&ring)), (None, vec!["DNS_ERROR"]));
+    ring.health.put(0, &[found(A, 0, None), found(B, 0, None)]);
+    let mut both = [next().unwrap(), next().unwrap()];
+    both.sort();
+    assert_eq!(both, [A, B]);
+    passive(&ring, 0, Report::Timeout);
+    assert_eq!(states(&ring), ["HEALTHY"]);
+    assert_eq!(next().as_deref(), Some(B));
+    // What stays keeps its health, what comes is healthy, what goes is forgotten.
+    ring.health.put(0, &[found(C, 0, None), found(A, 0, None)]);
+    assert_eq!([next(), next()], [Some(C.to_owned()), Some(C.to_owned())]);
+    ring.health.put(0, &[found(A, 0, None)]);
+    assert_eq!((next(), states(&ring)), (None, vec!["UNHEALTHY"]));
+    ring.health.put(0, &[]);
+    assert_eq!(states(&ring), ["DNS_ERROR"]);
+}
+
+#[test]
+fn services_bring_ports_weights_and_with_use_srv_name_names() {
+    for (use_srv_name, name) in [(false, "s.test"), (true, "one.test")] {
+        let upstream = upstream(&json!({"use_srv_name": use_srv_name}));
+        let ring = ring(&upstream, &["s.test:80"], &Healths::default());
+        ring.health.put(0, &[found("one.test", 8001, Some(3)), found(A, 0, Some(1))]);
+        let peers = ring.peers.get(&ring.health);
+        let shown = |n: usize| {
+            let peer: &Peer = &peers.all[n];
+            (peer.name.to_string(), peer.port, peer.weight, peer.address)
+        };
+        assert_eq!(shown(0), (name.to_owned(), 8001, 3, None));
+        assert_eq!(shown(1), ("s.test".to_owned(), 80, 1, "10.0.0.1:80".parse().ok()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_names_but_after_a_start() {
+    let ring = ring(&upstream(&json!({})), &["a.test:80", "b.test:80"], &Healths::default());
+    let settled = ring.settle();
+    tokio::pin!(settled);
+    ring.health.put(0, &[]);
+    assert!(futures_util::poll!(&mut settled).is_pending());
+    ring.health.put(1, &[found(B, 0, None)]);
+    settled.await;
+    assert!(futures_util::poll!(std::pin::pin!(ring.settle())).is_ready());
+    ring.health.put(1, &[]);
+    assert!(futures_util::poll!(std::pin::pin!(ring.settle())).is_ready());
 }

@@ -31,6 +31,9 @@ pub struct Upstream {
     pub healthchecks: Healthchecks,
     /// Replaces the host in `Host`; the target's port is still appended (Kong does so too).
     pub host_header: Option<String>,
+    /// `Host` names the service that an SRV record leads to, and not the target.
+    #[serde(default)]
+    pub use_srv_name: bool,
     /// What the targets are shown, unless the Service has one of its own.
     pub client_certificate: Option<Ref>,
     pub tags: Option<Vec<String>>,

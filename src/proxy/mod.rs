@@ -15,8 +15,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 
-use crate::balancer::health::Report;
-use crate::balancer::{Balancer, Turn};
+use crate::balancer::{Balancer, Report, Turn};
 use crate::dns::Names;
 use crate::guard::Guard;
 use crate::pdk::service::{Limits, TlsChange};
@@ -205,11 +204,19 @@ async fn locate(
     turn: &mut Turn,
 ) -> Result<(Target, SocketAddr), Failure> {
     let mut missing = Failure::NoPeer;
+    if ex.service.balanced.get()
+        && let Some(ring) = way.balancer.ring(&ex.service.host())
+    {
+        ring.settle().await;
+    }
     loop {
         let Some(target) = target(way, ex, turn) else { return Err(missing) };
         *ex.service.lease.borrow_mut() = turn.lease().map(|lease| Box::new(lease) as Box<dyn Any>);
         *ex.service.hash_cookie.borrow_mut() = turn.cookie.clone();
-        let address = way.names.address(&target.host, target.port).await;
+        let address = match target.address {
+            Some(address) => Ok(address),
+            None => way.names.address(&target.host, target.port).await,
+        };
         turn.resolved(address.is_ok());
         match address {
             Ok(address) => return Ok((target, address)),
@@ -235,6 +242,8 @@ fn reported(status: StatusCode) -> Report {
 struct Target {
     host: Rc<str>,
     port: u16,
+    /// Where it is, if that is known already.
+    address: Option<SocketAddr>,
     /// What the upstream is called: the host, or what `host_header` says.
     name: Rc<str>,
     host_header: HeaderValue,
@@ -244,14 +253,15 @@ struct Target {
 
 fn target(way: &Way<'_>, ex: &Exchange, turn: &mut Turn) -> Option<Target> {
     let (mut host, mut port) = (ex.service.host(), ex.service.port());
-    let (mut name, mut balanced) = (None, false);
+    let (mut name, mut address, mut balanced) = (None, None, false);
     if ex.service.balanced.get()
         && let Some(ring) = way.balancer.ring(&host)
     {
         let peer = ring.next(turn, ex)?;
         balanced = true;
-        (host, port) = (peer.host, peer.port);
-        name = ring.host_header.as_ref().and_then(|name| name.to_str().ok()).map(Rc::from);
+        (host, port, address) = (peer.host.clone(), peer.port, peer.address);
+        let given = ring.host_header.as_ref().and_then(|name| name.to_str().ok()).map(Rc::from);
+        name = given.or_else(|| Some(peer.name.clone()));
     }
     let name = name.unwrap_or_else(|| host.clone());
     let text = if port == ex.service.scheme().default_port() {
@@ -259,7 +269,7 @@ fn target(way: &Way<'_>, ex: &Exchange, turn: &mut Turn) -> Option<Target> {
     } else {
         HeaderValue::from_str(&format!("{name}:{port}"))
     };
-    Some(Target { host, port, name, host_header: text.ok()?, balanced })
+    Some(Target { host, port, address, name, host_header: text.ok()?, balanced })
 }
 
 fn request(way: &Way<'_>, ex: &Exchange, host: HeaderValue) -> Result<Request<Outgoing>, Failure> {

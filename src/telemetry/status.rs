@@ -136,6 +136,7 @@ impl Status {
     }
 
     fn status(&self) -> String {
+        let healths = self.shared.healths.list();
         let snapshot = self.snapshot.borrow();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -146,7 +147,8 @@ impl Status {
             "workers": self.shared.settings.workers,
             "memory": {"buffered_body_bytes": self.shared.budget.used()},
             "azure_identities": tokens::describe(&self.shared.tokens.list()),
-            "upstreams": upstreams::describe(&self.shared.healths.list()),
+            "upstreams": upstreams::describe(&healths),
+            "upstream_addresses": upstreams::describe_addresses(&healths),
             "entities": {
                 "services": snapshot.services.len(),
                 "routes": snapshot.routes.len(),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -12,7 +13,7 @@ use uuid::Uuid;
 
 use super::listener::pair_of;
 use super::upstream::{Policy, Terms, Trusted, UpstreamTls};
-use crate::entity::{Record, Service};
+use crate::entity::{Record, Service, Upstream};
 use crate::pdk::service::TlsChange;
 use crate::snapshot::Snapshot;
 
@@ -115,6 +116,28 @@ impl Policies {
         };
         self.tls.policy(terms).map_err(|error| error.to_string())
     }
+}
+
+/// What the health checks of an Upstream connect with (Kong's rule): it trusts whom the gateway's
+/// own requests trust, and shows the certificate of the Upstream or that of the settings.
+///
+/// # Errors
+/// The client certificate cannot be used.
+pub fn probe_config(
+    tls: &UpstreamTls,
+    snapshot: &Snapshot,
+    upstream: &Upstream,
+) -> Result<Arc<ClientConfig>, String> {
+    let mut store = Store { snapshot, pairs: HashMap::new(), trusted: HashMap::new() };
+    let given = tls.terms();
+    let shown = upstream.client_certificate.as_ref().map(|certificate| store.pair(certificate.id));
+    let terms = Terms {
+        verify: upstream.healthchecks.active.https_verify_certificate,
+        depth: given.depth,
+        trusted: tls.everybody().clone(),
+        shown: shown.transpose()?.or_else(|| given.shown.clone()),
+    };
+    Ok(tls.policy(terms).map_err(|error| error.to_string())?.config().clone())
 }
 
 /// The field that is at fault, and why.

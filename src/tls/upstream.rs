@@ -28,6 +28,7 @@ pub struct UpstreamTls(Arc<Common>);
 
 struct Common {
     terms: Terms,
+    everybody: Arc<Trusted>,
     verified: Arc<ClientConfig>,
     unverified: Arc<ClientConfig>,
     versions: Vec<&'static SupportedProtocolVersion>,
@@ -93,7 +94,8 @@ impl UpstreamTls {
         };
         let (verified, unverified) = (errand(true)?, errand(false)?);
         let (versions, configs) = (versions(&given.protocols), Mutex::default());
-        Ok(Self(Arc::new(Common { terms, verified, unverified, versions, configs })))
+        let common = Common { terms, everybody, verified, unverified, versions, configs };
+        Ok(Self(Arc::new(common)))
     }
 
     /// For requests of the gateway's own, such as those for tokens.
@@ -104,6 +106,11 @@ impl UpstreamTls {
     /// What holds where nobody says anything else.
     pub(super) fn terms(&self) -> &Terms {
         &self.0.terms
+    }
+
+    /// Whom the gateway's own requests trust.
+    pub(super) fn everybody(&self) -> &Arc<Trusted> {
+        &self.0.everybody
     }
 
     /// The policy with these terms.

@@ -46,6 +46,7 @@ async fn a_target_that_fails_is_left_alone_and_status_says_so() {
     let status = http::send(gateway.status, "GET", "/status", &[], b"").await.text();
     assert!(status.contains(&format!("\"{}\":\"UNHEALTHY\"", bad.address)), "{status}");
     let metrics = http::send(gateway.status, "GET", "/metrics", &[], b"").await.text();
-    let line = format!("target=\"{}\",address=\"\",state=\"healthy\"", good.address);
+    let good = good.address;
+    let line = format!("target=\"{good}\",address=\"{good}\",state=\"healthy\"");
     assert!(metrics.contains(&format!("{line},subsystem=\"http\"}} 1")), "{metrics}");
 }

@@ -18,6 +18,7 @@ mod fuzz_seeds;
 mod gateway;
 mod golden;
 mod guard;
+mod health;
 mod hostile;
 mod http;
 mod identity_command;
