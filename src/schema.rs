@@ -16,7 +16,7 @@ mod text;
 
 use std::rc::Rc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub use self::entity_check::{Branch, EntityCheck, EntityRule};
 pub use self::field::{Field, Kind};
@@ -27,10 +27,22 @@ pub use self::rule::{Mapping, Pattern, Predicate, Refusal, Rule};
 /// One step of the way to a value: `services`, `0`, `config`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// A field of a record, or a key of a map.
+    /// A field of a record.
     Field(String),
+    /// A key of a map.
+    Key(String),
     /// A position in an array, from 0.
     Index(usize),
+}
+
+impl Step {
+    /// The name of a field or key.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Field(name) | Self::Key(name) => Some(name),
+            Self::Index(_) => None,
+        }
+    }
 }
 
 /// What is wrong with one value, and where.
@@ -52,6 +64,12 @@ pub trait Check {
     ///
     /// With errors the value is not to be used.
     fn process(&self, input: Value) -> (Value, Vec<Error>);
+
+    /// For a plugin: its whole entity by the plugin's own schema, which may narrow other fields
+    /// than `config`. `None` if this is not the schema of a plugin.
+    fn process_entity(&self, _entity: &Map<String, Value>) -> Option<(Value, Vec<Error>)> {
+        None
+    }
 
     /// Paths of fields that may hold a `{vault://...}` reference; `*` stands for any index or key.
     fn referenceable(&self) -> &[String];

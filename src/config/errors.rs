@@ -1,25 +1,26 @@
-//! Everything that is wrong with a configuration, also in the shapes of Kong's Admin API.
+//! Everything that is wrong with a configuration, and the entities it is in.
 
 use std::collections::HashMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
-use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::draft::Draft;
 use super::node::{Data, Node};
-use super::problem::{About, Offsets, Path, Problem, Report, merged, sort};
+use super::problem::{Kong, Offsets, Path, Problem, Report, sort};
 use crate::schema::Step;
 
 /// Everything that is wrong with a configuration, in the order of the files; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Errors {
     problems: Vec<Problem>,
-    offsets: Offsets,
+    /// See [`Report::beside`].
+    pub(super) beside: Vec<Problem>,
+    pub(super) offsets: Box<Offsets>,
     /// The entities that problems are in, each once.
-    subjects: Vec<Subject>,
-    /// For each problem the position of its entity.
-    about: Vec<Option<usize>>,
+    pub(super) subjects: Vec<Subject>,
+    /// For each problem the position of its entity; those of `beside` follow.
+    pub(super) about: Vec<Option<usize>>,
 }
 
 /// An entity that has errors.
@@ -34,7 +35,10 @@ pub struct Subject {
     /// Its tags, if they are texts.
     pub tags: Option<Vec<String>>,
     /// Steps of the path to it.
-    depth: usize,
+    pub(super) depth: usize,
+    /// Other entities that are written in place of a reference, by the field. Kong takes errors
+    /// in them for theirs.
+    pub(super) inline: Vec<(&'static str, Self)>,
 }
 
 impl std::error::Error for Errors {}
@@ -66,7 +70,7 @@ impl Errors {
         let mut subjects = Vec::new();
         let mut known = HashMap::new();
         let mut about = Vec::with_capacity(problems.len());
-        for problem in &problems {
+        for problem in problems.iter().chain(&report.beside) {
             let draft = around(problem);
             about.push(draft.map(|at| {
                 *known.entry(at).or_insert_with(|| {
@@ -75,12 +79,19 @@ impl Errors {
                 })
             }));
         }
-        Self { problems, offsets: report.offsets, subjects, about }
+        Self { problems, beside: report.beside, offsets: Box::new(report.offsets), subjects, about }
     }
 
     /// Changes every text that may quote a value.
     pub(super) fn each_text(&mut self, mut change: impl FnMut(&mut String)) {
-        self.problems.iter_mut().for_each(|problem| change(&mut problem.message));
+        for problem in self.problems.iter_mut().chain(&mut self.beside) {
+            change(&mut problem.message);
+            if let Kong::Instead(_, text) | Kong::Reference { before: Some((_, text)), .. } =
+                &mut problem.kong
+            {
+                change(text);
+            }
+        }
         self.subjects.iter_mut().filter_map(|s| s.name.as_mut()).for_each(change);
     }
 
@@ -94,213 +105,31 @@ impl Errors {
         let subject = |at: &Option<usize>| at.and_then(|at| self.subjects.get(at));
         self.problems.iter().zip(self.about.iter().map(subject))
     }
-
-    /// The errors by entity, as `flattened_errors` of Kong's `POST /config?flatten_errors=1`.
-    ///
-    /// Kong's member `entity` is left out: the entity may hold secrets. In the order of the files.
-    pub fn flattened(&self) -> Value {
-        let mut entities: Vec<Value> = self.subjects.iter().map(Subject::described).collect();
-        for (problem, at) in self.problems.iter().zip(&self.about) {
-            let Some(at) = at else { continue };
-            let mut field = String::new();
-            for step in problem.path.0.iter().skip(self.subjects[*at].depth) {
-                let _ = match step {
-                    Step::Field(name) => write!(field, ".{name}"),
-                    Step::Index(index) => write!(field, ".{}", index + 1),
-                };
-            }
-            let error = match (field.strip_prefix('.'), problem.about) {
-                (Some(field), About::Value) => {
-                    json!({"type": "field", "field": field, "message": problem.message})
-                }
-                _ => json!({"type": "entity", "message": problem.message}),
-            };
-            if let Value::Array(errors) = &mut entities[*at]["errors"] {
-                errors.push(error);
-            }
-        }
-        Value::Array(entities)
-    }
-
-    /// The error tree of Kong's `POST /config` answer (`fields`).
-    ///
-    /// Arrays have a null for every item without errors; errors about a record as a whole are
-    /// under `@entity`. With several files the positions are those in the merged arrays, as Kong
-    /// would see what decK merged.
-    pub fn fields(&self) -> Value {
-        let mut tree = Value::Null;
-        for problem in &self.problems {
-            if problem.path.0.is_empty() {
-                tree = graft(tree, &[Step::Field("error".to_owned())], problem);
-            } else {
-                let path = merged(&problem.path, problem.document, &self.offsets);
-                tree = graft(tree, &path.0, problem);
-            }
-        }
-        tree
-    }
-
-    /// The `message` of Kong's `POST /config` answer.
-    pub fn message(&self) -> String {
-        let mut text = "declarative config is invalid: ".to_owned();
-        print_lua(&self.fields(), &mut text);
-        text
-    }
 }
 
 impl Subject {
     fn new(draft: &Draft) -> Self {
-        let text = |node: &Node| node.as_str().map(str::to_owned);
-        let tags = draft.node.field("tags").filter(|tags| matches!(tags.data, Data::List(_)));
-        Self {
-            kind: draft.kind.name.strip_suffix('s').unwrap_or(draft.kind.name).to_owned(),
-            id: draft.id,
-            name: draft.node.field("name").and_then(text),
-            tags: tags.and_then(|tags| tags.items().iter().map(text).collect()),
-            depth: draft.path.0.len(),
-        }
-    }
-
-    /// Kong's description of an entity with errors, without errors yet.
-    fn described(&self) -> Value {
-        let mut described = json!({"entity_type": self.kind});
-        if let Some(name) = &self.name {
-            described["entity_name"] = json!(name);
-        }
-        if !self.id.is_nil() {
-            described["entity_id"] = json!(self.id);
-        }
-        if let Some(tags) = &self.tags {
-            described["entity_tags"] = json!(tags);
-        }
-        described["errors"] = json!([]);
-        described
-    }
-}
-
-/// Puts a problem into Kong's tree of errors.
-fn graft(tree: Value, path: &[Step], problem: &Problem) -> Value {
-    match path.split_first() {
-        Some((Step::Field(name), rest)) => {
-            let mut map = to_map(tree);
-            let inner = map.remove(name).unwrap_or_default();
-            map.insert(name.clone(), graft(inner, rest, problem));
-            Value::Object(map)
-        }
-        Some((Step::Index(index), rest)) => {
-            let mut list = match tree {
-                Value::Array(list) => list,
-                _ => Vec::new(),
-            };
-            if list.len() <= *index {
-                list.resize(index + 1, Value::Null);
-            }
-            list[*index] = graft(list[*index].take(), rest, problem);
-            Value::Array(list)
-        }
-        None if problem.about == About::Value && tree.is_null() => json!(problem.message),
-        None => {
-            let mut map = to_map(tree);
-            let list = map.entry("@entity").or_insert_with(|| json!([]));
-            if let Value::Array(list) = list {
-                list.push(json!(problem.message));
-            }
-            Value::Object(map)
-        }
-    }
-}
-
-/// A tree to add fields to; a text that stands there moves under `@entity`.
-fn to_map(tree: Value) -> Map<String, Value> {
-    match tree {
-        Value::Object(map) => map,
-        Value::String(text) => Map::from_iter([("@entity".to_owned(), json!([text]))]),
-        _ => Map::new(),
-    }
-}
-
-/// Prints a tree as Kong does in messages: `{services={[2]="..."}}`, keys in order.
-fn print_lua(value: &Value, out: &mut String) {
-    match value {
-        Value::Object(map) => {
-            let mut keys: Vec<&String> = map.keys().collect();
-            keys.sort();
-            out.push('{');
-            for (at, key) in keys.into_iter().enumerate() {
-                out.push_str(if at == 0 { "" } else { "," });
-                let is_name = key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-                    && !key.starts_with(|c: char| c.is_ascii_digit());
-                out.push_str(&if is_name { format!("{key}=") } else { format!("[{key:?}]=") });
-                print_lua(&map[key], out);
-            }
-            out.push('}');
-        }
-        Value::Array(list) => {
-            out.push('{');
-            let (mut first, mut gap) = (true, false);
-            for (at, item) in list.iter().enumerate() {
-                if item.is_null() {
-                    gap = true;
-                    continue;
-                }
-                out.push_str(if first { "" } else { "," });
-                if gap {
-                    out.push_str(&format!("[{}]=", at + 1));
-                }
-                print_lua(item, out);
-                first = false;
-            }
-            out.push('}');
-        }
-        other => out.push_str(&other.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::node::Pos;
-    use crate::config::problem::At;
-
-    fn errors(problems: &[(&[Step], About, &str)]) -> Errors {
-        let mut report = Report { names: vec!["kong.yaml".into()], ..Report::default() };
-        for (path, about, message) in problems {
-            let path = Path(path.to_vec());
-            let at = At { document: 0, path: &path, pos: Pos { file: 0, line: 3, column: 1 } };
-            report.error(at, *message).about = *about;
-        }
-        Errors::new(report, &[])
-    }
-
-    fn field(name: &str) -> Step {
-        Step::Field(name.to_owned())
-    }
-
-    #[test]
-    fn the_tree_and_the_message_are_kongs() {
-        let consumer = [field("consumers"), Step::Index(1)];
-        let service = [field("services"), Step::Index(0)];
-        let host = [&service[..], &[field("host")]].concat();
-        let errors = errors(&[
-            (&consumer, About::Value, "twice"),
-            (&host, About::Value, "required field missing"),
-            (&service, About::Record, "at least one"),
-        ]);
-        let tree = json!({
-            "consumers": [null, "twice"],
-            "services": [{"host": "required field missing", "@entity": ["at least one"]}],
+        let inline = draft.kind.foreign.iter().filter_map(|(field, target)| {
+            let node = draft.node.field(field).filter(|node| node.as_str().is_none())?;
+            matches!(node.data, Data::Map(_) | Data::List(_))
+                .then(|| (*field, Self::read(target, node, Uuid::nil(), 0)))
         });
-        assert_eq!(errors.fields(), tree);
-        let message = concat!(
-            "declarative config is invalid: {consumers={[2]=\"twice\"},",
-            "services={{[\"@entity\"]={\"at least one\"},host=\"required field missing\"}}}"
-        );
-        assert_eq!(errors.message(), message);
+        let depth = draft.path.0.len();
+        let inline = inline.collect();
+        Self { inline, ..Self::read(draft.kind.name, &draft.node, draft.id, depth) }
     }
 
-    #[test]
-    fn a_text_that_cannot_be_read_is_kongs_error_field() {
-        let errors = errors(&[(&[], About::Value, "bad")]);
-        assert_eq!(errors.fields(), json!({"error": "bad"}));
+    fn read(collection: &str, node: &Node, id: Uuid, depth: usize) -> Self {
+        let text = |node: &Node| node.as_str().map(str::to_owned);
+        let given = node.field("id").and_then(Node::as_str).and_then(|id| id.parse().ok());
+        let tags = node.field("tags").filter(|tags| matches!(tags.data, Data::List(_)));
+        Self {
+            kind: collection.strip_suffix('s').unwrap_or(collection).to_owned(),
+            id: if id.is_nil() { given.unwrap_or_default() } else { id },
+            name: node.field("name").and_then(text),
+            tags: tags.and_then(|tags| tags.items().iter().map(text).collect()),
+            depth,
+            inline: Vec::new(),
+        }
     }
 }

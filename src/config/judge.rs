@@ -6,13 +6,13 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::collections::Support;
 use super::draft::{Draft, unknown_field};
 use super::edition;
 use super::node::{Data, Node};
-use super::problem::{About, At, Report};
+use super::problem::{About, At, Kong, Problem, Report};
 use crate::schema::{Check, Error, Schemas, Step};
 
 /// An entity with every declared field, and the schemas that said so.
@@ -62,49 +62,92 @@ fn entity(
     for (field, id) in &draft.links {
         input.insert((*field).to_owned(), json!({ "id": id }));
     }
-    let is_plugin = draft.kind.name == "plugins";
-    let config = if is_plugin { input.remove("config") } else { None };
+    if draft.kind.name == "plugins" {
+        return plugin(draft, input, schema, schemas, report);
+    }
     let (entity, errors) = schema.process(Value::Object(input));
     tell(&errors, draft, &[], &*schema, report);
-    let (config, config_schema) = match (is_plugin, draft.node.field("name")) {
-        (true, Some(name)) => plugin(draft, name, config, schemas, report),
-        _ => (Value::Null, None),
-    };
-    Judged { entity, config, checks: [Some(schema), config_schema] }
+    Judged { entity, config: Value::Null, checks: [Some(schema), None] }
 }
 
 fn plugin(
     draft: &Draft,
-    name: &Node,
-    config: Option<Value>,
+    mut input: Map<String, Value>,
+    schema: Rc<dyn Check>,
     schemas: &dyn Schemas,
     report: &mut Report,
-) -> (Value, Option<Rc<dyn Check>>) {
-    // A name of another type is the entity schema's to refuse.
-    let Some(name) = name.as_str() else { return (Value::Null, None) };
-    let schema = match schemas.plugin(name) {
-        Ok(schema) => schema,
-        Err(message) => {
-            let path = draft.path.field("name");
-            let known = schemas.plugin_names();
-            let hint = report.suggest(name, known.iter().map(String::as_str)).or_else(|| {
-                Some(
-                    "silverback has no such plugin; one in Lua is found on lua_package_path".into(),
-                )
-            });
-            report.error(At { path: &path, ..draft.at("name") }, message).hint = hint;
-            return (Value::Null, None);
+) -> Judged {
+    // Kong knows the entity around a plugin only later: a plugin that may not name a consumer may
+    // still stand under one.
+    if let Some((around, _)) = draft.parent
+        && draft.node.field(around).is_none()
+    {
+        input.remove(around);
+    }
+    let own = schema_of_plugin(draft, schemas, report);
+    let whole = own.as_ref().and_then(|own| own.process_entity(&input));
+    if let Some((mut entity, errors)) = whole {
+        let (of_config, of_entity): (Vec<_>, Vec<_>) = errors.into_iter().partition(in_config);
+        tell(&of_entity, draft, &[], &*schema, report);
+        let below = |mut error: Error| {
+            error.path.remove(0);
+            error
+        };
+        let of_config: Vec<_> = of_config.into_iter().map(below).collect();
+        if let Some(own) = &own {
+            tell(&of_config, draft, &[Step::Field("config".to_owned())], &**own, report);
         }
+        let config = entity["config"].take();
+        if let Value::Object(entity) = &mut entity {
+            entity.remove("config");
+        }
+        return Judged { entity, config, checks: [Some(schema), own] };
+    }
+    let config = input.remove("config");
+    let first = report.errors.len();
+    let (entity, errors) = schema.process(Value::Object(input));
+    tell(&errors, draft, &[], &*schema, report);
+    let Some(own) = own else {
+        // Kong looks at nothing else of a plugin that it does not know.
+        let is_name = |problem: &Problem| {
+            problem.path.0.last().and_then(Step::name) == Some("name")
+                && problem.path.0.len() == draft.path.0.len() + 1
+        };
+        let others = report.errors[first..].iter_mut().filter(|problem| !is_name(problem));
+        others.for_each(|problem| problem.kong = Kong::Own);
+        return Judged { entity, config: Value::Null, checks: [Some(schema), None] };
     };
-    let input = match config {
-        // An empty Lua table is an array and a map.
+    let (config, errors) = own.process(match config {
         None | Some(Value::Null) => json!({}),
         Some(Value::Array(items)) if items.is_empty() => json!({}),
         Some(config) => config,
+    });
+    tell(&errors, draft, &[Step::Field("config".to_owned())], &*own, report);
+    Judged { entity, config, checks: [Some(schema), Some(own)] }
+}
+
+fn in_config(error: &Error) -> bool {
+    error.path.first().and_then(Step::name) == Some("config")
+}
+
+/// The schema of the plugin that a draft names; a name of another type is the entity's to refuse.
+fn schema_of_plugin(
+    draft: &Draft,
+    schemas: &dyn Schemas,
+    report: &mut Report,
+) -> Option<Rc<dyn Check>> {
+    let name = draft.node.field("name")?.as_str()?;
+    let message = match schemas.plugin(name) {
+        Ok(schema) => return Some(schema),
+        Err(message) => message,
     };
-    let (config, errors) = schema.process(input);
-    tell(&errors, draft, &[Step::Field("config".to_owned())], &*schema, report);
-    (config, Some(schema))
+    let path = draft.path.field("name");
+    let known = schemas.plugin_names();
+    let hint = report.suggest(name, known.iter().map(String::as_str)).unwrap_or_else(|| {
+        "silverback has no such plugin; one in Lua is found on lua_package_path".to_owned()
+    });
+    report.error(At { path: &path, ..draft.at("name") }, message).hint = Some(hint);
+    None
 }
 
 /// Links a consumer and a group; Kong's fields without a schema of ours.
@@ -154,16 +197,23 @@ fn tell(errors: &[Error], draft: &Draft, base: &[Step], schema: &dyn Check, repo
         }
         let about = if of_record { About::Record } else { About::Value };
         let given = draft.node.at(&steps);
-        let hint = given.and_then(|given| value_hint(&error.message, given, report));
+        let of_plugin = draft.kind.name == "plugins";
+        let hint = given.and_then(|given| value_hint(&error.message, given, of_plugin, report));
         let problem = report.error(at, error.message.clone());
         (problem.about, problem.hint) = (about, hint);
     }
 }
 
 /// What may help against an error about a value.
-fn value_hint(message: &str, given: &Node, report: &Report) -> Option<String> {
+fn value_hint(message: &str, given: &Node, of_plugin: bool, report: &Report) -> Option<String> {
     if let Some(options) = message.strip_prefix("expected one of: ") {
         return report.suggest(given.as_str()?, options.split(", "));
+    }
+    if message.starts_with("unknown type: ") {
+        return Some(format!("the protocols are {}", PROTOCOLS.join(", ")));
+    }
+    if message == "value must be null" && !matches!(given.data, Data::List(_)) {
+        return Some("this plugin cannot be limited to it".to_owned()).filter(|_| of_plugin);
     }
     let kind = match &given.data {
         Data::Scalar(Value::Bool(_)) => "a boolean",
@@ -177,6 +227,10 @@ fn value_hint(message: &str, given: &Node, report: &Report) -> Option<String> {
 fn as_str<'a>(name: &'static str) -> &'a str {
     name
 }
+
+/// What a Route's set of protocols is made of.
+const PROTOCOLS: [&str; 8] =
+    ["http", "https", "grpc", "grpcs", "tcp", "tls", "tls_passthrough", "udp"];
 
 /// Kong's text for a field that no schema declares.
 const UNKNOWN: &str = "unknown field";

@@ -52,10 +52,15 @@ pub(super) fn read(documents: Vec<Node>, report: &mut Report) -> (Vec<Draft>, bo
     let mut drafts = Vec::new();
     let mut meta = Meta::default();
     for (document, root) in documents.into_iter().enumerate() {
-        let Data::Map(entries) = root.data else {
-            let at = At { document, path: &Path::default(), pos: root.pos };
-            report.error(at, "failed parsing declarative configuration: expected an object");
-            continue;
+        let entries = match root.data {
+            Data::Map(entries) => entries,
+            // An empty Lua table is an array and a map.
+            Data::List(items) if items.is_empty() => Vec::new(),
+            _ => {
+                let at = At { document, path: &Path::default(), pos: root.pos };
+                report.error(at, "failed parsing declarative configuration: expected an object");
+                continue;
+            }
         };
         meta.last = Some((document, root.pos));
         for entry in entries {
@@ -101,6 +106,7 @@ impl Meta {
             "_format_version" => self.format_version(&entry.value, at, report),
             "_transform" => match entry.value.data {
                 Data::Scalar(Value::Bool(transform)) => self.transform = Some(transform),
+                Data::Scalar(Value::Null) => {}
                 _ => drop(report.error(at, "expected a boolean")),
             },
             "_info" => self.info(entry.value, at, report),
@@ -120,6 +126,10 @@ impl Meta {
     fn format_version(&mut self, value: &Node, at: At<'_>, report: &mut Report) {
         self.version_given = true;
         match value.as_str() {
+            None if value.is_null() => {
+                let hint = "begin the file with _format_version: \"3.0\"".to_owned();
+                report.error(at, "required field missing").hint = Some(hint);
+            }
             Some(version) if FORMATS.contains(&version) => {
                 self.version = Some(version.to_owned());
             }

@@ -6,12 +6,13 @@
 
 use std::collections::HashMap;
 
+use serde_json::Value;
 use uuid::{Uuid, uuid};
 
 use super::collections::{Collection, Identity, by_name};
 use super::draft::{Draft, unknown_field};
 use super::node::{Data, Node};
-use super::problem::{At, Report, merged};
+use super::problem::{At, Kong, Path, Problem, Report, merged};
 
 /// Kong's name space for generated ids.
 const NAMESPACE: Uuid = uuid!("fd02801f-0957-4a15-a55a-c8d9606f30b5");
@@ -102,14 +103,19 @@ pub(super) fn connect(drafts: &mut [Draft], report: &mut Report) {
 fn index<'a>(drafts: &'a [Draft], report: &mut Report) -> Index<'a> {
     let mut index = Index::default();
     let mut unique: HashMap<(&str, &str, &str), usize> = HashMap::new();
-    for (at, draft) in drafts.iter().enumerate() {
+    for at in in_kongs_order(drafts) {
+        let draft = &drafts[at];
         let kind = draft.kind;
         let mut taken = false;
         for field in kind.key.iter().chain(kind.unique) {
             let Some(value) = draft.node.field(field).and_then(Node::as_str) else { continue };
             if let Some(first) = unique.get(&(kind.name, field, value)) {
                 let shown = if kind.secret_key { "***" } else { value };
-                twice(draft, &drafts[*first], field, field, shown, report);
+                let problem = twice(draft, &drafts[*first], field, field, shown, report);
+                problem.kong = match kind.key == Some(field) {
+                    true => Kong::Duplicate,
+                    false => Kong::Unique { collection: kind.name, of: name_of(draft) },
+                };
                 taken = true;
                 continue;
             }
@@ -121,7 +127,8 @@ fn index<'a>(drafts: &'a [Draft], report: &mut Report) -> Index<'a> {
         match index.by_id.get(&(kind.name, draft.id)) {
             Some(first) if !taken => {
                 let id = draft.id.to_string();
-                twice(draft, &drafts[*first], "id", "primary key", &id, report);
+                let problem = twice(draft, &drafts[*first], "id", "primary key", &id, report);
+                problem.kong = Kong::Duplicate;
             }
             Some(_) => {}
             None => drop(index.by_id.insert((kind.name, draft.id), at)),
@@ -130,15 +137,66 @@ fn index<'a>(drafts: &'a [Draft], report: &mut Report) -> Index<'a> {
     index
 }
 
+/// Collections in the order in which Kong reads them; the rest, which Kong does not have, follows.
+const KONGS_ORDER: [&str; 18] = [
+    "ca_certificates",
+    "certificates",
+    "consumers",
+    "key_sets",
+    "keys",
+    "services",
+    "routes",
+    "plugins",
+    "snis",
+    "upstreams",
+    "targets",
+    "vaults",
+    "acls",
+    "basicauth_credentials",
+    "hmacauth_credentials",
+    "jwt_secrets",
+    "keyauth_credentials",
+    "oauth2_credentials",
+];
+
+/// The drafts as Kong meets them: collection by collection, and what is nested before what is
+/// around it. It decides which of two equal ones is the second.
+fn in_kongs_order(drafts: &[Draft]) -> Vec<usize> {
+    let rank = |draft: &Draft| {
+        let place = KONGS_ORDER.iter().position(|name| *name == draft.kind.name);
+        place.unwrap_or(KONGS_ORDER.len())
+    };
+    let mut keys: Vec<Vec<(usize, usize)>> = Vec::with_capacity(drafts.len());
+    for (at, draft) in drafts.iter().enumerate() {
+        let around = draft.parent.map(|(_, parent)| keys[parent].as_slice()).unwrap_or_default();
+        let mut key = around.to_vec();
+        key.push((rank(draft), at));
+        keys.push(key);
+    }
+    for key in &mut keys {
+        key.push((usize::MAX, usize::MAX));
+    }
+    let mut order: Vec<usize> = (0..drafts.len()).collect();
+    order.sort_by(|a, b| keys[*a].cmp(&keys[*b]));
+    order
+}
+
+/// What Kong calls an entity in errors that have no position: its key, or else its id.
+fn name_of(draft: &Draft) -> String {
+    let key = draft.kind.key.filter(|_| !draft.kind.secret_key);
+    let key = key.and_then(|key| draft.node.field(key)?.as_str());
+    key.map_or_else(|| draft.id.to_string(), str::to_owned)
+}
+
 /// Kong's uniqueness error, with the place of the first entity beside it.
-pub(super) fn twice(
+pub(super) fn twice<'r>(
     draft: &Draft,
     first: &Draft,
     field: &str,
     what: &str,
     value: &str,
-    report: &mut Report,
-) {
+    report: &'r mut Report,
+) -> &'r mut Problem {
     let message = format!(
         "uniqueness violation: '{}' entity with {what} set to '{value}' already declared",
         draft.kind.name
@@ -146,7 +204,9 @@ pub(super) fn twice(
     let pos = first.at(field).pos;
     let file = report.names.get(pos.file).cloned().unwrap_or_else(|| "".into());
     let hint = format!("first in {file}:{}", pos.line);
-    report.error(draft.at(field), message).hint = Some(hint);
+    let problem = report.error(draft.at(field), message);
+    (problem.hint, problem.kong) = (Some(hint), Kong::Own);
+    problem
 }
 
 /// Kong (with a database) keeps one plugin of a name in a scope; ids given by hand cannot hide two.
@@ -178,84 +238,144 @@ fn resolve(
     let mut links = Vec::new();
     for (field, target) in draft.kind.foreign {
         let Some(target) = by_name(target) else { continue };
+        let reference = Reference { draft, field, target };
         if let Some((parent_field, parent)) = draft.parent
             && parent_field == *field
         {
             links.push((*field, drafts[parent].id));
-            repeated(draft, &drafts[parent], field, report);
+            reference.repeats(&drafts[parent], report);
         } else if let Some(node) = draft.node.field(field) {
-            let id = reference(draft, field, node, target, report)
-                .and_then(|name| find(index, drafts, target, name, draft, field, report));
+            let name = reference.name(node, report);
+            let id = name.and_then(|name| reference.find(name, node, index, drafts, report));
             links.push((*field, id.unwrap_or_default()));
         }
     }
     links
 }
 
-/// Kong: an entity within another one may name that one, and no other.
-fn repeated(draft: &Draft, parent: &Draft, field: &str, report: &mut Report) {
-    let Some(node) = draft.node.field(field) else { return };
-    let key = parent.kind.key.and_then(|key| parent.node.field(key)?.as_str());
-    let is_parent = named(node, parent.kind.key)
-        .is_some_and(|name| Some(name) == key || Uuid::parse_str(name) == Ok(parent.id));
-    if !is_parent {
-        let path = draft.path.field(field);
-        let at = At { path: &path, ..draft.at(field) };
-        let hint = format!("the {field} is the one around it");
-        report.error(at, "value must be null").hint = Some(hint);
-    }
+/// A field of an entity that points to another.
+struct Reference<'a> {
+    draft: &'a Draft,
+    field: &'static str,
+    target: &'static Collection,
 }
 
-/// What a reference says: a name or id, alone or as `{id: ...}` or `{name: ...}` (decK).
-fn reference<'a>(
-    draft: &Draft,
-    field: &str,
-    node: &'a Node,
-    target: &Collection,
-    report: &mut Report,
-) -> Option<&'a str> {
-    let path = draft.path.field(field);
-    let at = At { path: &path, ..draft.at(field) };
-    let Data::Map(entries) = &node.data else {
-        if node.as_str().is_none() {
-            report.error(at, "expected a string").hint = Some("a name or an id".to_owned());
+/// Kong's word for any foreign field of a nested entity.
+pub(super) const NULL: &str = "value must be null";
+
+impl Reference<'_> {
+    fn path(&self) -> Path {
+        self.draft.path.field(self.field)
+    }
+
+    /// Kong: an entity within another one may name that one, and no other.
+    fn repeats(&self, parent: &Draft, report: &mut Report) {
+        let Some(node) = self.draft.node.field(self.field) else { return };
+        let key = parent.kind.key.and_then(|key| parent.node.field(key)?.as_str());
+        let is_parent = named(node, parent.kind.key)
+            .is_some_and(|name| Some(name) == key || Uuid::parse_str(name) == Ok(parent.id));
+        let path = self.path();
+        let at = At { path: &path, ..self.draft.at(self.field) };
+        if is_parent {
+            return report.beside(at, NULL);
         }
-        return node.as_str();
-    };
-    let known = || ["id"].into_iter().chain(target.key).chain(BYSTANDERS);
-    let mut unknown = false;
-    for entry in entries.iter().filter(|entry| !known().any(|name| name == entry.key)) {
-        let path = path.field(&entry.key);
-        let at = At { path: &path, pos: entry.pos, ..at };
-        unknown_field(report, at, &entry.key, known());
-        unknown = true;
+        let hint = format!("the {} is the one around it", self.field);
+        report.error(at, NULL).hint = Some(hint);
     }
-    let name = named(node, target.key);
-    if name.is_none() && !unknown {
-        let path = path.field("id");
-        let at = At { path: &path, ..at };
-        report.error(at, "missing primary key");
-    }
-    name.filter(|_| !unknown)
-}
 
-fn find(
-    index: &Index<'_>,
-    drafts: &[Draft],
-    target: &Collection,
-    name: &str,
-    draft: &Draft,
-    field: &str,
-    report: &mut Report,
-) -> Option<Uuid> {
-    let by_id = || index.by_id.get(&(target.name, Uuid::parse_str(name).ok()?));
-    let found = index.by_key.get(&(target.name, name)).or_else(by_id);
-    if found.is_none() {
-        let message =
-            format!("invalid reference '{field}: {name}' (no such entry in '{}')", target.name);
-        let known = index.by_key.keys().filter(|(kind, _)| *kind == target.name);
-        let hint = report.suggest(name, known.map(|(_, key)| *key));
-        report.error(draft.at(field), message).hint = hint;
+    /// What it says: a name or id, alone or as `{id: ...}` or `{name: ...}` (decK).
+    fn name<'n>(&self, node: &'n Node, report: &mut Report) -> Option<&'n str> {
+        let path = self.path();
+        let at = At { path: &path, ..self.draft.at(self.field) };
+        let entries = match &node.data {
+            Data::Map(entries) => entries.as_slice(),
+            Data::List(items) if items.is_empty() => &[],
+            Data::Scalar(Value::String(text)) if text.is_empty() => &[],
+            Data::Scalar(Value::String(text)) => return Some(text),
+            _ => {
+                report.error(at, "expected a string").hint = Some("a name or an id".to_owned());
+                return None;
+            }
+        };
+        let known = || ["id"].into_iter().chain(self.target.key).chain(BYSTANDERS);
+        let mut unknown = false;
+        for entry in entries.iter().filter(|entry| !known().any(|name| name == entry.key)) {
+            let path = path.field(&entry.key);
+            let at = At { path: &path, pos: entry.pos, ..at };
+            unknown_field(report, at, &entry.key, known());
+            unknown = true;
+        }
+        let name = named(node, self.target.key).filter(|name| !name.is_empty());
+        if name.is_none() && !unknown {
+            let path = path.field("id");
+            let at = At { path: &path, ..at };
+            report.error(
+                at,
+                match node.entry("id").map(|entry| &entry.value) {
+                    None => "missing primary key",
+                    Some(id) if id.is_null() => "required field missing",
+                    Some(_) => "expected a string",
+                },
+            );
+        }
+        name.filter(|_| !unknown)
     }
-    found.map(|at| drafts[*at].id)
+
+    fn find(
+        &self,
+        name: &str,
+        node: &Node,
+        index: &Index<'_>,
+        drafts: &[Draft],
+        report: &mut Report,
+    ) -> Option<Uuid> {
+        let target = self.target.name;
+        let by_id = || index.by_id.get(&(target, Uuid::parse_str(name).ok()?));
+        let found = index.by_key.get(&(target, name)).or_else(by_id);
+        let schema = self.schemas_word(node, report, found.is_some());
+        if found.is_none() {
+            let field = self.field;
+            let is_id = node.field("id").is_some() && Uuid::try_parse(name).is_ok();
+            let said = if is_id { node.to_value().to_string() } else { name.to_owned() };
+            let message =
+                format!("invalid reference '{field}: {said}' (no such entry in '{target}')");
+            let known = index.by_key.keys().filter(|(kind, _)| *kind == target);
+            let hint = report.suggest(name, known.map(|(_, key)| *key));
+            let problem = report.error(self.draft.at(field), message);
+            problem.hint = hint;
+            problem.kong = schema;
+        }
+        found.map(|at| drafts[*at].id)
+    }
+
+    /// What Kong's schemas say of a reference. Whether there is such an entity is no question of
+    /// theirs, but a name that leads nowhere is to them a table without an id; and a nested entity
+    /// may have no reference at all, unless everything else is right.
+    fn schemas_word(&self, node: &Node, report: &mut Report, found: bool) -> Kong {
+        let path = self.path();
+        let id = node.field("id").and_then(Node::as_str);
+        let is_nested = self.draft.parent.is_some();
+        let is_id = id.is_some_and(|id| Uuid::try_parse(id).is_ok());
+        if is_nested && (found || is_id) {
+            report.beside(At { path: &path, ..self.draft.at(self.field) }, NULL);
+        }
+        let word = if id.is_some() { "expected a valid UUID" } else { "missing primary key" };
+        let at_id = path.field("id");
+        if !is_nested && found && !is_id && node.as_str().is_none() {
+            report.beside(At { path: &at_id, ..self.draft.at(self.field) }, word);
+        }
+        let before = match is_nested {
+            true => (path, NULL.to_owned()),
+            false => (at_id, word.to_owned()),
+        };
+        let is_late = is_id || (node.as_str().is_some() && !is_nested);
+        match is_late {
+            true => Kong::Reference {
+                collection: self.draft.kind.name,
+                of: name_of(self.draft),
+                before: Some(before).filter(|_| !is_id),
+            },
+            false => Kong::Instead(before.0, before.1),
+        }
+    }
 }

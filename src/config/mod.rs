@@ -12,6 +12,7 @@ use crate::schema::{Schemas, Step};
 use crate::settings::{Env, is_reference};
 use crate::snapshot::Snapshot;
 
+mod answer;
 mod assemble;
 mod collections;
 mod draft;
@@ -23,6 +24,7 @@ mod errors;
 mod json;
 mod judge;
 mod kong;
+mod libyaml;
 mod links;
 mod node;
 mod problem;

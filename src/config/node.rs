@@ -24,12 +24,14 @@ pub(super) struct Pos {
 pub(super) struct Fault {
     pub(super) pos: Pos,
     pub(super) message: String,
+    /// What Kong's reader says, if it refuses the text, too.
+    pub(super) kong: Option<String>,
 }
 
 impl Fault {
     /// A fault at a position.
     pub(super) fn new(pos: Pos, message: impl Into<String>) -> Self {
-        Self { pos, message: message.into() }
+        Self { pos, message: message.into(), kong: None }
     }
 }
 
@@ -138,7 +140,9 @@ impl Node {
         let (mut node, mut pos) = (self, self.pos);
         for step in path {
             let next = match step {
-                Step::Field(key) => node.entry(key).map(|entry| (&entry.value, entry.pos)),
+                Step::Field(key) | Step::Key(key) => {
+                    node.entry(key).map(|entry| (&entry.value, entry.pos))
+                }
                 Step::Index(index) => node.items().get(*index).map(|item| (item, item.pos)),
             };
             let Some(next) = next else { break };
@@ -167,7 +171,7 @@ impl Node {
     /// The value at `path`.
     pub(super) fn at(&self, path: &[Step]) -> Option<&Self> {
         path.iter().try_fold(self, |node, step| match step {
-            Step::Field(key) => node.entry(key).map(|entry| &entry.value),
+            Step::Field(key) | Step::Key(key) => node.entry(key).map(|entry| &entry.value),
             Step::Index(index) => node.items().get(*index),
         })
     }

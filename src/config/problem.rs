@@ -28,6 +28,8 @@ pub struct Problem {
     /// What we add to Kong's text.
     pub hint: Option<String>,
     pub(super) about: About,
+    /// What Kong says of it.
+    pub(super) kong: Kong,
     /// Index of the file that `path` belongs to.
     pub(super) document: usize,
     /// Index of the file that `line` belongs to.
@@ -41,6 +43,27 @@ pub(super) enum About {
     Value,
     /// Several fields of the record at the path (`@entity`).
     Record,
+}
+
+/// What Kong says of a problem, if not the same.
+///
+/// Kong judges in stages and tells of the first that fails: schemas; then references and keys;
+/// then further unique fields. We tell everything at once, so an answer in Kong's shape is a
+/// selection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kong {
+    /// A schema's error, at the path.
+    Schema,
+    /// A schema's error in another place or in other words.
+    Instead(Path, String),
+    /// A reference to nothing, told under the name of the entity; before that a schema may object.
+    Reference { collection: &'static str, of: String, before: Option<(Path, String)> },
+    /// A key or an id that is taken.
+    Duplicate,
+    /// A further field that is taken, told under the name of the entity.
+    Unique { collection: &'static str, of: String },
+    /// Kong has no such rule, or does not come so far.
+    Own,
 }
 
 impl Problem {
@@ -94,9 +117,11 @@ impl fmt::Display for Path {
         for (at, step) in self.0.iter().enumerate() {
             match step {
                 Step::Index(index) => write!(f, "[{index}]")?,
-                Step::Field(name) if name.contains(['.', '[']) => write!(f, "[{name:?}]")?,
+                Step::Field(name) | Step::Key(name) if name.contains(['.', '[']) => {
+                    write!(f, "[{name:?}]")?;
+                }
                 Step::Field(name) if at == 0 => f.write_str(name)?,
-                Step::Field(name) => write!(f, ".{name}")?,
+                Step::Field(name) | Step::Key(name) => write!(f, ".{name}")?,
             }
         }
         Ok(())
@@ -127,6 +152,8 @@ pub(super) struct Report {
     pub(super) names: Vec<Arc<str>>,
     pub(super) errors: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
+    /// What Kong would add to other errors although it is right: see [`Kong`].
+    pub(super) beside: Vec<Problem>,
     pub(super) offsets: Offsets,
 }
 
@@ -151,6 +178,12 @@ impl Report {
     pub(super) fn warn(&mut self, at: At<'_>, message: impl Into<String>) {
         let problem = self.problem(at, message.into());
         self.warnings.push(problem);
+    }
+
+    /// Adds what only Kong says, and only beside other errors.
+    pub(super) fn beside(&mut self, at: At<'_>, message: &str) {
+        let problem = self.problem(at, message.to_owned());
+        self.beside.push(problem);
     }
 
     /// A place, for what is found out after loading.
@@ -188,6 +221,7 @@ impl Report {
             message,
             hint: None,
             about: About::Value,
+            kong: Kong::Schema,
             document: at.document,
             source: at.pos.file,
         }

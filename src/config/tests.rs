@@ -10,6 +10,7 @@ use crate::schema::{Check, Error};
 
 mod dump;
 mod recorded;
+mod rules;
 
 /// A schema that fills in defaults, and knows its fields if it has any.
 struct Fake {
@@ -527,7 +528,9 @@ fn texts_that_cannot_be_read_are_kongs_error() {
     let prefix = "failed parsing declarative configuration:";
     assert_eq!(errors_of(""), [format!("k:1: {prefix} expected an object")]);
     assert_eq!(errors_of("- a\n- b"), [format!("k:1: {prefix} expected an object")]);
-    assert!(errors_of("a: [1\nb: }")[0].starts_with(&format!("k:2: {prefix} 2:")));
+    let said = "did not find expected ',' or ']'";
+    let stop = "(the reader stopped at 2:2: illegal placement of ':' indicator)";
+    assert_eq!(errors_of("a: [1\nb: }")[0], format!("k:2: {prefix} 1:5: {said} {stop}"));
     let json = load_files(&[("k.json", "{\"a\": 1,}")], &Env::default()).unwrap_err();
     let text = format!("k.json:1: {prefix} 1:9: key must be a string");
     assert_eq!(json.to_string(), text);
@@ -634,6 +637,11 @@ fn files_are_merged_and_keep_their_lines() {
     assert_eq!(errors.to_string(), expected);
     let fields = errors.fields();
     assert_eq!(fields["services"][2], json!({"host": "required field missing"}));
+    // Kong looks at keys when schemas find nothing.
+    assert_eq!(fields["services"].as_array().map(Vec::len), Some(3));
+    let taken = "services:\n- name: c\n  host: x\n- name: a\n  host: x\n";
+    let errors = load_files(&[("1.yaml", first), ("2.yaml", taken)], &Env::default()).unwrap_err();
+    let fields = errors.fields();
     assert!(fields["services"][3].is_string() && fields["services"][0].is_null());
 }
 

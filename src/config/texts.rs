@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-use super::node::{Fault, Node, Pos};
-use super::problem::{At, Path, Report};
+use super::node::{Data, Fault, Node, Pos};
+use super::problem::{At, Kong, Path, Report};
 use super::{Source, env, json, yaml};
 use crate::settings::Env;
 
@@ -47,7 +47,7 @@ impl Texts {
             Err(broken) => {
                 // The structure is the same whatever the value would have been.
                 let root = parse(&source.name, &broken.text, &broken.origin).ok();
-                for Fault { pos, message } in broken.faults {
+                for Fault { pos, message, .. } in broken.faults {
                     let path = root.as_ref().map(|root| root.path_to(pos));
                     let path = Path(path.unwrap_or_default());
                     report.error(At { document: file, path: &path, pos }, message);
@@ -65,13 +65,7 @@ impl Texts {
         match parse(&source.name, &rendered.text, &rendered.origin) {
             Ok(root) => Some(root),
             Err(faults) => {
-                for Fault { pos, message } in faults {
-                    let (line, column) = (pos.line, pos.column);
-                    let message = format!(
-                        "failed parsing declarative configuration: {line}:{column}: {message}"
-                    );
-                    report.error(at(pos), message);
-                }
+                faults.into_iter().for_each(|fault| tell(fault, &at, report));
                 None
             }
         }
@@ -110,9 +104,32 @@ impl Texts {
     }
 }
 
+/// Kong's words, and where our reader stopped: theirs have the place of the last thing before it.
+fn tell<'a>(fault: Fault, at: &impl Fn(Pos) -> At<'a>, report: &mut Report) {
+    const FAILED: &str = "failed parsing declarative configuration";
+    let Fault { pos, message, kong } = fault;
+    let Pos { line, column, .. } = pos;
+    let Some(kong) = kong else {
+        report.error(at(pos), format!("{FAILED}: {line}:{column}: {message}")).kong = Kong::Own;
+        return;
+    };
+    let is_all = kong == format!("{line}:{column}: {message}");
+    let hint = (!is_all).then(|| format!("the reader stopped at {line}:{column}: {message}"));
+    report.error(at(pos), format!("{FAILED}: {kong}")).hint = hint;
+}
+
 /// Kong: a `.json` file is JSON only, anything else is JSON if it can be, or else YAML.
 fn parse(name: &str, text: &str, origin: &env::Origin) -> Result<Node, Vec<Fault>> {
     let is_json = name.ends_with(".json")
         || (text.trim_start().starts_with('{') && json::syntax(text, origin).is_ok());
-    if is_json { json::parse(text, origin) } else { yaml::parse(text, origin) }
+    if is_json {
+        return json::parse(text, origin);
+    }
+    let mut root = yaml::parse(text, origin)?;
+    // To Kong's reader a null is an empty table, but a text of nothing but comments is none.
+    let says = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    if root.is_null() && text.lines().any(says) {
+        root.data = Data::Map(Vec::new());
+    }
+    Ok(root)
 }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::draft::Draft;
 use super::judge::Judged;
 use super::links::twice;
-use super::problem::Report;
+use super::problem::{Kong, Report};
 
 /// Transforms the entities of a valid configuration.
 pub(super) fn apply(
@@ -40,7 +40,11 @@ pub(super) fn apply(
             "ca_certificates" => {
                 let Some(digest) = digest(entity) else { continue };
                 match digests.get(&digest) {
-                    Some(first) => twice(draft, first, "cert", "cert_digest", &digest, report),
+                    Some(first) => {
+                        let problem = twice(draft, first, "cert", "cert_digest", &digest, report);
+                        let of = draft.id.to_string();
+                        problem.kong = Kong::Unique { collection: draft.kind.name, of };
+                    }
                     None => drop(digests.insert(digest.clone(), draft)),
                 }
                 entity["cert_digest"] = json!(digest);

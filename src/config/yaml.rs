@@ -6,10 +6,11 @@
 
 use std::collections::HashMap;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 use serde_json::Value;
 
 use super::env::Origin;
+use super::libyaml;
 use super::node::{Data, Entry, Fault, MAX_DEPTH, Node, Pos};
 use super::scalar;
 
@@ -27,9 +28,15 @@ pub(super) fn parse(text: &str, origin: &Origin) -> Result<Node, Vec<Fault>> {
         unfolded: 0,
         root: None,
         documents: 0,
+        last: (1, 1),
         faults: Vec::new(),
     };
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if let Some((line, column)) = libyaml::control_character(text) {
+        let mut fault = Fault::new(origin.pos(line, column), libyaml::CONTROL);
+        fault.kong = Some(format!("0:0: {}", libyaml::CONTROL));
+        return Err(vec![fault]);
+    }
     if let Err(fault) = reader.read(text) {
         reader.faults.push(fault);
     }
@@ -94,15 +101,17 @@ struct Reader<'a> {
     unfolded: usize,
     root: Option<Node>,
     documents: usize,
+    /// Line and column of the last event.
+    last: (usize, usize),
     faults: Vec<Fault>,
 }
 
 impl Reader<'_> {
     fn read(&mut self, text: &str) -> Result<(), Fault> {
         for event in Parser::new_from_str(text) {
-            let (event, span) = event
-                .map_err(|e| Fault::new(self.pos(e.marker()), e.info().to_ascii_lowercase()))?;
+            let (event, span) = event.map_err(|error| self.syntax_error(&error, text))?;
             let pos = self.pos(&span.start);
+            self.last = (span.start.line(), span.start.col() + 1);
             match event {
                 Event::DocumentStart(_) => self.documents += 1,
                 Event::Scalar(text, style, anchor, tag) => {
@@ -121,6 +130,14 @@ impl Reader<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A fault in our scanner's words and in those of Kong's.
+    fn syntax_error(&self, error: &ScanError, text: &str) -> Fault {
+        let mut fault = Fault::new(self.pos(error.marker()), error.info().to_ascii_lowercase());
+        let stopped = (error.marker().line(), error.marker().col() + 1);
+        fault.kong = Some(libyaml::said(text, error.info(), self.last, stopped));
+        fault
     }
 
     /// The scanner counts lines from 1 and columns from 0.

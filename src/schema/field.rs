@@ -201,7 +201,7 @@ fn validate_entry(keys: &Field, values: &Field, key: &str, value: &Value, report
     let before = report.len();
     keys.validate(&Value::from(key), report);
     if report.len() == before {
-        report.within(Step::Field(key.to_owned()), |report| values.validate(value, report));
+        report.within(Step::Key(key.to_owned()), |report| values.validate(value, report));
     }
 }
 

@@ -67,7 +67,7 @@ impl Field {
             }
             (Kind::Map { values, .. }, Value::Object(map)) => {
                 let fill = |(key, value): (String, Value)| {
-                    let step = Step::Field(key.clone());
+                    let step = Step::Key(key.clone());
                     let value = report.within(step, |report| values.fill(Some(value), report))?;
                     Some((key, value))
                 };

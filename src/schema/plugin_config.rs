@@ -1,7 +1,8 @@
-//! The `config` of a plugin, checked within the plugin's entity as Kong does.
+//! A plugin's entity and its `config`, checked as one, as Kong does.
 //!
-//! Rules of a plugin's schema may name `config.x` from outside, so the config is put into an entity
-//! of which nothing else is looked at. Errors come back with paths relative to the config.
+//! Rules of a plugin's schema may name `config.x` from outside, and it may narrow other fields: the
+//! protocols, and whether a consumer may be named. Without an entity the config is put into an
+//! empty one.
 
 use serde_json::{Map, Value};
 
@@ -50,50 +51,88 @@ impl PluginConfig {
         }
     }
 
-    fn check(&self, config: Map<String, Value>) -> (Value, Vec<Error>) {
+    /// The entity with its defaults, and its errors. A config of null counts as none given.
+    fn check(&self, mut entity: Map<String, Value>) -> (Map<String, Value>, Vec<Error>) {
+        let config = entity.remove("config").unwrap_or_default();
+        let mut config = match as_record(config) {
+            Ok(config) => config,
+            Err(refused) => {
+                let (config, error) = *refused;
+                entity.insert("config".to_owned(), config);
+                return (entity, vec![error]);
+            }
+        };
+        match self.implied().map(|implied| (implied, implied.unfold(&mut config))) {
+            Some((_, Err(mut errors))) => {
+                errors.iter_mut().for_each(|error| error.path.insert(0, config_step()));
+                entity.insert("config".to_owned(), Value::Object(config));
+                (entity, errors)
+            }
+            Some((implied, Ok(true))) => {
+                let (entity, mut errors) = self.run(entity, config);
+                errors.iter_mut().for_each(|error| implied.fold_path(&mut error.path));
+                (entity, errors)
+            }
+            _ => self.run(entity, config),
+        }
+    }
+
+    fn run(
+        &self,
+        mut entity: Map<String, Value>,
+        config: Map<String, Value>,
+    ) -> (Map<String, Value>, Vec<Error>) {
         let mut report = Report::default();
-        let entity = Map::from_iter([
-            ("name".to_owned(), Value::from("plugin")),
-            ("config".to_owned(), Value::Object(config)),
-        ]);
+        entity.insert("config".to_owned(), Value::Object(config));
         let mut entity = self.entity.fill(entity, &mut report);
         if report.len() == 0 {
             self.entity.validate(&entity, &mut report);
         }
-        let mut errors = report.into_errors();
+        let errors = report.into_errors();
         if errors.is_empty() {
             self.entity.unify_sets(&mut entity);
         }
+        (entity, errors)
+    }
+}
+
+/// The members of a config; an empty Lua table is an array and a map.
+fn as_record(config: Value) -> Result<Map<String, Value>, Box<(Value, Error)>> {
+    match config {
+        Value::Object(config) => Ok(config),
+        Value::Null => Ok(Map::new()),
+        Value::Array(items) if items.is_empty() => Ok(Map::new()),
+        other => {
+            let message = "expected a record".to_owned();
+            let error = Error { path: vec![config_step()], message, of_record: false };
+            Err(Box::new((other, error)))
+        }
+    }
+}
+
+fn config_step() -> Step {
+    Step::Field("config".to_owned())
+}
+
+impl Check for PluginConfig {
+    /// The errors have paths relative to the config.
+    fn process(&self, input: Value) -> (Value, Vec<Error>) {
+        let entity = Map::from_iter([
+            ("name".to_owned(), Value::from("plugin")),
+            ("config".to_owned(), input),
+        ]);
+        let (mut entity, mut errors) = self.check(entity);
         for error in &mut errors {
-            if error.path.first() == Some(&Step::Field("config".to_owned())) {
+            if error.path.first() == Some(&config_step()) {
                 error.path.remove(0);
             }
         }
         (entity.remove("config").unwrap_or_default(), errors)
     }
-}
 
-impl Check for PluginConfig {
-    /// A config of null counts as none given.
-    fn process(&self, input: Value) -> (Value, Vec<Error>) {
-        let mut config = match input {
-            Value::Object(config) => config,
-            Value::Null => Map::new(),
-            Value::Array(items) if items.is_empty() => Map::new(),
-            other => {
-                let message = "expected a record".to_owned();
-                return (other, vec![Error { path: Vec::new(), message, of_record: false }]);
-            }
-        };
-        match self.implied().map(|implied| (implied, implied.unfold(&mut config))) {
-            Some((_, Err(errors))) => (Value::Object(config), errors),
-            Some((implied, Ok(true))) => {
-                let (config, mut errors) = self.check(config);
-                errors.iter_mut().for_each(|error| implied.fold_path(&mut error.path));
-                (config, errors)
-            }
-            _ => self.check(config),
-        }
+    fn process_entity(&self, entity: &Map<String, Value>) -> Option<(Value, Vec<Error>)> {
+        let (entity, errors) = self.check(entity.clone());
+        Some((Value::Object(entity), errors))
     }
 
     fn referenceable(&self) -> &[String] {
@@ -148,10 +187,11 @@ impl ImpliedElement {
 
     /// Points an error at the place where the author wrote the field.
     fn fold_path(&self, path: &mut Vec<Step>) {
-        if let [Step::Field(array), Step::Index(0), ..] = path.as_slice()
+        if let [Step::Field(config), Step::Field(array), Step::Index(0), ..] = path.as_slice()
+            && config == "config"
             && *array == self.array
         {
-            path.drain(..2);
+            path.drain(1..3);
         }
     }
 }

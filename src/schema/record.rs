@@ -68,6 +68,8 @@ pub struct Variants {
     pub key: String,
     /// Fields and checks to add or to put in place of the record's own, by the value of the key.
     pub by_value: Vec<(String, Rc<Record>)>,
+    /// What to say of a value that selects none; `%s` is the value.
+    pub unknown: String,
 }
 
 impl Field {
@@ -165,7 +167,7 @@ impl Record {
                 let field = known.find(|(name, _)| name == wanted);
                 field.map(|(_, field)| field.names(path)).unwrap_or_default()
             }
-            Some((Step::Index(_), _)) => Vec::new(),
+            Some((Step::Index(_) | Step::Key(_), _)) => Vec::new(),
         }
     }
 
@@ -203,8 +205,30 @@ impl Record {
         }
     }
 
+    /// Why no variant is selected: Kong then looks at nothing else.
+    fn unselected(&self, data: &Map<String, Value>) -> Option<(&str, String)> {
+        let variants = self.variants.as_ref()?;
+        let said = |value: &str| text::formatted(&variants.unknown, value);
+        let message = match data.get(&variants.key) {
+            None | Some(Value::Null) => text::REQUIRED.to_owned(),
+            _ if self.variant(data).is_some() => return None,
+            Some(Value::String(value)) => said(value),
+            // As Lua prints what is not there, and null.
+            Some(Value::Array(keys)) => match keys.first() {
+                None => said("nil"),
+                Some(Value::Null) => said("userdata: NULL"),
+                Some(first) => said(&text::tostring(first)),
+            },
+            Some(_) => return None,
+        };
+        Some((&variants.key, message))
+    }
+
     /// Reports everything wrong with a record that has been filled.
     pub(super) fn validate(&self, data: &Map<String, Value>, report: &mut Report) {
+        if let Some((key, message)) = self.unselected(data) {
+            return report.set(key, &message);
+        }
         let variant = self.variant(data);
         for (name, value) in data {
             report.within(Step::Field(name.clone()), |report| match self.field(name, variant) {

@@ -149,7 +149,9 @@ impl<'a> Reader<'a> {
             }
             by_value.push((value, variant.into()));
         }
-        Ok(Some(Variants { key, by_value }))
+        let unknown: Option<String> = attribute(table, "subschema_error")?;
+        let unknown = unknown.unwrap_or_else(|| "unknown type: %s".to_owned());
+        Ok(Some(Variants { key, by_value, unknown }))
     }
 
     /// The definition of a field on its own: the `if_match` of a conditional, say.

@@ -21,7 +21,7 @@ fn told(errors: Vec<Error>) -> Vec<String> {
         .into_iter()
         .map(|error| {
             let steps = error.path.iter().map(|step| match step {
-                Step::Field(name) => name.clone(),
+                Step::Field(name) | Step::Key(name) => name.clone(),
                 Step::Index(i) => i.to_string(),
             });
             format!("{}: {}", steps.collect::<Vec<_>>().join("."), error.message)
@@ -72,7 +72,8 @@ fn every_embedded_schema_can_be_read() {
         "jwt_secrets",
         "acls",
     ] {
-        let (_, errors) = schemas.entity(collection).unwrap().process(json!({"zz": 1}));
+        let (_, errors) =
+            schemas.entity(collection).unwrap().process(json!({"name": "env", "zz": 1}));
         let told = told(errors);
         assert!(told.contains(&"zz: unknown field".to_owned()), "{collection}: {told:?}");
     }
@@ -622,7 +623,11 @@ fn credentials_without_a_key_get_one() {
 fn vaults_and_certificates_are_checked() {
     assert_eq!(
         entity("vaults", json!({"name": "aws", "prefix": "env", "config": {"region": "9"}})),
-        ["name: vault 'aws' is not installed", "prefix: must not be one of: env"]
+        ["name: vault 'aws' is not installed"]
+    );
+    assert_eq!(
+        entity("vaults", json!({"name": "env", "prefix": "env"})),
+        ["prefix: must not be one of: env"]
     );
     assert_eq!(
         entity("vaults", json!({"name": "env", "prefix": "my-env", "config": {"prefix": "9"}})),

@@ -20,6 +20,9 @@ local without_tls = { not_one_of = { "https", "tls" } }
 
 -- `scheme://host:port/path`, of which everything but the host may be left out.
 local function expand_url(value)
+  if value == null then
+    return nil
+  end
   local parsed = socket_url.parse(value)
   if not parsed then
     return nil

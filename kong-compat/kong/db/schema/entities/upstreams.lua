@@ -29,9 +29,14 @@ local HASH_KINDS = {
 local hash_kind = { type = "string", default = "none", one_of = HASH_KINDS }
 local parameter = { type = "string", len_min = 1 }
 
+-- In the order in which Kong lists them to the author of a wrong one.
 local function all_but(excluded)
   local rest = {}
-  for _, kind in ipairs(HASH_KINDS) do
+  local kinds = { "none", "consumer", "ip", "header", "cookie", "path", "query_arg", "uri_capture" }
+  if excluded == "path" then
+    kinds = { "none", "consumer", "header", "cookie", "query_arg", "ip", "uri_capture" }
+  end
+  for _, kind in ipairs(kinds) do
     if kind ~= excluded then
       rest[#rest + 1] = kind
     end
@@ -39,10 +44,11 @@ local function all_but(excluded)
   return rest
 end
 
--- When `field` is `kind`, the other field must match.
+-- When `field` is `kind`, the other field must match. A pattern lets a null pass, which `eq` would
+-- not: Kong holds every rule against a `hash_fallback` of null.
 local function when(field, kind, then_field, then_match)
   return { conditional = {
-    if_field = field, if_match = { eq = kind },
+    if_field = field, if_match = { match = "^" .. kind .. "$" },
     then_field = then_field, then_match = then_match,
   } }
 end

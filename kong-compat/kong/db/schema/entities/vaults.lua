@@ -31,8 +31,9 @@ return {
   cache_key = { "prefix" },
   endpoint_key = "prefix",
 
-  -- What `config` must be depends on the kind; that of a kind that is not here is not looked at.
+  -- What `config` must be depends on the kind.
   subschema_key = "name",
+  subschema_error = "vault '%s' is not installed",
   subschemas = { env = env },
 
   fields = {
@@ -40,10 +41,7 @@ return {
     -- A prefix must not be the name of a kind, which means that kind without an entity.
     { prefix = { type = "string", required = true, unique = true,
       match = "^[a-z][a-z%d-]-[a-z%d]+$", not_one_of = kinds } },
-    { name = { type = "string", required = true,
-      custom_validator = function(name)
-        return constants.BUNDLED_VAULTS[name], ("vault '%s' is not installed"):format(name)
-      end } },
+    { name = { type = "string", required = true } },
     { description = { type = "string" } },
     { config = { type = "record", abstract = true } },
     { created_at = typedefs.auto_timestamp_s },
