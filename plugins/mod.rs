@@ -157,7 +157,7 @@ const KONGS: &[&str] = &[
     "kafka-consume", "kafka-log", "kafka-upstream", "key-auth-enc", "konnect-application-auth",
     "ldap-auth", "ldap-auth-advanced", "loggly", "metering-and-billing", "mocking", "mtls-auth",
     "oas-validation", "oauth2", "oauth2-introspection", "opa", "openid-connect", "opentelemetry",
-    "post-function", "pre-function", "prometheus", "proxy-cache", "proxy-cache-advanced",
+    "prometheus", "proxy-cache", "proxy-cache-advanced",
     "rate-limiting-advanced", "request-callout",
     "request-transformer-advanced",
     "request-validator", "response-transformer-advanced",

@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::StatusCode;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -220,14 +221,19 @@ impl Chain {
             self.phases = self.phases.and(instance.phases);
             self.active.push(instance.clone());
             if instance.phases.has(Phases::ACCESS) && !ex.response.exited() {
-                settle(ex, instance, instance.plugin.access(ex).outcome().await);
+                let outcome = instance.plugin.access(ex).outcome().await;
+                settle(ex, instance, outcome);
+                if ex.response.is_last_word.get() {
+                    return;
+                }
             }
         }
     }
 
     /// Whether some plugin wants the whole reply before anything goes to the client.
     pub fn buffers(&self, ex: &Exchange) -> bool {
-        self.with(Phases::RESPONSE).any(|instance| instance.plugin.buffers(ex))
+        ex.service.buffered.get()
+            || self.with(Phases::RESPONSE).any(|instance| instance.plugin.buffers(ex))
     }
 
     /// Runs `response` on the whole reply.
@@ -292,7 +298,13 @@ impl Chain {
 fn settle(ex: &Exchange, instance: &Instance, outcome: Outcome) {
     if let Err(Stop::Fault(fault)) = outcome {
         report(ex, instance, &fault);
-        respond::fail(ex, Failure::Unexpected);
+        match ex.phase() {
+            // Kong catches what fails in `access` alone; the others end in nginx' own page.
+            Phase::Rewrite | Phase::Response => {
+                respond::nginx_error(ex, StatusCode::INTERNAL_SERVER_ERROR);
+            }
+            _ => respond::fail(ex, Failure::Unexpected),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod deliveries;
+pub mod dicts;
 pub mod distance;
 pub mod dns;
 pub mod entity;

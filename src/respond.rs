@@ -140,6 +140,54 @@ pub fn error(ex: &Exchange, status: StatusCode, message: &str) -> Outcome {
     Err(Stop::Exit)
 }
 
+/// The page that nginx has for a status that a plugin leaves with (`ngx.exit`), in Kong's words.
+pub fn nginx_error(ex: &Exchange, status: StatusCode) {
+    answer(ex, status, default_message(status), Voice::Nginx, Source::Error);
+}
+
+/// Kong's words for a status that comes without a message.
+pub fn default_message(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        400 => "Bad request",
+        402 => "Payment required",
+        404 => "Not found",
+        405 => "Method not allowed",
+        406 => "Not acceptable",
+        407 => "Proxy authentication required",
+        408 => "Request timeout",
+        411 => "Length required",
+        412 => "Precondition failed",
+        413 => "Payload too large",
+        414 => "URI too long",
+        415 => "Unsupported media type",
+        416 => "Range not satisfiable",
+        417 => "Expectation failed",
+        418 => "I'm a teapot",
+        421 => "Misdirected request",
+        422 => "Unprocessable entity",
+        424 => "Failed dependency",
+        425 => "Too early",
+        426 => "Upgrade required",
+        428 => "Precondition required",
+        429 => "Too many requests",
+        431 => "Request header fields too large",
+        451 => "Unavailable for legal reasons",
+        494 => "Request header or cookie too large",
+        500 => "An unexpected error occurred",
+        501 => "Not implemented",
+        502 => "An invalid response was received from the upstream server",
+        503 => "The upstream server is currently unavailable",
+        504 => "The upstream server is timing out",
+        505 => "HTTP version not supported",
+        506 => "Variant also negotiates",
+        507 => "Insufficient storage",
+        508 => "Loop detected",
+        510 => "Not extended",
+        511 => "Network authentication required",
+        _ => status.canonical_reason().unwrap_or(""),
+    }
+}
+
 /// `kong.response.exit(status, {message = ...})`: compact JSON, whatever the client accepts.
 pub fn exit_message(ex: &Exchange, status: StatusCode, message: &str) -> Outcome {
     exit_json(ex, status, &serde_json::json!({ "message": message }))

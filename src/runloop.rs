@@ -8,6 +8,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 use uuid::Uuid;
@@ -15,11 +16,13 @@ use uuid::Uuid;
 use crate::balancer::Balancer;
 use crate::balancer::health::Healths;
 use crate::chain::{Instance, Instances, Plan};
-use crate::entity::PluginEntity;
+use crate::entity::{Consumer, PluginEntity};
 use crate::guard::Guard;
+use crate::lua::plugin::fields::{self, CustomFields};
 use crate::lua::plugin::{Handler, LuaPlugin};
 use crate::lua::{self, Vm};
 use crate::metrics::Counter;
+use crate::pdk::Entities;
 use crate::plugins::{self, Context, Findings};
 use crate::router::{Hit, Router};
 use crate::shared::Shared;
@@ -53,18 +56,7 @@ impl Scripts {
         if let Some(handler) = self.handlers.borrow().get(name) {
             return Ok(handler.clone());
         }
-        let vm = match self.vm.get() {
-            Some(vm) => vm,
-            None => {
-                let package_path = shared.settings.lua_package_path.clone();
-                let router_flavor = shared.settings.router_flavor;
-                let options =
-                    lua::Options { package_path, router_flavor, ..lua::Options::default() };
-                let vm = Vm::new(&options).map_err(|error| error.to_string())?;
-                self.vm.get_or_init(|| vm)
-            }
-        };
-        let handler = Handler::load(vm, name)?;
+        let handler = Handler::load(self.vm(shared)?, name)?;
         if self.trial.is_none()
             && let Err(error) = handler.init_worker()
         {
@@ -72,6 +64,17 @@ impl Scripts {
         }
         self.handlers.borrow_mut().insert(name.to_owned(), handler.clone());
         Ok(handler)
+    }
+
+    /// The VM of this thread.
+    fn vm(&self, shared: &Shared) -> Result<&Vm, String> {
+        if let Some(vm) = self.vm.get() {
+            return Ok(vm);
+        }
+        let worker = Some(shared.workers_with_lua.fetch_add(1, Ordering::Relaxed));
+        let options = lua::Options { worker, ..lua::Options::of(&shared.settings, &shared.dicts) };
+        let vm = Vm::new(&options).map_err(|error| error.to_string())?;
+        Ok(self.vm.get_or_init(|| vm))
     }
 
     /// Runs `configure` of each handler with the configurations in use.
@@ -200,6 +203,16 @@ impl Runloop {
     }
 }
 
+impl Entities for Runloop {
+    fn has_upstream(&self, name: &str) -> bool {
+        self.snapshot.upstreams.contains_key(name)
+    }
+
+    fn consumer(&self, id_or_username: &str) -> Option<Arc<Consumer>> {
+        self.snapshot.consumer(id_or_username).cloned()
+    }
+}
+
 /// What the plugins of the configuration before leave to those that stay the same.
 struct States<'a>(HashMap<Uuid, (&'a PluginEntity, Rc<dyn Any>)>);
 
@@ -237,7 +250,8 @@ fn instances(
         } else {
             let findings = scripts.trial.as_ref();
             let state = states.for_plugin(entity);
-            let instance = native(&Context { shared, snapshot, entity, findings, state });
+            let context = Context { shared, snapshot, entity, findings, state };
+            let instance = native(&context, scripts);
             instance.map(|instance| made.push(Rc::new(instance)))
         };
         let refuse = |message: String| {
@@ -253,10 +267,16 @@ fn instances(
     made
 }
 
-fn native(context: &Context<'_>) -> Result<Instance, Vec<String>> {
+fn native(context: &Context<'_>, scripts: &Scripts) -> Result<Instance, Vec<String>> {
     let entity = context.entity;
     let Some(native) = plugins::native(&entity.name) else {
         return Err(vec!["there is a schema but no handler for it".to_owned()]);
     };
-    Ok(Instance::new(entity.clone(), native.priority, (native.make)(context)?))
+    let mut plugin = (native.make)(context)?;
+    if fields::has_fields(entity) {
+        let around =
+            scripts.vm(context.shared).and_then(|vm| CustomFields::around(plugin, vm, entity));
+        plugin = Box::new(around.map_err(|message| vec![message])?);
+    }
+    Ok(Instance::new(entity.clone(), native.priority, plugin))
 }

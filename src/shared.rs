@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use tokio::runtime::Handle;
 
 use crate::azure::{Clients, Tokens};
 use crate::balancer::health::Healths;
 use crate::deliveries::Deliveries;
+use crate::dicts::Dicts;
 use crate::dns::Dns;
 use crate::metrics::Metrics;
 use crate::pdk::Budget;
@@ -46,6 +48,10 @@ pub struct Shared {
     pub pages: Arc<Pages>,
     /// Azure access tokens.
     pub tokens: Tokens,
+    /// Memory that the Lua code of all workers has in common.
+    pub dicts: Arc<Dicts>,
+    /// Workers that have a Lua VM.
+    pub workers_with_lua: AtomicUsize,
     /// Who started the process, and wants to know how it is.
     pub systemd: Systemd,
 }
@@ -82,6 +88,8 @@ impl Shared {
             tokens: Tokens::new(control.clone(), clients),
             systemd: Systemd::of(&settings.env),
             certificates: Arc::default(),
+            dicts: Arc::default(),
+            workers_with_lua: AtomicUsize::new(0),
             tls,
             control,
             settings,

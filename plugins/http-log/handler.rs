@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{HeaderName, Method};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::de::IgnoredAny;
 use url::Url;
 
 use super::Context;
@@ -34,7 +34,9 @@ struct Config {
     flush_timeout: Option<f64>,
     headers: Option<BTreeMap<String, Secret>>,
     queue: Option<QueueConfig>,
-    custom_fields_by_lua: Option<Map<String, Value>>,
+    /// Set by `lua::plugin::fields`, which stands around this plugin.
+    #[serde(rename = "custom_fields_by_lua")]
+    _custom_fields_by_lua: Option<IgnoredAny>,
 }
 
 /// Kong's `queue` record.
@@ -72,9 +74,6 @@ impl Plugin for HttpLog {
 }
 
 fn warn(context: &Context<'_>, config: &Config) {
-    if config.custom_fields_by_lua.as_ref().is_some_and(|fields| !fields.is_empty()) {
-        context.warn("config.custom_fields_by_lua is not built yet: records have no such fields");
-    }
     if config.retry_count.is_some_and(|count| count != 10) {
         context.warn("config.retry_count has no effect; queue.max_retry_time takes its place");
     }
@@ -176,7 +175,7 @@ fn milliseconds(number: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

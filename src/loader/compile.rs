@@ -75,9 +75,8 @@ impl Prepared {
     fn new(settings: &Settings, inputs: &[Input]) -> Result<Self, Vec<String>> {
         let sources = input::read(inputs)?;
         let env = environment(settings)?;
-        let package_path = settings.lua_package_path.clone();
-        let router_flavor = settings.router_flavor;
-        let options = lua::Options { package_path, router_flavor, ..lua::Options::default() };
+        // What code leaves in shared memory while a configuration is tried is nobody's.
+        let options = lua::Options::of(settings, &Arc::default());
         let vm = lua::Vm::new(&options).map_err(|error| vec![error.to_string()])?;
         installed(&vm, &settings.plugins)?;
         let schemas = LuaSchemas::new(vm.clone(), &settings.plugins);

@@ -84,6 +84,28 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     lua.set_named_registry_value(BINDERS, binders)
 }
 
+/// A host function whose refusals Lua sees as its own errors.
+pub(super) fn function(
+    lua: &Lua,
+    call: impl Fn(&Lua, MultiValue) -> Answer + 'static,
+) -> mlua::Result<Function> {
+    let function = lua.create_function(move |lua, args| settle(lua, call(lua, args)))?;
+    bind(lua, function, Ending::Return)
+}
+
+/// A host function that waits; its refusals are Lua's own errors.
+pub(super) fn waiting<F, W>(lua: &Lua, call: F) -> mlua::Result<Function>
+where
+    F: Fn(Lua, MultiValue) -> W + 'static,
+    W: std::future::Future<Output = Answer> + 'static,
+{
+    let function = lua.create_async_function(move |lua, args| {
+        let answer = call(lua.clone(), args);
+        async move { settle(&lua, answer.await) }
+    })?;
+    bind(lua, function, Ending::Return)
+}
+
 /// Binds a function whose first result is what to raise; see [`settle`].
 pub(super) fn bind(lua: &Lua, function: Function, ending: Ending) -> mlua::Result<Function> {
     let binders: Table = lua.named_registry_value(BINDERS)?;

@@ -4,12 +4,16 @@
 //! Errors of a caller are raised as Lua strings with the caller's line, because plugins look into
 //! them. A new function is a row in the table of its namespace.
 
+mod body;
 mod client;
 mod log;
+mod multipart;
+mod node;
 mod request;
 mod response;
 mod service;
-mod value;
+mod target;
+pub(super) mod value;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,9 +22,11 @@ use std::rc::Rc;
 use mlua::{Function, Lua, MultiValue, Table, Value};
 
 use super::bind::{self, Answer, Ending, Fault};
-use super::state;
+use super::{Options, configuration, state};
 use crate::pdk::{Exchange, Phase};
-use crate::settings::RouterFlavor;
+
+pub(super) use self::node::hostname;
+pub(super) use self::request::BODY_LIMIT;
 
 /// The Kong whose plugins and configuration run here unchanged.
 const KONG_VERSION: (&str, i64) = ("3.10.0", 3_010_000);
@@ -39,6 +45,8 @@ enum Call {
     Now(fn(&Lua, &Exchange, MultiValue) -> Answer),
     /// It may wait; only in phases that may.
     Wait(fn(Lua, Rc<Exchange>, MultiValue) -> Waiting),
+    /// At once, with a request or without one.
+    Anywhere(fn(&Lua, MultiValue) -> Answer),
     /// At once; `true` means that the plugin ends here.
     Exit(fn(&Lua, &Exchange, MultiValue) -> Answer),
 }
@@ -76,6 +84,12 @@ impl Phases {
     const RESPONSE_CHANGE: Self = Self(0b1_1001_1111);
     /// Once there is a response.
     const RESPONSE: Self = Self(0b1_1111_1000);
+    /// Once the upstream has answered.
+    const SERVICE_RESPONSE: Self = Self(0b0_0111_1000);
+    /// `access` alone.
+    const ACCESS: Self = Self(0b0_0000_0010);
+    /// `body_filter` alone.
+    const BODY_FILTER: Self = Self(0b0_0010_0000);
     /// Once there is a Route.
     const ROUTED: Self = Self(0b0_0111_1010);
 
@@ -84,32 +98,53 @@ impl Phases {
         if self.0 & (1 << at) != 0 {
             return Ok(());
         }
-        let names: Vec<_> = (Self::NAMES.iter().enumerate())
-            .filter(|(bit, _)| self.0 & (1 << bit) != 0)
-            .map(|(_, name)| *name)
-            .collect();
-        let phase = phase.name();
-        Err(format!("function cannot be called in {phase} phase (only in: {})", names.join(", "))
-            .into())
+        let (phase, names) = (phase.name(), self.names());
+        Err(format!("function cannot be called in {phase} phase (only in: {names})").into())
+    }
+
+    /// The exchange whose turn it is, in a phase of the set.
+    fn exchange(self) -> Result<Rc<Exchange>, Fault> {
+        let Some(ex) = state::current() else {
+            let names = self.names();
+            return Err(format!("no phase in ngx.ctx.KONG_PHASE, (need one of {names})").into());
+        };
+        self.check(ex.phase())?;
+        Ok(ex)
+    }
+
+    fn names(self) -> String {
+        let names = Self::NAMES.iter().enumerate();
+        let names: Vec<_> =
+            names.filter(|(bit, _)| self.0 & (1 << bit) != 0).map(|(_, name)| *name).collect();
+        names.join(", ")
     }
 }
 
 /// Installs the global `kong`.
-pub(super) fn install(lua: &Lua, flavor: RouterFlavor) -> mlua::Result<()> {
+pub(super) fn install(lua: &Lua, options: &Options) -> mlua::Result<()> {
     value::install(lua)?;
     let kong = lua.create_table()?;
     kong.set("version", KONG_VERSION.0)?;
     kong.set("version_num", KONG_VERSION.1)?;
-    let configuration = lua.create_table()?;
-    configuration.set("router_flavor", flavor.name())?;
-    kong.set("configuration", configuration)?;
+    kong.set("configuration", configuration::table(lua, options)?)?;
     kong.set("log", log::table(lua)?)?;
     kong.set("ctx", ctx(lua)?)?;
     let vault = lua.create_table()?;
     vault.set("is_reference", lua.create_function(|_, value: Value| Ok(is_reference(&value)))?)?;
     kong.set("vault", vault)?;
 
-    let tables = [request::ROWS, response::ROWS, service::ROWS, client::ROWS, log::ROWS];
+    kong.set("tracing", node::tracing(lua)?)?;
+
+    let tables = [
+        body::ROWS,
+        client::ROWS,
+        log::ROWS,
+        node::ROWS,
+        request::ROWS,
+        response::ROWS,
+        service::ROWS,
+        target::ROWS,
+    ];
     for row in tables.into_iter().flatten() {
         let ending =
             if matches!(row.call, Call::Exit(_)) { Ending::Suspend } else { Ending::Return };
@@ -128,19 +163,21 @@ impl Row {
         Self { name, phases, call: Call::Now(call) }
     }
 
+    const fn anywhere(name: &'static str, call: fn(&Lua, MultiValue) -> Answer) -> Self {
+        Self { name, phases: Phases::REQUEST, call: Call::Anywhere(call) }
+    }
+
     fn function(&self, lua: &Lua) -> mlua::Result<Function> {
         let phases = self.phases;
         match self.call {
+            Call::Anywhere(call) => {
+                lua.create_function(move |lua, args| bind::settle(lua, call(lua, args)))
+            }
             Call::Now(call) | Call::Exit(call) => lua.create_function(move |lua, args| {
-                let run = |ex: Rc<Exchange>| {
-                    phases.check(ex.phase())?;
-                    call(lua, &ex, args)
-                };
-                bind::settle(lua, exchange().and_then(run))
+                bind::settle(lua, phases.exchange().and_then(|ex| call(lua, &ex, args)))
             }),
             Call::Wait(call) => lua.create_async_function(move |lua, args| async move {
-                let ex = exchange().and_then(|ex| phases.check(ex.phase()).map(|()| ex));
-                let result = match ex {
+                let result = match phases.exchange() {
                     Ok(ex) => call(lua.clone(), ex, args).await,
                     Err(fault) => Err(fault),
                 };
@@ -148,10 +185,6 @@ impl Row {
             }),
         }
     }
-}
-
-fn exchange() -> Result<Rc<Exchange>, Fault> {
-    state::current().ok_or_else(|| "there is no request: this code runs outside of one".into())
 }
 
 /// The table of a dotted name's namespace, and the name in it.

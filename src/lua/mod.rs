@@ -5,6 +5,9 @@
 //! `kong-compat/`, and the user's own from `lua_package_path`, which win.
 
 mod bind;
+mod cjson;
+mod configuration;
+mod crypto;
 mod host;
 mod json;
 mod kong;
@@ -18,10 +21,14 @@ mod spec;
 mod state;
 mod x509;
 
+use std::rc::Rc;
+use std::sync::Arc;
+
 use mlua::{Lua, LuaOptions, StdLib};
 use thiserror::Error;
 
-use crate::settings::RouterFlavor;
+use crate::dicts::Dicts;
+use crate::settings::{RouterFlavor, Settings, UntrustedLua};
 
 pub use self::modules::{bundled_plugins, embedded};
 pub use self::spec::Case;
@@ -46,6 +53,39 @@ pub struct Options {
     pub memory_limit_bytes: usize,
     /// `kong.configuration.router_flavor`: the schema of Routes asks for it.
     pub router_flavor: RouterFlavor,
+    /// What code in the configuration may do.
+    pub untrusted_lua: UntrustedLua,
+    /// Everything else of `kong.configuration`, by Kong's names.
+    pub configuration: serde_json::Map<String, serde_json::Value>,
+    /// Peers that `kong.ip.is_trusted` names.
+    pub trusted_ips: Vec<ipnet::IpNet>,
+    /// `ngx.shared`, which all workers have in common.
+    pub dicts: Arc<Dicts>,
+    /// Which worker this VM belongs to, from 0; `None` for the loader's.
+    pub worker: Option<usize>,
+}
+
+impl Options {
+    /// What the settings say of a VM.
+    pub fn of(settings: &Settings, dicts: &Arc<Dicts>) -> Self {
+        Self {
+            package_path: settings.lua_package_path.clone(),
+            router_flavor: settings.router_flavor,
+            untrusted_lua: settings.untrusted_lua,
+            configuration: configuration::of(settings),
+            trusted_ips: settings.trusted_ips.clone(),
+            dicts: dicts.clone(),
+            ..Self::default()
+        }
+    }
+}
+
+impl Options {
+    /// What a VM was made from.
+    fn of_vm(lua: &Lua) -> mlua::Result<Rc<Self>> {
+        let options = lua.app_data_ref::<Rc<Self>>().map(|options| Rc::clone(&options));
+        options.ok_or_else(|| mlua::Error::runtime("the VM has no options"))
+    }
 }
 
 impl Vm {
@@ -67,9 +107,11 @@ impl Vm {
             .set_name("=relay.lua")
             .call::<()>(Lua::poll_pending())?;
         bind::install(&lua)?;
+        lua.set_app_data(Rc::new(options.clone()));
         host::install(&lua)?;
         ngx::install(&lua)?;
-        kong::install(&lua, options.router_flavor)?;
+        kong::install(&lua, options)?;
+        lua.load(include_str!("prelude.lua")).set_name("=prelude.lua").exec()?;
         Ok(Self { lua })
     }
 

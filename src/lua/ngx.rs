@@ -1,4 +1,14 @@
-//! `ngx.*`: null, log levels, time, sleep, context.
+//! `ngx.*`: what OpenResty gives its Lua code, beside Kong's own functions.
+//!
+//! Here are constants, log levels, time, sleep and context; the folder has the rest.
+
+pub(super) mod encode;
+pub(super) mod output;
+mod re;
+mod req;
+mod shared;
+mod timer;
+pub(super) mod var;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -36,7 +46,17 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
         bind::settle(&lua, sleep(seconds).await)
     })?;
     ngx.set("sleep", bind::bind(lua, sleep, Ending::Return)?)?;
+    ngx.set("get_phase", lua.create_function(|_, ()| Ok(phase_name()))?)?;
     ngx.set("config", config(lua)?)?;
+    constants(&ngx)?;
+    ngx.set("worker", worker(lua)?)?;
+    encode::install(lua, &ngx)?;
+    output::install(lua, &ngx)?;
+    re::install(lua, &ngx)?;
+    req::install(lua, &ngx)?;
+    shared::install(lua, &ngx)?;
+    timer::install(lua, &ngx)?;
+    var::install(lua, &ngx)?;
     ngx.set("arg", lua.create_table()?)?;
     let meta = lua.create_table()?;
     meta.set("__index", lua.create_function(of_exchange)?)?;
@@ -45,33 +65,146 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     lua.globals().set("ngx", ngx)
 }
 
-/// `ngx.ctx`: a table of the current exchange; outside of one an empty table.
-fn of_exchange(lua: &Lua, (_, key): (Table, String)) -> mlua::Result<Option<Table>> {
-    match (key.as_str(), state::current()) {
-        ("ctx", Some(ex)) => Ok(Some(state::of(lua, &ex)?.ngx.borrow().clone())),
-        ("ctx", None) => lua.create_table().map(Some),
-        _ => Ok(None),
+/// Names that follow the current exchange; outside of one `ngx.ctx` is an empty table.
+fn of_exchange(lua: &Lua, (_, key): (Table, Value)) -> mlua::Result<Value> {
+    let Value::String(key) = key else { return Ok(Value::Nil) };
+    let ex = state::current();
+    match (&*key.to_string_lossy(), ex) {
+        ("ctx", Some(ex)) => Ok(Value::Table(state::of(lua, &ex)?.ngx.borrow().clone())),
+        ("ctx", None) => lua.create_table().map(Value::Table),
+        ("status", Some(ex)) => Ok(Value::Integer(ex.response.status().as_u16().into())),
+        ("headers_sent", Some(ex)) => {
+            Ok(Value::Boolean(matches!(ex.phase(), Phase::BodyFilter | Phase::Log)))
+        }
+        ("is_subrequest", Some(_)) => Ok(Value::Boolean(false)),
+        _ => Ok(Value::Nil),
     }
 }
 
-/// `ngx.ctx = {}` is for the current exchange: set on `ngx` itself, every other would see it.
+/// What is set on `ngx` for the current exchange must not be seen by the others.
 fn set_of_exchange(lua: &Lua, (ngx, key, value): (Table, Value, Value)) -> mlua::Result<()> {
-    if key.as_string().is_none_or(|key| key != "ctx") {
-        return ngx.raw_set(key, value);
+    let name = key.as_string().map(|key| key.to_string_lossy());
+    match name.as_deref() {
+        Some("status") => output::set_status(&value).map_err(|fault| match fault {
+            Fault::Caller(told) => mlua::Error::runtime(told),
+            Fault::Lua(error) => error,
+        }),
+        Some("ctx") => {
+            let Value::Table(table) = value else {
+                return Err(mlua::Error::runtime("ngx.ctx must be a table"));
+            };
+            if let Some(ex) = state::current() {
+                *state::of(lua, &ex)?.ngx.borrow_mut() = table;
+            }
+            Ok(())
+        }
+        _ => ngx.raw_set(key, value),
     }
-    let Value::Table(table) = value else {
-        return Err(mlua::Error::runtime("ngx.ctx must be a table"));
-    };
-    if let Some(ex) = state::current() {
-        *state::of(lua, &ex)?.ngx.borrow_mut() = table;
+}
+
+/// One value, as a bound function returns it.
+fn one(lua: &Lua, value: impl mlua::IntoLuaMulti) -> Answer {
+    Ok(value.into_lua_multi(lua)?)
+}
+
+/// A value that is a number.
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Integer(number) => Some(*number as f64),
+        Value::Number(number) => Some(*number),
+        _ => None,
+    }
+}
+
+/// Statuses, methods and results by OpenResty's names.
+fn constants(ngx: &Table) -> mlua::Result<()> {
+    for (name, code) in STATUSES {
+        ngx.set(format!("HTTP_{name}"), code)?;
+    }
+    for (name, bit) in req::METHODS {
+        ngx.set(format!("HTTP_{name}"), bit)?;
+    }
+    for (name, code) in [("OK", 0), ("ERROR", -1), ("AGAIN", -2), ("DONE", -4), ("DECLINED", -5)] {
+        ngx.set(name, code)?;
     }
     Ok(())
+}
+
+const STATUSES: [(&str, u16); 40] = [
+    ("CONTINUE", 100),
+    ("SWITCHING_PROTOCOLS", 101),
+    ("OK", 200),
+    ("CREATED", 201),
+    ("ACCEPTED", 202),
+    ("NO_CONTENT", 204),
+    ("PARTIAL_CONTENT", 206),
+    ("SPECIAL_RESPONSE", 300),
+    ("MOVED_PERMANENTLY", 301),
+    ("MOVED_TEMPORARILY", 302),
+    ("SEE_OTHER", 303),
+    ("NOT_MODIFIED", 304),
+    ("TEMPORARY_REDIRECT", 307),
+    ("PERMANENT_REDIRECT", 308),
+    ("BAD_REQUEST", 400),
+    ("UNAUTHORIZED", 401),
+    ("PAYMENT_REQUIRED", 402),
+    ("FORBIDDEN", 403),
+    ("NOT_FOUND", 404),
+    ("NOT_ALLOWED", 405),
+    ("NOT_ACCEPTABLE", 406),
+    ("REQUEST_TIMEOUT", 408),
+    ("CONFLICT", 409),
+    ("GONE", 410),
+    ("UPGRADE_REQUIRED", 426),
+    ("TOO_MANY_REQUESTS", 429),
+    ("CLOSE", 444),
+    ("ILLEGAL", 451),
+    ("INTERNAL_SERVER_ERROR", 500),
+    ("METHOD_NOT_IMPLEMENTED", 501),
+    ("NOT_IMPLEMENTED", 501),
+    ("BAD_GATEWAY", 502),
+    ("SERVICE_UNAVAILABLE", 503),
+    ("GATEWAY_TIMEOUT", 504),
+    ("VERSION_NOT_SUPPORTED", 505),
+    ("INSUFFICIENT_STORAGE", 507),
+    ("REQUEST_ENTITY_TOO_LARGE", 413),
+    ("REQUEST_URI_TOO_LARGE", 414),
+    ("UNSUPPORTED_MEDIA_TYPE", 415),
+    ("UNPROCESSABLE_ENTITY", 422),
+];
+
+/// `ngx.worker`: a worker is a thread here, and all have one process id.
+fn worker(lua: &Lua) -> mlua::Result<Table> {
+    let options = super::Options::of_vm(lua)?;
+    let id = options.worker.unwrap_or(0);
+    let count = options.configuration.get("nginx_worker_processes");
+    let count = count.and_then(|count| count.as_str()?.parse::<usize>().ok()).unwrap_or(1);
+    let worker = lua.create_table()?;
+    worker.set("id", lua.create_function(move |_, ()| Ok(id))?)?;
+    worker.set("count", lua.create_function(move |_, ()| Ok(count))?)?;
+    worker.set("pid", lua.create_function(|_, ()| Ok(std::process::id()))?)?;
+    worker.set("pids", lua.create_function(|_, ()| Ok(vec![std::process::id()]))?)?;
+    worker.set("exiting", lua.create_function(|_, ()| Ok(false))?)?;
+    Ok(worker)
+}
+
+/// OpenResty's name of the phase; `response` is Kong's own and runs in `access`.
+fn phase_name() -> &'static str {
+    match state::current().map(|ex| ex.phase()) {
+        None => "timer",
+        Some(Phase::Response) => "access",
+        Some(phase) => phase.name(),
+    }
 }
 
 fn config(lua: &Lua) -> mlua::Result<Table> {
     let config = lua.create_table()?;
     config.set("subsystem", "http")?;
     config.set("ngx_lua_version", 10_029)?;
+    config.set("nginx_version", 1_027_001)?;
+    config.set("debug", false)?;
+    config.set("prefix", lua.create_function(|_, ()| Ok("/usr/local/kong/"))?)?;
+    config.set("nginx_configure", lua.create_function(|_, ()| Ok(""))?)?;
     Ok(config)
 }
 
@@ -79,6 +212,16 @@ fn config(lua: &Lua) -> mlua::Result<Table> {
 fn log(_: &Lua, (level, parts): (i64, Variadic<Value>)) -> mlua::Result<()> {
     emit(level, &concat(&parts)?);
     Ok(())
+}
+
+/// Whether lines of this level are written at all.
+pub(super) fn is_logged(level: i64) -> bool {
+    match level {
+        ..=4 => tracing::enabled!(target: "lua", tracing::Level::ERROR),
+        5 => tracing::enabled!(target: "lua", tracing::Level::WARN),
+        6 | 7 => tracing::enabled!(target: "lua", tracing::Level::INFO),
+        _ => tracing::enabled!(target: "lua", tracing::Level::DEBUG),
+    }
 }
 
 /// Writes a line to the operator's log at an OpenResty level.

@@ -4,6 +4,8 @@
 //! the answer and then waits for ever; the driver sees that and drops the coroutine, so that no
 //! `pcall` of the plugin can hold it up (Kong yields and never resumes, to the same end).
 
+pub mod fields;
+
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -13,6 +15,7 @@ use anyhow::anyhow;
 use bytes::Bytes;
 use mlua::{Function, LuaString, Table, Value as LuaValue};
 
+use super::ngx::output;
 use super::schema::sets;
 use super::state::{self, Running, State};
 use super::{Vm, json};
@@ -41,6 +44,7 @@ pub struct LuaPlugin {
     running: Running,
     /// The same table on every request: plugins key caches on it.
     conf: Table,
+    phases: Phases,
 }
 
 /// The phases a handler may have here.
@@ -131,7 +135,19 @@ impl Handler {
     pub fn instance(self: &Rc<Self>, entity: &PluginEntity) -> Result<LuaPlugin, String> {
         let running = Running { id: entity.id, name: self.name.clone() };
         let conf = self.conf(entity).map_err(|error| error.to_string())?;
-        Ok(LuaPlugin { handler: self.clone(), running, conf })
+        let phases = self.phases_of(&conf).map_err(|error| error.to_string())?;
+        Ok(LuaPlugin { handler: self.clone(), running, conf, phases })
+    }
+
+    /// The phases that a configuration makes use of. A handler of ours that knows has a function
+    /// `__phases`; for the others it is every phase that they implement.
+    fn phases_of(&self, conf: &Table) -> mlua::Result<Phases> {
+        let Some(names) = self.table.get::<Option<Function>>("__phases")? else {
+            return Ok(self.phases);
+        };
+        let names: Vec<String> = names.call((&self.table, conf))?;
+        let known = PHASES.into_iter().filter(|(name, _)| names.iter().any(|used| used == name));
+        Ok(known.fold(Phases::NONE, |phases, (_, phase)| phases.and(phase)))
     }
 
     /// The config with null as nil, and what Kong adds to it.
@@ -156,7 +172,7 @@ impl Handler {
 
 impl Plugin for LuaPlugin {
     fn phases(&self) -> Phases {
-        self.handler.phases
+        self.phases
     }
 
     fn rewrite<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
@@ -198,12 +214,17 @@ impl LuaPlugin {
         let fault = |error: mlua::Error| Stop::Fault(anyhow!("{error}"));
         let (function, state) = self.enter(phase, ex).map_err(fault)?;
         let mut call = pin!(function.call_async::<()>((&self.handler.table, &self.conf)));
-        poll_fn(|cx| match call.as_mut().poll(cx) {
+        let outcome = poll_fn(|cx| match call.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(result.map_err(fault)),
             Poll::Pending if state.exited.get() => Poll::Ready(Err(Stop::Exit)),
             Poll::Pending => Poll::Pending,
-        })
-        .await
+        });
+        let outcome = outcome.await;
+        if outcome.is_ok() && state.printed.borrow().is_some() {
+            output::answer_printed(ex, &state);
+            return Err(Stop::Exit);
+        }
+        outcome
     }
 
     /// Runs a phase that may not wait.
@@ -225,10 +246,13 @@ impl LuaPlugin {
         arg.raw_set(2, chunk.last)?;
         let (function, _) = self.enter("body_filter", ex)?;
         function.call::<()>((&self.handler.table, &self.conf))?;
+        // A plugin may say that this piece is the last (`kong.response.set_raw_body` does).
+        chunk.last |= arg.raw_get::<LuaValue>(2)? == LuaValue::Boolean(true);
         match arg.raw_get(1)? {
             LuaValue::String(after) if after == before => {}
             LuaValue::String(after) => chunk.data = Bytes::copy_from_slice(&after.as_bytes()),
             LuaValue::Nil => chunk.data = Bytes::new(),
+            LuaValue::Table(parts) => chunk.data = output::joined(&parts)?,
             other => chunk.data = Bytes::from(other.to_string()?),
         }
         Ok(())

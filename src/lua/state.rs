@@ -21,6 +21,14 @@ pub(super) struct State {
     pub(super) ngx: RefCell<Table>,
     /// The plugin is to go no further: it has answered, and waits for ever.
     pub(super) exited: Cell<bool>,
+    /// What it has printed (`ngx.say`); `None` if nothing.
+    pub(super) printed: RefCell<Option<Vec<u8>>>,
+    /// What `kong.client.authenticate` was given as the consumer.
+    pub(super) consumer: RefCell<Option<Table>>,
+    /// What it was given as the credential.
+    pub(super) credential: RefCell<Option<Table>>,
+    /// Pieces of the body that `kong.response.get_raw_body` has put aside.
+    pub(super) pieces: RefCell<Option<Vec<u8>>>,
     running: RefCell<Option<Running>>,
     plugins: RefCell<HashMap<Uuid, Table>>,
 }
@@ -49,6 +57,10 @@ pub(super) fn of(lua: &Lua, ex: &Exchange) -> mlua::Result<Rc<State>> {
         shared: RefCell::new(shared),
         ngx: RefCell::new(ngx),
         exited: Cell::new(false),
+        printed: RefCell::default(),
+        consumer: RefCell::default(),
+        credential: RefCell::default(),
+        pieces: RefCell::default(),
         running: RefCell::default(),
         plugins: RefCell::default(),
     });

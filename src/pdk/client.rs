@@ -39,6 +39,12 @@ impl Client {
         self.consumer.borrow().clone()
     }
 
+    /// Names the consumer without telling the upstream (`kong.client.authenticate`).
+    pub fn set(&self, consumer: Option<Arc<Consumer>>, credential: Option<Credential>) {
+        *self.consumer.borrow_mut() = consumer;
+        *self.credential.borrow_mut() = credential;
+    }
+
     /// The credential in use; an anonymous consumer has none.
     pub fn credential(&self) -> Option<Credential> {
         self.credential.borrow().clone()

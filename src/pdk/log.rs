@@ -11,7 +11,7 @@ use super::{Exchange, Source};
 /// Values that plugins add to the record (`kong.log.set_serialize_value`).
 #[derive(Default)]
 pub struct Extra {
-    values: RefCell<Vec<(String, Value)>>,
+    values: RefCell<Vec<Extension>>,
     wanted: Cell<bool>,
     secret_args: RefCell<Vec<String>>,
 }
@@ -54,8 +54,37 @@ impl Extra {
 
     /// Puts a value at a dotted path, such as `ai.proxy.usage`. `\.` is a dot inside a name.
     pub fn set(&self, path: &str, value: Value) {
-        self.values.borrow_mut().push((path.to_owned(), value));
+        self.put(path, Some(value), Mode::Set);
     }
+
+    /// The same, under a condition; `None` takes the field out. What is more than
+    /// [`EXTENSIONS`] is left out.
+    pub fn put(&self, path: &str, value: Option<Value>, mode: Mode) {
+        let mut values = self.values.borrow_mut();
+        if values.len() < EXTENSIONS {
+            values.push(Extension { path: path.to_owned(), value, mode });
+        }
+    }
+}
+
+/// The most values that plugins may add to one record.
+const EXTENSIONS: usize = 10_000;
+
+/// When a value is put into the record (`kong.log.set_serialize_value`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// In any case.
+    Set,
+    /// If the field is not there.
+    Add,
+    /// If the field is there.
+    Replace,
+}
+
+struct Extension {
+    path: String,
+    value: Option<Value>,
+    mode: Mode,
 }
 
 /// Workspace of a gateway without workspaces (Kong DB-less).
@@ -95,8 +124,8 @@ pub fn serialize(ex: &Exchange) -> Value {
         record.insert("authenticated_entity".into(), json!({ "id": credential.id }));
     }
     let mut record = Value::Object(record);
-    for (path, value) in ex.log.values.borrow().iter() {
-        insert(&mut record, path, value.clone());
+    for Extension { path, value, mode } in ex.log.values.borrow().iter() {
+        insert(&mut record, path, value.clone(), *mode);
     }
     record
 }
@@ -222,15 +251,30 @@ fn head_size(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
-fn insert(record: &mut Value, path: &str, value: Value) {
+fn insert(record: &mut Value, path: &str, value: Option<Value>, mode: Mode) {
+    let mut names = split_dotted(path);
+    let Some(last) = names.pop() else { return };
     let mut at = record;
-    for name in split_dotted(path) {
+    for name in names {
         if !at.is_object() {
             *at = Value::Object(Map::new());
         }
+        if mode == Mode::Replace && at.get(&name).is_none() {
+            return;
+        }
         at = &mut at[name];
     }
-    *at = value;
+    if !at.is_object() {
+        *at = Value::Object(Map::new());
+    }
+    let Some(fields) = at.as_object_mut() else { return };
+    let is_there = fields.get(&last).is_some_and(|value| !value.is_null());
+    match (mode, value) {
+        (Mode::Add, _) if is_there => {}
+        (Mode::Replace, _) if !is_there => {}
+        (_, Some(value)) => drop(fields.insert(last, value)),
+        (_, None) => drop(fields.remove(&last)),
+    }
 }
 
 fn split_dotted(path: &str) -> Vec<String> {
@@ -258,9 +302,16 @@ mod tests {
     #[test]
     fn values_are_added_at_dotted_paths() {
         let mut record = json!({});
-        insert(&mut record, "ai.proxy.usage", json!({"total_tokens": 3}));
-        insert(&mut record, r"a\.b", json!(1));
-        assert_eq!(record, json!({"ai": {"proxy": {"usage": {"total_tokens": 3}}}, "a.b": 1}));
+        let mut put = |path: &str, value: Value, mode| insert(&mut record, path, Some(value), mode);
+        put("ai.proxy.usage", json!({"total_tokens": 3}), Mode::Set);
+        put(r"a\.b", json!(1), Mode::Set);
+        put(r"a\.b", json!(2), Mode::Add);
+        put("none", json!(3), Mode::Replace);
+        insert(&mut record, "no.such", None, Mode::Set);
+        assert_eq!(
+            record,
+            json!({"ai": {"proxy": {"usage": {"total_tokens": 3}}}, "a.b": 1, "no": {}})
+        );
     }
 
     #[test]

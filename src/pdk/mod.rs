@@ -60,12 +60,23 @@ pub struct Exchange {
     pub kept: kept::Kept,
     /// Values for the log record (`kong.log.set_serialize_value`).
     pub log: log::Extra,
+    /// The configuration that the exchange keeps to its end.
+    pub entities: OnceCell<Rc<dyn Entities>>,
     route: OnceCell<Matched>,
     phase: Cell<Phase>,
     /// What plugins tell each other (`kong.ctx.shared`).
     pub shared: Shared,
     /// What native plugins keep for themselves (`kong.ctx.plugin`).
     pub own: Own,
+}
+
+/// What plugins may look up in the configuration.
+pub trait Entities {
+    /// Whether there is an Upstream of this name.
+    fn has_upstream(&self, name: &str) -> bool;
+
+    /// The consumer of an id or a username.
+    fn consumer(&self, id_or_username: &str) -> Option<Arc<entity::Consumer>>;
 }
 
 /// The Route that matched, with its Service and what the match consumed.
@@ -151,6 +162,7 @@ impl Exchange {
             pages,
             kept: kept::Kept::default(),
             log: log::Extra::default(),
+            entities: OnceCell::new(),
             route: OnceCell::new(),
             phase: Cell::new(Phase::Rewrite),
             shared: Shared::default(),

@@ -88,6 +88,32 @@ impl Request {
         named.unwrap_or(self.scheme()).to_ascii_lowercase()
     }
 
+    /// What a trusted peer says in an `X-Forwarded-*` header.
+    pub fn forwarded(&self, name: &str) -> Option<String> {
+        let named = self.header(name).filter(|_| self.connection.trusted)?;
+        named.to_str().ok().map(str::to_owned)
+    }
+
+    /// The host that the client used: a trusted peer's `X-Forwarded-Host` counts (Kong).
+    pub fn forwarded_host(&self) -> String {
+        let Some(named) = self.forwarded("x-forwarded-host") else { return self.host.clone() };
+        let host = named.split_once('@').map_or(named.as_str(), |(_, host)| host);
+        host.split(':').next().unwrap_or_default().to_ascii_lowercase()
+    }
+
+    /// The port that the client used: a trusted peer's `X-Forwarded-Port`, or the one in its
+    /// `X-Forwarded-Host`, counts (Kong).
+    pub fn forwarded_port(&self) -> u16 {
+        let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+        let own = self.forwarded("x-forwarded-port").and_then(|text| port(&text));
+        let of_host = || {
+            let named = self.forwarded("x-forwarded-host")?;
+            let host = named.split_once('@').map_or(named.as_str(), |(_, host)| host);
+            port(host.split_once(':')?.1)
+        };
+        own.or_else(of_host).unwrap_or(self.connection.port)
+    }
+
     /// The path as it was sent, without the query.
     pub fn raw_path(&self) -> &str {
         self.uri.path()
@@ -184,6 +210,15 @@ impl Request {
             Body::Whole(whole) => whole.with_bytes(bytes),
             _ => bytes.into(),
         });
+    }
+
+    /// The body, if it has been read or there is none.
+    pub fn whole_body(&self) -> Option<Bytes> {
+        match &*self.body.borrow() {
+            Body::Empty => Some(Bytes::new()),
+            Body::Whole(whole) => Some(whole.bytes.clone()),
+            Body::Stream(_) => None,
+        }
     }
 
     /// Bytes of the body that are known to come.

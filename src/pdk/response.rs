@@ -33,6 +33,8 @@ pub struct Response {
     /// The upstream's body as it was read: its share of the budget is kept as long.
     held: RefCell<Option<Buffered>>,
     exited: Cell<bool>,
+    /// No plugin behind the one that answered is to run, now or later (`ngx.exit`).
+    pub is_last_word: Cell<bool>,
     /// Body bytes that went to the client.
     pub sent: Cell<u64>,
     /// A plugin that runs late writes the whole body itself, whatever it was before: in Kong the
@@ -49,6 +51,7 @@ impl Default for Response {
             body: RefCell::default(),
             held: RefCell::default(),
             exited: Cell::new(false),
+            is_last_word: Cell::new(false),
             sent: Cell::new(0),
             body_is_final: Cell::new(false),
         }
@@ -146,6 +149,11 @@ impl Response {
     pub fn hold_body(&self, body: Buffered) {
         *self.body.borrow_mut() = Some(body.bytes.clone());
         *self.held.borrow_mut() = Some(body);
+    }
+
+    /// The upstream's body as it was read, if it was read whole.
+    pub fn held_body(&self) -> Option<Bytes> {
+        self.held.borrow().as_ref().map(|held| held.bytes.clone())
     }
 
     /// Takes the whole body out.

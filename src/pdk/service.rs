@@ -38,6 +38,8 @@ pub struct Call {
     pub lease: RefCell<Option<Box<dyn Any>>>,
     /// The cookie by which a client comes back to its target (`hash_on: cookie`).
     pub hash_cookie: RefCell<Option<HeaderValue>>,
+    /// The reply is read whole before its head goes out (`kong.service.request.enable_buffering`).
+    pub buffered: Cell<bool>,
     /// Names the Upstream entity whose targets are balanced, by its host name.
     pub balanced: Cell<bool>,
 }
@@ -178,6 +180,13 @@ impl Call {
         self.port.set(port);
         self.named.set(named);
         self.balanced.set(false);
+    }
+
+    /// Sends the request to an Upstream entity (`kong.service.set_upstream`).
+    pub fn balance(&self, upstream: Rc<str>) {
+        *self.host.borrow_mut() = upstream;
+        self.named.set(Named::Operator);
+        self.balanced.set(true);
     }
 
     /// The `Host` that was asked for; `None` follows the target.

@@ -169,7 +169,15 @@ impl Reply {
                 Err(_) if self.has_filters() => continue,
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             };
-            match self.filter(&mut Chunk { data, last: false, broken: false }) {
+            let mut chunk = Chunk { data, last: false, broken: false };
+            let filtered = self.filter(&mut chunk);
+            if chunk.last && filtered.is_ok() {
+                // A filter has said that the body ends here, whatever the upstream still sends.
+                self.source = Source::Done;
+                let data = filtered.unwrap_or_default();
+                return Poll::Ready((!data.is_empty()).then(|| Ok(Frame::data(data))));
+            }
+            match filtered {
                 // A filter may hold a piece back: hyper takes an empty one for the end.
                 Ok(data) if data.is_empty() => {}
                 Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),

@@ -28,12 +28,17 @@ pub(crate) fn route(runloop: &Runloop, ex: &Exchange) -> Option<(Rc<Plan>, usize
     if !ex.response.exited() {
         check_protocol(ex, hit.route);
     }
+    let mut captures = hit.captures;
+    if let (Some(whole), false) = (&hit.matched, captures.is_empty()) {
+        // Group 0 is the whole match, as in Kong.
+        captures.insert(0, ("0".to_owned(), whole.clone()));
+    }
     let prefix = hit.matched.filter(|_| hit.route.strip_path);
     ex.set_matched(Matched {
         route: hit.route.clone(),
         service: hit.service.cloned(),
         prefix: prefix.filter(|prefix| !matches!(prefix.as_str(), "" | "/")),
-        captures: hit.captures.into(),
+        captures: captures.into(),
     });
     Some((plan, index))
 }

@@ -42,6 +42,7 @@ pub(super) async fn serve(
     let request = pdk::Request::new(head, body, connection, budget, settings.clients.body_ms);
     let ex = Rc::new(Exchange::new(request, worker.shared.pages.clone()));
     let runloop = worker.runloop();
+    let _ = ex.entities.set(runloop.clone());
     let mut finish = Finish::new(worker, runloop, ex.clone());
     let run = pdk::CURRENT.scope(ex.clone(), run(&mut finish));
     let body = match AssertUnwindSafe(run).catch_unwind().await {
@@ -157,7 +158,8 @@ fn reply_failure(error: &ReadError) -> Failure {
 
 /// The response for hyper: the exchange's head, and the body with its way to the end.
 fn answer(ex: &Exchange, body: Option<ReplyBody>, finish: Finish) -> Response<Reply> {
-    let keeps_headers = finish.reads_record();
+    // Body filters and logs may still ask for them.
+    let keeps_headers = finish.reads_record() || finish.chain.filters_body();
     let reply = Reply::new(body, finish);
     let status = ex.response.status();
     let mut response = Response::new(reply);

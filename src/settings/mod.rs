@@ -77,6 +77,12 @@ pub struct Settings {
     pub proxy_ssl: ProxySsl,
     /// Where Lua modules are looked for.
     pub lua_package_path: String,
+    /// What Lua code in the configuration may do (`untrusted_lua`).
+    pub untrusted_lua: UntrustedLua,
+    /// Modules that sandboxed code may load.
+    pub sandbox_requires: Vec<String>,
+    /// Global variables, dotted, that sandboxed code may read.
+    pub sandbox_environment: Vec<String>,
     /// Trusted certificates beside the system's.
     pub trusted_certificates: Vec<PathBuf>,
     /// Certificates and keys of TLS listeners, for names that the configuration does not have.
@@ -137,6 +143,32 @@ impl RouterFlavor {
         match self {
             Self::TraditionalCompatible => "traditional_compatible",
             Self::Expressions => "expressions",
+        }
+    }
+}
+
+/// What Lua code in the configuration may do: Kong's `untrusted_lua`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UntrustedLua {
+    /// It does not run.
+    Off,
+    /// It sees requests and responses: no shared memory, no timers, no modules of its own choosing.
+    Strict,
+    /// A safe standard library, `kong` without secrets, `ngx`, and the modules that are listed.
+    #[default]
+    Sandbox,
+    /// Whatever a plugin may.
+    On,
+}
+
+impl UntrustedLua {
+    /// Kong's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Strict => "strict",
+            Self::Sandbox => "sandbox",
+            Self::On => "on",
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::layers::Layers;
-use super::{Env, Listen, LogFormat, RouterFlavor, Settings, Tokens};
+use super::{Env, Listen, LogFormat, RouterFlavor, Settings, Tokens, UntrustedLua};
 use crate::entity::Secret;
 
 /// Kong's default.
@@ -58,6 +58,9 @@ impl Layers {
             router_flavor: self.router_flavor(),
             plugins: self.plugins(),
             lua_package_path: self.text("lua_package_path", "./?.lua;./?/init.lua;"),
+            untrusted_lua: self.untrusted_lua(),
+            sandbox_requires: self.list("untrusted_lua_sandbox_requires", ""),
+            sandbox_environment: self.list("untrusted_lua_sandbox_environment", ""),
             trusted_certificates: self.trusted_certificates(),
             dns: self.dns(),
             ssl_cert: self.certificates("ssl_cert", proxy_tls),
@@ -174,6 +177,19 @@ impl Layers {
         let expected = "traditional_compatible or expressions (traditional is not built: \
                         docs/compatibility.md lists in what it differs)";
         self.parse("router_flavor", "traditional_compatible", expected, read).unwrap_or_default()
+    }
+
+    /// Kong's names, `lax` among them, which Kong Enterprise has for `sandbox`.
+    fn untrusted_lua(&mut self) -> UntrustedLua {
+        let read = |v: &str| match v {
+            "off" => Some(UntrustedLua::Off),
+            "strict" => Some(UntrustedLua::Strict),
+            "sandbox" | "lax" => Some(UntrustedLua::Sandbox),
+            "on" => Some(UntrustedLua::On),
+            _ => None,
+        };
+        self.parse("untrusted_lua", "sandbox", "on, off, sandbox or strict", read)
+            .unwrap_or_default()
     }
 
     fn format(&mut self) -> LogFormat {

@@ -14,6 +14,7 @@ mod cli;
 mod cli_process;
 mod docs_hosting;
 mod explain;
+mod functions;
 mod fuzz_seeds;
 mod gateway;
 mod golden;

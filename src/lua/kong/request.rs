@@ -1,12 +1,14 @@
 //! `kong.request`: what the client sent.
 
-use http::Version;
-use mlua::{Lua, LuaSerdeExt, MultiValue, Table, Value};
+use http::header::COOKIE;
+use http::{HeaderValue, Version};
+use mlua::{Lua, LuaSerdeExt, MultiValue, Value};
 
 use super::value::{self, one};
 use super::{Call, Phases, Row};
 use crate::lua::bind::Answer;
 use crate::lua::json;
+use crate::lua::ngx::{encode, var};
 use crate::pdk::{Exchange, ReadError};
 use crate::router::path;
 
@@ -15,6 +17,25 @@ pub(super) const ROWS: &[Row] = &[
     Row::now("request.get_host", Phases::REQUEST, |lua, ex, _| one(lua, ex.request.host.as_str())),
     Row::now("request.get_port", Phases::REQUEST, |lua, ex, _| {
         one(lua, ex.request.connection.port)
+    }),
+    Row::now("request.get_forwarded_scheme", Phases::REQUEST, |lua, ex, _| {
+        one(lua, ex.request.forwarded_scheme())
+    }),
+    Row::now("request.get_forwarded_host", Phases::REQUEST, |lua, ex, _| {
+        one(lua, ex.request.forwarded_host())
+    }),
+    Row::now("request.get_forwarded_port", Phases::REQUEST, |lua, ex, _| {
+        one(lua, ex.request.forwarded_port())
+    }),
+    Row::now("request.get_forwarded_path", Phases::REQUEST, |lua, ex, _| {
+        match ex.request.forwarded("x-forwarded-path") {
+            Some(path) => one(lua, path),
+            None => one(lua, path::decoded(ex.request.raw_path()).as_ref()),
+        }
+    }),
+    Row::now("request.get_forwarded_prefix", Phases::REQUEST, |lua, ex, _| {
+        let prefix = || ex.matched().and_then(|matched| matched.prefix.clone());
+        one(lua, ex.request.forwarded("x-forwarded-prefix").or_else(prefix))
     }),
     Row::now("request.get_uri_captures", Phases::REQUEST, get_uri_captures),
     Row::now("request.get_http_version", Phases::REQUEST, |lua, ex, _| {
@@ -32,7 +53,7 @@ pub(super) const ROWS: &[Row] = &[
         one(lua, format!("{}{}", ex.request.raw_path(), query.unwrap_or_default()))
     }),
     Row::now("request.get_raw_query", Phases::REQUEST, |lua, ex, _| {
-        one(lua, ex.request.raw_query().unwrap_or_default())
+        one(lua, var::query(ex).unwrap_or_default())
     }),
     Row::now("request.get_query_arg", Phases::REQUEST, get_query_arg),
     Row::now("request.get_query", Phases::REQUEST, get_query),
@@ -66,7 +87,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 /// Bodies longer than this are not given to Lua, as those that nginx keeps in a file are not.
-const BODY_LIMIT: usize = 8 << 20;
+pub(in crate::lua) const BODY_LIMIT: usize = 8 << 20;
 
 fn version(version: Version) -> f64 {
     match version {
@@ -95,41 +116,30 @@ fn get_uri_captures(lua: &Lua, ex: &Exchange, _: MultiValue) -> Answer {
 }
 
 fn get_query_arg(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
-    let name = value::utf8(&mut args, "query argument name must be a string")?;
-    let query = ex.request.raw_query().unwrap_or_default();
-    match value::arguments(query).find(|(key, _)| *key == name) {
-        Some((_, found)) => one(lua, value::argument(lua, found)?),
-        None => one(lua, Value::Nil),
+    let name = value::text(&mut args, "query argument name must be a string")?;
+    let query = var::query(ex).unwrap_or_default();
+    let mut values = encode::decoded_args(lua, query.as_bytes(), 100)?;
+    let Some(Value::Table(table)) = values.pop_front() else { return one(lua, ()) };
+    match table.raw_get::<Value>(name)? {
+        Value::Table(list) => one(lua, list.raw_get::<Value>(1)?),
+        value => one(lua, value),
     }
 }
 
 fn get_query(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     let limit = value::limit(&mut args, "max_args")?;
-    let mut arguments = value::arguments(ex.request.raw_query().unwrap_or_default());
-    let table = table_of(lua, arguments.by_ref().take(limit))?;
-    one(lua, (table, arguments.next().map(|_| "truncated")))
-}
-
-/// Arguments by name; what comes more than once is a list.
-fn table_of(
-    lua: &Lua,
-    arguments: impl Iterator<Item = (String, Option<String>)>,
-) -> mlua::Result<Table> {
-    let table = lua.create_table()?;
-    for (name, found) in arguments {
-        let found = value::argument(lua, found)?;
-        match table.raw_get::<Value>(name.as_str())? {
-            Value::Nil => table.raw_set(name, found)?,
-            Value::Table(list) => list.raw_push(found)?,
-            first => table.raw_set(name, lua.create_sequence_from([first, found])?)?,
-        }
-    }
-    Ok(table)
+    encode::decoded_args(lua, var::query(ex).unwrap_or_default().as_bytes(), limit)
 }
 
 fn get_header(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     let name = value::text(&mut args, "header name must be a string")?;
     let headers = ex.request.headers();
+    if name.as_bytes().eq_ignore_ascii_case(b"cookie") {
+        // HTTP/2 clients send them one by one; they are one header all the same.
+        let all: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        let joined = (!all.is_empty()).then(|| lua.create_string(all.join(&b"; "[..])));
+        return one(lua, joined.transpose()?);
+    }
     match value::header(&headers, &name) {
         Some(found) => one(lua, lua.create_string(found.as_bytes())?),
         None => one(lua, Value::Nil),
@@ -152,30 +162,20 @@ fn unreadable(error: &ReadError) -> String {
     }
 }
 
-/// The body by its type: a form or JSON. The third value is the type without parameters.
+/// The body by its type: a form, of parts or not, or JSON. The third value is the type without
+/// parameters.
 async fn get_body(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     let asked = args.pop_front().and_then(|mime| Some(mime.as_string()?.to_string_lossy()));
     let sent = ex.request.with_header(http::header::CONTENT_TYPE, |v| v.map(str::to_owned));
     let Some(mime) = asked.or(sent) else {
         return one(lua, (Value::Nil, "missing content type"));
     };
-    let kind = mime.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let body = match ex.request.body(BODY_LIMIT).await {
         Ok(body) => body,
-        Err(error) => return one(lua, (Value::Nil, unreadable(&error), kind)),
-    };
-    match kind.as_str() {
-        "application/x-www-form-urlencoded" => {
-            let form = String::from_utf8_lossy(&body);
-            let table = table_of(lua, value::arguments(&form).take(100))?;
-            one(lua, (table, Value::Nil, kind))
+        Err(error) => {
+            let kind = mime.split(';').next().unwrap_or_default().to_ascii_lowercase();
+            return one(lua, (Value::Nil, unreadable(&error), kind));
         }
-        "application/json" => match serde_json::from_slice::<serde_json::Value>(&body) {
-            Ok(tree @ (serde_json::Value::Object(_) | serde_json::Value::Array(_))) => {
-                one(lua, (json::to_lua(lua, &tree)?, Value::Nil, kind))
-            }
-            _ => one(lua, (Value::Nil, "invalid json body", kind)),
-        },
-        _ => one(lua, (Value::Nil, format!("unsupported content type '{mime}'"), kind)),
-    }
+    };
+    super::body::decoded(lua, &body, Some(mime), args.pop_front())
 }

@@ -7,7 +7,7 @@ use mlua::{Lua, MultiValue, Value};
 use super::value::{self, one};
 use super::{Call, Phases, Row};
 use crate::lua::bind::{Answer, Fault};
-use crate::lua::{json, state};
+use crate::lua::{cjson, state};
 use crate::pdk::{Exchange, Phase, Source};
 use crate::respond;
 
@@ -41,22 +41,19 @@ pub(super) const ROWS: &[Row] = &[
         one(lua, ())
     }),
     Row::now("response.set_header", Phases::RESPONSE_CHANGE, |lua, ex, mut args| {
-        let name = value::header_name(&mut args, "header must be a string")?;
-        let value = args.pop_front().unwrap_or(Value::Nil);
-        put(ex, &name, value::header_values(&name, &value)?);
+        let (name, values) = value::header_and_values(&mut args)?;
+        put(ex, &name, values);
         one(lua, ())
     }),
     Row::now("response.add_header", Phases::RESPONSE_CHANGE, |lua, ex, mut args| {
-        let name = value::header_name(&mut args, "header must be a string")?;
-        let value = args.pop_front().unwrap_or(Value::Nil);
-        let values = value::header_values(&name, &value)?;
+        let (name, values) = value::header_and_values(&mut args)?;
         if !is_framing(&name) {
             values.into_iter().for_each(|value| ex.response.add_header(name.clone(), value));
         }
         one(lua, ())
     }),
     Row::now("response.clear_header", Phases::RESPONSE_CHANGE, |lua, ex, mut args| {
-        let name = value::header_name(&mut args, "header must be a string")?;
+        let name = value::header_name(&mut args, "header name must be a string")?;
         ex.response.clear_header(name);
         one(lua, ())
     }),
@@ -109,9 +106,7 @@ fn exit(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     let (body, kind) = match args.pop_front() {
         None | Some(Value::Nil) => (bytes::Bytes::new(), None),
         Some(Value::String(text)) => (bytes::Bytes::copy_from_slice(&text.as_bytes()), None),
-        Some(table @ Value::Table(_)) => {
-            (json::from_lua(lua, table)?.to_string().into(), Some(JSON))
-        }
+        Some(table @ Value::Table(_)) => (encoded(lua, &table)?, Some(JSON)),
         Some(_) => return Err("body must be a nil, string or table".into()),
     };
     let headers = headers(args.pop_front())?;
@@ -123,17 +118,29 @@ fn exit(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     one(lua, ends_here(lua, ex)?)
 }
 
+fn encoded(lua: &Lua, table: &Value) -> Result<bytes::Bytes, Fault> {
+    cjson::encode(lua, table).map(bytes::Bytes::from).map_err(|fault| match fault {
+        Fault::Caller(told) => {
+            format!("body encoding failed while flushing response: {told}").into()
+        }
+        fault @ Fault::Lua(_) => fault,
+    })
+}
+
 /// `kong.response.error(status, message, headers)`: the body is what the client accepts.
 fn error(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     let status = status(args.pop_front(), 400)?;
     let message = match args.pop_front() {
-        None | Some(Value::Nil) => default_message(status).to_owned(),
+        None | Some(Value::Nil) => match respond::default_message(status) {
+            "" => format!("The upstream server responded with {}", status.as_u16()),
+            words => words.to_owned(),
+        },
         Some(table @ Value::Table(_)) => {
             // Kong takes a table as the whole JSON body.
-            let tree = json::from_lua(lua, table)?;
+            let body = encoded(lua, &table)?;
             let headers = headers(args.pop_front())?;
             headers.into_iter().for_each(|(name, values)| put(ex, &name, values));
-            let _ = ex.response.exit(status, Some(JSON), tree.to_string().into());
+            let _ = ex.response.exit(status, Some(JSON), body);
             return one(lua, ends_here(lua, ex)?);
         }
         Some(message) => message.to_string()?,
@@ -158,23 +165,4 @@ fn ends_here(lua: &Lua, ex: &Exchange) -> mlua::Result<bool> {
     let ends = matches!(ex.phase(), Phase::Rewrite | Phase::Access | Phase::Response);
     state::of(lua, ex)?.exited.set(ends);
     Ok(ends)
-}
-
-/// Kong's words for a status that a plugin gives no message for.
-fn default_message(status: StatusCode) -> &'static str {
-    match status.as_u16() {
-        418 => "I'm a teapot",
-        413 => "Payload too large",
-        414 => "URI too long",
-        494 => "Request header or cookie too large",
-        500 => "An unexpected error occurred",
-        502 => "An invalid response was received from the upstream server",
-        503 => "The upstream server is currently unavailable",
-        504 => "The upstream server is timing out",
-        400 => "Bad request",
-        404 => "Not found",
-        405 => "Method not allowed",
-        429 => "Too many requests",
-        _ => status.canonical_reason().unwrap_or("An unexpected error occurred"),
-    }
 }

@@ -66,15 +66,12 @@ pub(super) const ROWS: &[Row] = &[
         one(lua, ())
     }),
     Row::now("service.request.set_header", Phases::TARGET_CHANGE, |lua, ex, mut args| {
-        let name = value::header_name(&mut args, "header must be a string")?;
-        let value = args.pop_front().unwrap_or(Value::Nil);
-        put(ex, &name, value::header_values(&name, &value)?);
+        let (name, values) = value::header_and_values(&mut args)?;
+        put(ex, &name, values);
         one(lua, ())
     }),
     Row::now("service.request.add_header", Phases::REQUEST_CHANGE, |lua, ex, mut args| {
-        let name = value::header_name(&mut args, "header must be a string")?;
-        let value = args.pop_front().unwrap_or(Value::Nil);
-        let values = value::header_values(&name, &value)?;
+        let (name, values) = value::header_and_values(&mut args)?;
         if name == HOST {
             put(ex, &name, values);
         } else {
@@ -99,18 +96,18 @@ pub(super) const ROWS: &[Row] = &[
         ex.request.set_body(bytes::Bytes::copy_from_slice(&body.as_bytes()));
         one(lua, ())
     }),
-    Row::now("service.response.get_status", Phases::RESPONSE, |lua, ex, _| {
+    Row::now("service.response.get_status", Phases::SERVICE_RESPONSE, |lua, ex, _| {
         one(lua, ex.service.status.get().map(|status| status.as_u16()))
     }),
-    Row::now("service.response.get_header", Phases::RESPONSE, |lua, ex, mut args| {
-        let name = value::text(&mut args, "header name must be a string")?;
+    Row::now("service.response.get_header", Phases::SERVICE_RESPONSE, |lua, ex, mut args| {
+        let name = value::text(&mut args, "name must be a string")?;
         let headers = ex.response.headers();
         match value::header(&headers, &name).filter(|_| from_upstream(ex)) {
             Some(found) => one(lua, lua.create_string(found.as_bytes())?),
             None => one(lua, Value::Nil),
         }
     }),
-    Row::now("service.response.get_headers", Phases::RESPONSE, |lua, ex, mut args| {
+    Row::now("service.response.get_headers", Phases::SERVICE_RESPONSE, |lua, ex, mut args| {
         let limit = value::limit(&mut args, "max_headers")?;
         if !from_upstream(ex) {
             return one(lua, lua.create_table()?);
@@ -161,8 +158,7 @@ fn set_target(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     let port = match args.pop_front() {
         Some(Value::Integer(port)) => port,
         Some(Value::Number(port)) if port.fract() == 0.0 => port as i64,
-        Some(Value::Number(_)) => return Err("port must be an integer".into()),
-        _ => return Err("port must be a number".into()),
+        _ => return Err("port must be an integer".into()),
     };
     let Ok(port) = u16::try_from(port) else {
         return Err(format!("port must be an integer between 0 and 65535: given {port}").into());

@@ -10,12 +10,12 @@ const MAX: i64 = 1000;
 const DEFAULT: i64 = 100;
 
 /// One value, as a row returns it.
-pub(super) fn one(lua: &Lua, value: impl IntoLuaMulti) -> Answer {
+pub(in crate::lua) fn one(lua: &Lua, value: impl IntoLuaMulti) -> Answer {
     Ok(value.into_lua_multi(lua)?)
 }
 
 /// The next argument as text; numbers do not count as such, as in Kong.
-pub(super) fn text(args: &mut MultiValue, refusal: &str) -> Result<LuaString, Fault> {
+pub(in crate::lua) fn text(args: &mut MultiValue, refusal: &str) -> Result<LuaString, Fault> {
     match args.pop_front() {
         Some(Value::String(text)) => Ok(text),
         _ => Err(refusal.into()),
@@ -23,12 +23,12 @@ pub(super) fn text(args: &mut MultiValue, refusal: &str) -> Result<LuaString, Fa
 }
 
 /// The same, in UTF-8.
-pub(super) fn utf8(args: &mut MultiValue, refusal: &str) -> Result<String, Fault> {
+pub(in crate::lua) fn utf8(args: &mut MultiValue, refusal: &str) -> Result<String, Fault> {
     Ok(text(args, refusal)?.to_string_lossy())
 }
 
 /// The next argument as a table.
-pub(super) fn table(args: &mut MultiValue, refusal: &str) -> Result<Table, Fault> {
+pub(in crate::lua) fn table(args: &mut MultiValue, refusal: &str) -> Result<Table, Fault> {
     match args.pop_front() {
         Some(Value::Table(table)) => Ok(table),
         _ => Err(refusal.into()),
@@ -36,7 +36,7 @@ pub(super) fn table(args: &mut MultiValue, refusal: &str) -> Result<Table, Fault
 }
 
 /// An upper limit of headers or arguments: a whole number from 1 to 1000, 100 if left out.
-pub(super) fn limit(args: &mut MultiValue, name: &str) -> Result<usize, Fault> {
+pub(in crate::lua) fn limit(args: &mut MultiValue, name: &str) -> Result<usize, Fault> {
     let limit = match args.pop_front() {
         None | Some(Value::Nil) => DEFAULT,
         Some(Value::Integer(limit)) => limit,
@@ -51,67 +51,117 @@ pub(super) fn limit(args: &mut MultiValue, name: &str) -> Result<usize, Fault> {
 }
 
 /// A header's name.
-pub(super) fn header_name(args: &mut MultiValue, refusal: &str) -> Result<HeaderName, Fault> {
+pub(in crate::lua) fn header_name(
+    args: &mut MultiValue,
+    refusal: &str,
+) -> Result<HeaderName, Fault> {
     let name = text(args, refusal)?;
     HeaderName::from_bytes(&name.as_bytes())
         .map_err(|_| format!("invalid header name '{}'", name.display()).into())
 }
 
-/// A header's values: text, number or boolean, or a list of them. An empty text becomes a blank
-/// (Kong), because nginx would drop the header.
-pub(super) fn header_values(name: &HeaderName, value: &Value) -> Result<Vec<HeaderValue>, Fault> {
-    let refusal = || {
-        let kind = value.type_name();
-        format!(
-            "invalid value for \"{name}\": got {kind}, \
-             expected array of string, string, number or boolean"
-        )
+/// What a header may be set to, in Kong's words: one alone, and in a table of headers.
+const ONE: &str = "array of string, string, number or boolean";
+const OF_TABLE: &str = "string, number, boolean or array of strings";
+
+/// A header's name and its values, as two arguments.
+pub(in crate::lua) fn header_and_values(
+    args: &mut MultiValue,
+) -> Result<(HeaderName, Vec<HeaderValue>), Fault> {
+    let name = args.pop_front().unwrap_or(Value::Nil);
+    let value = args.pop_front().unwrap_or(Value::Nil);
+    pair(&name, &value, ONE)
+}
+
+fn pair(
+    name: &Value,
+    value: &Value,
+    expected: &str,
+) -> Result<(HeaderName, Vec<HeaderValue>), Fault> {
+    let Value::String(text) = name else {
+        let (shown, kind) = (name.to_string()?, name.type_name());
+        return Err(format!("invalid header name \"{shown}\": got {kind}, expected string").into());
     };
-    let one = |value: &Value| {
-        let text = match value {
-            Value::String(text) => text.as_bytes().trim_ascii().to_vec(),
-            Value::Integer(_) | Value::Number(_) | Value::Boolean(_) => {
-                value.to_string()?.into_bytes()
+    let shown = text.to_string_lossy();
+    let name = HeaderName::from_bytes(&text.as_bytes())
+        .map_err(|_| Fault::from(format!("invalid header name '{shown}'")))?;
+    let values = match value {
+        Value::Table(list) => {
+            let values: Vec<Value> = list.sequence_values().collect::<mlua::Result<_>>()?;
+            if let Some(other) = values.iter().find(|value| !value.is_string()) {
+                let kind = other.type_name();
+                let told = format!(
+                    "invalid header value in array \"{shown}\": got {kind}, expected string"
+                );
+                return Err(told.into());
             }
-            _ => return Err(refusal().into()),
-        };
-        let text = if text.is_empty() { b" ".to_vec() } else { text };
-        HeaderValue::from_bytes(&text)
-            .map_err(|_| format!("invalid value for \"{name}\": control characters").into())
+            values
+        }
+        Value::String(_) | Value::Integer(_) | Value::Number(_) | Value::Boolean(_) => {
+            vec![value.clone()]
+        }
+        other => {
+            let kind = other.type_name();
+            let told =
+                format!("invalid header value for \"{shown}\": got {kind}, expected {expected}");
+            return Err(told.into());
+        }
     };
+    let values =
+        values.iter().map(|value| header_value(&shown, value)).collect::<Result<_, _>>()?;
+    Ok((name, values))
+}
+
+/// One value. An empty text becomes a blank (Kong), because nginx would drop the header.
+fn header_value(name: &str, value: &Value) -> Result<HeaderValue, Fault> {
+    let text = match value {
+        Value::String(text) => text.as_bytes().trim_ascii().to_vec(),
+        value => value.to_string()?.into_bytes(),
+    };
+    let text = if text.is_empty() { b" ".to_vec() } else { text };
+    HeaderValue::from_bytes(&text)
+        .map_err(|_| format!("invalid header value for \"{name}\": control characters").into())
+}
+
+/// A header's values as OpenResty takes them: numbers in a list, too.
+pub(in crate::lua) fn header_values(
+    name: &HeaderName,
+    value: &Value,
+) -> Result<Vec<HeaderValue>, Fault> {
     match value {
-        Value::Table(list) => list.sequence_values::<Value>().map(|value| one(&value?)).collect(),
-        value => Ok(vec![one(value)?]),
+        Value::Table(list) => list
+            .sequence_values::<Value>()
+            .map(|value| header_value(name.as_str(), &value?))
+            .collect(),
+        value => Ok(vec![header_value(name.as_str(), value)?]),
     }
 }
 
 /// The headers of a table, name by name, in an order that does not change.
-pub(super) fn headers_of(table: &Table) -> Result<Vec<(HeaderName, Vec<HeaderValue>)>, Fault> {
+pub(in crate::lua) fn headers_of(
+    table: &Table,
+) -> Result<Vec<(HeaderName, Vec<HeaderValue>)>, Fault> {
     let mut headers = Vec::new();
-    for pair in table.pairs::<Value, Value>() {
-        let (name, value) = pair?;
-        let Value::String(name) = name else {
-            let kind = name.type_name();
-            return Err(format!("invalid name: got {kind}, expected string").into());
-        };
-        let name = HeaderName::from_bytes(&name.as_bytes())
-            .map_err(|_| format!("invalid header name '{}'", name.display()))?;
-        let values = header_values(&name, &value)?;
-        headers.push((name, values));
+    for entry in table.pairs::<Value, Value>() {
+        let (name, value) = entry?;
+        headers.push(pair(&name, &value, OF_TABLE)?);
     }
     headers.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
     Ok(headers)
 }
 
 /// The first value of a header. nginx reads `x_a` and `x-a` as the same name, and so does Kong.
-pub(super) fn header<'a>(headers: &'a HeaderMap, name: &LuaString) -> Option<&'a HeaderValue> {
+pub(in crate::lua) fn header<'a>(
+    headers: &'a HeaderMap,
+    name: &LuaString,
+) -> Option<&'a HeaderValue> {
     let name = name.to_string_lossy();
     headers.get(&name).or_else(|| headers.get(name.replace('_', "-")))
 }
 
 /// Headers as Kong gives them: lower-case names that are found in any case, several values as a
 /// list. The second value says `truncated` when there are more.
-pub(super) fn headers(lua: &Lua, headers: &HeaderMap, limit: usize) -> Answer {
+pub(in crate::lua) fn headers(lua: &Lua, headers: &HeaderMap, limit: usize) -> Answer {
     let table = lua.create_table()?;
     let mut left = limit;
     for name in headers.keys() {
@@ -141,7 +191,7 @@ pub(super) fn headers(lua: &Lua, headers: &HeaderMap, limit: usize) -> Answer {
 const ANY_CASE: &str = "silverback.headers";
 
 /// Prepares the metatable that finds headers in any case.
-pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
+pub(in crate::lua) fn install(lua: &Lua) -> mlua::Result<()> {
     let index = "local rawget, lower, gsub = rawget, string.lower, string.gsub
         return { __index = function(headers, name)
           if type(name) == 'string' then
@@ -149,24 +199,4 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
           end
         end }";
     lua.set_named_registry_value(ANY_CASE, lua.load(index).eval::<Table>()?)
-}
-
-/// Arguments of a query: decoded names and values, a bare one without a value.
-pub(super) fn arguments(query: &str) -> impl Iterator<Item = (String, Option<String>)> {
-    let decode = |text: &str| {
-        let text = text.replace('+', " ");
-        percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned()
-    };
-    query.split('&').filter(|part| !part.is_empty()).map(move |part| match part.split_once('=') {
-        Some((name, value)) => (decode(name), Some(decode(value))),
-        None => (decode(part), None),
-    })
-}
-
-/// An argument's value in Lua: `true` for a bare one.
-pub(super) fn argument(lua: &Lua, value: Option<String>) -> mlua::Result<Value> {
-    match value {
-        Some(text) => lua.create_string(text).map(Value::String),
-        None => Ok(Value::Boolean(true)),
-    }
 }

@@ -1,0 +1,127 @@
+-- Tables.
+
+local _M = {}
+
+-- A new table with the fields of both; the second's win.
+function _M.table_merge(a, b)
+  local merged = {}
+  for _, part in ipairs { a or {}, b or {} } do
+    for key, value in pairs(part) do
+      merged[key] = value
+    end
+  end
+  return merged
+end
+
+-- Whether a list holds a value, and where.
+function _M.table_contains(list, value)
+  for i, item in ipairs(list or {}) do
+    if item == value then
+      return true, i
+    end
+  end
+  return false
+end
+
+function _M.is_array(value, mode)
+  if type(value) ~= "table" then
+    return false
+  end
+  if mode == "lapis" or mode == "fast" then
+    return #value > 0 or next(value) == nil
+  end
+  return table.isarray(value)
+end
+
+local function copy(value, with_meta, seen)
+  if type(value) ~= "table" then
+    return value
+  end
+  if seen[value] then
+    return seen[value]
+  end
+  local new = {}
+  seen[value] = new
+  for key, inner in next, value do
+    new[copy(key, with_meta, seen)] = copy(inner, with_meta, seen)
+  end
+  if with_meta then
+    setmetatable(new, getmetatable(value))
+  end
+  return new
+end
+
+-- A copy of everything; metatables are shared, unless `copy_mt` is false.
+function _M.deep_copy(value, copy_mt)
+  return copy(value, copy_mt ~= false, {})
+end
+
+function _M.cycle_aware_deep_copy(value, remove_metatables)
+  return copy(value, not remove_metatables, {})
+end
+
+function _M.shallow_copy(value)
+  return type(value) == "table" and table.clone(value) or value
+end
+
+function _M.deep_merge(a, b)
+  local merged = _M.deep_copy(a)
+  for key, value in pairs(b) do
+    if type(value) == "table" and type(merged[key]) == "table" then
+      merged[key] = _M.deep_merge(merged[key], value)
+    else
+      merged[key] = _M.deep_copy(value)
+    end
+  end
+  return merged
+end
+
+_M.cycle_aware_deep_merge = _M.deep_merge
+
+-- All lists as one.
+function _M.concat(...)
+  local all = {}
+  for _, list in ipairs { ... } do
+    for _, item in ipairs(list) do
+      all[#all + 1] = item
+    end
+  end
+  return all
+end
+
+-- Several errors of one field are a list.
+function _M.add_error(errors, key, value)
+  errors = errors or {}
+  if errors[key] == nil then
+    errors[key] = value
+  elseif type(errors[key]) == "table" then
+    table.insert(errors[key], value)
+  else
+    errors[key] = { errors[key], value }
+  end
+  return errors
+end
+
+-- The value at `a.b.c`.
+function _M.table_path(t, path)
+  if type(path) == "string" then
+    local names = {}
+    for name in path:gmatch("[^%.]+") do
+      names[#names + 1] = name
+    end
+    path = names
+  end
+  for _, name in ipairs(path) do
+    if type(t) ~= "table" then
+      return nil
+    end
+    t = t[name]
+  end
+  return t
+end
+
+_M.EMPTY = setmetatable({}, {
+  __newindex = function() error("the EMPTY table is read-only", 2) end,
+})
+
+return _M

@@ -1,0 +1,95 @@
+-- The module `resty.lrucache`: a cache that keeps what was used last.
+--
+-- Entries are a ring of tables; the head's next is the one used last.
+
+local _M = { _VERSION = "0.15" }
+local methods = {}
+local meta = { __index = methods }
+
+local function unlink(entry)
+  entry.before.after = entry.after
+  entry.after.before = entry.before
+end
+
+local function to_front(head, entry)
+  entry.before, entry.after = head, head.after
+  head.after.before = entry
+  head.after = entry
+end
+
+function _M.new(size)
+  if type(size) ~= "number" or size < 1 then
+    return nil, "size too small"
+  end
+  local head = {}
+  head.before, head.after = head, head
+  return setmetatable({ head = head, entries = {}, count_of = 0, size = size }, meta)
+end
+
+-- The value; or nil and the value whose time is over. Flags come third.
+function methods:get(key)
+  local entry = self.entries[key]
+  if not entry then
+    return nil
+  end
+  unlink(entry)
+  to_front(self.head, entry)
+  if entry.expires and entry.expires < ngx.now() then
+    return nil, entry.value, entry.flags
+  end
+  return entry.value, nil, entry.flags
+end
+
+function methods:set(key, value, ttl, flags)
+  local entry = self.entries[key]
+  if entry then
+    unlink(entry)
+  else
+    if self.count_of >= self.size then
+      self:delete(self.head.before.key)
+    end
+    entry = { key = key }
+    self.entries[key] = entry
+    self.count_of = self.count_of + 1
+  end
+  entry.value = value
+  entry.expires = ttl and ngx.now() + ttl or nil
+  entry.flags = flags or 0
+  to_front(self.head, entry)
+end
+
+function methods:delete(key)
+  local entry = self.entries[key]
+  if not entry then
+    return false
+  end
+  unlink(entry)
+  self.entries[key] = nil
+  self.count_of = self.count_of - 1
+  return true
+end
+
+function methods:count()
+  return self.count_of
+end
+
+function methods:capacity()
+  return self.size
+end
+
+function methods:get_keys(limit)
+  local keys = {}
+  local entry = self.head.after
+  while entry ~= self.head and (not limit or limit == 0 or #keys < limit) do
+    keys[#keys + 1] = entry.key
+    entry = entry.after
+  end
+  return keys
+end
+
+function methods:flush_all()
+  self.entries, self.count_of = {}, 0
+  self.head.before, self.head.after = self.head, self.head
+end
+
+return _M

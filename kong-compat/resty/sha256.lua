@@ -1,0 +1,1 @@
+return require "silverback.digest" "sha256"

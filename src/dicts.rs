@@ -1,0 +1,300 @@
+//! Memory that the Lua code of all workers has in common: OpenResty's shared dictionaries
+//! (`ngx.shared`).
+//!
+//! A dictionary has a size that it does not grow beyond: what was used least recently makes room.
+//! A lock is held for one operation and never across a wait.
+
+mod entries;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use entries::Entries;
+
+pub use entries::{Full, Held, Item};
+
+/// Kong's dictionaries and their sizes in MiB.
+const KONGS: [(&str, usize); 11] = [
+    ("kong", 5),
+    ("kong_cluster_events", 5),
+    ("kong_core_db_cache", 128),
+    ("kong_core_db_cache_miss", 12),
+    ("kong_db_cache", 128),
+    ("kong_db_cache_miss", 12),
+    ("kong_healthchecks", 5),
+    ("kong_locks", 8),
+    ("kong_rate_limiting_counters", 12),
+    ("kong_secrets", 5),
+    ("prometheus_metrics", 5),
+];
+
+/// Every dictionary of the process.
+#[derive(Debug)]
+pub struct Dicts(BTreeMap<String, Dict>);
+
+impl Default for Dicts {
+    fn default() -> Self {
+        let dict = |(name, mib): (&str, usize)| (name.to_owned(), Dict::new(mib << 20));
+        Self(KONGS.into_iter().map(dict).collect())
+    }
+}
+
+impl Dicts {
+    /// Kong's dictionaries and those of the operator, with their sizes in bytes.
+    pub fn with(own: &[(String, usize)]) -> Self {
+        let mut dicts = Self::default();
+        dicts.0.extend(own.iter().map(|(name, bytes)| (name.clone(), Dict::new(*bytes))));
+        dicts
+    }
+
+    /// The dictionary of this name.
+    pub fn get(&self, name: &str) -> Option<&Dict> {
+        self.0.get(name)
+    }
+
+    /// The names of all.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
+
+/// One dictionary.
+#[derive(Debug)]
+pub struct Dict {
+    capacity: usize,
+    entries: Mutex<Entries>,
+}
+
+/// When a value is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// In any case.
+    Set,
+    /// If there is none.
+    Add,
+    /// If there is one.
+    Replace,
+}
+
+/// Why an operation did nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// There is such a key.
+    #[error("exists")]
+    Exists,
+    /// There is no such key.
+    #[error("not found")]
+    NotFound,
+    /// The value is not a number.
+    #[error("not a number")]
+    NotANumber,
+    /// The value is not a list.
+    #[error("value not a list")]
+    NotAList,
+    /// It does not fit.
+    #[error("no memory")]
+    NoMemory,
+}
+
+impl From<Full> for Refused {
+    fn from(_: Full) -> Self {
+        Self::NoMemory
+    }
+}
+
+/// What a stored value is to be: its flags and how long it lives.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terms {
+    /// A number that comes back with the value.
+    pub flags: u32,
+    /// `None` lives for ever.
+    pub ttl: Option<Duration>,
+    /// Other values may be thrown out to make room.
+    pub evicts: bool,
+}
+
+impl Dict {
+    /// An empty dictionary of so many bytes.
+    fn new(capacity: usize) -> Self {
+        Self { capacity, entries: Mutex::new(Entries::new(capacity)) }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes it may hold.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Bytes that are free.
+    pub fn free(&self) -> usize {
+        self.capacity.saturating_sub(self.entries().used())
+    }
+
+    /// A value that is there and has not expired.
+    pub fn get(&self, key: &[u8]) -> Option<Held> {
+        self.entries().get(key)
+    }
+
+    /// A value that is there, expired or not.
+    pub fn get_stale(&self, key: &[u8]) -> Option<Held> {
+        self.entries().get_stale(key)
+    }
+
+    /// Puts a value; `Ok(true)` if others had to go.
+    ///
+    /// # Errors
+    /// Its condition does not hold, or it does not fit.
+    pub fn put(&self, key: &[u8], item: Item, how: Put, terms: Terms) -> Result<bool, Refused> {
+        let mut entries = self.entries();
+        let is_there = entries.is_live(key);
+        match how {
+            Put::Add if is_there => return Err(Refused::Exists),
+            Put::Replace if !is_there => return Err(Refused::NotFound),
+            _ => {}
+        }
+        Ok(entries.insert(key, item, terms)?)
+    }
+
+    /// Takes a value out.
+    pub fn delete(&self, key: &[u8]) {
+        self.entries().remove(key);
+    }
+
+    /// Adds to a number; `init` and its terms stand for one that is not there. The second value
+    /// says whether others had to go.
+    ///
+    /// # Errors
+    /// There is none, or something else.
+    pub fn incr(
+        &self,
+        key: &[u8],
+        by: f64,
+        init: Option<(f64, Terms)>,
+    ) -> Result<(f64, bool), Refused> {
+        let mut entries = self.entries();
+        if let Some(item) = entries.live_mut(key) {
+            let Item::Number(number) = item else { return Err(Refused::NotANumber) };
+            *number += by;
+            return Ok((*number, false));
+        }
+        let (init, terms) = init.ok_or(Refused::NotFound)?;
+        let number = init + by;
+        Ok((number, entries.insert(key, Item::Number(number), terms)?))
+    }
+
+    /// Adds to a list, at its front or its end; its length.
+    ///
+    /// # Errors
+    /// There is something else, or it does not fit.
+    pub fn push(&self, key: &[u8], item: Item, front: bool) -> Result<usize, Refused> {
+        self.entries().push(key, item, front)
+    }
+
+    /// Takes from a list.
+    ///
+    /// # Errors
+    /// There is something else.
+    pub fn pop(&self, key: &[u8], front: bool) -> Result<Option<Item>, Refused> {
+        self.entries().pop(key, front)
+    }
+
+    /// The length of a list; 0 without one.
+    ///
+    /// # Errors
+    /// There is something else.
+    pub fn len(&self, key: &[u8]) -> Result<usize, Refused> {
+        match self.entries().live_mut(key) {
+            None => Ok(0),
+            Some(Item::List(list)) => Ok(list.len()),
+            Some(_) => Err(Refused::NotAList),
+        }
+    }
+
+    /// How long a value will live: `None` without one, `Some(None)` for ever.
+    pub fn ttl(&self, key: &[u8]) -> Option<Option<Duration>> {
+        self.entries().ttl(key)
+    }
+
+    /// Gives a value another time to live. False without one.
+    pub fn expire(&self, key: &[u8], ttl: Option<Duration>) -> bool {
+        self.entries().expire(key, ttl)
+    }
+
+    /// Lets everything expire.
+    pub fn flush_all(&self) {
+        self.entries().flush_all();
+    }
+
+    /// Takes out up to `limit` values that have expired; how many went.
+    pub fn flush_expired(&self, limit: usize) -> usize {
+        self.entries().flush_expired(limit)
+    }
+
+    /// Up to `limit` keys.
+    pub fn keys(&self, limit: usize) -> Vec<Vec<u8>> {
+        self.entries().keys(limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERMS: Terms = Terms { flags: 0, ttl: None, evicts: true };
+
+    #[test]
+    fn what_was_used_least_recently_makes_room() {
+        let dict = Dict::new(10_000);
+        let value = || Item::Text(vec![b'x'; 2000]);
+        for key in ["a", "b", "c", "d"] {
+            dict.put(key.as_bytes(), value(), Put::Set, TERMS).unwrap();
+        }
+        assert!(dict.get(b"a").is_some());
+        assert_eq!(dict.put(b"e", value(), Put::Set, TERMS), Ok(true));
+        assert!(dict.get(b"a").is_some() && dict.get(b"b").is_none());
+        assert!(dict.free() < 10_000);
+    }
+
+    #[test]
+    fn what_is_larger_than_the_dictionary_is_refused() {
+        let dict = Dict::new(1000);
+        dict.put(b"a", Item::Number(1.0), Put::Set, TERMS).unwrap();
+        let large = Item::Text(vec![0; 2000]);
+        assert_eq!(dict.put(b"b", large, Put::Set, TERMS), Err(Refused::NoMemory));
+        assert!(dict.get(b"a").is_some(), "nothing had to go for what does not fit");
+        let safe = Terms { evicts: false, ..TERMS };
+        let half = || Item::Text(vec![0; 600]);
+        assert_eq!(dict.put(b"c", half(), Put::Set, safe), Ok(false));
+        assert_eq!(dict.put(b"d", half(), Put::Set, safe), Err(Refused::NoMemory));
+    }
+
+    #[test]
+    fn counters_start_where_they_are_told() {
+        let dict = Dict::new(1000);
+        assert_eq!(dict.incr(b"n", 1.0, None), Err(Refused::NotFound));
+        assert_eq!(dict.incr(b"n", 1.0, Some((10.0, TERMS))), Ok((11.0, false)));
+        assert_eq!(dict.incr(b"n", -3.0, Some((100.0, TERMS))), Ok((8.0, false)));
+        dict.put(b"t", Item::Text(b"5".to_vec()), Put::Set, TERMS).unwrap();
+        assert_eq!(dict.incr(b"t", 1.0, None), Err(Refused::NotANumber));
+    }
+
+    #[test]
+    fn lists_take_and_give_at_both_ends() {
+        let dict = Dict::new(10_000);
+        let number = Item::Number;
+        assert_eq!(dict.push(b"l", number(1.0), false), Ok(1));
+        assert_eq!(dict.push(b"l", number(2.0), false), Ok(2));
+        assert_eq!(dict.push(b"l", number(0.0), true), Ok(3));
+        assert_eq!(dict.len(b"l"), Ok(3));
+        let used = dict.entries().used();
+        assert_eq!(dict.pop(b"l", true), Ok(Some(number(0.0))));
+        assert_eq!(dict.pop(b"l", false), Ok(Some(number(2.0))));
+        assert_eq!(dict.pop(b"l", false), Ok(Some(number(1.0))));
+        assert_eq!(dict.pop(b"l", false), Ok(None));
+        assert!(dict.entries().used() < used && dict.get(b"l").is_none());
+    }
+}

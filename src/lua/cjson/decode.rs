@@ -1,0 +1,244 @@
+//! JSON text to Lua values, with lua-cjson's words for what is wrong.
+
+use mlua::{Lua, LuaSerdeExt, Table, Value};
+
+use super::DEPTH;
+use crate::lua::bind::Fault;
+
+/// A Lua value for a JSON text. With `marks`, arrays get `cjson.array_mt`.
+pub(in crate::lua) fn decode(lua: &Lua, text: &[u8], marks: bool) -> Result<Value, Fault> {
+    let array = marks.then(|| lua.array_metatable());
+    let mut reader = Reader { lua, text, at: 0, array };
+    reader.blanks();
+    let value = reader.value(0)?;
+    reader.blanks();
+    if reader.at < text.len() {
+        return Err(reader.expected("the end"));
+    }
+    Ok(value)
+}
+
+struct Reader<'t> {
+    lua: &'t Lua,
+    text: &'t [u8],
+    at: usize,
+    array: Option<Table>,
+}
+
+impl Reader<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    fn blanks(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    /// What was found where something else should be.
+    fn expected(&self, what: &str) -> Fault {
+        let found = match self.peek() {
+            None => "T_END",
+            Some(b'{') => "T_OBJ_BEGIN",
+            Some(b'}') => "T_OBJ_END",
+            Some(b'[') => "T_ARR_BEGIN",
+            Some(b']') => "T_ARR_END",
+            Some(b',') => "T_COMMA",
+            Some(b':') => "T_COLON",
+            Some(b'"') => "T_STRING",
+            Some(b'-' | b'0'..=b'9') => "T_NUMBER",
+            Some(_) => match &self.text[self.at..] {
+                rest if rest.starts_with(b"true") || rest.starts_with(b"false") => "T_BOOLEAN",
+                rest if rest.starts_with(b"null") => "T_NULL",
+                _ => "invalid token",
+            },
+        };
+        format!("Expected {what} but found {found} at character {}", self.at + 1).into()
+    }
+
+    fn value(&mut self, depth: usize) -> Result<Value, Fault> {
+        match self.peek() {
+            Some(b'{') => self.nested(depth).and_then(|()| self.object(depth + 1)),
+            Some(b'[') => self.nested(depth).and_then(|()| self.list(depth + 1)),
+            Some(b'"') => Ok(Value::String(self.lua.create_string(self.string()?)?)),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            _ => {
+                let rest = &self.text[self.at..];
+                let words: [(&[u8], Value); 3] = [
+                    (b"true", Value::Boolean(true)),
+                    (b"false", Value::Boolean(false)),
+                    (b"null", self.lua.null()),
+                ];
+                let Some((word, value)) =
+                    words.into_iter().find(|(word, _)| rest.starts_with(word))
+                else {
+                    return Err(self.expected("value"));
+                };
+                self.at += word.len();
+                Ok(value)
+            }
+        }
+    }
+
+    fn nested(&self, depth: usize) -> Result<(), Fault> {
+        if depth < DEPTH {
+            return Ok(());
+        }
+        let (levels, at) = (depth + 1, self.at + 1);
+        Err(format!("Found too many nested data structures ({levels}) at character {at}").into())
+    }
+
+    fn object(&mut self, depth: usize) -> Result<Value, Fault> {
+        let table = self.lua.create_table()?;
+        self.at += 1;
+        self.blanks();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(Value::Table(table));
+        }
+        loop {
+            if self.peek() != Some(b'"') {
+                return Err(self.expected("object key string"));
+            }
+            let name = self.string()?;
+            self.blanks();
+            if self.peek() != Some(b':') {
+                return Err(self.expected("colon"));
+            }
+            self.at += 1;
+            self.blanks();
+            let value = self.value(depth)?;
+            table.raw_set(self.lua.create_string(name)?, value)?;
+            self.blanks();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => break,
+                _ => return Err(self.expected("comma or object end")),
+            }
+            self.blanks();
+        }
+        self.at += 1;
+        Ok(Value::Table(table))
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Value, Fault> {
+        let table = self.lua.create_table()?;
+        if let Some(array) = &self.array {
+            table.set_metatable(Some(array.clone()))?;
+        }
+        self.at += 1;
+        self.blanks();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(Value::Table(table));
+        }
+        for index in 1.. {
+            table.raw_set(index, self.value(depth)?)?;
+            self.blanks();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => break,
+                _ => return Err(self.expected("comma or array end")),
+            }
+            self.blanks();
+        }
+        self.at += 1;
+        Ok(Value::Table(table))
+    }
+
+    fn number(&mut self) -> Result<Value, Fault> {
+        let start = self.at;
+        let in_number = |byte: u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
+        while self.peek().is_some_and(in_number) {
+            self.at += 1;
+        }
+        let text = std::str::from_utf8(&self.text[start..self.at]).unwrap_or_default();
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let padded = digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.");
+        let padded = padded && !digits.starts_with("0e") && !digits.starts_with("0E");
+        if let (Ok(integer), false) = (text.parse::<i64>(), padded)
+            && integer.unsigned_abs() < 1 << 53
+        {
+            return Ok(Value::Integer(integer));
+        }
+        match text.parse::<f64>() {
+            Ok(number) if !padded => Ok(Value::Number(number)),
+            _ => {
+                let at = start + 1;
+                Err(format!("Expected value but found invalid number at character {at}").into())
+            }
+        }
+    }
+
+    /// The bytes of a string, escapes resolved; the reader stands behind its end.
+    fn string(&mut self) -> Result<Vec<u8>, Fault> {
+        let token = self.at + 1;
+        let mut bytes = Vec::new();
+        self.at += 1;
+        loop {
+            let rest = &self.text[self.at.min(self.text.len())..];
+            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..0x20));
+            let Some(plain) = plain else {
+                let told = "Expected value but found unexpected end of string at character";
+                return Err(format!("{told} {}", self.text.len() + 1).into());
+            };
+            bytes.extend_from_slice(&rest[..plain]);
+            self.at += plain;
+            match rest[plain] {
+                b'"' => break,
+                b'\\' => self.escape(&mut bytes)?,
+                _ => {
+                    let told = "Expected value but found invalid token at character";
+                    return Err(format!("{told} {token}").into());
+                }
+            }
+        }
+        self.at += 1;
+        Ok(bytes)
+    }
+
+    fn escape(&mut self, bytes: &mut Vec<u8>) -> Result<(), Fault> {
+        let byte = match self.text.get(self.at + 1) {
+            Some(b'b') => 8,
+            Some(b'f') => 12,
+            Some(b'n') => b'\n',
+            Some(b'r') => b'\r',
+            Some(b't') => b'\t',
+            Some(&byte @ (b'"' | b'\\' | b'/')) => byte,
+            Some(b'u') => return self.unicode(bytes),
+            _ => return Err(self.bad_escape("escape")),
+        };
+        bytes.push(byte);
+        self.at += 2;
+        Ok(())
+    }
+
+    fn bad_escape(&self, what: &str) -> Fault {
+        let at = self.at + 1;
+        format!("Expected value but found invalid {what} code at character {at}").into()
+    }
+
+    fn unicode(&mut self, bytes: &mut Vec<u8>) -> Result<(), Fault> {
+        let unit = |at: usize| -> Option<u32> {
+            let digits =
+                self.text.get(at..at + 4).filter(|d| d.iter().all(u8::is_ascii_hexdigit))?;
+            u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+        };
+        let Some(high) = unit(self.at + 2) else { return Err(self.bad_escape("unicode escape")) };
+        let (mut code, mut length) = (high, 6);
+        if (0xd800..0xdc00).contains(&high)
+            && self.text.get(self.at + 6..self.at + 8) == Some(b"\\u")
+            && let Some(low) = unit(self.at + 8).filter(|low| (0xdc00..0xe000).contains(low))
+        {
+            code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+            length = 12;
+        }
+        let Some(letter) = char::from_u32(code) else {
+            return Err(self.bad_escape("unicode escape"));
+        };
+        bytes.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
+        self.at += length;
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+//! `kong.configuration`: the settings that a plugin may read. Secrets are not among them.
+
+use mlua::{Lua, Table, Value};
+use serde_json::{Map, json};
+
+use super::{Options, json};
+use crate::settings::Settings;
+
+/// The settings by Kong's names.
+pub(super) fn of(settings: &Settings) -> Map<String, serde_json::Value> {
+    let networks: Vec<String> = settings.trusted_ips.iter().map(ToString::to_string).collect();
+    let headers_upstream = settings.request_id_upstream.then_some("x-kong-request-id");
+    let headers_upstream: Vec<_> = headers_upstream.into_iter().collect();
+    let values = json!({
+        "allow_debug_header": settings.allow_debug_header,
+        "database": "off",
+        "error_default_type": settings.error_default_type,
+        "headers_upstream": headers_upstream,
+        "log_level": settings.log_level,
+        "lua_max_req_headers": 100,
+        "lua_max_resp_headers": 100,
+        "lua_max_uri_args": 100,
+        "lua_max_post_args": 100,
+        "lua_package_path": settings.lua_package_path,
+        "nginx_worker_processes": settings.workers.to_string(),
+        "plugins": settings.plugins,
+        "real_ip_header": settings.real_ip_header,
+        "real_ip_recursive": if settings.real_ip_recursive { "on" } else { "off" },
+        "role": "traditional",
+        "trusted_ips": networks,
+        "untrusted_lua_sandbox_environment": settings.sandbox_environment,
+        "untrusted_lua_sandbox_requires": settings.sandbox_requires,
+        "upstream_keepalive_pool_size": settings.keepalive_pool_size,
+        "upstream_keepalive_max_requests": settings.keepalive_max_requests,
+        "upstream_keepalive_idle_timeout": settings.keepalive_idle_ms / 1000,
+    });
+    match values {
+        serde_json::Value::Object(values) => values,
+        _ => Map::new(),
+    }
+}
+
+/// The table that Lua sees. It can be read and not written, as in Kong.
+pub(super) fn table(lua: &Lua, options: &Options) -> mlua::Result<Table> {
+    let values = lua.create_table()?;
+    for (name, value) in &options.configuration {
+        values.set(name.as_str(), json::to_lua(lua, value)?)?;
+    }
+    values.set("router_flavor", options.router_flavor.name())?;
+    values.set("untrusted_lua", options.untrusted_lua.name())?;
+    let table = lua.create_table()?;
+    let this = table.clone();
+    // There are no secrets in it to remove.
+    values.set("remove_sensitive", lua.create_function(move |_, ()| Ok(this.clone()))?)?;
+    let meta = lua.create_table()?;
+    meta.set("__index", values)?;
+    let refuse = |_: &Lua, _: mlua::MultiValue| -> mlua::Result<()> {
+        Err(mlua::Error::runtime("cannot write to configuration"))
+    };
+    meta.set("__newindex", lua.create_function(refuse)?)?;
+    meta.set("__metatable", Value::Boolean(false))?;
+    table.set_metatable(Some(meta))?;
+    Ok(table)
+}

@@ -1,0 +1,151 @@
+//! Where a request goes and who sent it: Upstreams, limits, retries, consumers.
+
+use mlua::{Function, Lua, MultiValue, Value};
+use uuid::Uuid;
+
+use super::value::{self, one};
+use super::{Phases, Row};
+use crate::lua::bind::{Answer, Fault};
+use crate::lua::{json, state};
+use crate::pdk::client::Credential;
+use crate::pdk::{Attempts, Exchange, Lost, Next};
+use crate::plugin::{Step, Stop};
+
+pub(super) const ROWS: &[Row] = &[
+    Row::now("service.set_upstream", Phases::ACCESS, |lua, ex, mut args| {
+        let name = value::utf8(&mut args, "host must be a string")?;
+        if !ex.entities.get().is_some_and(|entities| entities.has_upstream(&name)) {
+            let told = format!("could not find an Upstream named '{name}'");
+            return one(lua, (Value::Nil, told));
+        }
+        ex.service.balance(name.into());
+        one(lua, true)
+    }),
+    Row::now("service.set_retries", Phases::ACCESS, |lua, ex, mut args| {
+        let retries = whole(args.pop_front(), "retries", 0, 32_767)?;
+        let mut limits = ex.service.limits.get();
+        limits.retries = u32::try_from(retries).unwrap_or_default();
+        ex.service.limits.set(limits);
+        one(lua, ())
+    }),
+    Row::now("service.set_timeouts", Phases::ACCESS, |lua, ex, mut args| {
+        let mut next = |name: &str| whole(args.pop_front(), name, 1, 2_147_483_646);
+        let mut limits = ex.service.limits.get();
+        limits.connect_ms = next("connect_timeout")?;
+        limits.write_ms = next("write_timeout")?;
+        limits.read_ms = next("read_timeout")?;
+        ex.service.limits.set(limits);
+        one(lua, ())
+    }),
+    Row::now("service.set_target_retry_callback", Phases::ACCESS, |lua, ex, mut args| {
+        let Some(Value::Function(callback)) = args.pop_front() else {
+            return Err("retry_callback must be a function".into());
+        };
+        if ex.service.attempts().is_some() {
+            return Err("another plugin drives the attempts of this request".into());
+        }
+        ex.service.drive(std::rc::Rc::new(Retries(callback)));
+        one(lua, ())
+    }),
+    Row::now("client.load_consumer", Phases::ROUTED, load_consumer),
+    Row::now("client.authenticate", Phases::ACCESS, authenticate),
+];
+
+/// A whole number within limits, in Kong's words.
+fn whole(value: Option<Value>, name: &str, least: u64, most: u64) -> Result<u64, Fault> {
+    let number = match value {
+        Some(Value::Integer(number)) => number,
+        Some(Value::Number(number)) if number.fract() == 0.0 => number as i64,
+        _ => return Err(format!("{name} must be an integer").into()),
+    };
+    match u64::try_from(number) {
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        _ => {
+            Err(format!("{name} must be an integer between {least} and {most}: given {number}")
+                .into())
+        }
+    }
+}
+
+/// A function that chooses another target ahead of each retry.
+struct Retries(Function);
+
+impl Attempts for Retries {
+    fn before<'a>(&'a self, _: &'a Exchange, n: u32) -> Step<'a> {
+        if n == 1 {
+            return Step::DONE;
+        }
+        Step::Done(match self.0.call::<Value>(()) {
+            Ok(Value::Boolean(false) | Value::Nil) => {
+                Err(Stop::Fault(anyhow::anyhow!("the target retry callback did not succeed")))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(Stop::Fault(anyhow::anyhow!("target retry callback: {error}"))),
+        })
+    }
+
+    fn answered<'a>(
+        &'a self,
+        _: &'a Exchange,
+        _: u32,
+        _: http::StatusCode,
+        _: &'a http::HeaderMap,
+    ) -> Next {
+        Next::Accept
+    }
+
+    /// nginx' rule, as without a callback.
+    fn failed(&self, ex: &Exchange, n: u32, lost: Lost) -> Next {
+        let idempotent = !matches!(ex.request.method, http::Method::POST | http::Method::PATCH);
+        let again = n <= ex.service.limits.get().retries && (lost.unsent || idempotent);
+        if again { Next::Again } else { Next::Accept }
+    }
+}
+
+fn load_consumer(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
+    let name = value::utf8(&mut args, "consumer_id must be a string")?;
+    let by_username =
+        args.pop_front().is_some_and(|flag| flag.as_boolean() != Some(false) && !flag.is_nil());
+    let is_id = Uuid::parse_str(&name).is_ok();
+    if !is_id && !by_username {
+        return Err("cannot load a consumer with an id that is not a uuid".into());
+    }
+    let consumer = ex.entities.get().and_then(|entities| entities.consumer(&name));
+    let consumer = consumer.filter(|consumer| by_username || consumer.id.to_string() == name);
+    one(lua, consumer.map(|consumer| json::entity(lua, &consumer.json)).transpose()?)
+}
+
+/// Names the client for the plugins that follow. Kong's function sends no header; plugins do.
+fn authenticate(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
+    let mut table = |name: &str| match args.pop_front() {
+        None | Some(Value::Nil) => Ok(None),
+        Some(Value::Table(table)) => Ok(Some(table)),
+        Some(_) => Err(Fault::from(format!("{name} must be a table or nil"))),
+    };
+    let (consumer, credential) = (table("consumer")?, table("credential")?);
+    if consumer.is_none() && credential.is_none() {
+        return Err("either credential or consumer must be provided".into());
+    }
+    let found = match &consumer {
+        Some(table) => match table.get::<Option<String>>("id")? {
+            Some(id) => ex.entities.get().and_then(|entities| entities.consumer(&id)),
+            None => None,
+        },
+        None => None,
+    };
+    let consumer_id = found.as_ref().map(|consumer| consumer.id).unwrap_or_default();
+    let id = match &credential {
+        Some(table) => table.get::<Option<String>>("id")?,
+        None => None,
+    };
+    let known = credential.as_ref().map(|_| Credential {
+        id: id.and_then(|id| Uuid::parse_str(&id).ok()).unwrap_or_default(),
+        identifier: None,
+        consumer_id,
+    });
+    ex.client.set(found, known);
+    let state = state::of(lua, ex)?;
+    *state.consumer.borrow_mut() = consumer;
+    *state.credential.borrow_mut() = credential;
+    one(lua, ())
+}

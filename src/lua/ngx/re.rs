@@ -1,0 +1,381 @@
+//! `ngx.re`: regular expressions of PCRE2, compiled once for a pattern and its options.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use mlua::{Function, Lua, LuaString, MultiValue, Table, Value};
+use pcre2::bytes::{CaptureLocations, Regex, RegexBuilder};
+
+use super::{number, one};
+use crate::lua::bind::{self, Answer, Fault};
+
+/// Compiled patterns that a VM keeps (`lua_regex_cache_max_entries` in Kong: 8192).
+const CACHE: usize = 8192;
+
+/// Compiled patterns by options and text.
+type Cache = RefCell<HashMap<(String, String), Rc<Regex>>>;
+
+/// A function of the module, which has the cache beside its arguments.
+type Method = fn(&Lua, &Cache, MultiValue) -> Answer;
+
+pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
+    let re = lua.create_table()?;
+    let cache: Rc<Cache> = Rc::default();
+    let methods: [(&str, Method); 6] = [
+        ("match", matched),
+        ("find", find),
+        ("gmatch", |_, _, _| Err("gmatch is set below".into())),
+        ("_gmatch", gmatch_step),
+        ("sub", |lua, cache, args| replace(lua, cache, args, false)),
+        ("gsub", |lua, cache, args| replace(lua, cache, args, true)),
+    ];
+    for (name, call) in methods {
+        let cache = cache.clone();
+        re.set(name, bind::function(lua, move |lua, args| call(lua, &cache, args))?)?;
+    }
+    re.set("gmatch", lua.load(GMATCH).set_name("=ngx.re").call::<Function>(&re)?)?;
+    re.set("_gmatch", Value::Nil)?;
+    ngx.set("re", re)
+}
+
+/// An iterator keeps its place in a table, as `ngx.re.match` does.
+const GMATCH: &str = "
+local re = ...
+local step = re._gmatch
+return function(subject, regex, options)
+  subject = tostring(subject)
+  local ok, err = step(subject, regex, options, 0, true)
+  if not ok then
+    return nil, err
+  end
+  local at = 0
+  return function()
+    if at then
+      local captures, next_at = step(subject, regex, options, at)
+      at = next_at
+      return captures
+    end
+  end
+end";
+
+/// What a call is about.
+struct Call {
+    subject: LuaString,
+    regex: Rc<Regex>,
+}
+
+/// Reads subject, pattern and options. The inner error is a message for the second result.
+fn call(lua: &Lua, cache: &Cache, args: &mut MultiValue) -> Result<Result<Call, String>, Fault> {
+    let subject = string(lua, args.pop_front())?;
+    let pattern = string(lua, args.pop_front())?;
+    let options = match args.pop_front() {
+        None | Some(Value::Nil) => String::new(),
+        Some(options) => string(lua, Some(options))?.to_string_lossy(),
+    };
+    let regex = compiled(cache, &pattern.to_string_lossy(), &options)?;
+    Ok(regex.map(|regex| Call { subject, regex }))
+}
+
+fn string(lua: &Lua, value: Option<Value>) -> Result<LuaString, Fault> {
+    match value {
+        Some(Value::String(text)) => Ok(text),
+        Some(Value::Nil) | None => Ok(lua.create_string("nil")?),
+        Some(other) => Ok(lua.create_string(other.to_string()?)?),
+    }
+}
+
+fn compiled(
+    cache: &Cache,
+    pattern: &str,
+    options: &str,
+) -> Result<Result<Rc<Regex>, String>, Fault> {
+    let key = (options.to_owned(), pattern.to_owned());
+    if let Some(regex) = cache.borrow().get(&key) {
+        return Ok(Ok(regex.clone()));
+    }
+    let mut builder = RegexBuilder::new();
+    builder.jit_if_available(true);
+    let (mut before, mut after) = (String::new(), ")");
+    for flag in options.chars() {
+        match flag {
+            'i' => drop(builder.caseless(true)),
+            'm' => drop(builder.multi_line(true)),
+            's' => drop(builder.dotall(true)),
+            'x' => {
+                builder.extended(true);
+                // The pattern may end in a comment.
+                after = "\n)";
+            }
+            'u' | 'U' => drop(builder.utf(true)),
+            'a' => before.push_str("\\G"),
+            // Names may come twice.
+            'D' => before.insert_str(0, "(?J)"),
+            // How OpenResty compiles and keeps a pattern, and its DFA: no difference here.
+            'o' | 'j' | 'd' | 'J' => {}
+            other => {
+                return Err(format!("unknown flag \"{other}\" (flags \"{options}\")").into());
+            }
+        }
+    }
+    let text = match before.as_str() {
+        "" => pattern.to_owned(),
+        before => format!("{before}(?:{pattern}{after}"),
+    };
+    match builder.build(&text) {
+        Ok(regex) => {
+            let regex = Rc::new(regex);
+            let mut cache = cache.borrow_mut();
+            if cache.len() >= CACHE {
+                cache.clear();
+            }
+            cache.insert(key, regex.clone());
+            Ok(Ok(regex))
+        }
+        Err(error) => {
+            let told = error.to_string();
+            let reason = told.split_once("offset ").and_then(|(_, rest)| rest.split_once(": "));
+            let reason = reason.map_or(told.as_str(), |(_, reason)| reason);
+            let offset = error.offset().unwrap_or_default().saturating_sub(if before.is_empty() {
+                0
+            } else {
+                before.len() + 3
+            });
+            let rest = pattern.get(offset..).unwrap_or_default();
+            let place = if rest.is_empty() { String::new() } else { format!(" at \"{rest}\"") };
+            Ok(Err(format!("pcre2_compile() failed: {reason} in \"{pattern}\"{place}")))
+        }
+    }
+}
+
+/// The first match from a byte on: its groups.
+fn search(call: &Call, from: usize) -> Result<Option<CaptureLocations>, String> {
+    let subject = call.subject.as_bytes();
+    if from > subject.len() {
+        return Ok(None);
+    }
+    let mut groups = call.regex.capture_locations();
+    match call.regex.captures_read_at(&mut groups, &subject, from) {
+        Ok(found) => Ok(found.map(|_| groups)),
+        Err(error) => Err(format!("pcre2_match() failed: {}", error.code())),
+    }
+}
+
+/// A table of the groups: by number, 0 being the whole, and by name; `false` for one that is not
+/// part of the match.
+fn captures(lua: &Lua, call: &Call, groups: &CaptureLocations, into: &Table) -> mlua::Result<()> {
+    let subject = call.subject.as_bytes();
+    let names = call.regex.capture_names();
+    let duplicates =
+        |name: &str| names.iter().filter(|other| other.as_deref() == Some(name)).count() > 1;
+    for index in 0..groups.len() {
+        let text = match groups.get(index) {
+            Some((start, end)) => Value::String(lua.create_string(&subject[start..end])?),
+            None => Value::Boolean(false),
+        };
+        if let Some(Some(name)) = names.get(index) {
+            if duplicates(name) {
+                let list = match into.raw_get::<Value>(name.as_str())? {
+                    Value::Table(list) => list,
+                    _ => lua.create_table()?,
+                };
+                if text.is_string() {
+                    list.raw_push(&text)?;
+                }
+                into.raw_set(name.as_str(), list)?;
+            } else {
+                into.raw_set(name.as_str(), &text)?;
+            }
+        }
+        into.raw_set(index, text)?;
+    }
+    Ok(())
+}
+
+/// The place to begin at, which `ctx.pos` names from 1 on, and the table to write the next to.
+fn context(value: Option<Value>) -> Result<(usize, Option<Table>), Fault> {
+    let Some(Value::Table(table)) = value else { return Ok((0, None)) };
+    let position = table.get::<Value>("pos")?;
+    let position = number(&position).unwrap_or(1.0).max(1.0) as usize;
+    Ok((position - 1, Some(table)))
+}
+
+fn matched(lua: &Lua, cache: &Cache, mut args: MultiValue) -> Answer {
+    let call = match call(lua, cache, &mut args)? {
+        Ok(call) => call,
+        Err(told) => return one(lua, (Value::Nil, told)),
+    };
+    let (from, table) = context(args.pop_front())?;
+    let groups = match search(&call, from) {
+        Ok(Some(groups)) => groups,
+        Ok(None) => return one(lua, ()),
+        Err(told) => return one(lua, (Value::Nil, told)),
+    };
+    if let (Some(table), Some((_, end))) = (table, groups.get(0)) {
+        table.set("pos", end + 1)?;
+    }
+    let into = match args.pop_front() {
+        Some(Value::Table(into)) => into,
+        _ => lua.create_table()?,
+    };
+    captures(lua, &call, &groups, &into)?;
+    one(lua, into)
+}
+
+fn find(lua: &Lua, cache: &Cache, mut args: MultiValue) -> Answer {
+    let call = match call(lua, cache, &mut args)? {
+        Ok(call) => call,
+        Err(told) => return one(lua, (Value::Nil, Value::Nil, told)),
+    };
+    let (from, table) = context(args.pop_front())?;
+    let group = args.pop_front().as_ref().and_then(number).unwrap_or_default() as usize;
+    let groups = match search(&call, from) {
+        Ok(Some(groups)) => groups,
+        Ok(None) => return one(lua, ()),
+        Err(told) => return one(lua, (Value::Nil, Value::Nil, told)),
+    };
+    if group >= groups.len() {
+        return one(lua, (Value::Nil, Value::Nil, "nth out of bound"));
+    }
+    if let (Some(table), Some((_, end))) = (table, groups.get(0)) {
+        table.set("pos", end + 1)?;
+    }
+    match groups.get(group) {
+        Some((start, end)) => one(lua, (start + 1, end)),
+        None => one(lua, ()),
+    }
+}
+
+/// One step of an iterator: the groups, and where the next step begins.
+fn gmatch_step(lua: &Lua, cache: &Cache, mut args: MultiValue) -> Answer {
+    let call = match call(lua, cache, &mut args)? {
+        Ok(call) => call,
+        Err(told) => return one(lua, (Value::Nil, told)),
+    };
+    let from = args.pop_front().as_ref().and_then(number).unwrap_or_default() as usize;
+    if args.pop_front().is_some() {
+        return one(lua, true);
+    }
+    let Ok(Some(groups)) = search(&call, from) else { return one(lua, ()) };
+    let into = lua.create_table()?;
+    captures(lua, &call, &groups, &into)?;
+    let (start, end) = groups.get(0).unwrap_or((from, from));
+    one(lua, (into, if start == end { end + 1 } else { end }))
+}
+
+/// What a match is replaced with.
+enum Replacement {
+    /// Texts and groups.
+    Template(Vec<Piece>),
+    /// What a function returns for the groups.
+    Function(Function),
+}
+
+enum Piece {
+    Text(Vec<u8>),
+    Group(usize),
+}
+
+/// `$1`, `${1}`, `$$`; `None` for a template that is none.
+fn template(text: &[u8]) -> Option<Vec<Piece>> {
+    let (mut pieces, mut plain, mut at) = (Vec::new(), Vec::new(), 0);
+    while let Some(&byte) = text.get(at) {
+        at += 1;
+        if byte != b'$' {
+            plain.push(byte);
+            continue;
+        }
+        let braced = text.get(at) == Some(&b'{');
+        let start = at + usize::from(braced);
+        let digits = text.get(start..)?.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if !braced && text.get(at) == Some(&b'$') {
+            plain.push(b'$');
+            at += 1;
+            continue;
+        }
+        let group = std::str::from_utf8(text.get(start..start + digits)?).ok()?.parse().ok()?;
+        at = start + digits;
+        if braced {
+            (text.get(at) == Some(&b'}')).then_some(())?;
+            at += 1;
+        }
+        pieces.push(Piece::Text(std::mem::take(&mut plain)));
+        pieces.push(Piece::Group(group));
+    }
+    pieces.push(Piece::Text(plain));
+    Some(pieces)
+}
+
+fn replace(lua: &Lua, cache: &Cache, mut args: MultiValue, all: bool) -> Answer {
+    let subject = args.pop_front().unwrap_or(Value::Nil);
+    let pattern = args.pop_front().unwrap_or(Value::Nil);
+    let replacement = match args.pop_front() {
+        Some(Value::Function(function)) => Replacement::Function(function),
+        value => {
+            let text = string(lua, value)?;
+            match template(&text.as_bytes()) {
+                Some(pieces) => Replacement::Template(pieces),
+                None => {
+                    let told = "failed to compile the replacement template";
+                    return one(lua, (Value::Nil, Value::Nil, told));
+                }
+            }
+        }
+    };
+    let mut args =
+        MultiValue::from_iter([subject, pattern, args.pop_front().unwrap_or(Value::Nil)]);
+    let call = match call(lua, cache, &mut args)? {
+        Ok(call) => call,
+        Err(told) => return one(lua, (Value::Nil, Value::Nil, told)),
+    };
+    match replaced(lua, &call, &replacement, all)? {
+        Ok((text, count)) => one(lua, (lua.create_string(text)?, count)),
+        Err(told) => one(lua, (Value::Nil, Value::Nil, told)),
+    }
+}
+
+/// The text with its matches replaced, and how many there were.
+fn replaced(
+    lua: &Lua,
+    call: &Call,
+    replacement: &Replacement,
+    all: bool,
+) -> Result<Result<(Vec<u8>, usize), String>, Fault> {
+    let subject = call.subject.as_bytes().to_vec();
+    let (mut out, mut copied, mut from, mut count) = (Vec::new(), 0, 0, 0);
+    while all || count == 0 {
+        let groups = match search(call, from) {
+            Ok(Some(groups)) => groups,
+            Ok(None) => break,
+            Err(told) => return Ok(Err(told)),
+        };
+        let (start, end) = groups.get(0).unwrap_or((from, from));
+        out.extend_from_slice(&subject[copied..start]);
+        match replacement {
+            Replacement::Template(pieces) => {
+                for piece in pieces {
+                    match piece {
+                        Piece::Text(text) => out.extend_from_slice(text),
+                        Piece::Group(group) => {
+                            let range = (*group < groups.len()).then(|| groups.get(*group));
+                            if let Some(Some((start, end))) = range {
+                                out.extend_from_slice(&subject[start..end]);
+                            }
+                        }
+                    }
+                }
+            }
+            Replacement::Function(function) => {
+                let table = lua.create_table()?;
+                captures(lua, call, &groups, &table)?;
+                let value: Value = function.call(table)?;
+                out.extend_from_slice(&string(lua, Some(value))?.as_bytes());
+            }
+        }
+        count += 1;
+        copied = end;
+        from = if start == end { end + 1 } else { end };
+    }
+    out.extend_from_slice(&subject[copied..]);
+    Ok(Ok((out, count)))
+}

@@ -1,0 +1,262 @@
+//! `ngx.shared.*`: memory that the Lua code of all workers has in common.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use mlua::{Lua, MultiValue, Table, Value};
+
+use super::{number, one};
+use crate::dicts::{Dict, Item, Put, Refused, Terms};
+use crate::lua::Options;
+use crate::lua::bind::{self, Answer, Fault};
+
+/// The longest key (OpenResty).
+const KEY_LIMIT: usize = 65_535;
+
+/// A method of a dictionary: what follows `self` are its arguments.
+type Method = fn(&Lua, &Dict, MultiValue) -> Answer;
+
+const METHODS: &[(&str, Method)] = &[
+    ("get", get),
+    ("get_stale", get_stale),
+    ("set", |lua, dict, args| put(lua, dict, args, Put::Set, true)),
+    ("safe_set", |lua, dict, args| put(lua, dict, args, Put::Set, false)),
+    ("add", |lua, dict, args| put(lua, dict, args, Put::Add, true)),
+    ("safe_add", |lua, dict, args| put(lua, dict, args, Put::Add, false)),
+    ("replace", |lua, dict, args| put(lua, dict, args, Put::Replace, true)),
+    ("delete", delete),
+    ("incr", incr),
+    ("lpush", |lua, dict, args| push(lua, dict, args, true)),
+    ("rpush", |lua, dict, args| push(lua, dict, args, false)),
+    ("lpop", |lua, dict, args| pop(lua, dict, args, true)),
+    ("rpop", |lua, dict, args| pop(lua, dict, args, false)),
+    ("llen", llen),
+    ("ttl", ttl),
+    ("expire", expire),
+    ("flush_all", |lua, dict, _| {
+        dict.flush_all();
+        one(lua, ())
+    }),
+    ("flush_expired", |lua, dict, mut args| {
+        let limit = args.pop_front().as_ref().and_then(number).unwrap_or_default() as usize;
+        let limit = if limit == 0 { usize::MAX } else { limit };
+        one(lua, dict.flush_expired(limit) as f64)
+    }),
+    ("get_keys", get_keys),
+    ("capacity", |lua, dict, _| one(lua, dict.capacity() as f64)),
+    ("free_space", |lua, dict, _| one(lua, dict.free() as f64)),
+];
+
+pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
+    let options = Options::of_vm(lua)?;
+    let shared = lua.create_table()?;
+    for name in options.dicts.names() {
+        let table = lua.create_table()?;
+        let name: Rc<str> = name.into();
+        for (method, call) in METHODS {
+            let (options, name) = (options.clone(), name.clone());
+            let run = move |lua: &Lua, mut args: MultiValue| {
+                args.pop_front();
+                match options.dicts.get(&name) {
+                    Some(dict) => call(lua, dict, args),
+                    None => Err("bad \"zone\" argument".into()),
+                }
+            };
+            table.raw_set(*method, bind::function(lua, run)?)?;
+        }
+        shared.raw_set(&*name, table)?;
+    }
+    ngx.set("shared", shared)
+}
+
+/// The next argument as a key, or what is wrong with it.
+fn key(args: &mut MultiValue) -> Result<Vec<u8>, &'static str> {
+    let key = match args.pop_front() {
+        None | Some(Value::Nil) => return Err("nil key"),
+        Some(Value::String(key)) => key.as_bytes().to_vec(),
+        Some(other) => other.to_string().unwrap_or_default().into_bytes(),
+    };
+    match key.len() {
+        0 => Err("empty key"),
+        1..=KEY_LIMIT => Ok(key),
+        _ => Err("key too long"),
+    }
+}
+
+macro_rules! key {
+    ($lua:expr, $args:expr) => {
+        match key(&mut $args) {
+            Ok(key) => key,
+            Err(told) => return one($lua, (Value::Nil, told)),
+        }
+    };
+}
+
+fn value_of(lua: &Lua, item: Item) -> mlua::Result<Value> {
+    Ok(match item {
+        Item::Number(number) => Value::Number(number),
+        Item::Boolean(truth) => Value::Boolean(truth),
+        Item::Text(text) => Value::String(lua.create_string(text)?),
+        Item::List(_) => Value::Nil,
+    })
+}
+
+fn item_of(value: &Value) -> Option<Item> {
+    match value {
+        Value::String(text) => Some(Item::Text(text.as_bytes().to_vec())),
+        Value::Boolean(truth) => Some(Item::Boolean(*truth)),
+        value => number(value).map(Item::Number),
+    }
+}
+
+fn seconds(value: Option<Value>, name: &str) -> Result<Option<Duration>, Fault> {
+    let seconds = match value {
+        None | Some(Value::Nil) => return Ok(None),
+        Some(value) => number(&value),
+    };
+    match seconds {
+        Some(0.0) => Ok(None),
+        Some(seconds) => match Duration::try_from_secs_f64(seconds) {
+            // nginx counts milliseconds.
+            Ok(time) => Ok(Some(time.max(Duration::from_millis(1)))),
+            Err(_) => Err(format!("bad \"{name}\" argument").into()),
+        },
+        None => Err(format!("bad \"{name}\" argument").into()),
+    }
+}
+
+fn get(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
+    let key = key!(lua, args);
+    let Some(held) = dict.get(&key) else { return one(lua, ()) };
+    if matches!(held.item, Item::List(_)) {
+        return one(lua, (Value::Nil, "value is a list"));
+    }
+    let flags = (held.flags != 0).then_some(held.flags);
+    one(lua, (value_of(lua, held.item)?, flags))
+}
+
+fn get_stale(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
+    let key = key!(lua, args);
+    let Some(held) = dict.get_stale(&key) else { return one(lua, ()) };
+    if matches!(held.item, Item::List(_)) {
+        return one(lua, (Value::Nil, "value is a list"));
+    }
+    let flags = (held.flags != 0).then_some(held.flags);
+    one(lua, (value_of(lua, held.item)?, flags, held.is_stale))
+}
+
+fn put(lua: &Lua, dict: &Dict, mut args: MultiValue, how: Put, evicts: bool) -> Answer {
+    let key = key!(lua, args);
+    let value = args.pop_front().unwrap_or(Value::Nil);
+    let ttl = seconds(args.pop_front(), "exptime")?;
+    let flags = args.pop_front().as_ref().and_then(number).unwrap_or_default() as u32;
+    if value.is_nil() {
+        if how != Put::Set {
+            return one(lua, (Value::Nil, "attempt to add or replace nil values"));
+        }
+        dict.delete(&key);
+        return one(lua, true);
+    }
+    let Some(item) = item_of(&value) else { return one(lua, (Value::Nil, "bad value type")) };
+    match dict.put(&key, item, how, Terms { flags, ttl, evicts }) {
+        Ok(forced) if evicts => one(lua, (true, Value::Nil, forced)),
+        Ok(_) => one(lua, true),
+        Err(refused) if evicts => one(lua, (false, refused.to_string(), false)),
+        Err(refused) => one(lua, (false, refused.to_string())),
+    }
+}
+
+fn delete(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
+    let key = key!(lua, args);
+    dict.delete(&key);
+    one(lua, true)
+}
+
+fn incr(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
+    let key = key!(lua, args);
+    let as_number = |value: &Value| {
+        let parsed = || value.as_string()?.to_str().ok()?.trim().parse().ok();
+        number(value).or_else(parsed)
+    };
+    let by = args.pop_front().as_ref().and_then(as_number);
+    let by = by.ok_or_else(|| Fault::from("bad \"value\" argument: number expected"))?;
+    let init = match args.pop_front() {
+        None | Some(Value::Nil) => None,
+        Some(init) => {
+            let told = || Fault::from("bad init arg: number expected");
+            Some(as_number(&init).ok_or_else(told)?)
+        }
+    };
+    let ttl = match args.pop_front() {
+        None | Some(Value::Nil) => None,
+        Some(_) if init.is_none() => {
+            return Err("must provide \"init\" when providing \"init_ttl\"".into());
+        }
+        Some(ttl) => seconds(Some(ttl), "init_ttl")?,
+    };
+    let terms = Terms { flags: 0, ttl, evicts: true };
+    match dict.incr(&key, by, init.map(|init| (init, terms))) {
+        Ok((number, forced)) if init.is_some() => one(lua, (number, Value::Nil, forced)),
+        Ok((number, _)) => one(lua, number),
+        Err(refused) => one(lua, (Value::Nil, refused.to_string())),
+    }
+}
+
+fn push(lua: &Lua, dict: &Dict, mut args: MultiValue, front: bool) -> Answer {
+    let key = key!(lua, args);
+    let item = match args.pop_front() {
+        Some(Value::Boolean(_)) | None => None,
+        Some(value) => item_of(&value),
+    };
+    let Some(item) = item else { return one(lua, (Value::Nil, "bad value type")) };
+    answered(lua, dict.push(&key, item, front).map(|length| Value::Number(length as f64)))
+}
+
+fn pop(lua: &Lua, dict: &Dict, mut args: MultiValue, front: bool) -> Answer {
+    let key = key!(lua, args);
+    match dict.pop(&key, front) {
+        Ok(Some(item)) => one(lua, value_of(lua, item)?),
+        Ok(None) => one(lua, ()),
+        Err(refused) => one(lua, (Value::Nil, refused.to_string())),
+    }
+}
+
+fn llen(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
+    let key = key!(lua, args);
+    answered(lua, dict.len(&key).map(|length| Value::Number(length as f64)))
+}
+
+fn answered(lua: &Lua, result: Result<Value, Refused>) -> Answer {
+    match result {
+        Ok(value) => one(lua, value),
+        Err(refused) => one(lua, (Value::Nil, refused.to_string())),
+    }
+}
+
+fn ttl(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
+    let key = key!(lua, args);
+    match dict.ttl(&key) {
+        None => one(lua, (Value::Nil, "not found")),
+        Some(left) => one(lua, left.unwrap_or_default().as_secs_f64()),
+    }
+}
+
+fn expire(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
+    let key = key!(lua, args);
+    if args.front().is_none_or(Value::is_nil) {
+        return Err("bad \"exptime\" argument".into());
+    }
+    let ttl = seconds(args.pop_front(), "exptime")?;
+    match dict.expire(&key, ttl) {
+        true => one(lua, true),
+        false => one(lua, (Value::Nil, "not found")),
+    }
+}
+
+fn get_keys(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
+    let limit = args.pop_front().as_ref().and_then(number).unwrap_or(1024.0) as usize;
+    let limit = if limit == 0 { usize::MAX } else { limit };
+    let keys = dict.keys(limit).into_iter().map(|key| lua.create_string(key));
+    let keys: Vec<_> = keys.collect::<mlua::Result<_>>()?;
+    one(lua, lua.create_sequence_from(keys)?)
+}

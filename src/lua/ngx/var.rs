@@ -1,0 +1,244 @@
+//! `ngx.var`: nginx' variables, as far as plugins read them, and the four that they write.
+
+use std::time::SystemTime;
+
+use http::HeaderMap;
+use mlua::{Lua, MultiValue, Table, Value};
+
+use super::{encode, one};
+use crate::entity::Protocol;
+use crate::lua::bind::{self, Answer, Fault};
+use crate::lua::state;
+use crate::pdk::{Exchange, Phase};
+use crate::router::path;
+
+pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
+    let get = |lua: &Lua, mut args: MultiValue| -> Answer {
+        args.pop_front();
+        let name = match args.pop_front() {
+            Some(Value::String(name)) => name.to_string_lossy(),
+            // Captures of nginx' own locations: there are none.
+            Some(Value::Integer(_) | Value::Number(_)) => return one(lua, ()),
+            _ => return Err("bad variable name".into()),
+        };
+        let Some(ex) = state::current() else { return Err("no request found".into()) };
+        match value(&ex, &name.to_ascii_lowercase()) {
+            Some(text) => one(lua, lua.create_string(text)?),
+            None => one(lua, ()),
+        }
+    };
+    let set = |lua: &Lua, mut args: MultiValue| -> Answer {
+        args.pop_front();
+        let name = match args.pop_front() {
+            Some(Value::String(name)) => name.to_string_lossy(),
+            _ => return Err("bad variable name".into()),
+        };
+        let Some(ex) = state::current() else { return Err("no request found".into()) };
+        let value = match args.pop_front() {
+            None | Some(Value::Nil) => String::new(),
+            Some(value) => value.to_string()?,
+        };
+        write(&ex, &name, value)?;
+        one(lua, ())
+    };
+    let meta = lua.create_table()?;
+    meta.set("__index", bind::function(lua, get)?)?;
+    meta.set("__newindex", bind::function(lua, set)?)?;
+    let var = lua.create_table()?;
+    var.set_metatable(Some(meta))?;
+    ngx.set("var", var)
+}
+
+/// The query as it stands: what a plugin has set, or what the client sent.
+pub(in crate::lua) fn query(ex: &Exchange) -> Option<String> {
+    match ex.phase() {
+        Phase::Rewrite => ex.request.raw_query().map(str::to_owned),
+        _ if ex.matched().is_none() => ex.request.raw_query().map(str::to_owned),
+        _ => ex.service.query(),
+    }
+}
+
+fn header(headers: &HeaderMap, variable: &str) -> Option<Vec<u8>> {
+    let name = variable.replace('_', "-");
+    let values: Vec<&[u8]> = headers.get_all(&name).iter().map(|value| value.as_bytes()).collect();
+    let joint: &[u8] = if name == "cookie" { b"; " } else { b", " };
+    (!values.is_empty()).then(|| values.join(joint))
+}
+
+fn value(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
+    if let Some(header_name) = name.strip_prefix("http_") {
+        return header(&ex.request.headers(), header_name);
+    }
+    if let Some(header_name) = name.strip_prefix("sent_http_") {
+        return header(&ex.response.headers(), header_name);
+    }
+    if let Some(header_name) = name.strip_prefix("upstream_http_") {
+        ex.service.status.get()?;
+        return header(&ex.response.headers(), header_name);
+    }
+    if let Some(argument) = name.strip_prefix("arg_") {
+        let query = query(ex)?;
+        let parts = query.split('&').filter_map(|part| part.split_once('='));
+        let mut found = parts.filter(|(key, _)| key.eq_ignore_ascii_case(argument));
+        return found.next().map(|(_, value)| value.as_bytes().to_vec());
+    }
+    if let Some(cookie) = name.strip_prefix("cookie_") {
+        let cookies = header(&ex.request.headers(), "cookie")?;
+        let cookies = String::from_utf8_lossy(&cookies).into_owned();
+        let mut pairs = cookies.split(';').filter_map(|pair| pair.trim().split_once('='));
+        return pairs.find(|(key, _)| *key == cookie).map(|(_, value)| value.as_bytes().to_vec());
+    }
+    of_request(ex, name).or_else(|| of_connection(ex, name)).or_else(|| of_upstream(ex, name))
+}
+
+fn target(ex: &Exchange) -> String {
+    ex.request.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned()
+}
+
+fn of_request(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
+    let request = &ex.request;
+    let version = format!("{:?}", request.version).replace("HTTP/2.0", "HTTP/2.0");
+    let text = match name {
+        "request_uri" => target(ex),
+        "uri" | "document_uri" => path::decoded(request.raw_path()).into_owned(),
+        "args" | "query_string" => query(ex)?,
+        "is_args" => if query(ex).is_some_and(|query| !query.is_empty()) { "?" } else { "" }.into(),
+        "request_method" => request.method.to_string(),
+        "request" => format!("{} {} {version}", request.method, target(ex)),
+        "request_id" | "kong_request_id" => ex.id.to_string(),
+        "host" => request.host.clone(),
+        "scheme" => request.scheme().into(),
+        "https" => if request.connection.tls { "on" } else { "" }.into(),
+        "server_protocol" => version,
+        "http2" => match (request.version == http::Version::HTTP_2, request.connection.tls) {
+            (true, true) => "h2".into(),
+            (true, false) => "h2c".into(),
+            _ => String::new(),
+        },
+        "content_type" | "content_length" => return header(&request.headers(), name),
+        "request_length" => {
+            let headers = request.headers();
+            let head: usize =
+                headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+            let line = request.method.as_str().len() + target(ex).len() + version.len() + 6;
+            (head + line + request.body_len().unwrap_or(0) as usize).to_string()
+        }
+        "request_time" => {
+            let ms = ex.times.since_start_ms(None);
+            format!("{}.{:03}", ms / 1000, ms % 1000)
+        }
+        "request_body" => return request.whole_body().map(|body| body.to_vec()),
+        "request_completion" => if ex.phase() == Phase::Log { "OK" } else { "" }.into(),
+        "status" => ex.response.status().as_u16().to_string(),
+        "bytes_sent" | "body_bytes_sent" => ex.response.sent.get().to_string(),
+        "msec" => {
+            let now = super::now();
+            format!("{}.{:03}", now.as_secs(), now.subsec_millis())
+        }
+        "time_iso8601" => encode::humane(SystemTime::now()).replacen(' ', "T", 1) + "+00:00",
+        _ => return None,
+    };
+    Some(text.into_bytes())
+}
+
+fn of_connection(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
+    let connection = &ex.request.connection;
+    let text = match name {
+        "remote_addr" => connection.client.ip().to_string(),
+        "remote_port" => connection.client.port().to_string(),
+        "realip_remote_addr" => connection.peer.ip().to_string(),
+        "realip_remote_port" => connection.peer.port().to_string(),
+        "binary_remote_addr" => {
+            return Some(match connection.client.ip() {
+                std::net::IpAddr::V4(ip) => ip.octets().to_vec(),
+                std::net::IpAddr::V6(ip) => ip.octets().to_vec(),
+            });
+        }
+        "proxy_add_x_forwarded_for" => {
+            let own = connection.peer.ip().to_string();
+            match header(&ex.request.headers(), "x_forwarded_for") {
+                Some(before) => format!("{}, {own}", String::from_utf8_lossy(&before)),
+                None => own,
+            }
+        }
+        "server_addr" => connection.local.to_string(),
+        "server_port" => connection.port.to_string(),
+        "server_name" => "kong".into(),
+        "hostname" => crate::lua::kong::hostname().into(),
+        "ssl_server_name" => connection.sni.as_deref()?.to_owned(),
+        "pid" => std::process::id().to_string(),
+        "nginx_version" => "1.27.1".into(),
+        "connection" | "connection_requests" => "1".into(),
+        "pipe" => ".".into(),
+        _ => return None,
+    };
+    Some(text.into_bytes())
+}
+
+fn of_upstream(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
+    ex.matched()?;
+    let text = match name {
+        "upstream_uri" => match ex.phase() {
+            Phase::Rewrite | Phase::Access => ex.service.path(),
+            _ => ex.service.path_and_query(),
+        },
+        "upstream_scheme" => if ex.service.scheme().is_tls() { "https" } else { "http" }.into(),
+        "upstream_host" => match ex.service.host_header() {
+            Some(host) => return Some(host.as_bytes().to_vec()),
+            None => {
+                let (host, port) = (ex.service.host(), ex.service.port());
+                if port == ex.service.scheme().default_port() {
+                    host.to_string()
+                } else {
+                    format!("{host}:{port}")
+                }
+            }
+        },
+        "upstream_x_forwarded_for" => return of_connection(ex, "proxy_add_x_forwarded_for"),
+        "upstream_x_forwarded_proto" => ex.request.forwarded_scheme(),
+        "upstream_x_forwarded_host" => ex.request.forwarded_host(),
+        "upstream_x_forwarded_port" => ex.request.forwarded_port().to_string(),
+        "upstream_x_forwarded_path" => {
+            ex.request.forwarded("x-forwarded-path").unwrap_or_else(|| ex.request.raw_path().into())
+        }
+        "upstream_x_forwarded_prefix" => ex
+            .request
+            .forwarded("x-forwarded-prefix")
+            .or_else(|| ex.matched().and_then(|matched| matched.prefix.clone()))?,
+        "upstream_status" => ex.service.status.get()?.as_u16().to_string(),
+        "upstream_addr" => ex.service.tries.borrow().last()?.address.to_string(),
+        "upstream_response_time" | "upstream_header_time" => {
+            let ms = ex.times.upstream_ms()?;
+            format!("{}.{:03}", ms / 1000, ms % 1000)
+        }
+        _ => return None,
+    };
+    Some(text.into_bytes())
+}
+
+fn write(ex: &Exchange, name: &str, value: String) -> Result<(), Fault> {
+    match name {
+        "upstream_uri" => {
+            // Kong's variable may hold the query, too.
+            let (path, query) = match value.split_once('?') {
+                Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
+                None => (value, ex.service.query()),
+            };
+            ex.service.set_path(path::escape(&path).into_owned());
+            ex.service.set_query(query);
+        }
+        "upstream_host" => {
+            ex.service.set_host_header(http::HeaderValue::from_str(&value).ok());
+        }
+        "upstream_scheme" => ex.service.set_scheme(match value.as_str() {
+            "https" => Protocol::Https,
+            _ => Protocol::Http,
+        }),
+        "args" => ex.service.set_query((!value.is_empty()).then_some(value)),
+        other => {
+            let told = format!("variable \"{other}\" not changeable");
+            return Err(told.into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! OpenResty's functions in an exchange, and what a plugin must not see of another's.
+
+use super::*;
+
+#[test]
+fn variables_are_those_of_the_request() {
+    let ex = exchange("/a%20b/c?x=1&y", &[("X-One", "1"), ("Cookie", "k=v; l=w")], "body");
+    let code = "local v = ngx.var
+        said(v.request_uri, v.uri, v.args, v.is_args, v.arg_x, v.http_x_one, v.cookie_l,
+          v.request_method, v.scheme, v.host, v.server_port, v.remote_addr, v.content_type)";
+    let expected = "/a%20b/c?x=1&y /a b/c x=1&y ? 1 1 w POST http gw.test 8000 127.0.0.1 nil";
+    assert_eq!(said(code, &ex), expected);
+}
+
+#[test]
+fn what_cannot_be_written_is_told() {
+    let ex = exchange("/", &[], "");
+    let code = "local ok, err = pcall(function() ngx.var.request_uri = '/x' end) said(ok, err)";
+    assert!(said(code, &ex).ends_with("variable \"request_uri\" not changeable"));
+}
+
+#[test]
+fn the_request_is_read_and_changed_through_ngx_req() {
+    let ex = exchange("/?a=1&a=2", &[("X-Two", "2")], "k=v");
+    let code = "ngx.req.read_body()
+        local args = ngx.req.get_uri_args()
+        ngx.req.set_header('X-New', { 'p', 'q' })
+        ngx.req.clear_header('X-Two')
+        ngx.req.set_method(ngx.HTTP_PUT)
+        ngx.req.set_body_data('new')
+        said(ngx.req.get_method(), ngx.req.http_version(), #args.a, ngx.req.get_body_data(),
+          ngx.req.get_headers()['x-new'][2], ngx.req.get_post_args().new)";
+    assert_eq!(said(code, &ex), "PUT 1.1 2 new q true");
+    assert!(ex.request.header("x-two").is_none());
+    assert_eq!(ex.request.whole_body().unwrap(), "new");
+}
+
+#[test]
+fn response_headers_follow_lua_names() {
+    let ex = exchange("/", &[], "");
+    let code = "ngx.header.x_many = { 'a', 'b' } ngx.header['X-Gone'] = '1'
+        ngx.header['X-Gone'] = nil ngx.status = 207
+        said(ngx.header['X-Many'][2], ngx.header.x_gone, ngx.status, ngx.headers_sent)";
+    assert_eq!(said(code, &ex), "b nil 207 false");
+    assert_eq!(ex.response.status(), 207);
+}
+
+/// Two requests take turns in one VM; neither may see a bit of the other.
+#[test]
+fn interleaved_requests_keep_apart() {
+    let plugins = Plugins::new();
+    let plugin = plugins.plugin(
+        "function P:access(conf)
+           local me = kong.request.get_query_arg('n')
+           ngx.ctx.me, kong.ctx.shared.me, kong.ctx.plugin.me = me, me, me
+           ngx.status = 200 + tonumber(me)
+           ngx.header['X-Me'] = me
+           ngx.print(me)
+           local thread = ngx.thread.spawn(function()
+             ngx.sleep(0.001)
+             ngx.ctx.thread = me .. ngx.var.arg_n
+             ngx.print(me)
+           end)
+           for _ = 1, 5 do
+             ngx.sleep(0.0005)
+             assert(ngx.ctx.me == me and kong.ctx.shared.me == me and kong.ctx.plugin.me == me)
+             assert(ngx.header['X-Me'] == me and ngx.var.arg_n == me)
+             assert(ngx.status == 200 + tonumber(me))
+           end
+           ngx.thread.wait(thread)
+           assert(ngx.ctx.thread == me .. me)
+           ngx.exit(200)
+         end",
+        json!({}),
+    );
+    let exchanges: Vec<_> = (1..=20).map(|n| exchange(&format!("/?n={n}"), &[], "")).collect();
+    let all = exchanges.iter().map(|ex| access(&plugin, ex));
+    let outcomes = on_a_worker(futures_util::future::join_all(all));
+    for (n, (outcome, ex)) in (1..).zip(outcomes.iter().zip(&exchanges)) {
+        assert!(matches!(outcome, Err(Stop::Exit)), "{outcome:?}");
+        assert_eq!(ex.response.body().unwrap(), format!("{n}{n}"));
+        assert_eq!(ex.response.status().as_u16(), 200 + n);
+    }
+}
+
+#[test]
+fn what_is_printed_without_an_exit_is_the_answer() {
+    let plugins = Plugins::new();
+    let plugin = plugins
+        .plugin("function P:access(conf) ngx.say('a', { 'b', { 1 } }, nil, true) end", json!({}));
+    let ex = exchange("/", &[], "");
+    assert!(matches!(on_a_worker(access(&plugin, &ex)), Err(Stop::Exit)));
+    assert_eq!(ex.response.body().unwrap(), "ab1niltrue\n");
+    assert!(ex.response.is_last_word.get());
+}
+
+#[test]
+fn a_body_is_collected_until_its_last_piece() {
+    let plugins = Plugins::new();
+    let plugin = plugins.plugin(
+        "function P:body_filter(conf)
+           local body = kong.response.get_raw_body()
+           if body then kong.response.set_raw_body('<' .. body .. '>') end
+         end",
+        json!({}),
+    );
+    let ex = exchange("/", &[], "");
+    ex.enter(Phase::BodyFilter);
+    let filter = |data: &'static str, last: bool| {
+        let mut chunk = Chunk { data: Bytes::from_static(data.as_bytes()), last, broken: false };
+        CURRENT.sync_scope(ex.clone(), || plugin.body_filter(&ex, &mut chunk)).unwrap();
+        (String::from_utf8(chunk.data.to_vec()).unwrap(), chunk.last)
+    };
+    assert_eq!(filter("ab", false), (String::new(), false));
+    assert_eq!(filter("cd", false), (String::new(), false));
+    assert_eq!(filter("", true), ("<abcd>".to_owned(), true));
+}
+
+#[test]
+fn a_credential_that_lua_names_is_given_back() {
+    let ex = exchange("/", &[], "");
+    let code = "kong.client.authenticate({ id = 'c' }, { id = 'k', own = 1 })
+        said(kong.client.get_consumer().id, kong.client.get_credential().own)";
+    assert_eq!(said(code, &ex), "c 1");
+    let code = "said(pcall(kong.client.authenticate))";
+    assert!(said(code, &ex).ends_with("either credential or consumer must be provided"));
+}
+
+#[test]
+fn limits_of_the_upstream_call_are_checked_as_in_kong() {
+    let ex = exchange("/", &[], "");
+    let code = "kong.service.set_retries(2) kong.service.set_timeouts(1, 2, 3)
+        said(select(2, pcall(kong.service.set_timeouts, 0, 2, 3)))";
+    let told = said(code, &ex);
+    assert!(told.ends_with("connect_timeout must be an integer between 1 and 2147483646: given 0"));
+    let limits = ex.service.limits.get();
+    assert_eq!((limits.retries, limits.connect_ms, limits.write_ms, limits.read_ms), (2, 1, 2, 3));
+    let code = "said(kong.service.set_upstream('none'))";
+    assert_eq!(said(code, &ex), "nil could not find an Upstream named 'none'");
+}
+
+#[test]
+fn a_form_of_parts_is_read() {
+    let body = "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n\
+                --b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n2\r\n--b--\r\n";
+    let ex = exchange("/", &[("content-type", "multipart/form-data; boundary=b")], body);
+    let code = "local t, err, mime = kong.request.get_body() said(t.a[1], t.a[2], err, mime)";
+    assert_eq!(said(code, &ex), "1 2 nil multipart/form-data");
+}
