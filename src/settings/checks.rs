@@ -13,7 +13,8 @@ const ENUMS: &[(&str, &[&str])] = &[
     ("role", &["data_plane", "control_plane", "traditional"]),
     ("router_consistency", &["strict", "eventual"]),
     ("router_flavor", &["traditional", "traditional_compatible", "expressions"]),
-    ("untrusted_lua", &["on", "off", "sandbox"]),
+    // The last two are Kong Enterprise's.
+    ("untrusted_lua", &["on", "off", "sandbox", "strict", "lax"]),
     ("worker_consistency", &["strict", "eventual"]),
 ];
 
