@@ -154,7 +154,9 @@ impl Candidate {
     /// Kong does not fall back on a wider configuration when the most specific one is for other
     /// protocols.
     fn speaks(&self, ex: &Exchange) -> bool {
-        self.instance.entity.protocols.contains(&protocol(ex))
+        let spoken = &self.instance.entity.protocols;
+        let (plain, call) = protocols(ex);
+        spoken.contains(&plain) || call.is_some_and(|call| spoken.contains(&call))
     }
 
     /// How well it fits the client: the position of its group, 0 without one; `None` not at all.
@@ -190,8 +192,14 @@ impl Slot {
     }
 }
 
-fn protocol(ex: &Exchange) -> Protocol {
-    if ex.request.connection.tls { Protocol::Https } else { Protocol::Http }
+/// What a request speaks: HTTP, and on a Route for gRPC that, too.
+fn protocols(ex: &Exchange) -> (Protocol, Option<Protocol>) {
+    let (plain, call) = match ex.request.connection.tls {
+        true => (Protocol::Https, Protocol::Grpcs),
+        false => (Protocol::Http, Protocol::Grpc),
+    };
+    let calls = ex.matched().is_some_and(|m| m.route.protocols.iter().any(|p| p.is_grpc()));
+    (plain, calls.then_some(call))
 }
 
 /// The plugins of one exchange on their way through the phases.

@@ -101,6 +101,11 @@ impl Protocol {
     pub fn is_tls(self) -> bool {
         matches!(self, Self::Https | Self::Grpcs | Self::Wss | Self::Tls)
     }
+
+    /// Whether it is for calls by gRPC: what speaks HTTP/2 towards an upstream.
+    pub fn is_grpc(self) -> bool {
+        matches!(self, Self::Grpc | Self::Grpcs)
+    }
 }
 
 /// A reference to another entity, as Kong writes it: `{"id": ...}`.

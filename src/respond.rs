@@ -3,16 +3,19 @@
 //! Kong has two voices. `kong.response.error` and nginx's own error pages are negotiated by
 //! `Accept` and carry the request id; they differ in what they speak when nothing was asked for.
 
+mod call;
 mod pages;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SERVER};
+use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 
 use crate::pdk::{Exchange, ReadError, RequestId, Source};
 use crate::plugin::{Outcome, Stop};
 use crate::settings::Tokens;
 
+pub use self::call::shape as shape_call;
 pub use self::pages::{Format, Pages};
 
 /// What the gateway calls itself in `Server`.
@@ -202,17 +205,23 @@ pub fn exit_json(ex: &Exchange, status: StatusCode, body: &serde_json::Value) ->
 /// The answer to a request that never became an exchange.
 pub fn early(
     failure: Failure,
-    headers: &HeaderMap,
+    head: &Parts,
     tokens: Tokens,
     pages: &Pages,
 ) -> http::Response<Bytes> {
     let (_, message, voice) = failure.parts();
     let id = RequestId::random();
-    let (kind, body) = pages.page(wanted(headers, voice, pages), message, id.as_str());
-    let mut response = http::Response::new(Bytes::from(body));
+    let mut response = http::Response::new(Bytes::new());
     *response.status_mut() = failure.status();
+    if call::is_call(head.version, &head.headers) && voice == Voice::Nginx {
+        call::describe(response.headers_mut(), failure.status(), Some(message));
+    } else {
+        let format = wanted(&head.headers, voice, pages);
+        let (kind, body) = pages.page(format, message, id.as_str());
+        *response.body_mut() = body.into();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     if tokens.server {
         headers.insert(SERVER, HeaderValue::from_static(SERVER_TOKEN));
     }
@@ -241,6 +250,15 @@ fn wanted(headers: &HeaderMap, voice: Voice, pages: &Pages) -> Format {
 }
 
 fn answer(ex: &Exchange, status: StatusCode, message: &str, voice: Voice, source: Source) {
+    if call::is_call(ex.request.version, &ex.request.headers()) {
+        let (kind, message) = match voice {
+            Voice::Kong => (Some(call::TYPE), None),
+            Voice::Nginx => (None, Some(message)),
+        };
+        ex.response.clear_header(CONTENT_TYPE);
+        ex.response.answer(source, status, kind, Bytes::new());
+        return call::describe(&mut ex.response.headers_mut(), status, message);
+    }
     let format = wanted(&ex.request.headers(), voice, &ex.pages);
     let (kind, body) = ex.pages.page(format, message, ex.id.as_str());
     ex.response.answer(source, status, Some(kind), body.into());

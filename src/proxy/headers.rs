@@ -6,13 +6,14 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderName, HeaderValue,
     SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
-use http::{HeaderMap, Version};
+use http::{HeaderMap, Response, StatusCode, Version};
 
 use crate::guard::{self, Named};
 use crate::pdk::{Exchange, Source};
 use crate::respond;
 use crate::settings::Tokens;
 
+const WEBSOCKET: &str = "websocket";
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY: HeaderName = HeaderName::from_static("proxy");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -31,7 +32,7 @@ const NAMELESS: &str = "kong";
 /// The headers for the upstream. `host` is the target's, used unless somebody asked for another.
 pub fn to_upstream(ex: &Exchange, host: HeaderValue, request_id: bool) -> HeaderMap {
     let mut headers = ex.request.headers().clone();
-    let websocket = is_websocket(&headers);
+    let websocket = wants_websocket(ex);
     let trailers = accepts_trailers(&headers);
     drop_hop_by_hop(&mut headers);
     headers.remove(CONTENT_LENGTH);
@@ -47,7 +48,7 @@ pub fn to_upstream(ex: &Exchange, host: HeaderValue, request_id: bool) -> Header
     }
     if websocket {
         headers.insert(CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
     }
     if ex.request.version == Version::HTTP_2 {
         join_cookies(&mut headers);
@@ -86,15 +87,25 @@ fn forwarded(ex: &Exchange, headers: &mut HeaderMap) {
     }
 }
 
+/// Takes the hop's headers out of an answer. `Upgrade` stays for a client that asked for just that,
+/// and `switched` is an answer that does so.
+pub fn from_hop(ex: &Exchange, headers: &mut HeaderMap, switched: bool) {
+    let upgrade = headers.get(UPGRADE).cloned();
+    let upgrade = upgrade.filter(|_| wants_websocket(ex) && names_websocket(headers));
+    from_upstream(headers);
+    if let Some(upgrade) = upgrade {
+        headers.insert(UPGRADE, upgrade);
+    }
+    if switched {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+}
+
 /// Takes out of an answer what concerned only the upstream's connection.
 pub fn from_upstream(headers: &mut HeaderMap) {
     let named: Vec<String> = tokens_of(headers, &CONNECTION).collect();
     for name in named {
         headers.remove(name.as_str());
-    }
-    // A chunked answer ends where its chunks end, whatever else it says (RFC 9112, section 6.3).
-    if headers.contains_key(TRANSFER_ENCODING) {
-        headers.remove(CONTENT_LENGTH);
     }
     drop_hop_by_hop(headers);
 }
@@ -113,7 +124,8 @@ pub fn to_client(ex: &Exchange, tokens: Tokens) {
             headers.insert("x-kong-proxy-latency", HeaderValue::from(kong));
         }
         if tokens.via {
-            append_via(&mut headers, "1.1");
+            let version = if ex.service.scheme().is_grpc() { "2" } else { "1.1" };
+            append_via(&mut headers, version);
         }
     } else if tokens.response_latency {
         let total = ex.times.since_start_ms(None);
@@ -180,10 +192,20 @@ fn appended(headers: &HeaderMap, name: &HeaderName, element: &str) -> String {
     known.chain([element]).collect::<Vec<_>>().join(", ")
 }
 
-fn is_websocket(headers: &HeaderMap) -> bool {
-    let upgrade = headers.get(UPGRADE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    upgrade.eq_ignore_ascii_case("websocket")
-        && tokens_of(headers, &CONNECTION).any(|t| t == "upgrade")
+/// Whether the client asks for WebSocket, as Kong reads it: `Upgrade` alone decides. Other
+/// protocols are not passed on.
+pub fn wants_websocket(ex: &Exchange) -> bool {
+    ex.request.version == Version::HTTP_11 && names_websocket(&ex.request.headers())
+}
+
+fn names_websocket(headers: &HeaderMap) -> bool {
+    headers.get(UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes()))
+}
+
+/// Whether an upstream changes to a protocol that it was not asked for.
+pub fn is_unasked_switch<B>(ex: &Exchange, reply: &Response<B>) -> bool {
+    reply.status() == StatusCode::SWITCHING_PROTOCOLS
+        && !(wants_websocket(ex) && names_websocket(reply.headers()))
 }
 
 fn accepts_trailers(headers: &HeaderMap) -> bool {

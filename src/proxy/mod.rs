@@ -12,22 +12,27 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::header::HOST;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 
 use crate::balancer::{Balancer, Report, Turn};
 use crate::dns::Names;
 use crate::guard::Guard;
 use crate::pdk::service::{Limits, TlsChange};
-use crate::pdk::{Attempts, Exchange, Loss, Lost, Next, Try};
+use crate::pdk::{Attempts, Body, Exchange, Loss, Lost, Next, Try};
 use crate::plugin::Stop;
 use crate::respond::Failure;
 use crate::tls::Policies;
-use crate::upstream::{Key, Outgoing, Pool, ReplyBody, SendError, Tls, tls_name};
+use crate::upstream::{Key, Outgoing, Pool, ReplyBody, SendError, Tls, Upload, tls_name};
 
 /// Bodies up to this size are read before the upstream is chosen, so that they can be sent again
 /// and a slow client holds no upstream connection. Larger ones stream.
 const READ_AHEAD: u64 = 1 << 20;
+
+/// What is kept of a call by gRPC, which is never read ahead: enough to send most calls once more
+/// when an upstream refuses them unseen.
+const KEPT_OF_CALL: usize = 64 << 10;
 
 /// What an exchange needs to get to its upstream.
 pub struct Way<'a> {
@@ -69,6 +74,7 @@ pub async fn forward(way: &Way<'_>, ex: &Exchange) -> Result<Response<ReplyBody>
     read_ahead(way, ex).await?;
     let attempts = ex.service.attempts();
     let mut turn = Turn::default();
+    let mut upload = None;
     for n in 1.. {
         if let Some(attempts) = &attempts {
             match attempts.before(ex, n).outcome().await {
@@ -82,19 +88,17 @@ pub async fn forward(way: &Way<'_>, ex: &Exchange) -> Result<Response<ReplyBody>
         }
         let limits = ex.service.limits.get();
         ex.service.status.set(None);
-        let repeatable = ex.request.body_is_replayable();
-        let sent = match attempt(way, ex, &mut turn, &limits).await {
+        let sent = attempt(way, ex, &mut turn, &limits, &mut upload).await;
+        let repeatable = upload.as_ref().is_none_or(Upload::can_restart);
+        let sent = match sent {
             Ok(sent) => sent,
             Err(Failure::NameResolution) if repeatable && may_go_elsewhere(ex, n) => continue,
             Err(failure) => return Err(failure.into()),
         };
         match sent {
-            Ok(reply) if reply.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                tracing::warn!(
-                    request_id = %ex.id,
-                    fault = "upstream",
-                    "the upstream changed to another protocol, which is not supported"
-                );
+            Ok(reply) if headers::is_unasked_switch(ex, &reply) => {
+                let what = "the upstream changed to a protocol that nobody asked for";
+                tracing::warn!(request_id = %ex.id, fault = "upstream", "{what}");
                 return Err(Failure::BadGateway.into());
             }
             Ok(reply) => {
@@ -130,8 +134,9 @@ pub async fn forward(way: &Way<'_>, ex: &Exchange) -> Result<Response<ReplyBody>
 async fn read_ahead(way: &Way<'_>, ex: &Exchange) -> Result<(), NoReply> {
     let buffering = ex.matched().is_none_or(|matched| matched.route.request_buffering);
     let small = ex.request.body_len().map_or(buffering, |length| length <= READ_AHEAD);
+    let streams = !small || ex.service.scheme().is_grpc();
     let lost = ex.request.lost_body();
-    if lost.is_none() && (ex.request.body_is_replayable() || !small) {
+    if lost.is_none() && (ex.request.body_is_replayable() || streams) {
         return Ok(());
     }
     let read = match lost {
@@ -153,6 +158,7 @@ async fn attempt(
     ex: &Exchange,
     turn: &mut Turn,
     limits: &Limits,
+    upload: &mut Option<Upload>,
 ) -> Result<Result<Response<ReplyBody>, SendError>, Failure> {
     let began = Instant::now();
     let (target, address) = locate(way, ex, turn).await?;
@@ -162,8 +168,9 @@ async fn attempt(
         Failure::BadGateway
     })?;
     let balancer_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    let key = Key { address, tls: encryption(way, ex, &target)? };
-    let request = request(way, ex, target.host_header)?;
+    let http2 = ex.service.scheme().is_grpc();
+    let key = Key { address, tls: encryption(way, ex, &target)?, http2 };
+    let request = request(way, ex, target.host_header, body(ex, upload))?;
     ex.times.sent.set(Some(Instant::now()));
     let started_at_ms = ex.times.started_at_ms.get() + ex.times.since_start_ms(None);
     let sent = way.pool.send(&key, limits, request).await;
@@ -272,20 +279,52 @@ fn target(way: &Way<'_>, ex: &Exchange, turn: &mut Turn) -> Option<Target> {
     Some(Target { host, port, address, name, host_header: text.ok()?, balanced })
 }
 
-fn request(way: &Way<'_>, ex: &Exchange, host: HeaderValue) -> Result<Request<Outgoing>, Failure> {
+/// The body for one attempt. One that streams is taken from the request by the first attempt.
+fn body(ex: &Exchange, upload: &mut Option<Upload>) -> Outgoing {
+    match ex.request.body_for_attempt() {
+        Body::Whole(whole) => Outgoing::whole(whole),
+        Body::Stream(incoming) => {
+            let keep = if ex.service.scheme().is_grpc() { KEPT_OF_CALL } else { 0 };
+            Outgoing::stream(upload.insert(Upload::new(incoming, keep)))
+        }
+        Body::Empty => upload.as_ref().map_or_else(Outgoing::empty, Outgoing::stream),
+    }
+}
+
+fn request(
+    way: &Way<'_>,
+    ex: &Exchange,
+    host: HeaderValue,
+    body: Outgoing,
+) -> Result<Request<Outgoing>, Failure> {
+    let bad = |error: &dyn std::fmt::Display| {
+        tracing::warn!(request_id = %ex.id, fault = "client", "upstream path: {error}");
+        Failure::BadRequest
+    };
     let target = PathAndQuery::from_maybe_shared(Bytes::from(ex.service.path_and_query()))
-        .map_err(|error| {
-            tracing::warn!(request_id = %ex.id, fault = "client", "upstream path: {error}");
-            Failure::BadRequest
-        })?;
-    let mut request = Request::new(Outgoing::new(ex.request.body_for_attempt()));
+        .map_err(|error| bad(&error))?;
+    let mut request = Request::new(body);
     *request.method_mut() = ex.service.method().unwrap_or_else(|| ex.request.method.clone());
-    *request.uri_mut() = Uri::from(target);
     *request.headers_mut() = headers::to_upstream(ex, host, way.request_id);
+    *request.uri_mut() = match ex.service.scheme().is_grpc() {
+        false => Uri::from(target),
+        true => call_uri(ex, target, request.headers_mut()).map_err(|error| bad(&error))?,
+    };
     if let Some(length) = declared_length(ex, request.body()) {
         request.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(request)
+}
+
+/// In HTTP/2 the scheme and the host stand in the target, and `Host` goes.
+fn call_uri(
+    ex: &Exchange,
+    target: PathAndQuery,
+    headers: &mut HeaderMap,
+) -> Result<Uri, http::Error> {
+    let scheme = if ex.service.scheme().is_tls() { "https" } else { "http" };
+    let host = headers.remove(HOST).unwrap_or_else(|| HeaderValue::from_static(""));
+    Uri::builder().scheme(scheme).authority(host.as_bytes()).path_and_query(target).build()
 }
 
 /// An empty body of a method that usually has one says so.
@@ -304,14 +343,15 @@ fn may_go_elsewhere(ex: &Exchange, n: u32) -> bool {
 fn lost(error: &SendError) -> Lost {
     let how = match error {
         error if error.is_timeout() => Loss::Timeout,
-        SendError::Broken(_, error) if error.is_parse() => Loss::InvalidHeader,
+        error if error.is_invalid_answer() => Loss::InvalidHeader,
         _ => Loss::Error,
     };
     Lost { how, unsent: error.is_unsent() }
 }
 
 fn is_idempotent(ex: &Exchange) -> bool {
-    !matches!(ex.request.method, Method::POST | Method::PATCH | Method::CONNECT)
+    let method = &ex.request.method;
+    !matches!(*method, Method::POST | Method::PATCH | Method::CONNECT) && method.as_str() != "LOCK"
 }
 
 fn failure(error: &SendError, attempts: Option<&dyn Attempts>) -> Failure {

@@ -160,6 +160,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Checked<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
+            if this.end.is_none() && this.activity.is_upgraded() {
+                // What came right behind the request is no head.
+                this.ready = this.held.len();
+            }
             if this.ready > 0 {
                 this.hand_on(buffer);
                 return Poll::Ready(Ok(()));

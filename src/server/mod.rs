@@ -18,6 +18,7 @@ mod reply;
 pub(crate) mod route;
 mod serve;
 mod speak;
+mod tunnel;
 mod worker;
 
 use std::net::{SocketAddr, TcpListener};

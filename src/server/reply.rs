@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderValue};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
 
@@ -39,6 +39,8 @@ pub(super) enum Cut {
 /// A response body.
 pub(super) struct Reply {
     source: Source,
+    /// Trailers that have come before filters have seen the end.
+    trailers: Option<HeaderMap>,
     finish: Option<Finish>,
     _busy: Option<Busy>,
 }
@@ -50,6 +52,8 @@ enum Source {
     Whole(Bytes),
     /// From the upstream.
     Upstream(ReplyBody),
+    /// Only the upstream's trailers are still to come.
+    Trailers(HeaderMap),
     /// Nothing more to come, and the client must not take that for the end.
     Broken(Option<Cut>),
 }
@@ -57,12 +61,16 @@ enum Source {
 impl Reply {
     /// The body of an exchange: the upstream's, or what lies in `ex.response`.
     pub(super) fn new(body: Option<ReplyBody>, mut finish: Finish) -> Self {
-        finish.answered = true;
+        finish.answer_begins();
         let source = match body {
+            // gRPC tells a call that failed at once from one that ended by where its head ends.
+            Some(body) if body.is_end_stream() && is_call(&finish.exchange) => {
+                Source::Whole(Bytes::new())
+            }
             Some(body) => Source::Upstream(body),
             None => Source::Whole(finish.exchange.response.take_body().unwrap_or_default()),
         };
-        let mut reply = Self { source, finish: Some(finish), _busy: None };
+        let mut reply = Self { source, trailers: None, finish: Some(finish), _busy: None };
         if let Source::Whole(bytes) = &mut reply.source {
             let whole = std::mem::take(bytes);
             reply.source = Source::Whole(reply.filter_whole(whole));
@@ -72,7 +80,7 @@ impl Reply {
 
     /// A body without an exchange.
     pub(super) fn alone(bytes: Bytes) -> Self {
-        Self { source: Source::Whole(bytes), finish: None, _busy: None }
+        Self { source: Source::Whole(bytes), trailers: None, finish: None, _busy: None }
     }
 
     /// Keeps its connection busy to its end.
@@ -125,7 +133,7 @@ impl Reply {
         broken: Option<Cut>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        self.source = Source::Done;
+        self.source = self.trailers.take().map_or(Source::Done, Source::Trailers);
         if let (Some(error), Some(finish)) = (&broken, &self.finish) {
             let id = finish.exchange.id;
             tracing::warn!(request_id = %id, fault = "upstream", "reply cut short: {error}");
@@ -136,12 +144,19 @@ impl Reply {
                 Err(cut) => return self.cut(cut, cx),
                 // A filter that has the last word ends a broken stream in its own way.
                 Ok(data) if !data.is_empty() => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Ok(_) if !chunk.broken => return Poll::Ready(None),
+                Ok(_) if !chunk.broken => return Poll::Ready(self.last_frame()),
                 Ok(_) => {}
             }
         }
-        let Some(error) = broken else { return Poll::Ready(None) };
+        let Some(error) = broken else { return Poll::Ready(self.last_frame()) };
         self.cut(error, cx)
+    }
+
+    fn last_frame(&mut self) -> Option<Result<Frame<Bytes>, Cut>> {
+        match std::mem::replace(&mut self.source, Source::Done) {
+            Source::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),
+            _ => None,
+        }
     }
 
     /// Ends with an error, one turn later: hyper drops what it has not flushed when a body fails.
@@ -165,8 +180,12 @@ impl Reply {
             let data = match frame.into_data() {
                 Ok(data) => data,
                 // Trailers end a body, and filters are still to see its end; what they make of it
-                // is another body than the one the trailers speak of.
-                Err(_) if self.has_filters() => continue,
+                // is another body than the one the trailers speak of, if it is not a call's.
+                Err(frame) if self.has_filters() => {
+                    let call = self.finish.as_ref().is_some_and(|f| is_call(&f.exchange));
+                    self.trailers = frame.into_trailers().ok().filter(|_| call);
+                    continue;
+                }
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             };
             let mut chunk = Chunk { data, last: false, broken: false };
@@ -203,6 +222,7 @@ impl Body for Reply {
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Source::Upstream(_) => self.poll_upstream(cx),
+            Source::Trailers(_) => Poll::Ready(self.last_frame()),
             Source::Broken(cut) => Poll::Ready(cut.take().map(Err)),
         };
         client_owes(matches!(polled, Poll::Ready(Some(_))));
@@ -214,7 +234,7 @@ impl Body for Reply {
             Source::Done => true,
             Source::Whole(bytes) => bytes.is_empty(),
             Source::Upstream(body) => body.is_end_stream() && !self.has_filters(),
-            Source::Broken(_) => false,
+            Source::Trailers(_) | Source::Broken(_) => false,
         }
     }
 
@@ -224,9 +244,14 @@ impl Body for Reply {
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Upstream(_) if self.has_filters() => SizeHint::default(),
             Source::Upstream(body) => body.size_hint(),
-            Source::Broken(_) => SizeHint::default(),
+            Source::Trailers(_) | Source::Broken(_) => SizeHint::default(),
         }
     }
+}
+
+/// Whether the reply comes from a Service for gRPC, whose trailers hold the status of the call.
+fn is_call(ex: &Exchange) -> bool {
+    ex.response.source() == pdk::Source::Service && ex.service.scheme().is_grpc()
 }
 
 /// The end of an exchange. Dropped when its last byte has gone out, or when the client has: either
@@ -265,6 +290,11 @@ impl Finish {
     pub(super) fn reads_record(&self) -> bool {
         let json = self.worker.access_log.as_ref().is_some_and(AccessLog::writes_records);
         json || self.chain.reads_record()
+    }
+
+    /// From here on the client has not left before its answer.
+    pub(super) fn answer_begins(&mut self) {
+        self.answered = true;
     }
 
     fn is_overdue(&self) -> bool {

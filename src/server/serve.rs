@@ -7,14 +7,18 @@
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
 use super::head;
 use super::reply::{Finish, Reply};
 use super::route;
+use super::tunnel::{Slot, Switched, Tunnel};
 use super::worker::Worker;
 use crate::chain::Chain;
 use crate::pdk::request::Connection;
@@ -29,12 +33,14 @@ pub(super) async fn serve(
     worker: Rc<Worker>,
     connection: Rc<Connection>,
     request: Request<Incoming>,
+    slot: Slot,
 ) -> Response<Reply> {
     worker.requests.add(1);
     let (mut head, body) = request.into_parts();
     if let Err(failure) = head::check(&head, &worker.shared.settings.clients) {
-        return refuse(&worker, failure, &head.headers);
+        return refuse(&worker, failure, &head);
     }
+    let upgrade = head.extensions.remove::<OnUpgrade>();
     head::settle(&mut head);
     let body = if http_body::Body::is_end_stream(&body) { Body::Empty } else { Body::Stream(body) };
     let settings = &worker.shared.settings;
@@ -44,21 +50,36 @@ pub(super) async fn serve(
     let runloop = worker.runloop();
     let _ = ex.entities.set(runloop.clone());
     let mut finish = Finish::new(worker, runloop, ex.clone());
-    let run = pdk::CURRENT.scope(ex.clone(), run(&mut finish));
-    let body = match AssertUnwindSafe(run).catch_unwind().await {
-        Ok(body) => body,
+    let run = pdk::CURRENT.scope(ex.clone(), run(&mut finish, upgrade.is_some()));
+    let rest = match AssertUnwindSafe(run).catch_unwind().await {
+        Ok(rest) => rest,
         Err(_) => {
             // The panic hook has told the operator where; the worker lives.
             tracing::error!(request_id = %ex.id, fault = "gateway", "an exchange panicked");
             respond::fail(&ex, Failure::Unexpected);
-            None
+            Rest::Here
         }
     };
-    answer(&ex, body, finish)
+    match (rest, upgrade) {
+        (Rest::Tunnel(upstream), Some(client)) => switch(&ex, upstream, client, finish, &slot),
+        (Rest::Upstream(body), _) => answer(&ex, Some(body), finish),
+        _ => answer(&ex, None, finish),
+    }
 }
 
-/// The phases up to the head of the response. `None`: the body is in memory.
-async fn run(finish: &mut Finish) -> Option<ReplyBody> {
+/// What comes behind the head of a response.
+enum Rest {
+    /// A body in memory.
+    Here,
+    /// The upstream's body.
+    Upstream(ReplyBody),
+    /// Another protocol.
+    Tunnel(Switched),
+}
+
+/// The phases up to the head of the response. `can_switch`: the client's connection can change to
+/// another protocol.
+async fn run(finish: &mut Finish, can_switch: bool) -> Rest {
     let (ex, runloop, worker) =
         (finish.exchange.clone(), finish.runloop.clone(), finish.worker.clone());
     let chain = &mut finish.chain;
@@ -75,20 +96,23 @@ async fn run(finish: &mut Finish) -> Option<ReplyBody> {
             chain.access(&runloop.globals, &ex).await;
         }
     }
-    let mut body = None;
+    let mut rest = Rest::Here;
     if !ex.response.exited() {
-        body = upstream(&worker, &runloop, chain, &ex).await;
+        rest = upstream(&worker, &runloop, chain, &ex, can_switch).await;
         headers::add_hash_cookie(&ex);
     }
+    if ex.response.exited() {
+        respond::shape_call(&ex);
+    }
     chain.header_filter(&ex);
-    if ex.response.status().is_informational() {
+    if ex.response.status().is_informational() != matches!(rest, Rest::Tunnel(_)) {
         // A final response cannot have such a status; to the client it would be the end of HTTP.
         tracing::error!(request_id = %ex.id, status = %ex.response.status(), "no final status");
         respond::fail(&ex, Failure::Unexpected);
     }
     if ex.response.exited() {
         // A filter has answered, or failed: the upstream's body is not the body any more.
-        body = None;
+        rest = Rest::Here;
     }
     headers::add_charset(&mut ex.response.headers_mut());
     let settings = &worker.shared.settings;
@@ -96,7 +120,7 @@ async fn run(finish: &mut Finish) -> Option<ReplyBody> {
         headers::name_route(&ex);
     }
     headers::to_client(&ex, settings.headers);
-    body
+    rest
 }
 
 /// Asks the upstream and takes its head; a plugin may want the whole body first.
@@ -105,10 +129,11 @@ async fn upstream(
     runloop: &Runloop,
     chain: &Chain,
     ex: &Exchange,
-) -> Option<ReplyBody> {
+    can_switch: bool,
+) -> Rest {
     if ex.matched().is_some_and(|matched| matched.service.is_none()) {
         respond::fail(ex, Failure::NoService);
-        return None;
+        return Rest::Here;
     }
     let settings = &worker.shared.settings;
     let way = Way {
@@ -120,20 +145,29 @@ async fn upstream(
         buffer_limit: settings.body_limit(),
         request_id: settings.request_id_upstream,
     };
-    let (head, body) = match proxy::forward(&way, ex).await {
+    let (mut head, body) = match proxy::forward(&way, ex).await {
         Ok(reply) => reply.into_parts(),
-        Err(NoReply::Answered) => return None,
+        Err(NoReply::Answered) => return Rest::Here,
         Err(NoReply::Failed(failure)) => {
             respond::fail(ex, failure);
-            return None;
+            return Rest::Here;
         }
     };
-    let mut upstream_headers = head.headers;
-    headers::from_upstream(&mut upstream_headers);
-    ex.response.take_head(head.status, upstream_headers);
+    let switched = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    headers::from_hop(ex, &mut head.headers, switched);
+    ex.response.take_head(head.status, head.headers);
     headers::drop_unwanted_trailer(ex);
+    if switched {
+        return match head.extensions.remove::<OnUpgrade>() {
+            Some(upgrade) if can_switch => Rest::Tunnel(Switched { upgrade, connection: body }),
+            _ => {
+                respond::fail(ex, Failure::BadGateway);
+                Rest::Here
+            }
+        };
+    }
     if !chain.buffers(ex) {
-        return Some(body);
+        return Rest::Upstream(body);
     }
     match body.read_whole(settings.buffer_limit, &worker.shared.budget).await {
         Ok(whole) => ex.response.hold_body(whole),
@@ -141,11 +175,11 @@ async fn upstream(
             tracing::warn!(request_id = %ex.id, fault = "upstream", "reply body: {error}");
             ex.response.headers_mut().clear();
             respond::fail(ex, reply_failure(&error));
-            return None;
+            return Rest::Here;
         }
     }
     chain.response(ex).await;
-    None
+    Rest::Here
 }
 
 fn reply_failure(error: &ReadError) -> Failure {
@@ -162,12 +196,7 @@ fn answer(ex: &Exchange, body: Option<ReplyBody>, finish: Finish) -> Response<Re
     let keeps_headers = finish.reads_record() || finish.chain.filters_body();
     let reply = Reply::new(body, finish);
     let status = ex.response.status();
-    let mut response = Response::new(reply);
-    *response.status_mut() = status;
-    *response.headers_mut() = match keeps_headers {
-        true => ex.response.headers().clone(),
-        false => std::mem::take(&mut *ex.response.headers_mut()),
-    };
+    let mut response = head(ex, reply, keeps_headers);
     if status == StatusCode::NO_CONTENT {
         // RFC 9110, section 8.6.
         response.headers_mut().remove(CONTENT_LENGTH);
@@ -177,6 +206,30 @@ fn answer(ex: &Exchange, body: Option<ReplyBody>, finish: Finish) -> Response<Re
     {
         response.extensions_mut().insert(hyper::ext::ReasonPhrase::from_static(reason));
     }
+    response
+}
+
+fn head(ex: &Exchange, reply: Reply, keeps_headers: bool) -> Response<Reply> {
+    let mut response = Response::new(reply);
+    *response.status_mut() = ex.response.status();
+    *response.headers_mut() = match keeps_headers {
+        true => ex.response.headers().clone(),
+        false => std::mem::take(&mut *ex.response.headers_mut()),
+    };
+    response
+}
+
+/// The response after which the connection is a tunnel; the exchange ends with that.
+fn switch(
+    ex: &Exchange,
+    upstream: Switched,
+    client: OnUpgrade,
+    mut finish: Finish,
+    slot: &Slot,
+) -> Response<Reply> {
+    finish.answer_begins();
+    let response = head(ex, Reply::alone(Bytes::new()), finish.reads_record());
+    slot.replace(Some(Tunnel::new(client, upstream, finish)));
     response
 }
 
@@ -193,10 +246,10 @@ fn nginx_reason(status: StatusCode) -> Option<&'static [u8]> {
 }
 
 /// Answers what is no request that plugins could see; it is counted all the same.
-fn refuse(worker: &Worker, failure: Failure, headers: &HeaderMap) -> Response<Reply> {
+fn refuse(worker: &Worker, failure: Failure, head: &Parts) -> Response<Reply> {
     let shared = &worker.shared;
     worker.runloop().count(shared, None, failure.status().as_u16());
-    let early = respond::early(failure, headers, shared.settings.headers, &shared.pages);
+    let early = respond::early(failure, head, shared.settings.headers, &shared.pages);
     let mut response = early.map(Reply::alone);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     if let Some(reason) = nginx_reason(response.status()) {

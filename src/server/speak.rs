@@ -21,6 +21,7 @@ use super::patience::{Patient, StreamExec};
 use super::realip;
 use super::reply::Reply;
 use super::serve::serve;
+use super::tunnel::Slot;
 use super::worker::Worker;
 use crate::pdk::request::Connection;
 use crate::settings::Clients;
@@ -45,10 +46,12 @@ pub(super) async fn speak<S>(
     let peer = connection.peer;
     let life = Life { clients, activity: activity.clone(), drain };
     let busy = activity.clone();
+    let slot = Slot::default();
+    let tunnel = slot.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let settings = &worker.shared.settings;
         let connection = realip::seen_from(settings, &connection, request.headers());
-        let exchange = exchange(worker.clone(), connection, request, busy.clone());
+        let exchange = exchange(worker.clone(), connection, request, busy.clone(), slot.clone());
         // Boxed: held inline, the future would make every connection as large as its largest part.
         async move { Ok::<_, Infallible>(Box::pin(exchange).await) }
     });
@@ -62,6 +65,10 @@ pub(super) async fn speak<S>(
         let served = http1_builder(limits).serve_connection(io, service).with_upgrades();
         life.live(pin!(served), |served| served.graceful_shutdown()).await
     };
+    let tunnel = tunnel.take();
+    if let Some(tunnel) = tunnel {
+        Box::pin(tunnel.run()).await;
+    }
     if let Err(error) = ended {
         tracing::debug!(%peer, "client connection ended: {error}");
     }
@@ -108,6 +115,7 @@ async fn exchange(
     connection: Rc<Connection>,
     request: Request<Incoming>,
     activity: Arc<Activity>,
+    slot: Slot,
 ) -> Response<Reply> {
     let busy = activity.begin();
     let is_http1 = request.version() < Version::HTTP_2;
@@ -115,7 +123,7 @@ async fn exchange(
         // Its heads are not seen here before they are whole.
         activity.head_ended();
     }
-    let mut response = serve(worker, connection, request).await;
+    let mut response = serve(worker, connection, request, slot).await;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         activity.upgrade();
     } else if is_http1 && activity.is_spent() {

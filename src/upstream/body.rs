@@ -14,19 +14,41 @@ use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::time::{Instant, Sleep};
 
+use super::shared::Seat;
+use super::upload::{Cut, Sending, Upload};
 use super::{Home, Link, SendError};
-use crate::pdk::body::{Body, Buffered};
+use crate::pdk::body::Buffered;
 use crate::pdk::service::Limits;
 
-/// A request body on its way to the upstream.
+/// A request body on its way to the upstream; its progress is watched.
 pub struct Outgoing {
     body: Body,
     progress: Progress,
 }
 
+enum Body {
+    Empty,
+    Whole(Buffered),
+    Stream(Sending),
+}
+
 impl Outgoing {
-    /// A body whose progress is watched.
-    pub fn new(body: Body) -> Self {
+    /// No body.
+    pub fn empty() -> Self {
+        Self::new(Body::Empty)
+    }
+
+    /// A body in memory.
+    pub fn whole(body: Buffered) -> Self {
+        Self::new(Body::Whole(body))
+    }
+
+    /// A body that streams, from its beginning.
+    pub fn stream(upload: &Upload) -> Self {
+        Self::new(Body::Stream(upload.start()))
+    }
+
+    fn new(body: Body) -> Self {
         let streams = matches!(body, Body::Stream(_));
         let progress = Progress {
             last: Rc::new(Cell::new(Instant::now())),
@@ -34,6 +56,14 @@ impl Outgoing {
             starved: Rc::default(),
         };
         Self { body, progress }
+    }
+
+    /// What streams, when something does.
+    pub(super) fn upload(&self) -> Option<&Upload> {
+        match &self.body {
+            Body::Stream(sending) => Some(sending.upload()),
+            _ => None,
+        }
     }
 
     /// A view of how far the body is.
@@ -44,12 +74,12 @@ impl Outgoing {
 
 impl HttpBody for Outgoing {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Cut;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = &mut *self;
         match &mut this.body {
             Body::Empty => Poll::Ready(None),
@@ -58,12 +88,13 @@ impl HttpBody for Outgoing {
                 this.body = Body::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Body::Stream(incoming) => {
-                let polled = Pin::new(incoming).poll_frame(cx);
+            Body::Stream(sending) => {
+                let polled = sending.poll_frame(cx);
                 this.progress.starved.set(polled.is_pending());
                 let frame = ready!(polled);
                 this.progress.last.set(Instant::now());
-                this.progress.sending.set(frame.is_some());
+                // Behind the last frame nobody asks for another one.
+                this.progress.sending.set(frame.is_some() && !sending.is_end_stream());
                 Poll::Ready(frame)
             }
         }
@@ -73,7 +104,7 @@ impl HttpBody for Outgoing {
         match &self.body {
             Body::Empty => true,
             Body::Whole(whole) => whole.bytes.is_empty(),
-            Body::Stream(incoming) => incoming.is_end_stream(),
+            Body::Stream(sending) => sending.is_end_stream(),
         }
     }
 
@@ -81,7 +112,7 @@ impl HttpBody for Outgoing {
         match &self.body {
             Body::Empty => SizeHint::with_exact(0),
             Body::Whole(whole) => SizeHint::with_exact(whole.bytes.len() as u64),
-            Body::Stream(incoming) => incoming.size_hint(),
+            Body::Stream(sending) => sending.size_hint(),
         }
     }
 }
@@ -101,6 +132,12 @@ impl Progress {
         self.last.set(Instant::now());
     }
 
+    /// The limit that holds now, in milliseconds, and when it is over.
+    fn deadline(&self, limits: &Limits) -> (u64, Instant) {
+        let limit_ms = if self.sending.get() { limits.write_ms } else { limits.read_ms };
+        (limit_ms, self.last.get() + Duration::from_millis(limit_ms))
+    }
+
     /// Waits for an answer, at most `read_ms` after the last sign of progress.
     pub(super) async fn bound<T>(
         &self,
@@ -110,13 +147,17 @@ impl Progress {
     ) -> Result<T, SendError> {
         let mut answer = std::pin::pin!(answer);
         loop {
-            let limit_ms = if self.sending.get() { limits.write_ms } else { limits.read_ms };
-            let deadline = self.last.get() + Duration::from_millis(limit_ms);
+            // From the end of the body on the other limit holds, and nobody tells when that is.
+            let mut look = self.deadline(limits).1;
+            if self.sending.get() {
+                look = look.min(Instant::now() + Duration::from_millis(limits.read_ms));
+            }
             tokio::select! {
                 biased;
                 answer = &mut answer => return Ok(answer),
-                () = tokio::time::sleep_until(deadline) => {
-                    if self.last.get() + Duration::from_millis(limit_ms) <= Instant::now() {
+                () = tokio::time::sleep_until(look) => {
+                    let (limit_ms, deadline) = self.deadline(limits);
+                    if deadline <= Instant::now() {
                         let starved = self.sending.get() && self.starved.get();
                         return Err(match starved {
                             true => SendError::SlowClient(limit_ms),
@@ -140,32 +181,37 @@ pub enum Interrupted {
     Idle(u64),
 }
 
-/// A connection that is in use, where it goes afterwards, and how far its request is.
-type WayHome = (Link, Home, Progress);
+/// The connection that a reply comes over.
+pub(super) enum Held {
+    /// In use for this exchange alone: where it goes afterwards, and how far its request is.
+    Own(Link, Home, Progress),
+    /// One of several on it.
+    Shared(Seat),
+}
 
 /// The body of an upstream's answer. Read to its end it gives the connection back; dropped before
 /// that it closes it, which tells the upstream that nobody listens any more.
 pub struct ReplyBody {
     incoming: Incoming,
-    connection: Option<WayHome>,
+    connection: Option<Held>,
     read_ms: u64,
     last: Instant,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl ReplyBody {
-    pub(super) fn new(incoming: Incoming, way_home: WayHome, read_ms: u64) -> Self {
-        let mut body = Self {
-            incoming,
-            connection: Some(way_home),
-            read_ms,
-            last: Instant::now(),
-            timer: None,
-        };
+    pub(super) fn new(incoming: Incoming, held: Held, read_ms: u64) -> Self {
+        let mut body = Self::switched(incoming, held, read_ms);
         if body.incoming.is_end_stream() {
             body.finish();
         }
         body
+    }
+
+    /// There is no body: what follows the head is another protocol. The connection is not given
+    /// back, and lives as long as this.
+    pub(super) fn switched(incoming: Incoming, held: Held, read_ms: u64) -> Self {
+        Self { incoming, connection: Some(held), read_ms, last: Instant::now(), timer: None }
     }
 
     /// The next frame, or why there is none.
@@ -210,14 +256,16 @@ impl ReplyBody {
         if !timer.is_elapsed() {
             return Poll::Pending;
         }
-        self.connection = None;
+        if let Some(Held::Shared(seat)) = self.connection.take() {
+            seat.retire();
+        }
         Poll::Ready(Some(Err(Interrupted::Idle(self.read_ms))))
     }
 
     fn finish(&mut self) {
         // An upstream that answered before it had the whole request gets no more of it, and its
         // connection cannot serve anybody else.
-        if let Some((link, home, progress)) = self.connection.take()
+        if let Some(Held::Own(link, home, progress)) = self.connection.take()
             && !progress.sending.get()
         {
             home.give_back(link);

@@ -3,15 +3,15 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use hyper::client::conn::http1::Builder;
-use hyper::rt::{Read, Write};
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::body::Outgoing;
+use super::shared::Shared;
 use super::{Key, Link, SendError, Tls};
 
 /// How long a connection may be silent before the system asks whether the other end is there.
@@ -19,25 +19,70 @@ use super::{Key, Link, SendError, Tls};
 /// model may think for longer.
 const PROBE_AFTER: Duration = Duration::from_secs(60);
 
-/// Opens a connection, within `connect_ms` for TCP and TLS together.
+/// What TLS is told of HTTP/2. Upstreams that know no ALPN are spoken to all the same, as by nginx.
+const H2: &[u8] = b"h2";
+
+/// A stream to an upstream, plain or encrypted.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+
+/// Opens a connection for one exchange at a time, within `connect_ms` for TCP and TLS together.
 pub(super) async fn open(key: &Key, connect_ms: u64) -> Result<Link, SendError> {
-    let limit = Duration::from_millis(connect_ms);
-    tokio::time::timeout(limit, handshake(key))
-        .await
-        .unwrap_or(Err(SendError::ConnectTimeout(key.address, connect_ms)))
+    within(key, connect_ms, async {
+        let stream = tcp(key).await?;
+        match &key.tls {
+            None => http1(key, stream).await,
+            Some(tls) => http1(key, encrypt(key, tls, stream).await?).await,
+        }
+    })
+    .await
 }
 
-async fn handshake(key: &Key) -> Result<Link, SendError> {
+/// Opens a connection of HTTP/2 that many exchanges share.
+pub(super) async fn open_shared(key: &Key, connect_ms: u64) -> Result<Shared, SendError> {
+    within(key, connect_ms, async {
+        let stream = tcp(key).await?;
+        match &key.tls {
+            None => Shared::handshake(key.address, stream).await,
+            Some(tls) => Shared::handshake(key.address, encrypt(key, tls, stream).await?).await,
+        }
+    })
+    .await
+}
+
+async fn within<T>(
+    key: &Key,
+    connect_ms: u64,
+    opening: impl Future<Output = Result<T, SendError>>,
+) -> Result<T, SendError> {
+    let limit = Duration::from_millis(connect_ms);
+    let late = Err(SendError::ConnectTimeout(key.address, connect_ms));
+    tokio::time::timeout(limit, opening).await.unwrap_or(late)
+}
+
+async fn tcp(key: &Key) -> Result<TcpStream, SendError> {
     let refused = |error| SendError::Connect(key.address, error);
     let stream = TcpStream::connect(key.address).await.map_err(refused)?;
     stream.set_nodelay(true).map_err(refused)?;
     let keepalive = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_AFTER);
     SockRef::from(&stream).set_tcp_keepalive(&keepalive).map_err(refused)?;
-    let Some(tls) = &key.tls else { return http(key, stream).await };
+    Ok(stream)
+}
+
+async fn encrypt(
+    key: &Key,
+    tls: &Tls,
+    stream: TcpStream,
+) -> Result<impl Stream + use<>, SendError> {
     let failed = |error| SendError::Tls(key.address, tls.name.clone(), error);
     let name = server_name(key, tls).map_err(failed)?;
     let connector = TlsConnector::from(tls.policy.config().clone());
-    http(key, connector.connect(name, stream).await.map_err(failed)?).await
+    let connecting = match key.http2 {
+        false => connector.connect(name, stream),
+        true => connector.with_alpn(vec![H2.to_vec()]).connect(name, stream),
+    };
+    connecting.await.map_err(failed)
 }
 
 /// What the upstream is called in TLS. A `Host` that no certificate can be for does where nothing
@@ -50,14 +95,13 @@ fn server_name(key: &Key, tls: &Tls) -> std::io::Result<ServerName<'static>> {
     }
 }
 
-/// Starts HTTP/1.1 on a stream. Its task ends with the connection.
-async fn http<S>(key: &Key, stream: S) -> Result<Link, SendError>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
-{
+/// Starts HTTP/1.1 on a stream. Its task ends with the connection, or when the upstream has
+/// changed to another protocol.
+async fn http1(key: &Key, stream: impl Stream) -> Result<Link, SendError> {
     let io = TokioIo::new(stream);
-    let (sender, connection) =
-        shake(io).await.map_err(|error| SendError::Broken(key.address, error))?;
+    let shaken = http1::Builder::new().max_headers(256).handshake(io).await;
+    let (sender, connection) = shaken.map_err(|error| SendError::Broken(key.address, error))?;
+    let connection = connection.with_upgrades();
     let address = key.address;
     let task = tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
@@ -65,15 +109,6 @@ where
         }
     });
     Ok(Link { sender, task: task.abort_handle() })
-}
-
-type Shaken<T> = (
-    hyper::client::conn::http1::SendRequest<Outgoing>,
-    hyper::client::conn::http1::Connection<T, Outgoing>,
-);
-
-async fn shake<T: Read + Write + Unpin + 'static>(io: T) -> hyper::Result<Shaken<T>> {
-    Builder::new().max_headers(256).handshake(io).await
 }
 
 /// The name for TLS out of what is or could be a `Host` header: as in nginx, without the port. A

@@ -6,8 +6,11 @@
 
 mod body;
 mod connect;
+mod heard;
+mod shared;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -15,7 +18,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::client::conn::http1::SendRequest;
 use thiserror::Error;
 use tokio::task::AbortHandle;
@@ -23,6 +27,10 @@ use tokio::time::Instant;
 
 pub use body::{Interrupted, Outgoing, ReplyBody};
 pub use connect::tls_name;
+pub use upload::Upload;
+
+use body::Held;
+use shared::SharedPool;
 
 use crate::pdk::service::Limits;
 use crate::tls::{self, Policy};
@@ -34,6 +42,8 @@ pub struct Key {
     pub address: SocketAddr,
     /// How it is encrypted; `None` is plain text.
     pub tls: Option<Tls>,
+    /// It speaks HTTP/2, which only Services for gRPC do (Kong).
+    pub http2: bool,
 }
 
 /// How a connection is encrypted.
@@ -61,6 +71,12 @@ pub enum SendError {
     /// The upstream closed, or spoke something else, before a whole head was here.
     #[error("{0} broke off before it answered: {cause}", cause = cause(.1))]
     Broken(SocketAddr, hyper::Error),
+    /// The upstream did not look at the request: it takes no more, or is about to stop.
+    #[error("{0} refused the request unseen: {cause}", cause = cause(.1))]
+    Refused(SocketAddr, hyper::Error),
+    /// Where the answer ends can be read in two ways: the second may be somebody else's answer.
+    #[error("{0} framed its answer in a way that is not safe: {1}")]
+    Framing(SocketAddr, &'static str),
     /// It took longer than `read_timeout` or `write_timeout`.
     #[error("{0} did not answer within {1} ms (read_timeout)")]
     Timeout(SocketAddr, u64),
@@ -80,7 +96,41 @@ fn cause(error: &hyper::Error) -> String {
 impl SendError {
     /// Whether the upstream cannot have seen the request.
     pub fn is_unsent(&self) -> bool {
-        matches!(self, Self::Connect(..) | Self::ConnectTimeout(..) | Self::Tls(..))
+        matches!(
+            self,
+            Self::Connect(..) | Self::ConnectTimeout(..) | Self::Tls(..) | Self::Refused(..)
+        )
+    }
+
+    /// Whether what came is not HTTP, or not safe to take for it.
+    pub fn is_invalid_answer(&self) -> bool {
+        match self {
+            Self::Broken(_, error) => error.is_parse(),
+            Self::Framing(..) => true,
+            _ => false,
+        }
+    }
+
+    /// The same once more, for those who waited for the same connection.
+    fn again(&self) -> Self {
+        let copy = |error: &std::io::Error| {
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            match inner {
+                Some(inner) => std::io::Error::new(error.kind(), inner.clone()),
+                None => std::io::Error::new(error.kind(), error.to_string()),
+            }
+        };
+        match self {
+            Self::Connect(address, error) => Self::Connect(*address, copy(error)),
+            Self::ConnectTimeout(address, ms) => Self::ConnectTimeout(*address, *ms),
+            Self::Tls(address, name, error) => Self::Tls(*address, name.clone(), copy(error)),
+            Self::Timeout(address, ms) => Self::Timeout(*address, *ms),
+            Self::SlowClient(ms) => Self::SlowClient(*ms),
+            Self::Framing(address, what) => Self::Framing(*address, what),
+            Self::Broken(address, error) | Self::Refused(address, error) => {
+                Self::Connect(*address, std::io::Error::other(cause(error)))
+            }
+        }
     }
 
     /// Whether time ran out.
@@ -109,6 +159,7 @@ pub struct Pool {
     keepalive: Keepalive,
     idle: RefCell<HashMap<Key, VecDeque<Idle>>>,
     idle_count: Cell<usize>,
+    shared: Rc<SharedPool>,
 }
 
 struct Idle {
@@ -143,7 +194,8 @@ impl Link {
 impl Pool {
     /// An empty pool.
     pub fn new(keepalive: Keepalive) -> Rc<Self> {
-        Rc::new(Self { keepalive, idle: RefCell::default(), idle_count: Cell::new(0) })
+        let shared = SharedPool::new(keepalive);
+        Rc::new(Self { keepalive, idle: RefCell::default(), idle_count: Cell::new(0), shared })
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -159,6 +211,9 @@ impl Pool {
         limits: &Limits,
         mut request: Request<Outgoing>,
     ) -> Result<Response<ReplyBody>, SendError> {
+        if key.http2 {
+            return self.shared.send(key, limits, request).await;
+        }
         loop {
             let (mut link, served) = match self.take(key).await {
                 Some(kept) => kept,
@@ -170,11 +225,16 @@ impl Pool {
             let answer = progress.bound(answer, limits, key.address).await?;
             match answer {
                 Ok(response) => {
+                    if let Some(what) = unsafe_framing(response.headers()) {
+                        return Err(SendError::Framing(key.address, what));
+                    }
                     let home = Home { pool: self.clone(), key: key.clone(), served: served + 1 };
-                    let way_home = (link, home, progress);
-                    return Ok(
-                        response.map(|incoming| ReplyBody::new(incoming, way_home, limits.read_ms))
-                    );
+                    let held = Held::Own(link, home, progress);
+                    let body = match response.status() {
+                        StatusCode::SWITCHING_PROTOCOLS => ReplyBody::switched,
+                        _ => ReplyBody::new,
+                    };
+                    return Ok(response.map(|incoming| body(incoming, held, limits.read_ms)));
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if served > 0 => request = unsent,
@@ -218,6 +278,7 @@ impl Pool {
 
     /// Closes connections that have been idle for too long. The worker calls it now and then.
     pub fn sweep(&self) {
+        self.shared.sweep();
         let mut idle = self.idle.borrow_mut();
         let keep = |kept: &Idle| {
             !kept.link.sender.is_closed() && kept.since.elapsed() <= self.keepalive.idle
@@ -227,6 +288,25 @@ impl Pool {
             !kept.is_empty()
         });
         self.idle_count.set(idle.values().map(VecDeque::len).sum());
+    }
+}
+
+/// What nginx refuses, too: a length beside chunks, two lengths or none that is a number, and
+/// codings that nobody asked for.
+fn unsafe_framing(headers: &HeaderMap) -> Option<&'static str> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (lengths.next(), codings.next()) {
+        (None, None) => None,
+        (Some(_), Some(_)) => Some("it has Content-Length and Transfer-Encoding"),
+        (Some(length), None) => {
+            let number = length.as_bytes().iter().all(u8::is_ascii_digit);
+            (!number || lengths.next().is_some()).then_some("its Content-Length is not one number")
+        }
+        (None, Some(coding)) => {
+            let chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+            (!chunked || codings.next().is_some()).then_some("its Transfer-Encoding is not chunked")
+        }
     }
 }
 

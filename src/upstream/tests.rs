@@ -6,7 +6,6 @@ use tokio::task::LocalSet;
 
 use super::*;
 use crate::pdk::Budget;
-use crate::pdk::body::Body;
 
 /// An upstream that says over which of its connections a request came.
 async fn upstream() -> Key {
@@ -25,7 +24,7 @@ async fn upstream() -> Key {
             });
         }
     });
-    Key { address, tls: None }
+    Key { address, tls: None, http2: false }
 }
 
 fn pool(pool_size: usize, max_requests: u64) -> Rc<Pool> {
@@ -34,7 +33,7 @@ fn pool(pool_size: usize, max_requests: u64) -> Rc<Pool> {
 
 /// Sends a request; the connection is busy until the answer is read.
 async fn ask(pool: &Rc<Pool>, key: &Key) -> (u32, ReplyBody) {
-    let mut request = Request::new(Outgoing::new(Body::Empty));
+    let mut request = Request::new(Outgoing::empty());
     request.headers_mut().insert("host", "a.test".parse().unwrap());
     let (head, body) = pool.send(key, &Limits::default(), request).await.unwrap().into_parts();
     let number = head.headers["connection-number"].to_str().unwrap().parse().unwrap();

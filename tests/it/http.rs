@@ -76,7 +76,8 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         }
     }
 
-    async fn exactly(&mut self, length: usize) -> (Vec<u8>, bool) {
+    /// The next bytes; `false` when the peer closed before all of them were there.
+    pub async fn exactly(&mut self, length: usize) -> (Vec<u8>, bool) {
         while self.buffer.len() < length {
             if !self.fill().await {
                 return (std::mem::take(&mut self.buffer), false);

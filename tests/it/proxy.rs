@@ -87,25 +87,6 @@ async fn a_client_cannot_take_away_what_a_plugin_tells_the_upstream() {
 }
 
 #[tokio::test]
-async fn a_reply_framed_twice_is_not_cut_at_its_length() {
-    let reply = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n\
-        5\r\nhello\r\n0\r\n\r\n";
-    let upstream = Upstream::replying(reply).await;
-    let response = TestGateway::start(&config(&upstream)).get("/a").await;
-    assert_eq!((response.text().as_str(), response.header("content-length")), ("hello", None));
-}
-
-#[tokio::test]
-async fn an_upstream_that_changes_protocols_is_a_bad_gateway() {
-    let reply = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
-        Upgrade: websocket\r\n\r\n";
-    let upstream = Upstream::replying(reply).await;
-    let gateway = TestGateway::start(&config(&upstream));
-    let headers = [("Connection", "Upgrade"), ("Upgrade", "websocket")];
-    assert_eq!(gateway.send("GET", "/a", &headers, b"").await.status(), 502);
-}
-
-#[tokio::test]
 async fn behind_a_trusted_proxy_that_speaks_tls_nobody_is_sent_to_tls() {
     let upstream = Upstream::replying(OK).await;
     let config = config(&upstream) + "    protocols: [https]\n";

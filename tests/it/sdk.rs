@@ -1,14 +1,18 @@
-//! OpenAI's own SDKs against the gateway: what their users see is what counts.
+//! Other people's clients against the gateway, OpenAI's SDKs first: what their users see counts.
 //!
 //! The scripts are in tests/sdk, and `tests/sdk/setup` installs what they need.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use silverback::sim::{Kind, Options, Sim};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 use super::gateway::Builder;
+use super::stream_ends::soon;
 
 /// Both SDKs call `POST /v1/chat/completions` (OpenAI) or name a deployment in the path
 /// (AzureOpenAI); both sign in with the key of a consumer.
@@ -130,4 +134,60 @@ async fn the_node_sdk_sees_what_it_should() {
          (or set SILVERBACK_SKIP_SDK_TESTS=1)"
     );
     run(Path::new("node"), "check.mjs").await;
+}
+
+/// A gateway in front of servers of gRPC and WebSocket.
+fn peers(calls: &str, sockets: &str, down: SocketAddr) -> String {
+    format!(
+        "_format_version: \"3.0\"
+services:
+- name: calls
+  url: grpc://127.0.0.1:{calls}
+  routes:
+  - {{name: calls, protocols: [grpc], paths: [/probe.Probe/]}}
+  - name: keyed
+    protocols: [grpc]
+    paths: [/keyed.Keyed/]
+    plugins: [{{name: key-auth}}]
+- name: down
+  url: grpc://{down}
+  routes:
+  - {{name: down, protocols: [grpc], paths: [/down.Down/]}}
+- name: sockets
+  url: http://127.0.0.1:{sockets}
+  routes:
+  - {{name: sockets, paths: [/chat]}}
+"
+    )
+}
+
+#[tokio::test]
+async fn real_clients_of_grpc_and_websocket_reach_real_servers() {
+    if is_skipped("real_clients_of_grpc_and_websocket_reach_real_servers") {
+        return;
+    }
+    let python = folder().join(".venv/bin/python");
+    let script = |role: &str| {
+        let mut command = Command::new(&python);
+        command.arg(folder().join("protocols.py")).arg(role).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).env("PYTHONUTF8", "1");
+        command
+    };
+    let hint = "run tests/sdk/setup (or set SILVERBACK_SKIP_SDK_TESTS=1)";
+    let mut server = script("serve").spawn().unwrap_or_else(|error| panic!("{error}: {hint}"));
+    let mut ports = BufReader::new(server.stdout.take().unwrap()).lines();
+    let line = soon("the ports of the servers", ports.next_line()).await.unwrap();
+    let line = line.unwrap_or_else(|| panic!("grpcio or websockets is not installed: {hint}"));
+    let (calls, sockets) = line.split_once(' ').unwrap();
+    let builder = Builder::default().set("proxy_listen", "127.0.0.1:0 http2");
+    let closed = super::http::closed_port();
+    let gateway = builder.start(&peers(calls, sockets, closed.local_addr().unwrap()));
+    let client = script("call").env("GATEWAY", gateway.address.to_string()).output();
+    let limit = Duration::from_secs(120);
+    let output = tokio::time::timeout(limit, client).await;
+    let output = output.unwrap_or_else(|_| panic!("it took longer than {limit:?}")).unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{errors}");
+    assert!(said.lines().filter(|line| line.starts_with("ok ")).count() >= 17, "{said}");
 }

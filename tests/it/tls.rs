@@ -23,9 +23,9 @@ use super::http::{Reader, Upstream};
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 pub struct Certificate {
-    der: rustls_pki_types::CertificateDer<'static>,
+    pub der: rustls_pki_types::CertificateDer<'static>,
     pub pem: String,
-    key: Vec<u8>,
+    pub key: Vec<u8>,
     pub key_pem: String,
 }
 

@@ -19,7 +19,7 @@ use crate::azure::{self, Failure, SignedIn, Token, Verdict};
 use crate::dns::{Names, Unresolved};
 use crate::entity::Secret;
 use crate::llm::Question;
-use crate::pdk::body::{Body, Buffered};
+use crate::pdk::body::Buffered;
 use crate::pdk::service::Limits;
 use crate::plugins::Credential;
 use crate::shared::Shared as Process;
@@ -276,7 +276,7 @@ async fn put(
             break;
         }
         tried.push(address);
-        let key = Key { address, tls: tls.clone() };
+        let key = Key { address, tls: tls.clone(), http2: false };
         let Some(request) = request(question, token) else { return Err(silence) };
         let sent = way.pool.send(&key, &limits, request);
         match timeout_at(deadline, sent).await.map_err(late)? {
@@ -298,8 +298,8 @@ fn limits(own: &Limits, patience: Duration) -> Limits {
 }
 
 fn request(question: &Question, token: Option<&Token>) -> Option<Request<Outgoing>> {
-    let body = Body::Whole(Buffered::from(question.body.clone()));
-    let mut request = Request::new(Outgoing::new(body));
+    let body = Buffered::from(question.body.clone());
+    let mut request = Request::new(Outgoing::whole(body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = Uri::from(question.target.clone());
     let headers = request.headers_mut();
