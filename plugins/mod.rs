@@ -43,6 +43,10 @@ mod jwt;
 #[path = "key-auth/handler.rs"]
 mod key_auth;
 mod limits;
+#[path = "prometheus/handler.rs"]
+mod prometheus;
+#[path = "proxy-cache/handler.rs"]
+mod proxy_cache;
 #[path = "rate-limiting/handler.rs"]
 mod rate_limiting;
 #[path = "redirect/handler.rs"]
@@ -124,6 +128,8 @@ pub const NATIVE: &[Native] = &[
     Native { name: "redirect", priority: 779, make: redirect::make },
     Native { name: "ai-proxy-advanced", priority: 770, make: ai_proxy_advanced::make },
     Native { name: "ai-proxy", priority: 770, make: ai_proxy::make },
+    Native { name: "proxy-cache", priority: 100, make: proxy_cache::make },
+    Native { name: "prometheus", priority: 13, make: prometheus::make },
     Native { name: "http-log", priority: 12, make: http_log::make },
     Native { name: "file-log", priority: 9, make: file_log::make },
     Native { name: "request-termination", priority: 2, make: request_termination::make },
@@ -157,7 +163,7 @@ const KONGS: &[&str] = &[
     "kafka-consume", "kafka-log", "kafka-upstream", "key-auth-enc", "konnect-application-auth",
     "ldap-auth", "ldap-auth-advanced", "loggly", "metering-and-billing", "mocking", "mtls-auth",
     "oas-validation", "oauth2", "oauth2-introspection", "opa", "openid-connect", "opentelemetry",
-    "prometheus", "proxy-cache", "proxy-cache-advanced",
+    "proxy-cache-advanced",
     "rate-limiting-advanced", "request-callout",
     "request-transformer-advanced",
     "request-validator", "response-transformer-advanced",

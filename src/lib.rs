@@ -5,6 +5,7 @@
 
 pub mod azure;
 pub mod balancer;
+pub mod cache;
 pub mod chain;
 pub mod cli;
 pub mod config;

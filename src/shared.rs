@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use tokio::runtime::Handle;
+use uuid::Uuid;
 
 use crate::azure::{Clients, Tokens};
 use crate::balancer::health::Healths;
+use crate::cache::Cache;
 use crate::deliveries::Deliveries;
 use crate::dicts::Dicts;
 use crate::dns::Dns;
@@ -34,12 +36,18 @@ pub struct Shared {
     pub healths: Healths,
     /// What clients have used of their limits.
     pub quotas: Quotas,
+    /// This process among others, in metrics.
+    pub node_id: Uuid,
     /// Body bytes in memory.
     pub budget: Arc<Budget>,
     /// Log records on their way to log servers.
     pub deliveries: Deliveries,
     /// Counters.
     pub metrics: Metrics,
+    /// What the plugin prometheus counts.
+    pub kong_metrics: Metrics,
+    /// Replies that the plugin proxy-cache keeps.
+    pub cache: Cache,
     /// How connections to upstreams are encrypted.
     pub tls: UpstreamTls,
     /// What TLS listeners show.
@@ -80,11 +88,14 @@ impl Shared {
         Ok(Self {
             deliveries: Deliveries::new(control.clone(), tls.config(true), dns.clone()),
             dns,
+            node_id: Uuid::new_v4(),
             pages: Arc::new(pages),
             budget: Budget::new(settings.buffer_budget),
             healths: Healths::default(),
             quotas: Quotas::default(),
             metrics: Metrics::default(),
+            kong_metrics: Metrics::default(),
+            cache: Cache::default(),
             tokens: Tokens::new(control.clone(), clients),
             systemd: Systemd::of(&settings.env),
             certificates: Arc::default(),

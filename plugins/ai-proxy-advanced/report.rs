@@ -21,7 +21,7 @@ use super::targets::Target;
 use crate::llm::Provider;
 use crate::llm::usage::Usage;
 use crate::metrics::{Amount, Counter, Histogram, Metrics};
-use crate::pdk::Exchange;
+use crate::pdk::{Exchange, ModelUse, Spent};
 
 /// What Kong writes where nobody said.
 const UNSPECIFIED: &str = "UNSPECIFIED";
@@ -39,7 +39,11 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
             ex.log.hide_arg(name);
         }
         if ex.times.sent.get().is_some() {
-            session.setup.counters.count(&session.setup, target, asked, &numbers);
+            let used = session.setup.counters.count(&session.setup, target, asked, &numbers);
+            // Kong's metrics are made of the log record, so they need its statistics.
+            if target.log_statistics {
+                ex.own.keep(Rc::new(used));
+            }
         }
         if let Some(status) = ex.service.status.get() {
             refusal::explain(session, ex, target, status, seen.text.as_ref());
@@ -77,6 +81,16 @@ struct Numbers {
 }
 
 impl Numbers {
+    fn spent(&self) -> Spent {
+        Spent {
+            prompt_tokens: self.usage.prompt_tokens,
+            completion_tokens: self.usage.completion_tokens,
+            total_tokens: self.usage.total_tokens,
+            cost: self.cost,
+            latency_ms: self.latency_ms,
+        }
+    }
+
     fn new(session: &Session, ex: &Exchange, seen: &Seen) -> Self {
         let status = ex.service.status.get();
         let usage = match (seen.usage, status) {
@@ -210,17 +224,19 @@ const MODELS_MAX: usize = 100;
 const MODEL_LEN_MAX: usize = 100;
 
 impl Counters {
-    fn count(&self, setup: &Setup, target: &Target, asked: &Asked, numbers: &Numbers) {
+    fn count(&self, setup: &Setup, target: &Target, asked: &Asked, numbers: &Numbers) -> ModelUse {
         let series = self.series(&setup.shared.metrics, target, asked);
         series.requests.add(1);
-        if !numbers.is_answered {
-            return;
+        let spent = numbers.is_answered.then(|| numbers.spent());
+        if let Some(spent) = &spent {
+            series.cost.add(spent.cost);
+            series.prompt.add(spent.prompt_tokens);
+            series.completion.add(spent.completion_tokens);
+            series.total.add(spent.total_tokens);
+            series.latency.observe(spent.latency_ms);
         }
-        series.cost.add(numbers.cost);
-        series.prompt.add(numbers.usage.prompt_tokens);
-        series.completion.add(numbers.usage.completion_tokens);
-        series.total.add(numbers.usage.total_tokens);
-        series.latency.observe(numbers.latency_ms);
+        let provider = target.plan.provider().as_str();
+        ModelUse { provider, model: series.model.clone(), spent }
     }
 
     fn series(&self, metrics: &Metrics, target: &Target, asked: &Asked) -> Rc<Series> {
@@ -241,6 +257,8 @@ impl Counters {
 
 /// What Kong counts for one model.
 struct Series {
+    /// The name that it is counted under.
+    model: Arc<str>,
     requests: Counter,
     cost: Amount,
     prompt: Counter,
@@ -250,13 +268,13 @@ struct Series {
 }
 
 impl Series {
-    fn new(metrics: &Metrics, provider: &str, model: &str) -> Self {
+    fn new(metrics: &Metrics, provider: &str, model: &Arc<str>) -> Self {
         const BOUNDS_MS: &[u64] = &[
             250, 500, 1000, 1500, 2000, 2500, 3000, 3500, 4000, 4500, 5000, 10_000, 30_000, 60_000,
         ];
         let labels = [
             ("ai_provider", provider),
-            ("ai_model", model),
+            ("ai_model", &**model),
             ("cache_status", ""),
             ("vector_db", ""),
             ("embeddings_provider", ""),
@@ -271,6 +289,7 @@ impl Series {
             metrics.counter("kong_ai_llm_tokens_total", help, &labels)
         };
         Self {
+            model: model.clone(),
             requests: metrics.counter(
                 "kong_ai_llm_requests_total",
                 "AI requests total per ai_provider in Kong",

@@ -145,25 +145,54 @@ fn request(ex: &Exchange) -> Value {
         "url": format!("{}://{host}:{}{uri}", request.scheme(), request.connection.port),
         "querystring": query_args(query.as_deref().unwrap_or_default().trim_start_matches('?')),
         "headers": header_map(&headers),
-        "size": head_size(&headers) + request.method.as_str().len() + uri.len() + 12
-            + usize::try_from(request.body_len().unwrap_or(0)).unwrap_or(0),
+        "size": request_size(ex),
     })
+}
+
+/// Bytes of the request: its line, its headers and its body.
+pub fn request_size(ex: &Exchange) -> u64 {
+    let request = &ex.request;
+    let target = request.uri.path_and_query().map_or(1, |target| target.as_str().len());
+    let head = head_size(&request.headers()) + request.method.as_str().len() + target + 14;
+    (head as u64).saturating_add(request.body_len().unwrap_or(0))
+}
+
+/// Bytes of the response: its line, its headers and what was sent of its body.
+pub fn response_size(ex: &Exchange) -> u64 {
+    (head_size(&ex.response.headers()) as u64 + 17).saturating_add(ex.response.sent.get())
 }
 
 fn response(ex: &Exchange) -> Value {
     let headers = ex.response.headers();
-    let sent = usize::try_from(ex.response.sent.get()).unwrap_or(usize::MAX);
     json!({
         "status": ex.response.status().as_u16(),
         "headers": header_map(&headers),
-        "size": head_size(&headers).saturating_add(sent).saturating_add(17),
+        "size": response_size(ex),
     })
 }
 
+/// Where the time of an exchange went, in milliseconds, as Kong divides it.
+pub struct Latencies {
+    /// All of it.
+    pub request_ms: u64,
+    /// Up to the request to the upstream.
+    pub kong_ms: u64,
+    /// From there to the upstream's head; `None` when there was no upstream.
+    pub upstream_ms: Option<u64>,
+}
+
+impl Latencies {
+    /// Those of an exchange, as far as it has come.
+    pub fn of(ex: &Exchange) -> Self {
+        let request_ms = ex.times.since_start_ms(None);
+        let sent = ex.times.sent.get().map(|sent| ex.times.since_start_ms(Some(sent)));
+        let kong_ms = sent.unwrap_or(request_ms);
+        Self { request_ms, kong_ms, upstream_ms: ex.times.upstream_ms() }
+    }
+}
+
 fn latencies(ex: &Exchange) -> Value {
-    let total = ex.times.since_start_ms(None);
-    let upstream = ex.times.upstream_ms();
-    let before = ex.times.sent.get().map_or(total, |sent| ex.times.since_start_ms(Some(sent)));
+    let Latencies { request_ms: total, kong_ms: before, upstream_ms: upstream } = Latencies::of(ex);
     let receive = upstream.map_or(0, |wait| total.saturating_sub(before + wait));
     json!({
         "request": total,

@@ -11,6 +11,7 @@ pub mod body;
 pub mod client;
 pub mod kept;
 pub mod log;
+mod model_use;
 mod own;
 pub mod request;
 pub mod response;
@@ -26,6 +27,7 @@ use std::time::Instant;
 
 pub use body::{Body, Budget, Chunk, ReadError};
 pub use client::{Client, Credential};
+pub use model_use::{ModelUse, Spent};
 pub use own::Own;
 pub use request::Request;
 pub use response::{Response, Source};

@@ -40,6 +40,9 @@ pub struct Response {
     /// A plugin that runs late writes the whole body itself, whatever it was before: in Kong the
     /// AI plugins do, so `response-transformer` ahead of them does not show in an AI reply.
     pub body_is_final: Cell<bool>,
+    /// A plugin answered with an earlier reply of the upstream: its headers go out as if the
+    /// upstream had been asked now (Kong: `KONG_PROXIED`).
+    pub is_replayed: Cell<bool>,
 }
 
 impl Default for Response {
@@ -54,6 +57,7 @@ impl Default for Response {
             is_last_word: Cell::new(false),
             sent: Cell::new(0),
             body_is_final: Cell::new(false),
+            is_replayed: Cell::new(false),
         }
     }
 }

@@ -113,10 +113,11 @@ pub fn from_upstream(headers: &mut HeaderMap) {
 /// What the gateway adds to every response, after the plugins.
 pub fn to_client(ex: &Exchange, tokens: Tokens) {
     let mut headers = ex.response.headers_mut();
-    let tried = ex.times.sent.get().is_some();
+    let is_replayed = ex.response.is_replayed.get();
+    let tried = ex.times.sent.get().is_some() || is_replayed;
     if tried {
-        let upstream = ex.times.upstream_ms().filter(|_| tokens.upstream_latency);
-        if let Some(upstream) = upstream {
+        let upstream = ex.times.upstream_ms().or(is_replayed.then_some(0));
+        if let Some(upstream) = upstream.filter(|_| tokens.upstream_latency) {
             headers.insert("x-kong-upstream-latency", HeaderValue::from(upstream));
         }
         if tokens.proxy_latency {
@@ -131,7 +132,7 @@ pub fn to_client(ex: &Exchange, tokens: Tokens) {
         let total = ex.times.since_start_ms(None);
         headers.insert("x-kong-response-latency", HeaderValue::from(total));
     }
-    let ours = ex.response.source() != Source::Service;
+    let ours = ex.response.source() != Source::Service && !is_replayed;
     if tokens.server && (ours || !headers.contains_key(SERVER)) {
         headers.insert(SERVER, HeaderValue::from_static(respond::SERVER_TOKEN));
     } else if ours && !tried {

@@ -19,6 +19,8 @@ const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Temporarily Unavailable\r\nConnect
 pub(super) struct Admission {
     open: AtomicUsize,
     max: usize,
+    accepted: Counter,
+    closed: Counter,
     refused: Counter,
     failed: Counter,
     told: Mutex<Option<Instant>>,
@@ -33,6 +35,14 @@ impl Admission {
         Arc::new(Self {
             open: AtomicUsize::new(0),
             max: shared.settings.clients.connections_max,
+            accepted: counter(
+                "silverback_connections_accepted_total",
+                "Client connections accepted, refused ones among them",
+            ),
+            closed: counter(
+                "silverback_connections_closed_total",
+                "Client connections that have ended, refused ones among them",
+            ),
             refused: counter(
                 "silverback_connections_refused_total",
                 "Client connections refused because there were too many",
@@ -48,6 +58,7 @@ impl Admission {
     /// Room for one more connection, if there is any.
     pub(super) fn admit(self: &Arc<Self>) -> Option<Admitted> {
         let admitted = Admitted(self.clone());
+        self.accepted.add(1);
         let others = self.open.fetch_add(1, Ordering::Relaxed);
         (self.max == 0 || others < self.max).then_some(admitted)
     }
@@ -92,6 +103,7 @@ impl Admission {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
+        self.0.closed.add(1);
         self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }

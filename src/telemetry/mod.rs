@@ -3,6 +3,7 @@
 mod access;
 mod level;
 mod lines;
+mod prometheus;
 mod status;
 mod tokens;
 mod upstreams;

@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
+use super::prometheus::{self, Wanted};
 use super::{LogLevel, tokens, upstreams};
 use crate::loader::History;
 use crate::server::proxy_protocol;
@@ -130,7 +131,7 @@ impl Status {
                 let text = format!("log level: {}", self.log_level.current());
                 message(StatusCode::OK, &text)
             }
-            "/metrics" => reply(StatusCode::OK, "text/plain; version=0.0.4", self.metrics()),
+            "/metrics" => self.metrics(),
             _ => message(StatusCode::NOT_FOUND, "Not found"),
         }
     }
@@ -205,17 +206,26 @@ impl Status {
         message(StatusCode::OK, "ready")
     }
 
-    fn metrics(&self) -> String {
+    fn metrics(&self) -> Response<Full<Bytes>> {
         let shared = &self.shared;
+        let health = || upstreams::render(&shared.healths.list());
         let refused = shared.budget.refused();
-        shared.metrics.render()
+        let ours = tokens::render(&shared.tokens.list())
             + &format!(
                 "# HELP silverback_buffer_refusals_total Bodies that silverback_buffer_budget had \
                  no room for\n# TYPE silverback_buffer_refusals_total counter\n\
                  silverback_buffer_refusals_total {refused}\n"
-            )
-            + &upstreams::render(&shared.healths.list())
-            + &tokens::render(&shared.tokens.list())
+            );
+        let Some(wanted) = Wanted::of(&self.snapshot.borrow()) else {
+            let text = shared.metrics.render() + &health() + &ours;
+            return reply(StatusCode::OK, "text/plain; version=0.0.4", text);
+        };
+        let mut text = shared.kong_metrics.render() + &prometheus::node(shared);
+        if wanted.upstream_health {
+            text += &health();
+        }
+        text += &shared.metrics.render_where(|name| !prometheus::is_kongs(name));
+        reply(StatusCode::OK, "text/plain; charset=UTF-8", text + &ours)
     }
 }
 

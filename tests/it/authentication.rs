@@ -154,3 +154,27 @@ async fn a_bounded_lifetime_needs_a_verified_end() {
     let text = errors.join("\n");
     assert!(text.contains("failed conditional validation given value of field"), "{text}");
 }
+
+#[tokio::test]
+async fn a_lua_plugin_sees_the_token_that_was_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let handler = "local P = { PRIORITY = 10, VERSION = '1.0.0' }\n\
+        function P:access() kong.service.request.set_header('x-seen', \
+        kong.ctx.shared.authenticated_jwt_token) end\nreturn P\n";
+    install(folder.path(), "witness", handler);
+    let upstream = Upstream::replying(OK).await;
+    let plugins = "    - name: jwt\n    - name: witness\n";
+    let secret = "- username: carl\n  jwt_secrets: [{key: k, secret: s}]\n";
+    let builder = with_plugins(folder.path(), "bundled,witness");
+    let gateway = builder.start(&(config(&upstream, plugins) + secret));
+    let base64 = &base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let part = |json: &str| base64::Engine::encode(base64, json);
+    let text = format!("{}.{}", part(r#"{"alg":"HS256"}"#), part(r#"{"iss":"k"}"#));
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"s");
+    let tag = base64::Engine::encode(base64, ring::hmac::sign(&key, text.as_bytes()));
+    let token = format!("{text}.{tag}");
+    assert_eq!(gateway.get(&format!("/a?jwt={token}")).await.status(), 200);
+    let seen = upstream.seen().remove(0);
+    assert_eq!(seen.header("x-seen"), Some(token.as_str()));
+    assert_eq!(seen.header("x-consumer-username"), Some("carl"));
+}

@@ -28,6 +28,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("schema", 1),
     ("azure", 2),
     ("balancer", 2),
+    ("cache", 2),
     ("chain", 2),
     ("deliveries", 2),
     ("dns", 2),

@@ -8,6 +8,7 @@ mod case;
 mod client;
 mod compare;
 mod lists;
+mod metrics;
 mod mock;
 mod places;
 mod record;

@@ -12,9 +12,10 @@ use silverback::shared::Shared;
 use tempfile::TempDir;
 use tokio::task::LocalSet;
 
-use super::case::{Case, Got, Seen};
+use super::case::{Case, Got, Seen, Step};
 use super::client;
 use super::compare::{self, Difference, Differences};
+use super::metrics;
 use super::mock::{AUTHORITY, Mocks, NAMES};
 use super::places::{PROXY, Places};
 use super::record;
@@ -47,6 +48,10 @@ async fn replay(case: &Case) -> Vec<Difference> {
     let mut differences = Vec::new();
     for (n, step) in steps.iter().enumerate() {
         mocks.answer(replies[n].clone());
+        if is_about_metrics(step, &responses[n]) {
+            differences.extend(metrics(&gateway, (n, step), &responses[n], &places).await);
+            continue;
+        }
         let got = client::send(gateway.address, step, &places).await;
         let came: Vec<Seen> = mocks.take().into_iter().map(|one| left(one, &places)).collect();
         differences.extend(compare::step(n, (&responses[n], &seen[n]), (&got, &came)));
@@ -55,6 +60,35 @@ async fn replay(case: &Case) -> Vec<Difference> {
     drop(gateway);
     if let Some(want) = case.log() {
         differences.extend(record::lines(&want, &logged(&folder, &places)));
+    }
+    differences
+}
+
+/// Whether a step asked Kong's Admin API for metrics; here the status listener has them.
+fn is_about_metrics(step: &Step, response: &Got) -> bool {
+    let is_admins = |(name, _): &(String, String)| name == "X-Kong-Admin-Latency";
+    step.path == "/metrics" && response.headers.iter().any(is_admins)
+}
+
+/// An exchange is counted when its client has had its last byte: ask again until it is.
+async fn metrics(
+    gateway: &TestGateway,
+    (n, step): (usize, &Step),
+    want: &Got,
+    places: &Places,
+) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    for _ in 0..200 {
+        let got = client::send(gateway.status, step, places).await;
+        differences = metrics::step(n, want, &got);
+        let counted = |one: &Difference| {
+            let name = one.what.as_str();
+            name.ends_with("_total") && !name.contains("nginx") || name.ends_with("_ms")
+        };
+        if !differences.iter().any(counted) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     differences
 }

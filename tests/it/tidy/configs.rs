@@ -48,6 +48,7 @@ fn example(plugin: &str) -> Value {
             json!({"limits": {"a": {"second": 1}}, "redis": {"host": "localhost"}})
         }
         "redirect" => json!({"location": "http://x"}),
+        "proxy-cache" => json!({"strategy": "memory"}),
         _ => json!({}),
     }
 }
