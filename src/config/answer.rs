@@ -3,6 +3,7 @@
 //! Kong tells of the first stage that fails ([`Kong`]), as a tree in the shape of the configuration
 //! and, when asked, as a list of the entities that have errors.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
@@ -161,7 +162,8 @@ fn stage(problem: &Problem) -> usize {
     }
 }
 
-/// Whether Kong would tell: of a map it tells the first error, and not under which key.
+/// Whether Kong would tell: a value has one error, and a map that of its first wrong entry, which
+/// Kong does not name.
 fn told_of_map(leaf: &mut Leaf<'_>, maps: &mut HashMap<String, Option<String>>) -> bool {
     let text = |path: &[Step]| Path(path.to_vec()).to_string();
     let key = leaf.path.iter().position(|step| matches!(step, Step::Key(_)));
@@ -170,7 +172,16 @@ fn told_of_map(leaf: &mut Leaf<'_>, maps: &mut HashMap<String, Option<String>>) 
         None => (text(&leaf.path), None),
     };
     leaf.path.retain(|step| !matches!(step, Step::Key(_)));
-    *maps.entry(map).or_insert_with(|| key.clone()) == key
+    if key.is_none() && leaf.shape != Shape::Text {
+        return true;
+    }
+    match maps.entry(map) {
+        Entry::Vacant(entry) => {
+            entry.insert(key);
+            true
+        }
+        Entry::Occupied(entry) => key.is_some() && *entry.get() == key,
+    }
 }
 
 /// Kong's description of an entity with errors, without errors yet.
@@ -427,6 +438,11 @@ mod tests {
             (&b, About::Value, Kong::Schema, "required field missing"),
         ]);
         assert_eq!(errors.fields(), json!({"routes": [{"headers": "expected an array"}]}));
+        let wrong_keys = super::tests::errors(&[
+            (&headers, About::Value, Kong::Schema, "bad name"),
+            (&headers, About::Value, Kong::Schema, "another"),
+        ]);
+        assert_eq!(wrong_keys.fields(), json!({"routes": [{"headers": "bad name"}]}));
         let lines = errors.to_string();
         assert!(lines.contains("routes[0].headers.b: required field missing"), "{lines}");
     }
