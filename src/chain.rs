@@ -16,7 +16,7 @@ use http::StatusCode;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use crate::entity::{PluginEntity, Protocol};
+use crate::entity::PluginEntity;
 use crate::pdk::{Chunk, Exchange, Phase};
 use crate::plugin::{Outcome, Phases, Plugin, Stop};
 use crate::respond::{self, Failure};
@@ -90,7 +90,10 @@ impl Instances {
     pub fn plan(&self, route: Option<Uuid>, service: Option<Uuid>) -> Plan {
         let applies = |instance: &&Rc<Instance>| {
             let entity = &instance.entity;
-            entity.route.is_none_or(|r| Some(r.id) == route)
+            // Kong asks no more of the protocols than this: a plugin for `https` alone also runs on
+            // plain requests, and one for `tcp` alone does not exist here.
+            entity.protocols.iter().any(|protocol| protocol.is_http())
+                && entity.route.is_none_or(|r| Some(r.id) == route)
                 && entity.service.is_none_or(|s| Some(s.id) == service)
         };
         let slot = |instances: &Vec<Rc<Instance>>| {
@@ -151,14 +154,6 @@ impl Candidate {
         PRECEDENCE.get(self.rank) == Some(&0)
     }
 
-    /// Kong does not fall back on a wider configuration when the most specific one is for other
-    /// protocols.
-    fn speaks(&self, ex: &Exchange) -> bool {
-        let spoken = &self.instance.entity.protocols;
-        let (plain, call) = protocols(ex);
-        spoken.contains(&plain) || call.is_some_and(|call| spoken.contains(&call))
-    }
-
     /// How well it fits the client: the position of its group, 0 without one; `None` not at all.
     fn fit(&self, ex: &Exchange) -> Option<usize> {
         if let Some(consumer) = self.consumer {
@@ -170,10 +165,9 @@ impl Candidate {
 }
 
 impl Slot {
-    /// The configuration for this client, if it is for this protocol.
+    /// The configuration for this client.
     fn choose(&self, ex: &Exchange) -> Option<&Rc<Instance>> {
-        let best = self.best(ex)?;
-        best.speaks(ex).then_some(&best.instance)
+        self.best(ex).map(|best| &best.instance)
     }
 
     /// The configuration for this client: the best rank, then the first group by name.
@@ -190,16 +184,6 @@ impl Slot {
         }
         best.map(|(.., candidate)| candidate)
     }
-}
-
-/// What a request speaks: HTTP, and on a Route for gRPC that, too.
-fn protocols(ex: &Exchange) -> (Protocol, Option<Protocol>) {
-    let (plain, call) = match ex.request.connection.tls {
-        true => (Protocol::Https, Protocol::Grpcs),
-        false => (Protocol::Http, Protocol::Grpc),
-    };
-    let calls = ex.matched().is_some_and(|m| m.route.protocols.iter().any(|p| p.is_grpc()));
-    (plain, calls.then_some(call))
 }
 
 /// The plugins of one exchange on their way through the phases.

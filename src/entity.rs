@@ -97,6 +97,11 @@ impl Protocol {
         }
     }
 
+    /// Whether requests come over it, and not connections without any.
+    pub fn is_http(self) -> bool {
+        !matches!(self, Self::Tcp | Self::Tls | Self::TlsPassthrough | Self::Udp)
+    }
+
     /// Whether the connection is encrypted.
     pub fn is_tls(self) -> bool {
         matches!(self, Self::Https | Self::Grpcs | Self::Wss | Self::Tls)

@@ -5,18 +5,20 @@
 
 mod call;
 mod pages;
+mod reason;
+
+use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SERVER};
-use http::request::Parts;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 
-use crate::pdk::{Exchange, ReadError, RequestId, Source};
+use crate::pdk::{Exchange, ReadError, Source};
 use crate::plugin::{Outcome, Stop};
-use crate::settings::Tokens;
 
 pub use self::call::shape as shape_call;
 pub use self::pages::{Format, Pages};
+pub use self::reason::reason;
 
 /// What the gateway calls itself in `Server`.
 pub const SERVER_TOKEN: &str = concat!("silverback/", env!("CARGO_PKG_VERSION"));
@@ -202,50 +204,26 @@ pub fn exit_json(ex: &Exchange, status: StatusCode, body: &serde_json::Value) ->
     ex.response.exit(status, kind, body.to_string().into())
 }
 
-/// The answer to a request that never became an exchange.
-pub fn early(
-    failure: Failure,
-    head: &Parts,
-    tokens: Tokens,
-    pages: &Pages,
-) -> http::Response<Bytes> {
-    let (_, message, voice) = failure.parts();
-    let id = RequestId::random();
-    let mut response = http::Response::new(Bytes::new());
-    *response.status_mut() = failure.status();
-    if call::is_call(head.version, &head.headers) && voice == Voice::Nginx {
-        call::describe(response.headers_mut(), failure.status(), Some(message));
-    } else {
-        let format = wanted(&head.headers, voice, pages);
-        let (kind, body) = pages.page(format, message, id.as_str());
-        *response.body_mut() = body.into();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    }
-    let headers = response.headers_mut();
-    if tokens.server {
-        headers.insert(SERVER, HeaderValue::from_static(SERVER_TOKEN));
-    }
-    if tokens.response_latency {
-        headers.insert("x-kong-response-latency", HeaderValue::from_static("0"));
-    }
-    if let (true, Ok(id)) = (tokens.request_id, HeaderValue::from_str(id.as_str())) {
-        headers.insert("x-kong-request-id", id);
-    }
-    response
+/// Now, for an answer of the gateway's own.
+pub fn date() -> HeaderValue {
+    let now = httpdate::fmt_http_date(SystemTime::now());
+    HeaderValue::from_str(&now).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// The format for a client. Kong's own voice reads every line of `Accept`, nginx' the first.
 fn wanted(headers: &HeaderMap, voice: Voice, pages: &Pages) -> Format {
     let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
     let lines: Vec<String> = headers.get_all(ACCEPT).iter().filter_map(text).collect();
-    match (lines.first(), voice) {
-        (Some(_), Voice::Kong) => pages::best(&lines.join(",")),
-        (Some(accept), Voice::Nginx) => pages::best(accept),
-        (None, Voice::Kong) => Format::Json,
-        (None, Voice::Nginx) => {
-            let kind = headers.get(CONTENT_TYPE).and_then(text);
-            kind.map_or(pages.default_type, |kind| pages::best(&kind))
-        }
+    let named = match voice {
+        Voice::Kong if lines.is_empty() => return Format::Json,
+        Voice::Kong => return pages::best(&lines.join(",")),
+        Voice::Nginx => lines.first().cloned().or_else(|| headers.get(CONTENT_TYPE).and_then(text)),
+    };
+    match named {
+        // Kong means to answer gRPC, which needs HTTP/2; over HTTP/1.1 a table comes of it.
+        Some(named) if named.starts_with("application/grpc") => Format::Compact,
+        Some(named) => pages::best(&named),
+        None => pages.default_type,
     }
 }
 
@@ -261,7 +239,7 @@ fn answer(ex: &Exchange, status: StatusCode, message: &str, voice: Voice, source
     }
     let format = wanted(&ex.request.headers(), voice, &ex.pages);
     let (kind, body) = ex.pages.page(format, message, ex.id.as_str());
-    ex.response.answer(source, status, Some(kind), body.into());
+    ex.response.answer(source, status, kind, body.into());
 }
 
 #[cfg(test)]
@@ -276,6 +254,8 @@ mod tests {
         assert_eq!(wanted(&headers, Voice::Kong, &pages), Format::Json);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         assert_eq!(wanted(&headers, Voice::Nginx, &pages), Format::Json);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc+proto"));
+        assert_eq!(wanted(&headers, Voice::Nginx, &pages), Format::Compact);
         headers.insert(ACCEPT, HeaderValue::from_static("text/html;q=0.1"));
         headers.append(ACCEPT, HeaderValue::from_static("application/xml"));
         assert_eq!(wanted(&headers, Voice::Nginx, &pages), Format::Html);

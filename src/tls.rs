@@ -3,6 +3,7 @@
 mod listener;
 mod policies;
 mod self_signed;
+mod session;
 mod upstream;
 mod verify;
 
@@ -20,6 +21,7 @@ use crate::settings::TlsVersion;
 
 pub use listener::{Certificates, Choice, of_status, server};
 pub use policies::{Policies, probe_config};
+pub use session::session;
 pub use upstream::{Policy, UpstreamTls};
 
 /// A certificate or key that cannot be used.

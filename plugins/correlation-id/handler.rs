@@ -2,7 +2,6 @@
 //! together. A client that brings an id keeps it.
 
 use std::cell::Cell;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,7 +12,6 @@ use uuid::Uuid;
 use super::Context;
 use crate::pdk::Exchange;
 use crate::plugin::{Outcome, Phases, Plugin, Step};
-use crate::settings::Listen;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,12 +38,10 @@ struct CorrelationId {
     header: HeaderName,
     generator: Generator,
     echo: bool,
-    listeners: Vec<Listen>,
 }
 
 pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>> {
-    let listeners = context.shared.settings.proxy_listen.clone();
-    Ok(Box::new(CorrelationId::new(&context.config()?, listeners)?))
+    Ok(Box::new(CorrelationId::new(&context.config()?)?))
 }
 
 impl Plugin for CorrelationId {
@@ -79,13 +75,13 @@ impl Plugin for CorrelationId {
 }
 
 impl CorrelationId {
-    fn new(config: &Config, listeners: Vec<Listen>) -> Result<Self, Vec<String>> {
+    fn new(config: &Config) -> Result<Self, Vec<String>> {
         let wrong = |what: String| vec![format!("config.header_name: {what}")];
         let name = config.header_name.as_deref();
         let name = name.ok_or_else(|| wrong("null; leave it out or name a header".to_owned()))?;
         let header = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| wrong(format!("'{name}' is no header name")))?;
-        Ok(Self { header, generator: config.generator, echo: config.echo_downstream, listeners })
+        Ok(Self { header, generator: config.generator, echo: config.echo_downstream })
     }
 
     /// The id that came with the request; an empty one is none.
@@ -101,18 +97,16 @@ impl CorrelationId {
                 count.set(count.get() + 1);
                 format!("{worker}#{}", count.get())
             }),
-            Generator::Tracker => self.tracker(ex),
+            Generator::Tracker => Self::tracker(ex),
         };
         HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
-    /// Kong's form, `ip-port-pid-connection-requests-seconds`. The address is that of the
-    /// listener, and the connection is a number of its own for each id: unique, as in Kong.
-    fn tracker(&self, ex: &Exchange) -> String {
+    /// Kong's form, `ip-port-pid-connection-requests-seconds`. The address is our own on the
+    /// connection, which is a number of its own for each id: unique, as in Kong.
+    fn tracker(ex: &Exchange) -> String {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
-        let port = ex.request.connection.port;
-        let listener = self.listeners.iter().find(|listener| listener.address.port() == port);
-        let ip = listener.map_or(IpAddr::from([0, 0, 0, 0]), |listener| listener.address.ip());
+        let (ip, port) = (ex.request.connection.local, ex.request.connection.port);
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed) + 1;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let (pid, secs, millis) = (std::process::id(), now.as_secs(), now.subsec_millis());
@@ -137,8 +131,7 @@ mod tests {
 
     fn plugin(generator: Generator, echo: bool) -> CorrelationId {
         let config = Config { header_name: Some("X-C".into()), generator, echo_downstream: echo };
-        let listen = Listen::plain("10.1.2.3:8000".parse().unwrap());
-        CorrelationId::new(&config, vec![listen]).unwrap()
+        CorrelationId::new(&config).unwrap()
     }
 
     fn id_of(plugin: &CorrelationId, headers: &[(&str, &str)]) -> String {
@@ -171,7 +164,7 @@ mod tests {
     #[test]
     fn a_tracker_has_kongs_form() {
         let id = id_of(&plugin(Generator::Tracker, false), &[]);
-        let form = regex::Regex::new(r"^10\.1\.2\.3-8000-\d+-\d+-1-\d+\.\d{3}$").unwrap();
+        let form = regex::Regex::new(r"^127\.0\.0\.1-8000-\d+-\d+-1-\d+\.\d{3}$").unwrap();
         assert!(form.is_match(&id), "{id}");
     }
 
@@ -203,7 +196,7 @@ mod tests {
                 generator: Generator::Uuid,
                 echo_downstream: false,
             };
-            assert_eq!(CorrelationId::new(&config, Vec::new()).err().unwrap(), [expected]);
+            assert_eq!(CorrelationId::new(&config).err().unwrap(), [expected]);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! several authentication plugins are alternatives, and the anonymous consumer stands in.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::Method;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -48,6 +49,8 @@ struct KeyAuth {
 /// A key name in the spellings of the three places.
 struct Name {
     header: HeaderName,
+    /// The header with dashes in place of underscores, where Kong looks next.
+    dashed: Option<HeaderName>,
     field: Key,
 }
 
@@ -99,7 +102,7 @@ impl KeyAuth {
     fn keep_from_logs(&self, ex: &Exchange) {
         for name in &self.names {
             if self.config.key_in_header {
-                ex.request.hide_header(&name.header);
+                name.headers().for_each(|header| ex.request.hide_header(header));
             }
             if self.config.key_in_query && ex.request.raw_query().is_some() {
                 ex.log.hide_arg(name.field.name());
@@ -158,8 +161,10 @@ impl KeyAuth {
         let mut held = Held::Nothing;
         if self.config.key_in_header {
             let headers = ex.request.headers();
-            held = Held::from_all(headers.get_all(&name.header).iter().map(HeaderValue::as_bytes))
-                .map(|key| self.credential(key));
+            if let Some(header) = name.headers().find(|header| headers.contains_key(*header)) {
+                let values = headers.get_all(header).iter().map(HeaderValue::as_bytes);
+                held = Held::from_all(values).map(|key| self.credential(key));
+            }
         }
         if matches!(held, Held::Nothing) && self.config.key_in_query {
             let query = ex.service.query().unwrap_or_default();
@@ -178,7 +183,8 @@ impl KeyAuth {
             return Err(Refusal::Missing);
         }
         let key = std::str::from_utf8(key).map_err(|_| Refusal::Unknown)?;
-        self.snapshot.keyauth_credentials.get(key).ok_or(Refusal::Unknown)
+        let credential = self.snapshot.keyauth_credentials.get(key);
+        credential.filter(|credential| !has_ended(credential)).ok_or(Refusal::Unknown)
     }
 
     fn settle(
@@ -200,8 +206,20 @@ impl Name {
     fn new(name: &str) -> Result<Self, Vec<String>> {
         let header = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| vec![format!("config.key_names: '{name}' is no header name")])?;
-        Ok(Self { header, field: Key::new(name) })
+        let dashed =
+            name.contains('_').then(|| HeaderName::from_bytes(name.replace('_', "-").as_bytes()));
+        Ok(Self { header, dashed: dashed.and_then(Result::ok), field: Key::new(name) })
     }
+
+    fn headers(&self) -> impl Iterator<Item = &HeaderName> {
+        std::iter::once(&self.header).chain(&self.dashed)
+    }
+}
+
+/// Whether the time of a key is over.
+fn has_ended(credential: &KeyAuthCredential) -> bool {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    credential.ttl.is_some_and(|end| now().as_secs_f64() >= end)
 }
 
 /// Why a request is refused, in Kong's words.
@@ -224,7 +242,7 @@ impl Refusal {
 
 /// Takes a key out of every place, also those it was not found in, as Kong does.
 fn hide(ex: &Exchange, name: &Name, body: Option<&Fields>) {
-    ex.request.clear_header(&name.header);
+    name.headers().for_each(|header| ex.request.clear_header(header));
     let query = ex.service.query();
     if let Some(left) = query.as_deref().and_then(|query| fields::cut(query, &name.field)) {
         ex.service.set_query(Some(left).filter(|left| !left.is_empty()));

@@ -23,6 +23,7 @@ fn snapshot() -> Arc<Snapshot> {
             id: Uuid::from_u128(10 + number),
             key: Secret::new(key),
             consumer: Ref { id },
+            ttl: (username == "anon").then_some(60.0),
             tags: None,
         };
         snapshot.consumers.insert(id, Arc::new(consumer));
@@ -61,7 +62,7 @@ async fn run(plugin: &KeyAuth, ex: &Exchange) -> String {
 #[tokio::test]
 async fn the_first_value_decides_right_or_wrong() {
     const MISSING: &str = "401 No API key found in request";
-    let plugin = plugin(json!({"key_names": ["x-k", "apikey"]}));
+    let plugin = plugin(json!({"key_names": ["x_k", "apikey"]}));
     for (target, headers, expected) in [
         ("/", vec![("APIKEY", "kb")], "bob"),
         ("/?apikey=ke", vec![], "eve"),
@@ -70,7 +71,9 @@ async fn the_first_value_decides_right_or_wrong() {
         ("/", vec![("x-k", "nope"), ("apikey", "kb")], "401 Unauthorized"),
         ("/", vec![("apikey", "kb"), ("apikey", "kb")], "401 Duplicate API key found"),
         ("/?apikey=kb&apikey=kb", vec![], "401 Duplicate API key found"),
-        ("/?x-k&apikey=kb", vec![], "bob"),
+        ("/", vec![("x_k", "ke"), ("x-k", "kb")], "eve"),
+        ("/", vec![("apikey", "unused")], "401 Unauthorized"),
+        ("/?x_k&apikey=kb", vec![], "bob"),
         ("/?apikey=kb", vec![("apikey", "")], MISSING),
         ("/?APIKEY=kb", vec![], MISSING),
         ("/", vec![], MISSING),

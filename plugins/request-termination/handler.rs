@@ -65,8 +65,9 @@ impl RequestTermination {
 
     fn answer(&self, ex: &Exchange) -> Outcome {
         if let Some(body) = &self.config.body {
-            let kind = self.config.content_type.as_deref().unwrap_or(JSON);
-            return ex.response.exit(self.status, Some(kind), Bytes::from(body.clone()));
+            // Kong says nothing of a body that nobody has said anything of.
+            let kind = self.config.content_type.as_deref();
+            return ex.response.exit(self.status, kind, Bytes::from(body.clone()));
         }
         match self.message() {
             Some(message) => respond::exit_message(ex, self.status, message),
@@ -189,7 +190,7 @@ mod tests {
             (json!({"status_code": 418, "message": "x"}), Some(JSON), r#"{"message":"x"}"#),
             (json!({"status_code": 418}), None, ""),
             (json!({"body": "<b>", "content_type": "text/html"}), Some("text/html"), "<b>"),
-            (json!({"body": "{}"}), Some(JSON), "{}"),
+            (json!({"body": "{}"}), None, "{}"),
         ] {
             let ex = Exchange::for_test("GET", "/", &[]);
             assert!(answers(&plugin(changes), &ex).await);

@@ -25,8 +25,6 @@ pub struct Considered {
 pub enum Verdict {
     /// It runs.
     Runs,
-    /// It is the most specific one, but not for this protocol; nothing runs in its place.
-    OtherProtocol,
     /// A more specific one is in its place.
     LessSpecific,
     /// It is for another consumer, or for a consumer where there is none.
@@ -58,10 +56,7 @@ impl Slot {
         let considered = |candidate: &Candidate| Considered {
             instance: candidate.instance.clone(),
             verdict: match best {
-                Some(best) if std::ptr::eq(best, candidate) => match best.speaks(ex) {
-                    true => Verdict::Runs,
-                    false => Verdict::OtherProtocol,
-                },
+                Some(best) if std::ptr::eq(best, candidate) => Verdict::Runs,
                 _ if candidate.fit(ex).is_some() => Verdict::LessSpecific,
                 _ if candidate.consumer.is_some() => Verdict::OtherConsumer,
                 _ => Verdict::OtherGroup,

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::explain::Verdict;
 use super::*;
-use crate::entity::{Consumer, ConsumerGroup, Ref};
+use crate::entity::{Consumer, ConsumerGroup, Protocol, Ref};
 use crate::plugin::Step;
 
 const IDS: [Uuid; 4] =
@@ -204,19 +204,26 @@ fn what_is_told_of_a_plugin_is_what_the_chain_does() {
         let verdicts = choice.candidates.iter().map(|candidate| candidate.verdict);
         verdicts.collect::<Vec<_>>()
     };
-    use Verdict::{LessSpecific, OtherConsumer, OtherGroup, OtherProtocol, Runs};
+    use Verdict::{LessSpecific, OtherConsumer, OtherGroup, Runs};
     // In the order consumer and route, consumer, group, route, global.
     let ex = exchange();
     assert_eq!(told(&ex), [OtherConsumer, OtherConsumer, OtherGroup, Runs, LessSpecific]);
     ex.authenticate(Some(consumer()), None);
     assert_eq!(told(&ex), [Runs, LessSpecific, LessSpecific, LessSpecific, LessSpecific]);
-    let stream = instance(&journal, "p", ROUTE, 1, ok);
-    let mut entity = PluginEntity::clone(&stream.entity);
-    entity.protocols = vec![Protocol::Https];
-    let probe = Probe { name: "p".into(), journal: journal.clone(), act: ok };
-    let tls = Rc::new(Instance::new(Arc::new(entity), 1, Box::new(probe)));
-    let plan = Instances::new(vec![tls, all[0].clone()]).plan(Some(IDS[2]), None);
-    let choice = plan.explain(&exchange()).remove(0);
-    assert_eq!(choice.candidates[0].verdict, OtherProtocol);
-    assert_eq!(choice.candidates[1].verdict, LessSpecific);
+}
+
+#[test]
+fn a_plugin_for_https_alone_runs_on_http_too_and_one_for_tcp_nowhere() {
+    let journal = Journal::default();
+    let global = instance(&journal, "p", 0, 1, ok);
+    for (protocol, scope) in [(Protocol::Https, ROUTE), (Protocol::Tcp, 0)] {
+        let mut entity = PluginEntity::clone(&instance(&journal, "p", ROUTE, 1, ok).entity);
+        entity.protocols = vec![protocol];
+        let probe = Probe { name: "p".into(), journal: journal.clone(), act: ok };
+        let narrow = Rc::new(Instance::new(Arc::new(entity), 1, Box::new(probe)));
+        let plan = Instances::new(vec![narrow, global.clone()]).plan(Some(IDS[2]), None);
+        let choice = plan.explain(&exchange()).remove(0);
+        let runs = choice.runs().unwrap().entity.route.is_some();
+        assert_eq!(runs, scope == ROUTE, "{protocol:?}");
+    }
 }

@@ -14,6 +14,9 @@ pub struct KeyAuthCredential {
     pub id: Uuid,
     pub key: Secret,
     pub consumer: Ref,
+    /// The Unix time at which the key ends: so Kong reads it in a file, and writes it to one.
+    #[serde(default)]
+    pub ttl: Option<f64>,
     pub tags: Option<Vec<String>>,
 }
 

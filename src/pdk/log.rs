@@ -103,13 +103,12 @@ pub fn serialize(ex: &Exchange) -> Value {
     record.insert("client_ip".into(), ex.request.connection.client.ip().to_string().into());
     record.insert("started_at".into(), ex.times.started_at_ms.get().into());
     record.insert("upstream_uri".into(), upstream_uri(ex).into());
-    let status = ex.service.status.get();
-    record.insert("upstream_status".into(), status.map_or("".into(), |s| s.as_u16().into()));
+    record.insert("upstream_status".into(), upstream_status(ex));
     let source = if ex.response.source() == Source::Service { "upstream" } else { "kong" };
     record.insert("source".into(), source.into());
-    record.insert("workspace".into(), WORKSPACE.into());
-    record.insert("workspace_name".into(), "default".into());
     if let Some(matched) = ex.matched() {
+        record.insert("workspace".into(), WORKSPACE.into());
+        record.insert("workspace_name".into(), "default".into());
         record.insert("tries".into(), tries(ex));
         record.insert("route".into(), (*matched.route.json).clone());
         if let Some(service) = &matched.service {
@@ -137,8 +136,8 @@ fn request(ex: &Exchange) -> Value {
     let uri = request.uri.path_and_query().map_or("/", |target| target.as_str());
     let uri = ex.log.masked(uri);
     let query = query.map(|query| ex.log.masked(&format!("?{query}")).into_owned());
-    let host = if request.host.is_empty() { "kong" } else { &request.host };
-    json!({
+    let host = request.host_or_kong();
+    let mut shown = json!({
         "id": ex.id.as_str(),
         "method": request.method.as_str(),
         "uri": uri,
@@ -146,15 +145,32 @@ fn request(ex: &Exchange) -> Value {
         "querystring": query_args(query.as_deref().unwrap_or_default().trim_start_matches('?')),
         "headers": header_map(&headers),
         "size": request_size(ex),
-    })
+    });
+    if let Some(session) = request.connection.session {
+        let (version, cipher) = (session.version, session.cipher);
+        shown["tls"] = json!({"version": version, "cipher": cipher, "client_verify": "NONE"});
+    }
+    shown
 }
 
-/// Bytes of the request: its line, its headers and its body.
+/// The status of every attempt, as nginx lists them. Of an answer that was read whole, which those
+/// of models are, Kong knows a number.
+fn upstream_status(ex: &Exchange) -> Value {
+    let answered = ex.service.status.get().map(|status| status.as_u16());
+    let whole = ex.response.held_body().is_some() || ex.service.attempts().is_some();
+    if let (Some(status), true) = (answered, whole) {
+        return status.into();
+    }
+    let tries = ex.service.tries.borrow();
+    let statuses = tries.iter().filter_map(|attempt| attempt.code).chain(answered);
+    let statuses: Vec<String> = statuses.map(|status| status.to_string()).collect();
+    statuses.join(", ").into()
+}
+
+/// Bytes of the request: its line and its headers as they arrived, and its body.
 pub fn request_size(ex: &Exchange) -> u64 {
-    let request = &ex.request;
-    let target = request.uri.path_and_query().map_or(1, |target| target.as_str().len());
-    let head = head_size(&request.headers()) + request.method.as_str().len() + target + 14;
-    (head as u64).saturating_add(request.body_len().unwrap_or(0))
+    let head = ex.request.head_len.get() as u64;
+    head.saturating_add(ex.request.body_len().unwrap_or(0))
 }
 
 /// Bytes of the response: its line, its headers and what was sent of its body.
@@ -363,6 +379,23 @@ mod tests {
         extra.hide_arg("apikey");
         assert_eq!(extra.masked("/a?x=1&api%6Bey=k&apikey&y"), "/a?x=1&api%6Bey=***&apikey&y");
         assert_eq!(extra.masked("/apikey=k"), "/apikey=k");
+    }
+
+    #[test]
+    fn every_attempt_is_listed_with_its_status() {
+        let ex = Exchange::for_test("GET", "/", &[]);
+        assert_eq!(upstream_status(&ex), "");
+        let failed = super::super::Try {
+            address: "127.0.0.1:1".parse().unwrap(),
+            started_at_ms: 0,
+            balancer_ns: 0,
+            state: Some("failed"),
+            code: Some(502),
+        };
+        ex.service.tries.borrow_mut().push(failed.clone());
+        ex.service.tries.borrow_mut().push(super::super::Try { code: None, ..failed });
+        ex.service.status.set(Some(http::StatusCode::OK));
+        assert_eq!(upstream_status(&ex), "502, 200");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! As in Kong there is one set of request headers: what a plugin sets for the upstream, the next
 //! plugin reads from the request.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,8 +29,19 @@ pub struct Connection {
     pub tls: bool,
     /// The name the client asked for in its TLS hello.
     pub sni: Option<Arc<str>>,
+    /// What was agreed on for TLS.
+    pub session: Option<Session>,
     /// The peer may set `X-Forwarded-*`.
     pub trusted: bool,
+}
+
+/// What was agreed on in a TLS handshake, in OpenSSL's names, which Kong logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Session {
+    /// `TLSv1.3`.
+    pub version: &'static str,
+    /// `TLS_AES_256_GCM_SHA384`.
+    pub cipher: &'static str,
 }
 
 /// What the client sent.
@@ -45,6 +56,8 @@ pub struct Request {
     pub connection: Rc<Connection>,
     /// Host name without port, lower case; empty when there was none (HTTP/1.0).
     pub host: String,
+    /// Bytes of the request line and the headers as they arrived, for the log record.
+    pub head_len: Cell<usize>,
     headers: RefCell<HeaderMap>,
     body: RefCell<Body>,
     lost: RefCell<Option<ReadError>>,
@@ -68,6 +81,7 @@ impl Request {
             version: head.version,
             connection,
             host,
+            head_len: Cell::new(0),
             headers: RefCell::new(head.headers),
             body: RefCell::new(body),
             lost: RefCell::default(),
@@ -79,6 +93,11 @@ impl Request {
     /// `http` or `https`.
     pub fn scheme(&self) -> &'static str {
         if self.connection.tls { "https" } else { "http" }
+    }
+
+    /// The host, or what a request without one is called: nginx' `server_name` in Kong.
+    pub fn host_or_kong(&self) -> &str {
+        if self.host.is_empty() { "kong" } else { &self.host }
     }
 
     /// `http` or `https` as the client used it: a trusted peer's `X-Forwarded-Proto` counts (Kong).
@@ -249,21 +268,28 @@ impl Request {
 
 /// The host a request asks for: the target's own in absolute form and HTTP/2, else `Host`.
 fn host_of(uri: &Uri, headers: &HeaderMap) -> String {
-    let host = match uri.host() {
-        Some(host) => host,
-        None => without_port(
-            headers.get(http::header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default(),
-        ),
+    let named = match uri.host() {
+        Some(host) => host_name(host.as_bytes()),
+        None => headers.get(http::header::HOST).and_then(|host| host_name(host.as_bytes())),
     };
-    host.trim_end_matches('.').to_ascii_lowercase()
+    named.unwrap_or_default().to_ascii_lowercase()
 }
 
-/// `host` of `host:port`; brackets of IPv6 stay.
-fn without_port(authority: &str) -> &str {
-    match authority.rfind(':') {
-        Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
-        _ => authority,
+/// The name in `Host`, without port and last dot, by nginx' rule; brackets of IPv6 stay. `None` is
+/// what nginx refuses: no name, an empty label, a slash, a blank, a control character.
+pub fn host_name(authority: &[u8]) -> Option<&str> {
+    let is_bad = |b: &u8| *b <= b' ' || matches!(b, 0x7F | b'/');
+    if authority.iter().any(is_bad) || authority.windows(2).any(|two| two == b"..") {
+        return None;
     }
+    let literal = authority.first() == Some(&b'[');
+    let end = match authority.iter().position(|b| *b == b']') {
+        Some(bracket) if literal => bracket + 1,
+        _ => authority.iter().position(|b| *b == b':').unwrap_or(authority.len()),
+    };
+    let name = authority.get(..end)?;
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    std::str::from_utf8(name).ok().filter(|name| !name.is_empty())
 }
 
 /// Parses a header name that comes from configuration.
@@ -283,5 +309,7 @@ mod tests {
         headers.insert("host", HeaderValue::from_static("[::1]:8000"));
         assert_eq!(host_of(&Uri::from_static("/a"), &headers), "[::1]");
         assert_eq!(host_of(&Uri::from_static("http://Abs.test/a"), &headers), "abs.test");
+        headers.insert("host", HeaderValue::from_static("gw.test.:80:1"));
+        assert_eq!(host_of(&Uri::from_static("/a"), &headers), "gw.test");
     }
 }

@@ -27,6 +27,8 @@ pub enum Source {
 /// What the client gets: head, and the body when it is in memory.
 pub struct Response {
     status: Cell<StatusCode>,
+    /// The upstream's reason phrase, where it is not the usual one.
+    reason: RefCell<Option<Bytes>>,
     headers: RefCell<HeaderMap>,
     source: Cell<Source>,
     body: RefCell<Option<Bytes>>,
@@ -49,6 +51,7 @@ impl Default for Response {
     fn default() -> Self {
         Self {
             status: Cell::new(StatusCode::OK),
+            reason: RefCell::default(),
             headers: RefCell::default(),
             source: Cell::default(),
             body: RefCell::default(),
@@ -68,9 +71,20 @@ impl Response {
         self.status.get()
     }
 
-    /// Sets the status.
+    /// Sets the status. The upstream's reason phrase was for another one.
     pub fn set_status(&self, status: StatusCode) {
         self.status.set(status);
+        self.set_reason(None);
+    }
+
+    /// The upstream's reason phrase, where it is not the usual one of the status.
+    pub fn reason(&self) -> Option<Bytes> {
+        self.reason.borrow().clone()
+    }
+
+    /// Keeps the upstream's reason phrase.
+    pub fn set_reason(&self, reason: Option<Bytes>) {
+        *self.reason.borrow_mut() = reason;
     }
 
     /// Where the response came from.

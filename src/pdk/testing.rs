@@ -45,6 +45,7 @@ impl Exchange {
             port: 8000,
             tls: false,
             sni: None,
+            session: None,
             trusted: false,
         };
         let ex = Self::new(

@@ -3,7 +3,7 @@
 //! RFC 9110, section 7.6, with Kong's names and values.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderName, HeaderValue,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, EXPECT, HOST, HeaderName, HeaderValue,
     SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, Response, StatusCode, Version};
@@ -26,8 +26,15 @@ const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-kong-request-id");
 
-/// What a request without a host name is called (nginx' `server_name` in Kong).
-const NAMELESS: &str = "kong";
+/// Headers of an upstream that nginx acts on and hides; nothing here acts on them.
+const TO_NGINX: [HeaderName; 6] = [
+    HeaderName::from_static("x-accel-buffering"),
+    HeaderName::from_static("x-accel-charset"),
+    HeaderName::from_static("x-accel-expires"),
+    HeaderName::from_static("x-accel-limit-rate"),
+    HeaderName::from_static("x-accel-redirect"),
+    HeaderName::from_static("x-pad"),
+];
 
 /// The headers for the upstream. `host` is the target's, used unless somebody asked for another.
 pub fn to_upstream(ex: &Exchange, host: HeaderValue, request_id: bool) -> HeaderMap {
@@ -65,24 +72,25 @@ fn forwarded(ex: &Exchange, headers: &mut HeaderMap) {
     let client = connection.client.ip().to_string();
     // Behind a trusted proxy, Kong adds the proxy to a list that is there, and begins one with
     // the client.
-    let chain = match headers.contains_key(FORWARDED_FOR) {
-        true => appended(headers, &FORWARDED_FOR, &connection.peer.ip().to_string()),
-        false => client.clone(),
-    };
-    set(headers, FORWARDED_FOR, Some(&chain));
+    match headers.contains_key(FORWARDED_FOR) {
+        true => append(headers, FORWARDED_FOR, &connection.peer.ip().to_string()),
+        false => set(headers, FORWARDED_FOR, Some(&client)),
+    }
     set(headers, REAL_IP, Some(&client));
-    let host = if ex.request.host.is_empty() { NAMELESS } else { &ex.request.host };
     let port = connection.port.to_string();
     let prefix = ex.matched().and_then(|matched| matched.prefix.as_deref());
     for (name, value) in [
         (FORWARDED_PROTO, Some(ex.request.scheme())),
-        (FORWARDED_HOST, Some(host)),
+        (FORWARDED_HOST, Some(ex.request.host_or_kong())),
         (FORWARDED_PORT, Some(port.as_str())),
         (FORWARDED_PATH, Some(ex.request.raw_path())),
         (FORWARDED_PREFIX, prefix),
     ] {
-        if !(connection.trusted && headers.contains_key(&name)) {
-            set(headers, name, value);
+        // Of several values of a trusted proxy the first counts; nginx sends no empty header.
+        match headers.get(&name).filter(|_| connection.trusted).cloned() {
+            Some(said) if said.is_empty() => drop(headers.remove(name)),
+            Some(said) => drop(headers.insert(name, said)),
+            None => set(headers, name, value.filter(|value| !value.is_empty())),
         }
     }
 }
@@ -101,8 +109,10 @@ pub fn from_hop(ex: &Exchange, headers: &mut HeaderMap, switched: bool) {
     }
 }
 
-/// Takes out of an answer what concerned only the upstream's connection.
+/// Takes out of an answer what concerned only the upstream's connection, and what speaks to nginx
+/// alone, which never passes it on.
 pub fn from_upstream(headers: &mut HeaderMap) {
+    TO_NGINX.iter().for_each(|name| drop(headers.remove(name)));
     let named: Vec<String> = tokens_of(headers, &CONNECTION).collect();
     for name in named {
         headers.remove(name.as_str());
@@ -133,16 +143,21 @@ pub fn to_client(ex: &Exchange, tokens: Tokens) {
         headers.insert("x-kong-response-latency", HeaderValue::from(total));
     }
     let ours = ex.response.source() != Source::Service && !is_replayed;
+    if ours {
+        // An upstream's answer has the date that the upstream gave it, or none.
+        headers.entry(DATE).or_insert_with(respond::date);
+    }
     if tokens.server && (ours || !headers.contains_key(SERVER)) {
         headers.insert(SERVER, HeaderValue::from_static(respond::SERVER_TOKEN));
     } else if ours && !tried {
         // Kong keeps its name to itself, and that of a plugin's making, too.
         headers.remove(SERVER);
     }
-    if tokens.upstream_status
-        && let Some(status) = ex.service.status.get()
-    {
-        headers.insert("x-kong-upstream-status", HeaderValue::from(status.as_u16()));
+    // An attempt that failed stands for a status, too.
+    let failed = || ex.service.tries.borrow().last().and_then(|attempt| attempt.code);
+    let status = ex.service.status.get().map(|status| status.as_u16()).or_else(failed);
+    if let Some(status) = status.filter(|_| tokens.upstream_status) {
+        headers.insert("x-kong-upstream-status", HeaderValue::from(status));
     }
     set(&mut headers, REQUEST_ID, tokens.request_id.then_some(ex.id.as_str()));
 }
@@ -183,14 +198,17 @@ fn version(version: Version) -> &'static str {
 }
 
 fn append_via(headers: &mut HeaderMap, version: &str) {
-    let ours = format!("{version} {}", respond::SERVER_TOKEN);
-    set(headers, VIA, Some(&appended(headers, &VIA, &ours)));
+    append(headers, VIA, &format!("{version} {}", respond::SERVER_TOKEN));
 }
 
-/// A list header with one more element, all its lines in one.
-fn appended(headers: &HeaderMap, name: &HeaderName, element: &str) -> String {
-    let known = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    known.chain([element]).collect::<Vec<_>>().join(", ")
+/// Adds an element to a list header, whose lines become one. Kong keeps the first line of several
+/// alone, which forgets the proxies that wrote lines of their own.
+fn append(headers: &mut HeaderMap, name: HeaderName, element: &str) {
+    let lines = headers.get_all(&name).iter().map(HeaderValue::as_bytes);
+    let lines: Vec<&[u8]> = lines.chain([element.as_bytes()]).collect();
+    if let Ok(list) = HeaderValue::from_bytes(&lines.join(&b", "[..])) {
+        headers.insert(name, list);
+    }
 }
 
 /// Whether the client asks for WebSocket, as Kong reads it: `Upgrade` alone decides. Other
@@ -294,6 +312,7 @@ mod tests {
         headers.insert("x-hop", HeaderValue::from_static("1"));
         headers.insert("keep-alive", HeaderValue::from_static("5"));
         headers.insert("proxy-authorization", HeaderValue::from_static("x"));
+        headers.insert("x-accel-redirect", HeaderValue::from_static("/internal"));
         from_upstream(&mut headers);
         assert_eq!(
             headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
@@ -306,8 +325,9 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(FORWARDED_FOR, HeaderValue::from_static("1.1.1.1"));
         headers.append(FORWARDED_FOR, HeaderValue::from_static("2.2.2.2, 3.3.3.3"));
-        let all = appended(&headers, &FORWARDED_FOR, "4.4.4.4");
-        assert_eq!(all, "1.1.1.1, 2.2.2.2, 3.3.3.3, 4.4.4.4");
+        append(&mut headers, FORWARDED_FOR, "4.4.4.4");
+        assert_eq!(headers[FORWARDED_FOR], "1.1.1.1, 2.2.2.2, 3.3.3.3, 4.4.4.4");
+        assert_eq!(headers.len(), 1);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 
@@ -311,7 +311,7 @@ fn request(
         true => call_uri(ex, target, request.headers_mut()).map_err(|error| bad(&error))?,
     };
     if let Some(length) = declared_length(ex, request.body()) {
-        request.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(request)
 }
@@ -327,11 +327,13 @@ fn call_uri(
     Uri::builder().scheme(scheme).authority(host.as_bytes()).path_and_query(target).build()
 }
 
-/// An empty body of a method that usually has one says so.
+/// The length of a body, and that of an empty one if the client's request was framed: nginx says
+/// nothing of a body where the client said nothing.
 fn declared_length(ex: &Exchange, body: &Outgoing) -> Option<u64> {
     let length = http_body::Body::size_hint(body).exact()?;
-    let expected = matches!(ex.request.method, Method::POST | Method::PUT | Method::PATCH);
-    (length > 0 || expected).then_some(length)
+    let headers = ex.request.headers();
+    let framed = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
+    (length > 0 || framed).then_some(length)
 }
 
 /// Whether somebody knows another target than the one whose name has no address.

@@ -11,6 +11,10 @@ pub enum Format {
     Xml,
     #[default]
     Plain,
+    /// JSON as `kong.response.exit` writes a table: on one line, without a request id.
+    Compact,
+    /// Nothing: Kong has an empty template for `application/grpc`.
+    Grpc,
 }
 
 impl Format {
@@ -34,15 +38,18 @@ impl Format {
             Self::Html => "html",
             Self::Xml => "xml",
             Self::Plain => "plain",
+            Self::Compact => "compact",
+            Self::Grpc => "grpc",
         }
     }
 
-    fn content_type(self) -> &'static str {
+    fn content_type(self) -> Option<&'static str> {
         match self {
-            Self::Json => "application/json; charset=utf-8",
-            Self::Html => "text/html; charset=utf-8",
-            Self::Xml => "application/xml; charset=utf-8",
-            Self::Plain => "text/plain; charset=utf-8",
+            Self::Json | Self::Compact => Some("application/json; charset=utf-8"),
+            Self::Html => Some("text/html; charset=utf-8"),
+            Self::Xml => Some("application/xml; charset=utf-8"),
+            Self::Plain => Some("text/plain; charset=utf-8"),
+            Self::Grpc => None,
         }
     }
 
@@ -60,6 +67,8 @@ impl Format {
                  <message>%s</message>\n  <requestid>%s</requestid>\n</error>\n"
             }
             Self::Plain => "%s\nrequest_id: %s\n",
+            Self::Compact => "{\"message\":\"%s\"}",
+            Self::Grpc => "",
         }
     }
 
@@ -67,14 +76,14 @@ impl Format {
     /// but one may hold a name.
     fn escaped(self, text: &str) -> String {
         match self {
-            Self::Json => {
+            Self::Json | Self::Compact => {
                 let quoted = serde_json::Value::from(text).to_string();
                 quoted.trim_start_matches('"').strip_suffix('"').unwrap_or_default().to_owned()
             }
             Self::Html | Self::Xml => {
                 text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
             }
-            Self::Plain => text.to_owned(),
+            Self::Plain | Self::Grpc => text.to_owned(),
         }
     }
 }
@@ -113,7 +122,7 @@ impl Pages {
     }
 
     /// Content-Type and body of an error.
-    pub fn page(&self, format: Format, message: &str, id: &str) -> (&'static str, String) {
+    pub fn page(&self, format: Format, message: &str, id: &str) -> (Option<&'static str>, String) {
         let own = self.own.iter().find(|(known, _)| *known == format);
         let template = own.map_or(format.template(), |(_, text)| text.as_str());
         (format.content_type(), fill(template, &format.escaped(message), id))
@@ -148,33 +157,89 @@ fn fill(template: &str, message: &str, id: &str) -> String {
 
 /// The best format for an `Accept` value; the first of equal quality wins.
 ///
-/// A type that Kong has no template for counts, too, and gets JSON.
+/// A type that Kong has no template for counts, too, and gets JSON. Kong reads a range only as far
+/// as it understands it, and parameters of one letter it does not: behind one, `q` is not seen.
 pub(super) fn best(accept: &str) -> Format {
     let mut chosen = (0.0, Format::Json);
     for range in accept.split(',') {
-        let mut parts = range.trim().split(';');
-        let kind = parts.next().unwrap_or_default().trim_end();
-        if kind.split('/').filter(|half| !half.is_empty()).count() != 2 {
-            continue;
+        let Some((kind, mut rest)) = media_type(range.trim()) else { continue };
+        let mut stated = None;
+        while let Some(text) = rest.trim_start().strip_prefix(';')
+            && let Some((quality, behind)) = parameter(text.trim_start())
+        {
+            stated = quality.or(stated);
+            rest = behind;
         }
-        let stated = |part: &str| part.trim().strip_prefix("q=").and_then(quality);
-        let quality = parts.rev().find_map(stated).unwrap_or(1.0);
+        let quality = stated.unwrap_or(1.0);
         if quality > chosen.0 {
-            let kind = if kind == "text/*" { "text/plain" } else { kind };
-            chosen = (quality, Format::of_type(kind).unwrap_or(Format::Json));
+            chosen = (quality, format_of(kind));
         }
     }
     chosen.1
 }
 
-/// A quality of three decimals at most; what is none of it leaves the type at 1.
-fn quality(text: &str) -> Option<f32> {
-    if text.starts_with('1') {
-        return Some(1.0);
+/// The type at the beginning of a media range, and what follows it.
+fn media_type(range: &str) -> Option<(&str, &str)> {
+    let slash = range.find('/')?;
+    let (kind, subtype) = (range.get(..slash)?, range.get(slash + 1..)?);
+    let end = match subtype.strip_prefix('*') {
+        Some(_) => 1,
+        None => subtype.find(is_no_name).unwrap_or(subtype.len()),
+    };
+    let is_known = |half: &str| half == "*" || is_token(half);
+    (is_known(kind) && is_known(subtype.get(..end)?)).then(|| range.split_at(slash + 1 + end))
+}
+
+/// Letters in upper case are those of a type that Kong does not know.
+fn format_of(kind: &str) -> Format {
+    match kind {
+        "text/html" => Format::Html,
+        "application/xml" => Format::Xml,
+        "text/plain" | "text/*" => Format::Plain,
+        "application/grpc" => Format::Grpc,
+        _ => Format::Json,
     }
-    let decimals = text.strip_prefix('0')?.strip_prefix('.').unwrap_or_default();
-    let digits = decimals.bytes().take(3).take_while(u8::is_ascii_digit).count();
-    format!("0.{}", decimals.get(..digits)?).parse().ok().or(Some(0.0))
+}
+
+/// What Kong takes for a name: two characters at least.
+fn is_token(text: &str) -> bool {
+    text.len() > 1
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && !text.contains(is_no_name)
+}
+
+fn is_no_name(c: char) -> bool {
+    !c.is_ascii_alphanumeric() && !"-!#$&^_+.".contains(c)
+}
+
+/// The quality that the first parameter states, if it is one, and what follows the parameter;
+/// `None` at something that Kong cannot read.
+fn parameter(text: &str) -> Option<(Option<f32>, &str)> {
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    if name.eq_ignore_ascii_case("q") {
+        let length = quality_length(value)?;
+        let quality = value.get(..length)?.trim_end_matches('.').parse().ok()?;
+        return Some((Some(quality), value.get(length..)?));
+    }
+    let end = text.find(is_no_name).unwrap_or(text.len());
+    let (name, rest) = text.split_at_checked(end)?;
+    let rest = match rest.strip_prefix('=') {
+        Some(value) => value.split_at_checked(value.find(';').unwrap_or(value.len()))?.1,
+        None => rest,
+    };
+    is_token(name).then_some((None, rest))
+}
+
+/// How much of a text is a quality: `1` with zeros or `0` with digits, three decimals at most.
+fn quality_length(text: &str) -> Option<usize> {
+    let is_decimal = |b: &u8| if text.starts_with('1') { *b == b'0' } else { b.is_ascii_digit() };
+    match text.as_bytes() {
+        [b'0' | b'1', b'.', decimals @ ..] => {
+            Some(2 + decimals.iter().take(3).take_while(|b| is_decimal(b)).count())
+        }
+        [b'0' | b'1', ..] => Some(1),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -195,6 +260,17 @@ mod tests {
             ("text/html;level=1;q=0.3, text/plain ; q=0.2", Format::Html),
             ("*, text/html", Format::Html),
             ("text/plain;q=1.5, text/html", Format::Plain),
+            ("text/html;Q=0.1, text/plain;q=0.2", Format::Plain),
+            ("text/html;v=b3;q=0.1, text/plain;q=0.2", Format::Html),
+            ("text/html; charset ; q=0.1, text/plain;q=0.2", Format::Plain),
+            ("text/html;q=0.1x;q=0.9, text/plain;q=0.2", Format::Plain),
+            ("a/b, text/html;q=0.1", Format::Html),
+            ("text/html/x, text/plain", Format::Html),
+            ("text /html, text/plain", Format::Plain),
+            ("application/*", Format::Json),
+            ("image/*, text/plain", Format::Json),
+            ("application/grpc, text/html;q=0.9", Format::Grpc),
+            ("", Format::Json),
         ] {
             assert_eq!(best(accept), want, "{accept}");
         }
@@ -219,6 +295,7 @@ mod tests {
             Pages::read(Format::Json, of)
         };
         let pages = read("100%% %s (%s)").unwrap();
+        assert_eq!(pages.page(Format::Grpc, "no", "7"), (None, String::new()));
         assert_eq!(pages.page(Format::Html, "no", "7").1, "100% no (7)");
         assert_eq!(pages.page(Format::Plain, "no", "7").1, "no\nrequest_id: 7\n");
         assert_eq!(read("none").unwrap().page(Format::Html, "no", "7").1, "none");

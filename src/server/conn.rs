@@ -58,6 +58,7 @@ pub(super) async fn run(
         port: dialect.port,
         tls: dialect.tls.is_some(),
         sni: None,
+        session: None,
         trusted,
     };
     let Some(acceptor) = dialect.tls else {
@@ -70,6 +71,7 @@ pub(super) async fn run(
     if let Some(stream) = told(peer, "TLS handshake", shaken) {
         let (_, session) = stream.get_ref();
         connection.sni = session.server_name().map(Arc::from);
+        connection.session = crate::tls::session(session);
         let http2 = session.alpn_protocol() == Some(b"h2");
         speak(worker, Rc::new(connection), stream, http2, drain).await;
     }

@@ -2,33 +2,46 @@
 //! order before anybody reads it.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, EXPECT, HOST, HeaderName,
+    HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 use smallvec::SmallVec;
 
 use super::checked;
+use crate::pdk::request::host_name;
 use crate::proxy::headers;
 use crate::respond::Failure;
 use crate::router::path;
 use crate::settings::Clients;
 
-/// Refuses what nginx refuses.
-pub(super) fn check(head: &Parts, limits: &Clients) -> Result<(), Failure> {
-    if let (Version::HTTP_11, Some(failure)) = (head.version, checked::refusal(&head.method)) {
-        return Err(failure);
-    }
-    if head.method == Method::CONNECT {
-        return Err(Failure::BadRequest);
-    }
-    if head.method == Method::TRACE {
-        return Err(Failure::MethodNotAllowed);
+/// Headers that a request may have once: nginx refuses a second one.
+const UNIQUE: [HeaderName; 9] = [
+    AUTHORIZATION,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    EXPECT,
+    IF_MATCH,
+    IF_MODIFIED_SINCE,
+    IF_NONE_MATCH,
+    IF_RANGE,
+    IF_UNMODIFIED_SINCE,
+];
+
+/// Refuses the request lines that nginx refuses. It does so before it reads the headers, so that
+/// no `Accept` is known to the answer.
+pub(super) fn check_line(head: &Parts, limits: &Clients) -> Result<(), Failure> {
+    if refused_on_arrival(head).is_some() {
+        return Ok(());
     }
     if !head.method.as_str().bytes().all(|b| b.is_ascii_uppercase() || b == b'_' || b == b'-') {
         return Err(Failure::BadRequest);
     }
-    if !path::is_well_escaped(head.uri.path()) {
+    // `host:port` and `*` are no paths, and no path leads above the root.
+    let path = head.uri.path();
+    if !path.starts_with('/') || !path::is_well_escaped(path) || path::climbs_out(path) {
         return Err(Failure::BadRequest);
     }
     const VERSION: usize = " HTTP/1.1\r\n".len();
@@ -36,12 +49,30 @@ pub(super) fn check(head: &Parts, limits: &Clients) -> Result<(), Failure> {
     if target.len() + head.method.as_str().len() + VERSION > limits.line_max {
         return Err(Failure::UriTooLong);
     }
-    check_headers(&head.headers, limits)?;
+    Ok(())
+}
+
+/// What was refused before it was a request.
+fn refused_on_arrival(head: &Parts) -> Option<Failure> {
+    checked::refusal(&head.method).filter(|_| head.version == Version::HTTP_11)
+}
+
+/// Refuses the other requests that nginx refuses. Tells how many bytes the head has.
+pub(super) fn check(head: &Parts, limits: &Clients) -> Result<usize, Failure> {
+    if let Some(failure) = refused_on_arrival(head) {
+        return Err(failure);
+    }
+    let headers = check_headers(&head.headers, limits)?;
     let mut hosts = head.headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next(), head.version) {
         (_, Some(_), _) | (None, _, Version::HTTP_11) => return Err(Failure::BadRequest),
-        (Some(host), ..) if !is_host(host) => return Err(Failure::BadRequest),
+        (Some(host), ..) if host_name(host.as_bytes()).is_none() => {
+            return Err(Failure::BadRequest);
+        }
         _ => {}
+    }
+    if head.method == Method::CONNECT || head.method == Method::TRACE {
+        return Err(Failure::MethodNotAllowed);
     }
     let length = head.headers.get(CONTENT_LENGTH);
     let length = length.and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
@@ -49,12 +80,18 @@ pub(super) fn check(head: &Parts, limits: &Clients) -> Result<(), Failure> {
         Some(length) if limits.body_max > 0 && length > limits.body_max => {
             Err(Failure::PayloadTooLarge)
         }
-        _ => Ok(()),
+        _ => Ok(line_len(head) + headers + "\r\n".len()),
     }
 }
 
-/// Lines of HTTP/1 have been counted on arrival; those of HTTP/2 count as if they were some.
-fn check_headers(headers: &HeaderMap, limits: &Clients) -> Result<(), Failure> {
+fn line_len(head: &Parts) -> usize {
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    head.method.as_str().len() + target + "  HTTP/1.1\r\n".len()
+}
+
+/// How long they are together, as lines. Those of HTTP/1 have been counted on arrival; those of
+/// HTTP/2 count as if they were some.
+fn check_headers(headers: &HeaderMap, limits: &Clients) -> Result<usize, Failure> {
     let mut total = 0;
     for (name, value) in headers {
         let line = name.as_str().len() + value.len() + 4;
@@ -63,18 +100,15 @@ fn check_headers(headers: &HeaderMap, limits: &Clients) -> Result<(), Failure> {
             return Err(Failure::HeadersTooLarge);
         }
     }
-    Ok(())
+    let is_single = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_none();
+    if UNIQUE.iter().all(is_single) { Ok(total) } else { Err(Failure::BadRequest) }
 }
 
-/// nginx' rule for `Host`: no blanks, no control characters, no slash, no empty label.
-fn is_host(host: &HeaderValue) -> bool {
-    let host = host.as_bytes();
-    host.iter().all(|&b| b > b' ' && b != 0x7F && b != b'/')
-        && !host.windows(2).any(|two| two == b"..")
-}
-
-/// Puts a head in order.
+/// Puts a head in order. One that was refused before it was a request has no method.
 pub(super) fn settle(head: &mut Parts) {
+    if refused_on_arrival(head).is_some() {
+        head.method = Method::from_bytes(b"-").unwrap_or_default();
+    }
     let headers = &mut head.headers;
     drop_odd(headers);
     drop_named(headers);
@@ -136,6 +170,11 @@ mod tests {
         for (host, good) in [
             ("gw.test:8000", true),
             ("[::1]:8000", true),
+            ("gw.test.", true),
+            ("", false),
+            (".", false),
+            (":8000", false),
+            ("::1", false),
             ("a b", false),
             ("a/b", false),
             ("a..b", false),
@@ -156,8 +195,36 @@ mod tests {
     fn a_body_longer_than_the_setting_is_refused() {
         let head = head("/", &[("host", "h"), ("content-length", "11")]);
         assert_eq!(check(&head, &limits(10)), Err(Failure::PayloadTooLarge));
-        assert_eq!(check(&head, &limits(11)), Ok(()));
-        assert_eq!(check(&head, &limits(0)), Ok(()));
+        let length = "GET / HTTP/1.1\r\nhost: h\r\ncontent-length: 11\r\n\r\n".len();
+        assert_eq!(check(&head, &limits(11)), Ok(length));
+        assert_eq!(check(&head, &limits(0)), Ok(length));
+    }
+
+    #[test]
+    fn a_target_without_a_path_or_above_the_root_is_refused() {
+        for (target, good) in [
+            ("*", false),
+            ("/..", false),
+            ("/a/../../b", false),
+            ("/a/%2e%2e/..", false),
+            ("/a/../b", true),
+            ("http://abs.test", true),
+        ] {
+            let head = head(target, &[("host", "h")]);
+            assert_eq!(check_line(&head, &limits(0)).is_ok(), good, "{target}");
+        }
+        let mut connect = head("abs.test:443", &[("host", "h")]);
+        connect.method = Method::CONNECT;
+        assert_eq!(check_line(&connect, &limits(0)), Err(Failure::BadRequest));
+        assert_eq!(check(&connect, &limits(0)), Err(Failure::MethodNotAllowed));
+    }
+
+    #[test]
+    fn a_second_authorization_is_refused_and_a_second_cookie_is_not() {
+        for (name, good) in [("authorization", false), ("if-match", false), ("cookie", true)] {
+            let head = head("/", &[("host", "h"), (name, "1"), (name, "1")]);
+            assert_eq!(check(&head, &limits(0)).is_ok(), good, "{name}");
+        }
     }
 
     #[test]

@@ -16,31 +16,41 @@ use crate::router::{Hit, Query, path, split_port};
 use crate::runloop::Runloop;
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Finds the Route and fills in the call to its Service.
-pub(crate) fn route(runloop: &Runloop, ex: &Exchange) -> Option<(Rc<Plan>, usize)> {
+/// The Route of a request.
+pub(crate) struct Routed {
+    /// Its plugins.
+    pub(crate) plan: Rc<Plan>,
+    /// Its position in the Snapshot.
+    pub(crate) index: usize,
+    /// What there is to know of it.
+    pub(crate) matched: Matched,
+}
+
+/// Finds the Route and fills in the call to its Service, or answers what came over another protocol
+/// than the Route's.
+pub(crate) fn route(runloop: &Runloop, ex: &Exchange) -> Option<Routed> {
     let request = &ex.request;
     let decoded = path::decoded(request.raw_path());
     let hit = find(runloop, ex, &decoded)?;
     let plan = runloop.plan(&hit);
     let index = hit.index;
     address(ex, &decoded, &hit, runloop);
-    if !ex.response.exited() {
-        check_protocol(ex, hit.route);
-    }
+    check_protocol(ex, hit.route);
     let mut captures = hit.captures;
     if let (Some(whole), false) = (&hit.matched, captures.is_empty()) {
         // Group 0 is the whole match, as in Kong.
         captures.insert(0, ("0".to_owned(), whole.clone()));
     }
     let prefix = hit.matched.filter(|_| hit.route.strip_path);
-    ex.set_matched(Matched {
+    let matched = Matched {
         route: hit.route.clone(),
         service: hit.service.cloned(),
         prefix: prefix.filter(|prefix| !matches!(prefix.as_str(), "" | "/")),
         captures: captures.into(),
-    });
-    Some((plan, index))
+    };
+    Some(Routed { plan, index, matched })
 }
 
 fn find<'r>(runloop: &'r Runloop, ex: &Exchange, decoded: &str) -> Option<Hit<'r>> {
@@ -111,7 +121,7 @@ fn address(ex: &Exchange, decoded: &str, hit: &Hit<'_>, runloop: &Runloop) {
 /// Turns away what matched in all but the protocol (Kong).
 fn check_protocol(ex: &Exchange, route: &Route) {
     let has = |protocol| route.protocols.contains(&protocol);
-    let plain = ex.request.forwarded_scheme() != "https";
+    let plain = !came_over_https(ex);
     if plain && has(Protocol::Https) && !has(Protocol::Http) {
         return redirect_to_https(ex, route.https_redirect_status_code);
     }
@@ -134,6 +144,12 @@ fn check_protocol(ex: &Exchange, route: &Route) {
     }
 }
 
+/// Kong compares what a trusted proxy says letter by letter: `HTTPS` is another protocol.
+fn came_over_https(ex: &Exchange) -> bool {
+    let said = ex.request.header(FORWARDED_PROTO).filter(|_| ex.request.connection.trusted);
+    said.map_or(ex.request.scheme() == "https", |said| said == "https")
+}
+
 fn redirect_to_https(ex: &Exchange, status: u16) {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UPGRADE_REQUIRED);
     if status == StatusCode::UPGRADE_REQUIRED {
@@ -143,7 +159,7 @@ fn redirect_to_https(ex: &Exchange, status: u16) {
     let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
     // A proxy in front of us knows the host that the client used.
     let named = request.header(FORWARDED_HOST).filter(|_| request.connection.trusted);
-    let host = named.as_ref().and_then(|host| host.to_str().ok()).unwrap_or(&request.host);
+    let host = named.as_ref().and_then(|host| host.to_str().ok()).unwrap_or(request.host_or_kong());
     if let Ok(location) = HeaderValue::from_str(&format!("https://{host}{target}")) {
         ex.response.set_header("location", location);
     }

@@ -10,9 +10,9 @@ use std::rc::Rc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
-use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
 
 use super::head;
@@ -37,19 +37,34 @@ pub(super) async fn serve(
 ) -> Response<Reply> {
     worker.requests.add(1);
     let (mut head, body) = request.into_parts();
-    if let Err(failure) = head::check(&head, &worker.shared.settings.clients) {
-        return refuse(&worker, failure, &head);
-    }
+    let checked = match head::check_line(&head, &worker.shared.settings.clients) {
+        Ok(()) => head::check(&head, &worker.shared.settings.clients),
+        Err(failure) => {
+            // nginx has not read them yet.
+            head.headers.clear();
+            Err(failure)
+        }
+    };
     let upgrade = head.extensions.remove::<OnUpgrade>();
     head::settle(&mut head);
-    let body = if http_body::Body::is_end_stream(&body) { Body::Empty } else { Body::Stream(body) };
+    let version = head.version;
+    let body = if checked.is_err() || http_body::Body::is_end_stream(&body) {
+        Body::Empty
+    } else {
+        Body::Stream(body)
+    };
     let settings = &worker.shared.settings;
     let budget = worker.shared.budget.clone();
     let request = pdk::Request::new(head, body, connection, budget, settings.clients.body_ms);
+    request.head_len.set(checked.unwrap_or_default());
     let ex = Rc::new(Exchange::new(request, worker.shared.pages.clone()));
     let runloop = worker.runloop();
     let _ = ex.entities.set(runloop.clone());
     let mut finish = Finish::new(worker, runloop, ex.clone());
+    let refused = checked.is_err();
+    if let Err(failure) = checked {
+        respond::fail(&ex, failure);
+    }
     let run = pdk::CURRENT.scope(ex.clone(), run(&mut finish, upgrade.is_some()));
     let rest = match AssertUnwindSafe(run).catch_unwind().await {
         Ok(rest) => rest,
@@ -60,11 +75,15 @@ pub(super) async fn serve(
             Rest::Here
         }
     };
-    match (rest, upgrade) {
+    let mut response = match (rest, upgrade) {
         (Rest::Tunnel(upstream), Some(client)) => switch(&ex, upstream, client, finish, &slot),
         (Rest::Upstream(body), _) => answer(&ex, Some(body), finish),
         _ => answer(&ex, None, finish),
+    };
+    if refused && version < Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    response
 }
 
 /// What comes behind the head of a response.
@@ -83,18 +102,22 @@ async fn run(finish: &mut Finish, can_switch: bool) -> Rest {
     let (ex, runloop, worker) =
         (finish.exchange.clone(), finish.runloop.clone(), finish.worker.clone());
     let chain = &mut finish.chain;
-    chain.rewrite(&runloop.globals, &ex).await;
-    match route::route(&runloop, &ex) {
-        Some((plan, index)) => {
-            finish.route = Some(index);
-            chain.access(&plan, &ex).await;
+    if !ex.response.exited() {
+        chain.rewrite(&runloop.globals, &ex).await;
+    }
+    // A request that is answered before its Route's plugins have their turn has no Route: what
+    // nginx or `rewrite` answers, and what comes over another protocol than the Route's.
+    let routed = if ex.response.exited() { None } else { route::route(&runloop, &ex) };
+    if routed.is_none() && !ex.response.exited() {
+        respond::fail(&ex, Failure::NoRoute);
+    }
+    match routed.filter(|_| !ex.response.exited()) {
+        Some(routed) => {
+            ex.set_matched(routed.matched);
+            finish.route = Some(routed.index);
+            chain.access(&routed.plan, &ex).await;
         }
-        None => {
-            if !ex.response.exited() {
-                respond::fail(&ex, Failure::NoRoute);
-            }
-            chain.access(&runloop.globals, &ex).await;
-        }
+        None => chain.access(&runloop.globals, &ex).await,
     }
     let mut rest = Rest::Here;
     if !ex.response.exited() {
@@ -156,6 +179,8 @@ async fn upstream(
     let switched = head.status == StatusCode::SWITCHING_PROTOCOLS;
     headers::from_hop(ex, &mut head.headers, switched);
     ex.response.take_head(head.status, head.headers);
+    let reason = head.extensions.get::<ReasonPhrase>();
+    ex.response.set_reason(reason.map(|reason| Bytes::copy_from_slice(reason.as_bytes())));
     headers::drop_unwanted_trailer(ex);
     if switched {
         return match head.extensions.remove::<OnUpgrade>() {
@@ -201,10 +226,12 @@ fn answer(ex: &Exchange, body: Option<ReplyBody>, finish: Finish) -> Response<Re
         // RFC 9110, section 8.6.
         response.headers_mut().remove(CONTENT_LENGTH);
     }
-    if let Some(reason) = nginx_reason(status)
-        && ex.response.source() != pdk::Source::Service
-    {
-        response.extensions_mut().insert(hyper::ext::ReasonPhrase::from_static(reason));
+    let reason = match ex.response.source() {
+        pdk::Source::Service => ex.response.reason(),
+        _ => respond::reason(status).map(Bytes::from_static),
+    };
+    if let Some(reason) = reason.and_then(|reason| ReasonPhrase::try_from(reason).ok()) {
+        response.extensions_mut().insert(reason);
     }
     response
 }
@@ -230,30 +257,5 @@ fn switch(
     finish.answer_begins();
     let response = head(ex, Reply::alone(Bytes::new()), finish.reads_record());
     slot.replace(Some(Tunnel::new(client, upstream, finish)));
-    response
-}
-
-/// Where nginx' reason phrases are not the standard's.
-fn nginx_reason(status: StatusCode) -> Option<&'static [u8]> {
-    match status.as_u16() {
-        405 => Some(b"Not Allowed"),
-        413 => Some(b"Request Entity Too Large"),
-        414 => Some(b"Request-URI Too Large"),
-        503 => Some(b"Service Temporarily Unavailable"),
-        504 => Some(b"Gateway Time-out"),
-        _ => None,
-    }
-}
-
-/// Answers what is no request that plugins could see; it is counted all the same.
-fn refuse(worker: &Worker, failure: Failure, head: &Parts) -> Response<Reply> {
-    let shared = &worker.shared;
-    worker.runloop().count(shared, None, failure.status().as_u16());
-    let early = respond::early(failure, head, shared.settings.headers, &shared.pages);
-    let mut response = early.map(Reply::alone);
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    if let Some(reason) = nginx_reason(response.status()) {
-        response.extensions_mut().insert(hyper::ext::ReasonPhrase::from_static(reason));
-    }
     response
 }

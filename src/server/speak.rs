@@ -80,6 +80,7 @@ fn http1_builder(limits: Limits) -> hyper::server::conn::http1::Builder {
     const READ: usize = 64 << 10;
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
+        .auto_date_header(false)
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .allow_multiple_spaces_in_request_line_delimiters(true)
@@ -99,6 +100,7 @@ fn http2_builder(clients: &Clients) -> hyper::server::conn::http2::Builder<Strea
     let exec = StreamExec { limit: clients.send_time };
     let mut builder = hyper::server::conn::http2::Builder::new(exec);
     builder
+        .auto_date_header(false)
         .timer(TokioTimer::new())
         .keep_alive_interval(clients.head_time)
         .max_concurrent_streams(clients.streams_max)

@@ -56,6 +56,7 @@ impl Asked {
             port: uri.port_u16().unwrap_or(local.port()),
             tls,
             sni: tls.then(|| uri.host().unwrap_or("localhost").into()),
+            session: None,
             trusted: settings.trusted_ips.iter().any(|net| net.contains(&args.client)),
         };
         Ok(Self { head, connection, consumer: args.consumer.clone() })

@@ -132,7 +132,6 @@ fn considered(one: &Considered, snapshot: &Snapshot) -> Value {
         "verdict": match one.verdict {
             Verdict::Runs => "runs",
             Verdict::LessSpecific => "less_specific",
-            Verdict::OtherProtocol => "other_protocol",
             Verdict::OtherConsumer => "other_consumer",
             Verdict::OtherGroup => "other_group",
         },

@@ -212,7 +212,6 @@ impl Page<'_> {
         let why = match one.verdict {
             Verdict::Runs => return,
             Verdict::LessSpecific => "a more specific one is in its place",
-            Verdict::OtherProtocol => "it is not for this protocol, and nothing is in its place",
             Verdict::OtherGroup => "the consumer is not in this group",
             Verdict::OtherConsumer => "the consumer is another one",
         };

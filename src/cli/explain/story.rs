@@ -100,7 +100,10 @@ impl Story {
         let looks = route::with_query(&ex, &decoded, |query| router.explain(query));
         let disabled = disabled(snapshot, &ex, &decoded, shared.settings.router_flavor);
         let path = looks.is_some().then_some(decoded);
-        let plan = route::route(&compiled.runloop, &ex).map(|(plan, _)| plan);
+        let plan = route::route(&compiled.runloop, &ex).map(|routed| {
+            ex.set_matched(routed.matched);
+            routed.plan
+        });
         if consumer.is_some() {
             ex.authenticate(consumer, None);
         }

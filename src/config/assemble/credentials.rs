@@ -32,6 +32,11 @@ impl Builder<'_> {
             return;
         }
         if let Some(credential) = self.typed::<KeyAuthCredential>(draft, value) {
+            if credential.ttl.is_some_and(|end| end <= self.now) {
+                let message =
+                    "the key has ended: in a file, ttl is the Unix time of its end (Kong)";
+                self.report.warn(draft.at("ttl"), message);
+            }
             let key = credential.key.clone();
             self.snapshot.keyauth_credentials.insert(key, Arc::new(credential));
         }

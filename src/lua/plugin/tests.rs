@@ -74,6 +74,7 @@ fn exchange(target: &str, headers: &[(&str, &str)], body: &str) -> Rc<Exchange> 
         port: 8000,
         tls: false,
         sni: None,
+        session: None,
         trusted: false,
     };
     let mut request = http::Request::post(target).header("Host", "GW.test:8000");
