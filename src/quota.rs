@@ -3,9 +3,11 @@
 //!
 //! A counter belongs to a scope (Route, Service, a name) and to whom is limited, not to a plugin
 //! instance, so it survives a reload, as in Kong. Counting is one atomic operation on one word,
-//! which holds the window and the number: a word of another window counts as nothing. Counters are
-//! limited in number; the ones that were idle the longest go first.
+//! which holds the window and the number: a word of an earlier window counts as nothing, and one of
+//! a later window is left alone. Counters are limited in number; the ones that were idle the longest
+//! go first.
 
+use std::cmp;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +40,22 @@ impl Period {
     /// The name in a configuration.
     pub fn name(self) -> &'static str {
         ["second", "minute", "hour", "day", "month", "year"][self as usize]
+    }
+
+    /// Bits of a word that count. A second has fewer, so that the numbers of its windows last until
+    /// 2106; those of minutes repeat after 31 years, and nobody compares further than half of that.
+    fn count_bits(self) -> u32 {
+        if self == Self::Second { 32 } else { 40 }
+    }
+
+    /// Words count this far in both directions, and stop there.
+    fn count_max(self) -> i64 {
+        (1 << (self.count_bits() - 1)) - 1
+    }
+
+    /// The number of a window, as far as a word has room for it.
+    fn fitting(self, id: u64) -> u64 {
+        id & (u64::MAX >> self.count_bits())
     }
 
     /// Its length in seconds; for Kong a month has 30 days and a year 365.
@@ -73,7 +91,7 @@ impl Moment {
         let floor = |seconds: u64| now - now % seconds;
         let starts = [now, floor(60), floor(3_600), floor(86_400), month_start, year_start];
         let ids = [now, now / 60, now / 3_600, day, year * 12 + month, year];
-        Self { now, starts, ids: ids.map(|id| id & WINDOW_MASK) }
+        Self { now, starts, ids: Period::ALL.map(|period| period.fitting(ids[period as usize])) }
     }
 
     /// Seconds since 1970 at which the window of this kind began.
@@ -116,13 +134,6 @@ fn days_of(year: u64, month: u64) -> u64 {
         _ => 31,
     }
 }
-
-/// Low bits of a window's number. They repeat after half a year of seconds: a counter that was idle
-/// for exactly so long would go on where it was.
-const WINDOW_MASK: u64 = (1 << 24) - 1;
-const WINDOW_SHIFT: u32 = 40;
-/// A word counts this far in both directions, and stops there.
-const COUNT_MAX: i64 = (1 << 39) - 1;
 
 /// What was used of some limits, in their order.
 pub type Used = SmallVec<[i64; 6]>;
@@ -173,30 +184,47 @@ impl Usage {
         (used, true)
     }
 
-    /// Changes a count atomically; says what it was, and with `Err` that it stayed.
+    /// Changes a count atomically; says what it was, and with `Err` that it stayed. Where the window
+    /// of the moment is over and another one is counted, there is nothing left to change.
     fn change(
         &self,
         period: Period,
         moment: &Moment,
         change: impl Fn(i64) -> Option<i64>,
     ) -> Result<i64, i64> {
-        let next =
-            |word: u64| change(count(word, period, moment)).map(|n| word_of(n, period, moment));
+        let next = |word: u64| {
+            let changed = change(count(word, period, moment))?;
+            let is_over = standing(word, period, moment).is_gt();
+            Some(if is_over { word } else { word_of(changed, period, moment) })
+        };
         let word = &self.words[period as usize];
         let told = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
         told.map(|before| count(before, period, moment)).map_err(|kept| count(kept, period, moment))
     }
 }
 
+/// Whether the window of a word is before or after that of the moment.
+fn standing(word: u64, period: Period, moment: &Moment) -> cmp::Ordering {
+    // A word that nobody has written yet is of no window.
+    if word == 0 {
+        return cmp::Ordering::Less;
+    }
+    let bits = period.count_bits();
+    let ahead = (word >> bits).wrapping_sub(moment.ids[period as usize]);
+    // Moved to the top, the difference has its sign also where the numbers begin again.
+    ((ahead << bits) as i64).cmp(&0)
+}
+
 fn count(word: u64, period: Period, moment: &Moment) -> i64 {
-    let current = word >> WINDOW_SHIFT == moment.ids[period as usize];
+    let above = 64 - period.count_bits();
     // Moved to the top and back, so that the sign comes along.
-    if current { ((word << (64 - WINDOW_SHIFT)) as i64) >> (64 - WINDOW_SHIFT) } else { 0 }
+    if standing(word, period, moment).is_eq() { ((word << above) as i64) >> above } else { 0 }
 }
 
 fn word_of(count: i64, period: Period, moment: &Moment) -> u64 {
-    let count = count.clamp(-COUNT_MAX, COUNT_MAX) as u64 & ((1 << WINDOW_SHIFT) - 1);
-    moment.ids[period as usize] << WINDOW_SHIFT | count
+    let (bits, max) = (period.count_bits(), period.count_max());
+    let count = count.clamp(-max, max) as u64 & ((1 << bits) - 1);
+    moment.ids[period as usize] << bits | count
 }
 
 /// Where something is limited.
@@ -230,19 +258,6 @@ impl Whom {
         match text.len() {
             0..=KEPT_MAX => Self::Text(text.into()),
             _ => Self::Digest(Sha256::digest(text).into()),
-        }
-    }
-}
-
-impl std::fmt::Display for Whom {
-    /// As it is part of a key that Kong's counters in Redis have; a long text is Kong's in full,
-    /// and its digest here.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Id(id) => id.fmt(f),
-            Self::Address(address) => address.fmt(f),
-            Self::Text(text) => f.write_str(&String::from_utf8_lossy(text)),
-            Self::Digest(digest) => digest.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
         }
     }
 }
@@ -376,9 +391,35 @@ mod tests {
         let now = Moment::at(LEAP_DAY);
         usage.add(Period::Day, &now, i64::MAX);
         usage.add(Period::Day, &now, i64::MAX);
-        assert_eq!(usage.used(Period::Day, &now), COUNT_MAX);
+        assert_eq!(usage.used(Period::Day, &now), (1 << 39) - 1);
         usage.add(Period::Hour, &now, i64::MIN);
-        assert_eq!(usage.used(Period::Hour, &now), -COUNT_MAX);
+        assert_eq!(usage.used(Period::Hour, &now), 1 - (1 << 39));
+        usage.add(Period::Second, &now, i64::MIN);
+        assert_eq!(usage.used(Period::Second, &now), 1 - (1 << 31));
+    }
+
+    #[test]
+    fn who_comes_late_does_not_wipe_the_counter_of_the_next_window() {
+        let usage = Usage::default();
+        let (late, now) = (Moment::at(LEAP_DAY), Moment::at(LEAP_DAY + 2));
+        let limits = [(Period::Second, 9.0), (Period::Month, 9.0)];
+        assert!(usage.take(&limits, &now).1);
+        usage.add(Period::Month, &late, 5);
+        usage.add(Period::Second, &late, -1);
+        assert_eq!(usage.take(&limits, &late), (used(&[0, 0]), true));
+        assert_eq!(usage.take(&limits, &now), (used(&[1, 1]), true));
+    }
+
+    #[test]
+    fn windows_are_in_order_where_their_numbers_begin_again() {
+        let usage = Usage::default();
+        // The first minute whose number has more bits than there is room for, twice as late.
+        let again = (2 << 24) * 60;
+        let (before, after) = (Moment::at(again - 1), Moment::at(again));
+        assert_eq!(usage.add(Period::Minute, &before, 3), 0);
+        assert_eq!(usage.add(Period::Minute, &after, 4), 0);
+        usage.add(Period::Minute, &before, 3);
+        assert_eq!(usage.used(Period::Minute, &after), 4);
     }
 
     #[test]

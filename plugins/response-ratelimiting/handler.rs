@@ -133,7 +133,8 @@ impl Plugin for ResponseRateLimiting {
         let Some(found): Option<Rc<Found>> = ex.kept.get(self) else { return };
         let costs = found.costs.borrow();
         for ((limit, (usage, _)), cost) in self.limits.iter().zip(&found.limits).zip(&*costs) {
-            for window in &limit.windows {
+            // Most replies cost nothing.
+            for window in limit.windows.iter().filter(|_| *cost != 0.0) {
                 // A cast of what is too large, or no number, ends at the next that is one.
                 usage.add(window.period, &found.moment, cost.round() as i64);
             }

@@ -89,3 +89,19 @@ fn a_name_that_cannot_be_in_a_header_is_an_error_at_load() {
     let error = plugin(json!({"limits": limits})).err().unwrap();
     assert_eq!(error, ["config.limits: 'a b' cannot be part of a header name"]);
 }
+
+#[test]
+fn a_slow_reply_does_not_wipe_the_counter_of_the_current_window() {
+    let plugin = plugin(json!({})).unwrap();
+    for cost in ["video=1", "video=0"] {
+        let slow = Exchange::for_test("GET", "/", &[]);
+        plugin.look(&slow, Moment::at(3_599)).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("x-kong-limit", HeaderValue::from_static(cost));
+        slow.response.take_head(StatusCode::OK, headers);
+        plugin.header_filter(&slow).unwrap();
+        exchange(&plugin, 3_600, "video=1");
+        plugin.log(&slow);
+    }
+    assert_eq!(told(&exchange(&plugin, 3_601, "")), (200, "1 3".to_owned()));
+}
