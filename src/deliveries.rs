@@ -2,7 +2,8 @@
 //!
 //! The rules are those of Kong's queues: records are sent in batches, a batch that fails is tried
 //! again for some time, and a queue that is full loses its oldest records. A worker only puts a
-//! record there. When the gateway drains, what is left is sent once more, for some seconds.
+//! record there. A queue has as many senders as Kong has, one for each worker; which of them sends a
+//! record, chance says. When the gateway drains, what is left is sent once more, for some seconds.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -22,8 +23,10 @@ use crate::dns::{Dns, Records};
 
 /// How long a gateway that stops waits for its queues.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
-/// Bytes that may wait in one queue which has no limit of its own.
+/// Bytes that one queue may hold which has no limit of its own.
 const BYTES_MAX: usize = 64 << 20;
+/// Senders of a queue without a limit for them.
+const SENDERS_MAX: usize = 256;
 
 /// Where records go.
 #[derive(Clone, PartialEq, Eq)]
@@ -49,7 +52,7 @@ pub struct Terms {
     pub delay: Duration,
     /// Records that may wait.
     pub entries_max: usize,
-    /// Bytes that may wait.
+    /// Bytes that may wait or be on their way.
     pub bytes_max: Option<usize>,
     /// How long a batch is tried again.
     pub retry_time: Duration,
@@ -57,7 +60,7 @@ pub struct Terms {
     pub retry_delay: Duration,
     /// The longest pause.
     pub retry_delay_max: Duration,
-    /// Each record is sent at once, by itself.
+    /// Each record is sent at once and by itself, as long as there are senders.
     pub unlimited: bool,
 }
 
@@ -66,6 +69,7 @@ pub struct Deliveries {
     common: Arc<Common>,
     tls: Arc<rustls::ClientConfig>,
     dns: Arc<Dns>,
+    workers: usize,
     queues: Mutex<Vec<Weak<Queue>>>,
 }
 
@@ -78,11 +82,16 @@ struct Common {
 }
 
 impl Deliveries {
-    /// Queues that use `tls` and `dns`, and are emptied on `control`.
-    pub fn new(control: Handle, tls: Arc<rustls::ClientConfig>, dns: Arc<Dns>) -> Self {
+    /// Queues that use `tls` and `dns`, and are emptied on `control` by a sender for each worker.
+    pub fn new(
+        control: Handle,
+        tls: Arc<rustls::ClientConfig>,
+        dns: Arc<Dns>,
+        workers: usize,
+    ) -> Self {
         let (closing, busy) = (watch::Sender::new(false), watch::Sender::new(0));
         let common = Arc::new(Common { control, closing, busy });
-        Self { common, tls, dns, queues: Mutex::default() }
+        Self { common, tls, dns, workers, queues: Mutex::default() }
     }
 
     /// The queue to a destination. Those of all workers, before and after a reload, are one.
@@ -110,6 +119,7 @@ impl Deliveries {
             client,
             destination,
             terms,
+            senders_max: if terms.unlimited { SENDERS_MAX } else { self.workers.max(1) },
             state: Mutex::default(),
             more: Notify::new(),
         });
@@ -138,61 +148,68 @@ pub struct Queue {
     client: Client,
     destination: Destination,
     terms: Terms,
+    senders_max: usize,
     state: Mutex<State>,
     more: Notify,
 }
 
+/// While records wait, a sender gathers them, or all senders are on their way.
 #[derive(Default)]
 struct State {
     entries: VecDeque<Bytes>,
-    bytes: usize,
-    /// Somebody is there to empty it.
-    is_served: bool,
+    /// Bytes that wait.
+    waiting: usize,
+    /// Bytes on their way, also while they are tried again.
+    sending: usize,
+    senders: usize,
+    /// One of the senders waits for a batch.
+    is_gathering: bool,
     /// Records that were dropped since one was sent.
     dropped: usize,
-    /// Deliveries on their way, if their number is not limited.
-    alone: usize,
 }
 
 impl Queue {
     /// Puts a record there. It never waits; a full queue loses its oldest.
     pub fn push(self: &Arc<Self>, entry: Bytes) {
         let bytes_max = self.terms.bytes_max.unwrap_or(BYTES_MAX);
-        if entry.len() > bytes_max {
-            let length = entry.len();
+        let length = entry.len();
+        if length > bytes_max {
             tracing::error!("a log record is longer ({length} bytes) than max_bytes ({bytes_max})");
             return;
         }
         let mut state = lock(&self.state);
-        if self.terms.unlimited {
-            return self.send_alone(&mut state, entry);
+        if state.sending + length > bytes_max {
+            // Those that wait make no room for it.
+            return self.dropped(&mut state);
         }
-        while state.entries.len() >= self.terms.entries_max || state.bytes + entry.len() > bytes_max
+        while state.entries.len() >= self.terms.entries_max
+            || state.sending + state.waiting + length > bytes_max
         {
             let Some(oldest) = state.entries.pop_front() else { break };
-            state.bytes -= oldest.len();
+            state.waiting -= oldest.len();
             self.dropped(&mut state);
         }
-        state.bytes += entry.len();
+        state.waiting += length;
         state.entries.push_back(entry);
-        let enough = state.entries.len() >= self.terms.batch_max;
-        if !state.is_served {
-            state.is_served = true;
-            self.spawn(Self::serve);
-        } else if enough {
-            self.more.notify_one();
+        if state.is_gathering {
+            if state.entries.len() >= self.batch_max() {
+                self.more.notify_one();
+            }
+        } else if state.senders < self.senders_max {
+            self.start(&mut state);
         }
     }
 
-    fn send_alone(self: &Arc<Self>, state: &mut State, entry: Bytes) {
-        if state.alone >= self.terms.entries_max {
-            return self.dropped(state);
-        }
-        state.alone += 1;
-        self.spawn(|queue| async move {
-            queue.deliver(&[entry]).await;
-            lock(&queue.state).alone -= 1;
-        });
+    /// Records in one delivery.
+    fn batch_max(&self) -> usize {
+        if self.terms.unlimited { 1 } else { self.terms.batch_max }
+    }
+
+    /// Another sender.
+    fn start(self: &Arc<Self>, state: &mut State) {
+        state.senders += 1;
+        state.is_gathering = true;
+        self.spawn(Self::serve);
     }
 
     /// The operator hears of the first one, and of all when records are sent again.
@@ -230,39 +247,59 @@ impl Queue {
                 }
             }
             let batch = self.batch();
-            if batch.is_empty() {
+            let bytes = batch.iter().map(Bytes::len).sum();
+            self.deliver(batch).await;
+            if !self.goes_on(bytes) {
                 return;
             }
-            self.deliver(&batch).await;
         }
     }
 
     /// Whether there are records, but less than a batch.
     fn waits_for_more(&self) -> bool {
-        (1..self.terms.batch_max).contains(&lock(&self.state).entries.len())
+        (1..self.batch_max()).contains(&lock(&self.state).entries.len())
     }
 
-    /// The next records; with none, nobody serves the queue any more.
-    fn batch(&self) -> Vec<Bytes> {
+    /// The next records. For those that stay there is another sender.
+    fn batch(self: &Arc<Self>) -> Vec<Bytes> {
         let mut state = lock(&self.state);
-        let length = state.entries.len().min(self.terms.batch_max);
+        let length = state.entries.len().min(self.batch_max());
         let batch: Vec<Bytes> = state.entries.drain(..length).collect();
-        state.bytes -= batch.iter().map(Bytes::len).sum::<usize>();
-        state.is_served = !batch.is_empty();
+        let bytes = batch.iter().map(Bytes::len).sum::<usize>();
+        state.waiting -= bytes;
+        state.sending += bytes;
+        state.is_gathering = false;
+        if !state.entries.is_empty() && state.senders < self.senders_max {
+            self.start(&mut state);
+        }
         if std::mem::take(&mut state.dropped) > 0 {
             tracing::warn!(server = %self.server(), "log queue resumed processing");
         }
         batch
     }
 
+    /// After a delivery: whether its sender gathers the next batch, or goes.
+    fn goes_on(&self, sent: usize) -> bool {
+        let mut state = lock(&self.state);
+        state.sending -= sent;
+        let is_needed = !state.is_gathering && !state.entries.is_empty();
+        if is_needed {
+            state.is_gathering = true;
+        } else {
+            state.senders -= 1;
+        }
+        is_needed
+    }
+
     /// Sends a batch, again and again until its time is over.
-    async fn deliver(&self, batch: &[Bytes]) {
+    async fn deliver(&self, batch: Vec<Bytes>) {
         let mut closing = self.common.closing.subscribe();
-        let (started, body) = (Instant::now(), self.body(batch));
+        let (started, lost) = (Instant::now(), batch.len());
+        let body = self.body(batch);
         let mut pause = self.terms.retry_delay;
         loop {
             let Err(error) = self.send(body.clone()).await else { return };
-            let (server, lost) = (self.server(), batch.len());
+            let server = self.server();
             tracing::warn!(%server, "log records could not be sent: {error}");
             if started.elapsed() > self.terms.retry_time || *closing.borrow() {
                 tracing::error!(%server, lost, "log records were lost after max_retry_time");
@@ -276,9 +313,10 @@ impl Queue {
         }
     }
 
-    fn body(&self, batch: &[Bytes]) -> Bytes {
-        if self.terms.batch_max == 1 || self.terms.unlimited {
-            return batch.first().cloned().unwrap_or_default();
+    /// One record by itself, or a JSON array where a batch may have several, also of one.
+    fn body(&self, mut batch: Vec<Bytes>) -> Bytes {
+        if self.terms.batch_max == 1 {
+            return batch.pop().unwrap_or_default();
         }
         let mut body = vec![b'['];
         for (at, entry) in batch.iter().enumerate() {
@@ -367,8 +405,8 @@ impl Resolve for Names {
 mod tests {
     use std::collections::HashMap;
 
-    use tokio::io::AsyncReadExt;
-    use tokio::net::TcpListener;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
     use crate::settings::Settings;
@@ -379,7 +417,7 @@ mod tests {
         let settings = Settings::defaults();
         let tls = UpstreamTls::new(&settings).unwrap().config(true);
         let dns = Dns::table(&settings.dns, Handle::current(), HashMap::new());
-        Deliveries::new(Handle::current(), tls, Arc::new(dns))
+        Deliveries::new(Handle::current(), tls, Arc::new(dns), 1)
     }
 
     fn destination(address: SocketAddr) -> Destination {
@@ -413,11 +451,104 @@ mod tests {
             queue.push(Bytes::from_static(entry.as_bytes()));
         }
         let (mut stream, _) = listener.accept().await.unwrap();
+        assert_eq!(body(&mut stream, "[2,33]".len()).await, "[2,33]");
+    }
+
+    /// The body of a request, which has this length.
+    async fn body(stream: &mut TcpStream, length: usize) -> String {
         let mut seen = Vec::new();
-        while !seen.ends_with(b"]") {
+        let end = |seen: &[u8]| seen.windows(4).position(|four| four == b"\r\n\r\n");
+        while end(&seen).is_none_or(|head| seen.len() < head + 4 + length) {
             assert!(stream.read_buf(&mut seen).await.unwrap() > 0);
         }
-        assert!(seen.ends_with(b"\r\n\r\n[2,33]"), "{}", String::from_utf8_lossy(&seen));
+        String::from_utf8(seen.split_off(end(&seen).unwrap() + 4)).unwrap()
+    }
+
+    async fn answer(mut stream: TcpStream, status: u16) {
+        let answer = format!("HTTP/1.1 {status} x\r\nconnection: close\r\n\r\n");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn bytes_on_their_way_do_not_make_a_queue_grow_beyond_its_bound() {
+        for unlimited in [false, true] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let deliveries = deliveries();
+            let terms = Terms {
+                batch_max: 1,
+                entries_max: 9,
+                retry_time: Duration::from_secs(60),
+                unlimited,
+                ..TERMS
+            };
+            let to = destination(listener.local_addr().unwrap());
+            let queue = deliveries.queue(to, terms).unwrap();
+            queue.push(Bytes::from_static(b"22"));
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert_eq!(body(&mut stream, 2).await, "22");
+            queue.push(Bytes::from_static(b"33"));
+            answer(stream, 500).await;
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // It is tried again, and still counts.
+            assert_eq!(body(&mut stream, 2).await, "22");
+            queue.push(Bytes::from_static(b"44"));
+            assert!(lock(&queue.state).entries.is_empty());
+            answer(stream, 200).await;
+            while lock(&queue.state).sending > 0 {
+                tokio::task::yield_now().await;
+            }
+            queue.push(Bytes::from_static(b"55"));
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert_eq!(body(&mut stream, 2).await, "55");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_queue_without_a_limit_for_senders_does_not_open_any_number_of_connections() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let deliveries = deliveries();
+        let terms = Terms { unlimited: true, entries_max: 400, bytes_max: None, ..TERMS };
+        let queue = deliveries.queue(destination(listener.local_addr().unwrap()), terms).unwrap();
+        for _ in 0..300 {
+            queue.push(Bytes::from_static(b"1"));
+        }
+        // Nobody answers.
+        while lock(&queue.state).is_gathering {
+            tokio::task::yield_now().await;
+        }
+        let state = lock(&queue.state);
+        assert_eq!((state.senders, state.sending, state.entries.len()), (256, 256, 44));
+    }
+
+    #[tokio::test]
+    async fn a_record_that_is_sent_at_once_is_an_array_where_batches_may_have_several() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let deliveries = deliveries();
+        let terms = Terms { unlimited: true, ..TERMS };
+        let queue = deliveries.queue(destination(listener.local_addr().unwrap()), terms).unwrap();
+        queue.push(Bytes::from_static(b"{}"));
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert_eq!(body(&mut stream, 4).await, "[{}]");
+    }
+
+    #[tokio::test]
+    async fn a_slow_log_server_holds_up_one_sender_and_not_those_of_other_workers() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let deliveries = Deliveries { workers: 2, ..deliveries() };
+        let terms = Terms { batch_max: 1, entries_max: 9, bytes_max: None, ..TERMS };
+        let queue = deliveries.queue(destination(listener.local_addr().unwrap()), terms).unwrap();
+        for entry in ["1", "2", "3"] {
+            queue.push(Bytes::from_static(entry.as_bytes()));
+        }
+        let (mut one, _) = listener.accept().await.unwrap();
+        let (mut other, _) = listener.accept().await.unwrap();
+        let mut seen = [body(&mut one, 1).await, body(&mut other, 1).await];
+        seen.sort();
+        assert_eq!(seen, ["1", "2"]);
+        assert_eq!(lock(&queue.state).entries.len(), 1, "two workers have two senders");
+        answer(other, 200).await;
+        let (mut other, _) = listener.accept().await.unwrap();
+        assert_eq!(body(&mut other, 1).await, "3");
     }
 
     #[tokio::test]

@@ -86,7 +86,12 @@ impl Shared {
         };
         let dns = Arc::new(dns);
         Ok(Self {
-            deliveries: Deliveries::new(control.clone(), tls.config(true), dns.clone()),
+            deliveries: Deliveries::new(
+                control.clone(),
+                tls.config(true),
+                dns.clone(),
+                settings.workers,
+            ),
             dns,
             node_id: Uuid::new_v4(),
             pages: Arc::new(pages),
