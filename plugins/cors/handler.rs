@@ -4,8 +4,6 @@
 //! headers on the way back. One origin that is written out is named to everybody, as in Kong: it is
 //! the browser that compares.
 
-use std::rc::Rc;
-
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -59,6 +57,15 @@ struct Cors {
 /// The exchange is a preflight: its reply is as it is to be.
 struct Preflight;
 
+/// What becomes of a `Vary` that is there already.
+#[derive(Clone, Copy)]
+enum Vary {
+    /// A preflight has it once, whoever else has set it (Kong).
+    Replaces,
+    /// A reply keeps the upstream's.
+    Joins,
+}
+
 pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>> {
     Ok(Box::new(Cors::new(context.config()?)?))
 }
@@ -76,17 +83,17 @@ impl Plugin for Cors {
         if !is_preflight {
             return Step::DONE;
         }
-        ex.own.keep(Rc::new(Preflight));
+        ex.kept.put(self, Preflight);
         Step::Done(if self.preflight_continue { Ok(()) } else { self.answer(ex) })
     }
 
     fn header_filter(&self, ex: &Exchange) -> Outcome {
-        if ex.own.find::<Preflight>().is_some() {
+        if ex.kept.get::<_, Preflight>(self).is_some() {
             return Ok(());
         }
         let origin = origin(ex);
         if origin.is_some() || self.allow_origin_absent {
-            self.allow(ex, origin.as_ref());
+            self.allow(ex, origin.as_ref(), Vary::Joins);
             if let Some(names) = &self.exposed_headers {
                 ex.response.set_header(ACCESS_CONTROL_EXPOSE_HEADERS, names.clone());
             }
@@ -120,7 +127,7 @@ impl Cors {
     }
 
     fn answer(&self, ex: &Exchange) -> Outcome {
-        self.allow(ex, origin(ex).as_ref());
+        self.allow(ex, origin(ex).as_ref(), Vary::Replaces);
         let asked = || ex.request.header(ACCESS_CONTROL_REQUEST_HEADERS);
         if let Some(headers) = self.headers.clone().or_else(asked) {
             ex.response.set_header(ACCESS_CONTROL_ALLOW_HEADERS, headers);
@@ -141,11 +148,15 @@ impl Cors {
     }
 
     /// Says who may read the reply, and whether credentials may come along.
-    fn allow(&self, ex: &Exchange, origin: Option<&HeaderValue>) {
+    fn allow(&self, ex: &Exchange, origin: Option<&HeaderValue>, vary: Vary) {
         let response = &ex.response;
+        let say_vary = || match vary {
+            Vary::Replaces => response.set_header(VARY, HeaderValue::from_static("Origin")),
+            Vary::Joins => response.add_header(VARY, HeaderValue::from_static("Origin")),
+        };
         let allowed = self.origins.allowed(origin);
         if self.origins.depend_on_the_client() {
-            response.add_header(VARY, HeaderValue::from_static("Origin"));
+            say_vary();
         }
         match &allowed {
             Allowed::All => {
@@ -161,7 +172,7 @@ impl Cors {
         match (allowed, origin) {
             (Allowed::All, None) => return,
             (Allowed::All, Some(origin)) => {
-                response.add_header(VARY, HeaderValue::from_static("Origin"));
+                say_vary();
                 response.set_header(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             }
             _ => {}

@@ -93,3 +93,20 @@ async fn replies_to_no_origin_may_go_without() {
     assert_eq!(reply(&plugin, "GET", &[]).await.1, Vec::<String>::new());
     assert_eq!(reply(&plugin, "GET", &[ORIGIN_Z]).await.1, ["allow-origin: *"]);
 }
+
+#[tokio::test]
+async fn a_preflight_does_not_vary_by_origin_twice() {
+    let config = json!({"origins": ["x", "*"], "credentials": true});
+    let (answered, lines) = reply(&plugin(config.clone()), "OPTIONS", &[ORIGIN_Z, METHOD]).await;
+    let expected = [
+        "allow-credentials: true",
+        "allow-methods: GET,PUT",
+        "allow-origin: https://z",
+        "vary: Origin",
+    ];
+    assert!(answered);
+    assert_eq!(lines, expected);
+    // Kong adds one to another on the way back.
+    let (_, lines) = reply(&plugin(config), "GET", &[ORIGIN_Z]).await;
+    assert_eq!(lines[2..], ["vary: Origin", "vary: Origin"]);
+}
