@@ -15,6 +15,7 @@ use http::StatusCode;
 use http::header::{HeaderValue, WWW_AUTHENTICATE};
 
 use crate::entity::Consumer;
+use crate::pdk::client::Id;
 use crate::pdk::{Credential, Exchange};
 use crate::plugin::Outcome;
 use crate::respond;
@@ -53,10 +54,12 @@ impl Authentication {
     ) -> Outcome {
         match (identified, &self.anonymous) {
             (Ok(credential), _) => {
-                let (id, owner) = (credential.id, credential.consumer_id);
-                let consumer = self.snapshot.consumers.get(&owner);
-                let consumer = consumer
-                    .ok_or_else(|| anyhow!("credential {id} is of no consumer: {owner}"))?;
+                let consumer = match &credential.consumer_id {
+                    Some(Id::Known(owner)) => self.snapshot.consumers.get(owner),
+                    _ => None,
+                };
+                let consumer =
+                    consumer.ok_or_else(|| anyhow!("{credential:?} is of no consumer"))?;
                 ex.authenticate(Some(consumer.clone()), Some(credential));
                 Ok(())
             }
@@ -106,6 +109,17 @@ impl Challenge {
     pub(super) fn show(&self, ex: &Exchange) {
         ex.response.set_header(WWW_AUTHENTICATE, self.0.clone());
     }
+}
+
+/// What stands behind a scheme, wherever that is in a header; its first letter may be either.
+pub(super) fn behind<'v>(
+    value: &'v [u8],
+    scheme: &'static [u8],
+) -> impl Iterator<Item = &'v [u8]> + use<'v> {
+    let names =
+        move |text: &[u8]| text[..1].eq_ignore_ascii_case(&scheme[..1]) && text[1..] == scheme[1..];
+    let windows = value.windows(scheme.len()).enumerate();
+    windows.filter(move |(_, text)| names(text)).map(move |(at, _)| &value[at + scheme.len()..])
 }
 
 /// nginx's `ngx.decode_base64`: everything behind the first `=` is ignored, and padding may lack.

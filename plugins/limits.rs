@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use crate::entity::{PluginEntity, Secret};
 use crate::pdk::Exchange;
+use crate::pdk::client::{Id, Named};
 use crate::quota::{Scope, Whom};
 
 /// Where the counters are.
@@ -51,12 +52,22 @@ pub(super) fn scope(entity: &PluginEntity, name: &str) -> Scope {
 
 /// The Consumer, or the credential when it belongs to nobody.
 pub(super) fn consumer(ex: &Exchange) -> Option<Whom> {
-    ex.client.consumer_id().map(Whom::Id).or_else(|| credential(ex))
+    match ex.client.named() {
+        Named::Nobody => credential(ex),
+        named => named.id().map(whom),
+    }
 }
 
 /// The credential.
 pub(super) fn credential(ex: &Exchange) -> Option<Whom> {
-    ex.client.credential().map(|credential| Whom::Id(credential.id))
+    ex.client.credential()?.id.map(whom)
+}
+
+fn whom(id: Id) -> Whom {
+    match id {
+        Id::Known(id) => Whom::Id(id),
+        Id::Text(text) => Whom::text(text.as_bytes()),
+    }
 }
 
 /// The client's address, which stands in for whatever is not known.
@@ -81,6 +92,23 @@ pub(super) fn status(number: f64) -> Option<StatusCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pdk::Credential;
+
+    #[test]
+    fn clients_that_lua_names_without_a_uuid_do_not_share_a_limit() {
+        let known = |named: Option<&str>, id: Option<&str>| {
+            let ex = Exchange::for_test("GET", "/", &[]);
+            let named = named.map_or(Named::Nobody, |id| Named::Stranger(Some(Id::read(id))));
+            let id = id.map(Id::read);
+            ex.client.set(named, Some(Credential { id, identifier: None, consumer_id: None }));
+            (consumer(&ex), credential(&ex))
+        };
+        let text = |text: &str| Some(Whom::text(text.as_bytes()));
+        assert_eq!(known(Some("a"), Some("k")), (text("a"), text("k")));
+        assert_eq!(known(Some("b"), None), (text("b"), None));
+        assert_eq!(known(None, Some("l")), (text("l"), text("l")));
+        assert_eq!(known(None, None), (None, None), "the address stands in");
+    }
 
     #[test]
     fn numbers_are_written_as_kong_writes_them() {

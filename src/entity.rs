@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
 
-pub use credential::{Acl, BasicAuthCredential, HmacAuthCredential, JwtSecret, KeyAuthCredential};
+pub use credential::{
+    Acl, BasicAuthCredential, Groups, HmacAuthCredential, JwtSecret, KeyAuthCredential,
+};
 pub use upstream::{
     Active, Algorithm, CheckKind, HashOn, Healthchecks, Healthy, Passive, Target, Unhealthy,
     Upstream,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::entity::{
-    Acl, BasicAuthCredential, Consumer, ConsumerGroup, HmacAuthCredential, JwtSecret,
+    BasicAuthCredential, Consumer, ConsumerGroup, Groups, HmacAuthCredential, JwtSecret,
     KeyAuthCredential, PluginEntity, Record, Route, Secret, Service, Target, Upstream,
 };
 use crate::settings::Env;
@@ -41,8 +41,8 @@ pub struct Snapshot {
     pub jwt_secrets: HashMap<Arc<str>, Arc<JwtSecret>>,
     /// By user name.
     pub hmacauth_credentials: HashMap<Arc<str>, Arc<HmacAuthCredential>>,
-    /// By consumer id; the groups of one in the order of their ids, which is Kong's.
-    pub acls: HashMap<Uuid, Vec<Acl>>,
+    /// By consumer id.
+    pub acls: HashMap<Uuid, Groups>,
     /// In the order of the file; disabled ones are kept (they show in dumps) and never run.
     pub plugins: Vec<Arc<PluginEntity>>,
     /// Plugins whose handler is Lua: names, and the user's file where it replaces ours.

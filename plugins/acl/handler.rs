@@ -1,8 +1,9 @@
 //! Lets a client pass by the groups that it is in.
 //!
 //! The groups are those of its consumer (`acls`), or those that an authentication plugin in Lua
-//! found out and left in `kong.ctx.shared.authenticated_groups`. The second count where nobody, or
-//! only the anonymous consumer, is named, and everywhere with `always_use_authenticated_groups`.
+//! found out and left in `kong.ctx.shared.authenticated_groups`. The second count where no
+//! consumer, or only the anonymous one, is named, and everywhere with
+//! `always_use_authenticated_groups`.
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 use super::Context;
 use crate::pdk::Exchange;
+use crate::pdk::client::Id;
 use crate::plugin::{Outcome, Phases, Plugin, Step};
 use crate::respond;
 use crate::snapshot::Snapshot;
@@ -52,32 +54,39 @@ impl Plugin for Acl {
 
 impl Acl {
     fn judge(&self, ex: &Exchange) -> Outcome {
-        let consumer = ex.client.consumer_id();
-        let is_known = ex.client.has_credential();
-        let is_found_out = !is_known || self.config.always_use_authenticated_groups;
+        let (named, credential) = (ex.client.named().id(), ex.client.credential());
+        let is_known = credential.is_some();
+        let consumer = named.or_else(|| credential?.consumer_id);
+        let is_found_out =
+            consumer.is_none() || !is_known || self.config.always_use_authenticated_groups;
         if let Some(groups) = Some(()).filter(|()| is_found_out).and_then(|()| found_out(ex)) {
             return self.judge_found_out(ex, &groups);
         }
-        let groups = consumer.and_then(|id| self.snapshot.acls.get(&id));
-        // Without any group a deny list lets a consumer pass, and nobody else.
-        let Some(groups) = groups else {
-            return match consumer.filter(|_| self.denies()) {
-                Some(_) => self.pass(ex, CONSUMER_GROUPS, &[]),
-                None if is_known => forbid(ex),
-                None => respond::error(ex, StatusCode::UNAUTHORIZED, "Unauthorized"),
-            };
+        let groups = match &consumer {
+            Some(Id::Known(id)) => self.snapshot.acls.get(id),
+            _ => None,
         };
-        let names: Vec<&str> = groups.iter().map(|acl| &*acl.group).collect();
-        if self.names_one_of(&names) == self.denies() {
+        if let Some(groups) = groups {
+            if self.names_one_of(&groups.names) == self.denies() {
+                return forbid(ex);
+            }
+            return self.pass(ex, CONSUMER_GROUPS, || groups.header.clone());
+        }
+        // Without any group a deny list lets a consumer pass, and nobody else.
+        if consumer.is_some() && self.denies() {
+            return self.pass(ex, CONSUMER_GROUPS, || Some(HeaderValue::from_static("")));
+        }
+        if is_known {
             return forbid(ex);
         }
-        self.pass(ex, CONSUMER_GROUPS, &names)
+        respond::error(ex, StatusCode::UNAUTHORIZED, "Unauthorized")
     }
 
     fn judge_found_out(&self, ex: &Exchange, groups: &[String]) -> Outcome {
-        let names: Vec<&str> = groups.iter().map(String::as_str).collect();
-        match (self.names_one_of(&names), self.denies()) {
-            (true, false) => self.pass(ex, AUTHENTICATED_GROUPS, &names),
+        match (self.names_one_of(groups), self.denies()) {
+            (true, false) => self.pass(ex, AUTHENTICATED_GROUPS, || {
+                HeaderValue::from_bytes(groups.join(", ").as_bytes()).ok()
+            }),
             // Kong tells the upstream nothing here.
             (false, true) => Ok(()),
             _ => forbid(ex),
@@ -88,16 +97,22 @@ impl Acl {
         self.config.deny.as_ref().is_some_and(|groups| !groups.is_empty())
     }
 
-    fn names_one_of(&self, groups: &[&str]) -> bool {
+    fn names_one_of<G: AsRef<str>>(&self, groups: &[G]) -> bool {
         let list = if self.denies() { &self.config.deny } else { &self.config.allow };
-        list.iter().flatten().any(|listed| groups.contains(&listed.as_str()))
+        let is_listed = |group: &G| list.iter().flatten().any(|listed| listed == group.as_ref());
+        groups.iter().any(is_listed)
     }
 
-    fn pass(&self, ex: &Exchange, header: HeaderName, groups: &[&str]) -> Outcome {
+    fn pass(
+        &self,
+        ex: &Exchange,
+        header: HeaderName,
+        groups: impl FnOnce() -> Option<HeaderValue>,
+    ) -> Outcome {
         if !self.config.hide_groups_header
-            && let Ok(value) = HeaderValue::from_bytes(groups.join(", ").as_bytes())
+            && let Some(groups) = groups()
         {
-            ex.request.set_header(header, value);
+            ex.request.set_header(header, groups);
         }
         Ok(())
     }

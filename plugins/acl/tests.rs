@@ -4,8 +4,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
-use crate::entity::{self, Consumer, Ref};
+use crate::entity::{self, Consumer, Groups, Ref};
 use crate::pdk::Credential;
+use crate::pdk::client::Named;
 use crate::plugin::Stop;
 
 /// A consumer in the groups `g1` and `g2`, and one that is in none.
@@ -19,7 +20,7 @@ fn snapshot() -> Arc<Snapshot> {
         group: group.into(),
         consumer: Ref { id: MEMBER },
     };
-    snapshot.acls.insert(MEMBER, vec![acl(1, "g2"), acl(2, "g1")]);
+    snapshot.acls.insert(MEMBER, Groups::new(vec![acl(2, "g1"), acl(1, "g2")]));
     Arc::new(snapshot)
 }
 
@@ -37,7 +38,7 @@ fn exchange(consumer: Option<Uuid>, with_credential: bool) -> Exchange {
     let Some(id) = consumer else { return ex };
     let json = json!({"id": id, "username": null, "custom_id": null, "tags": null});
     let consumer: Consumer = serde_json::from_value(json).unwrap();
-    let credential = Credential { id: Uuid::nil(), identifier: None, consumer_id: id };
+    let credential = Credential::new(Uuid::nil(), None, id);
     ex.authenticate(Some(Arc::new(consumer)), with_credential.then_some(credential));
     ex
 }
@@ -111,4 +112,27 @@ async fn what_is_no_list_of_groups_is_none() {
     let ex = exchange(None, false);
     ex.shared.set(FOUND_OUT, json!("ga"));
     assert_eq!(run(&plugin(json!({"allow": ["ga"]})), &ex).await, "401 Unauthorized");
+}
+
+#[tokio::test]
+async fn groups_that_were_found_out_count_for_a_credential_without_a_consumer() {
+    let member = Some(Id::Known(MEMBER));
+    for (named, owner, allow, found, expected) in [
+        (Named::Nobody, None, "ga", true, "x-authenticated-groups: ga, gb"),
+        (Named::Nobody, None, "g1", true, FORBIDDEN),
+        (Named::Nobody, None, "ga", false, FORBIDDEN),
+        (Named::Nobody, member.clone(), "g1", true, "x-consumer-groups: g2, g1"),
+        (Named::Stranger(None), None, "ga", true, "x-authenticated-groups: ga, gb"),
+        (Named::Stranger(Some(Id::read("x"))), None, "ga", true, FORBIDDEN),
+        (Named::Stranger(member.clone()), None, "g1", true, "x-consumer-groups: g2, g1"),
+    ] {
+        let ex = exchange(None, false);
+        let text = format!("{named:?} {owner:?} {allow} {found}");
+        let id = Some(Id::read("k"));
+        ex.client.set(named, Some(Credential { id, identifier: None, consumer_id: owner }));
+        if found {
+            ex.shared.set(FOUND_OUT, json!(["ga", "gb"]));
+        }
+        assert_eq!(run(&plugin(json!({"allow": [allow]})), &ex).await, expected, "{text}");
+    }
 }

@@ -4,16 +4,15 @@
 //! scheme may stand anywhere in the value, and what follows it is decoded as nginx decodes base64.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderName, PROXY_AUTHORIZATION};
-use regex::bytes::Regex;
 use serde::Deserialize;
 use sha1::{Digest as _, Sha1};
 use subtle::ConstantTimeEq as _;
 
 use super::Context;
-use super::authentication::{Authentication, Challenge, decode_base64};
+use super::authentication::{Authentication, Challenge, behind, decode_base64};
 use crate::entity::BasicAuthCredential;
 use crate::pdk::{Credential, Exchange};
 use crate::plugin::{Phases, Plugin, Step};
@@ -67,10 +66,9 @@ impl BasicAuth {
         let (credential, password) = self
             .known_user(ex, &PROXY_AUTHORIZATION)
             .or_else(|| self.known_user(ex, &AUTHORIZATION))?;
-        is_password_of(credential, &password).then(|| Credential {
-            id: credential.id,
-            identifier: Some(credential.username.clone()),
-            consumer_id: credential.consumer.id,
+        is_password_of(credential, &password).then(|| {
+            let username = Some(credential.username.clone());
+            Credential::new(credential.id, username, credential.consumer.id)
         })
     }
 
@@ -85,20 +83,21 @@ impl BasicAuth {
         if self.hide_credentials {
             ex.request.clear_header(header);
         }
-        let (username, password) = user_and_password(value.as_bytes())?;
-        let username = std::str::from_utf8(&username).ok()?;
-        Some((self.snapshot.basicauth_credentials.get(username)?, password))
+        let encoded = behind(value.as_bytes(), b"basic").next()?.trim_ascii_start();
+        let decoded = decode_base64(encoded)?;
+        let (username, password) = user_and_password(&decoded)?;
+        let username = std::str::from_utf8(username).ok()?;
+        Some((self.snapshot.basicauth_credentials.get(username)?, password.to_vec()))
     }
 }
 
-fn user_and_password(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    static HEADER: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"(?-u)[Bb]asic\s*(.+)").ok());
-    static PAIR: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?-u)([^:]+):(.*)").ok());
-    let encoded = HEADER.as_ref()?.captures(value)?;
-    let decoded = decode_base64(encoded.get(1)?.as_bytes())?;
-    let pair = PAIR.as_ref()?.captures(&decoded)?;
-    Some((pair.get(1)?.as_bytes().to_vec(), pair.get(2)?.as_bytes().to_vec()))
+/// Colons in front of the name are not part of it, and the password ends with its line (Kong).
+fn user_and_password(decoded: &[u8]) -> Option<(&[u8], &[u8])> {
+    let begin = decoded.iter().position(|byte| *byte != b':')?;
+    let text = &decoded[begin..];
+    let colon = text.iter().position(|byte| *byte == b':')?;
+    let password = text[colon + 1..].split(|byte| *byte == b'\n').next()?;
+    Some((&text[..colon], password))
 }
 
 /// Compares digests, and takes as long for a wrong password as for the right one.

@@ -4,10 +4,11 @@
 //! somebody else could send the request again; whether it is signed, `enforce_headers` says.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::HeaderName;
 use http::header::{AUTHORIZATION, DATE, HeaderValue, PROXY_AUTHORIZATION};
+use regex::Regex;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
@@ -42,6 +43,8 @@ struct HmacAuth {
     validate_request_body: bool,
     enforce_headers: Vec<String>,
     algorithms: Vec<Algorithm>,
+    /// What a header looks like.
+    form: Regex,
     authentication: Authentication,
     challenge: Challenge,
     snapshot: Arc<Snapshot>,
@@ -107,6 +110,7 @@ impl HmacAuth {
             validate_request_body: config.validate_request_body,
             enforce_headers: config.enforce_headers.unwrap_or_default(),
             algorithms: config.algorithms.unwrap_or_default(),
+            form: signature::form().map_err(|error| vec![error])?,
             challenge: Challenge::new("hmac", config.realm.as_deref())?,
             authentication: Authentication::new("hmac-auth", config.anonymous, snapshot),
             snapshot: snapshot.clone(),
@@ -124,7 +128,8 @@ impl HmacAuth {
         if !has(PROXY_AUTHORIZATION) && !has(AUTHORIZATION) {
             return Err(Refusal::Missing);
         }
-        let now = SystemTime::now();
+        // Whole seconds, as Kong's clock has them; so has a date.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         if ![X_DATE, DATE].iter().any(|name| self.is_recent(ex.request.header(name), now)) {
             return Err(Refusal::NoDate);
         }
@@ -135,21 +140,18 @@ impl HmacAuth {
         let credential = credential.ok_or(Refusal::NotValid)?;
         let secret = credential.secret.as_ref().ok_or(Refusal::NotSame)?;
         let given = decode_base64(signature.signature.as_bytes()).ok_or(Refusal::NotSame)?;
-        if !algorithm.is_signed(secret.expose(), &signature.text(ex), &given) {
+        if !signature.is_made_with(algorithm.key(secret.expose()), ex, &given) {
             return Err(Refusal::NotSame);
         }
-        Ok(Credential {
-            id: credential.id,
-            identifier: Some(credential.username.clone()),
-            consumer_id: credential.consumer.id,
-        })
+        let username = Some(credential.username.clone());
+        Ok(Credential::new(credential.id, username, credential.consumer.id))
     }
 
     /// What one of the two headers says; the one that was read is hidden.
     fn signature(&self, ex: &Exchange) -> Option<Signature> {
         let read = |name: &HeaderName| {
             let value = ex.request.header(name)?;
-            Signature::read(std::str::from_utf8(value.as_bytes()).ok()?)
+            Signature::read(&self.form, std::str::from_utf8(value.as_bytes()).ok()?)
         };
         let (signature, header) = match read(&PROXY_AUTHORIZATION) {
             Some(signature) => (Some(signature), PROXY_AUTHORIZATION),
@@ -163,19 +165,19 @@ impl HmacAuth {
 
     /// The algorithm of a signature that covers what it must cover.
     fn acceptable(&self, signature: &Signature) -> Option<Algorithm> {
-        let covers = |name: &String| signature.headers.contains(name);
+        let covers = |name: &String| signature.headers().any(|signed| signed == name);
         let algorithm = Algorithm::of(&signature.algorithm)?;
         let is_complete = self.enforce_headers.iter().all(covers);
         (is_complete && self.algorithms.contains(&algorithm)).then_some(algorithm)
     }
 
-    fn is_recent(&self, date: Option<HeaderValue>, now: SystemTime) -> bool {
+    fn is_recent(&self, date: Option<HeaderValue>, now: u64) -> bool {
         let date = date.as_ref().and_then(|date| date.to_str().ok());
         let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
             return false;
         };
-        let skew = now.duration_since(date).unwrap_or_else(|error| error.duration());
-        skew.as_secs() as f64 <= self.clock_skew
+        let date = date.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        now.abs_diff(date) as f64 <= self.clock_skew
     }
 
     async fn access_with_body(&self, ex: &Exchange, credential: Credential) -> Outcome {

@@ -169,3 +169,11 @@ async fn the_header_that_was_read_is_hidden() {
     assert!(ex.request.header("proxy-authorization").is_none());
     assert!(ex.request.header("authorization").is_some());
 }
+
+#[test]
+fn a_date_ahead_of_the_clock_is_not_recent_for_a_part_of_a_second_longer() {
+    let plugin = plugin(json!({}));
+    let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(10_000));
+    let is_recent = |now| plugin.is_recent(HeaderValue::from_str(&date).ok(), now);
+    assert_eq!([9_699, 9_700, 10_300, 10_301].map(is_recent), [false, true, true, false]);
+}

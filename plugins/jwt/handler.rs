@@ -5,6 +5,9 @@
 //! a public key taken for the secret of an HMAC.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::Method;
@@ -13,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Context;
-use super::authentication::{Authentication, Challenge};
+use super::authentication::{self, Authentication, Challenge};
 use crate::entity::JwtSecret;
 use crate::pdk::{Credential, Exchange};
 use crate::plugin::{Outcome, Phases, Plugin, Step};
@@ -66,6 +69,8 @@ struct Jwt {
     /// For a request without a token, and for one with a bad token.
     challenges: [Challenge; 2],
     snapshot: Arc<Snapshot>,
+    /// Public keys of the credentials that were used, by what tokens name them.
+    keys: RefCell<HashMap<Arc<str>, Option<Rc<signature::Key>>>>,
 }
 
 /// Why a request is refused.
@@ -127,6 +132,7 @@ impl Jwt {
             maximum_expiration: config.maximum_expiration.unwrap_or_default(),
             authentication: Authentication::new("jwt", config.anonymous, snapshot),
             snapshot: snapshot.clone(),
+            keys: RefCell::default(),
         })
     }
 
@@ -142,11 +148,7 @@ impl Jwt {
         self.verify(&token, secret)?;
         self.check_claims(&token, unix_now())?;
         ex.shared.set(ACCEPTED, text.as_ref().into());
-        Ok(Credential {
-            id: secret.id,
-            identifier: Some(secret.key.clone()),
-            consumer_id: secret.consumer.id,
-        })
+        Ok(Credential::new(secret.id, Some(secret.key.clone()), secret.consumer.id))
     }
 
     /// The secret that the token names.
@@ -179,9 +181,20 @@ impl Jwt {
             }
         } else {
             let pem = secret.rsa_public_key.as_deref().ok_or("Invalid key/secret")?;
-            signature::is_signed(&secret.algorithm, pem, token)
+            let key = self.public_key(secret, pem);
+            key.is_some_and(|key| key.has_signed(&secret.algorithm, token))
         };
         if good { Ok(()) } else { Err("Invalid signature".into()) }
+    }
+
+    /// The key of a credential, which is read once.
+    fn public_key(&self, secret: &JwtSecret, pem: &str) -> Option<Rc<signature::Key>> {
+        if let Some(known) = self.keys.borrow().get(&secret.key) {
+            return known.clone();
+        }
+        let key = signature::Key::read(pem).map(Rc::new);
+        self.keys.borrow_mut().insert(secret.key.clone(), key.clone());
+        key
     }
 
     fn check_claims(&self, token: &Token<'_>, now: f64) -> Result<(), Refusal> {

@@ -2,10 +2,7 @@
 //!
 //! All of them are looked at. The same token twice is one token; two different ones are refused.
 
-use std::sync::LazyLock;
-
-use regex::bytes::Regex;
-
+use super::authentication::behind;
 use super::{COOKIE, Cow, Exchange, HeaderName};
 
 /// The names to look under.
@@ -112,9 +109,16 @@ fn decoded(part: &str) -> Cow<'_, str> {
 
 /// What stands behind the scheme, which may be anywhere in the value.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
-    static SCHEME: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"(?-u)[Bb]earer\s+(.+)").ok());
-    Some(SCHEME.as_ref()?.captures(value)?.get(1)?.as_bytes())
+    behind(value, b"bearer").find_map(|rest| {
+        let token = rest.trim_ascii_start();
+        match rest.len() - token.len() {
+            0 => None,
+            // Of blanks alone the last one is the token.
+            1 if token.is_empty() => None,
+            _ if token.is_empty() => rest.get(rest.len() - 1..),
+            _ => Some(token),
+        }
+    })
 }
 
 /// A cookie, read as nginx reads `$cookie_name`: without regard to the case of its name.
@@ -153,6 +157,9 @@ mod tests {
             ("/?jwt", vec![bearer], Found::Several),
             ("/", vec![("authorization", "x bearer \t a b")], token("a b")),
             ("/", vec![("authorization", "BEARER a")], Found::Nothing),
+            ("/", vec![("authorization", "bearerBearer a")], token("a")),
+            ("/", vec![("authorization", "Bearer ")], Found::Nothing),
+            ("/", vec![("authorization", "Bearer  ")], token(" ")),
             ("/", vec![("authorization", "Bearer")], Found::Nothing),
             ("/", vec![("x-jwt", "Bearer a"), ("x-jwt", "Bearer b")], token("a")),
             ("/", vec![("cookie", "x=1; token=a=b; Token=c")], token("a=b")),

@@ -33,18 +33,6 @@ pub(super) fn is_hmac(algorithm: &str, secret: &[u8], token: &Token<'_>) -> bool
     hmac::verify(&hmac::Key::new(algorithm, secret), token.signed, &token.signature).is_ok()
 }
 
-/// Whether the token is signed with the private half of a PEM key.
-pub(super) fn is_signed(algorithm: &str, pem: &str, token: &Token<'_>) -> bool {
-    let Some(key) = Key::read(pem) else { return false };
-    let (kind, bytes) = (key.kind, key.bytes.as_slice());
-    if (algorithm, kind) == ("ES512", Kind::P521) {
-        return is_signed_p521(bytes, token);
-    }
-    let Some(how) = verification(algorithm, kind) else { return false };
-    let key = ring_signature::UnparsedPublicKey::new(how, bytes);
-    key.verify(token.signed, &token.signature).is_ok()
-}
-
 /// How ring verifies it. Keys of RSA may be as short as Kong takes them, except for SHA-384.
 fn verification(
     algorithm: &str,
@@ -73,7 +61,7 @@ fn is_signed_p521(point: &[u8], token: &Token<'_>) -> bool {
 }
 
 /// A public key as its algorithm takes it.
-struct Key {
+pub(super) struct Key {
     kind: Kind,
     bytes: Vec<u8>,
 }
@@ -89,7 +77,7 @@ enum Kind {
 
 impl Key {
     /// A PEM key. A private one stands for its public half, as in OpenSSL.
-    fn read(pem: &str) -> Option<Self> {
+    pub(super) fn read(pem: &str) -> Option<Self> {
         let (section, der) = section(pem)?;
         match section {
             "PUBLIC KEY" => Self::from_spki(&der),
@@ -100,6 +88,17 @@ impl Key {
                 Self::from_spki(&public.public_key()?)
             }
         }
+    }
+
+    /// Whether the token is signed with its private half.
+    pub(super) fn has_signed(&self, algorithm: &str, token: &Token<'_>) -> bool {
+        let (kind, bytes) = (self.kind, self.bytes.as_slice());
+        if (algorithm, kind) == ("ES512", Kind::P521) {
+            return is_signed_p521(bytes, token);
+        }
+        let Some(how) = verification(algorithm, kind) else { return false };
+        let key = ring_signature::UnparsedPublicKey::new(how, bytes);
+        key.verify(token.signed, &token.signature).is_ok()
     }
 
     fn from_spki(der: &[u8]) -> Option<Self> {

@@ -187,3 +187,16 @@ async fn the_token_is_told_to_plugins_and_not_to_logs() {
     assert_eq!(ex.request.header("x-credential-identifier").unwrap(), "hs");
     assert!(!crate::pdk::log::serialize(&ex).to_string().contains(&token));
 }
+
+#[tokio::test]
+async fn the_key_of_a_credential_is_not_read_again_for_each_token() {
+    let plugin = plugin(json!({}));
+    let parts = [r#"{"alg":"RS256"}"#, r#"{"iss":"rs"}"#, "x"].map(|part| BASE64.encode(part));
+    let key = || plugin.keys.borrow().get("rs").cloned().flatten();
+    assert!(key().is_none());
+    let refusal = run(&plugin, &parts.join(".")).await;
+    assert_eq!(refusal, r#"{"message":"Invalid signature"}"#);
+    let first = key().unwrap();
+    run(&plugin, &parts.join(".")).await;
+    assert!(Rc::ptr_eq(&first, &key().unwrap()));
+}

@@ -192,11 +192,7 @@ impl KeyAuth {
         ex: &Exchange,
         identified: Result<&Arc<KeyAuthCredential>, Refusal>,
     ) -> Outcome {
-        let credential = identified.map(|known| Credential {
-            id: known.id,
-            identifier: None,
-            consumer_id: known.consumer.id,
-        });
+        let credential = identified.map(|known| Credential::new(known.id, None, known.consumer.id));
         let refuse = |refusal: Refusal| self.challenge.refuse(ex, refusal.message());
         self.authentication.settle(ex, credential, refuse)
     }

@@ -98,13 +98,7 @@ fn requests_are_counted_by_header_path_consumer_and_credential() {
         };
         Some(Arc::new(consumer))
     };
-    let credential = |n| {
-        Some(Credential {
-            id: Uuid::from_u128(n),
-            identifier: None,
-            consumer_id: Uuid::from_u128(1),
-        })
-    };
+    let credential = |n| Some(Credential::new(Uuid::from_u128(n), None, Uuid::from_u128(1)));
     let plain = |target: &str, value: &str| Exchange::for_test("GET", target, &[("x-k", value)]);
     let known = |who, with| {
         let ex = plain("/", "a");

@@ -48,8 +48,8 @@ fn text(kind: HashOn, names: &Names<'_>, upstream: &Upstream, ex: &Exchange) -> 
     match kind {
         HashOn::None => None,
         HashOn::Consumer => {
-            let credential = || ex.client.credential().map(|credential| credential.id);
-            ex.client.consumer_id().or_else(credential).map(|id| id.to_string())
+            let credential = || ex.client.credential()?.id;
+            ex.client.named().id().or_else(credential).map(|id| id.to_string())
         }
         HashOn::Ip => Some(ex.request.connection.client.ip().to_string()),
         HashOn::Header => header(names.header.as_deref()?, ex),

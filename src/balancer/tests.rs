@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use super::health::Found;
 use super::*;
 use crate::entity::Target;
+use crate::pdk::Credential;
+use crate::pdk::client::{Id, Named};
 
 fn upstream(extra: &Value) -> Arc<Upstream> {
     let unhealthy = json!({
@@ -186,6 +188,21 @@ fn keys_come_from_where_hash_on_says_and_then_from_the_fallback() {
     assert_eq!(of(argument("a"), &[]), "1,2");
     assert_eq!(of(argument("b"), &[]), "true");
     assert_eq!(of(json!({"hash_on": "consumer"}), &[]), "");
+}
+
+#[test]
+fn clients_that_lua_names_without_a_uuid_do_not_share_a_target() {
+    let upstream = upstream(&json!({"hash_on": "consumer", "hash_fallback": "path"}));
+    for (named, id, expected) in [
+        (Named::Stranger(Some(Id::read("a"))), Some("k"), "a"),
+        (Named::Stranger(None), Some("k"), "k"),
+        (Named::Nobody, None, "/p"),
+    ] {
+        let ex = get(&[]);
+        let id = id.map(Id::read);
+        ex.client.set(named, Some(Credential { id, identifier: None, consumer_id: None }));
+        assert_eq!(key::of(&upstream, &ex).text, expected);
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::draft::Draft;
 use super::judge::Judged;
 use super::problem::{At, Report};
-use crate::entity::{Consumer, ConsumerGroup, PluginEntity, Record};
+use crate::entity::{Acl, Consumer, ConsumerGroup, Groups, PluginEntity, Record};
 use crate::schema::Check;
 use crate::snapshot::Snapshot;
 
@@ -31,8 +31,14 @@ pub(super) fn assemble(
     now: f64,
     report: &mut Report,
 ) -> Snapshot {
-    let mut builder =
-        Builder { snapshot: Snapshot::default(), consumers: Vec::new(), schema: None, now, report };
+    let mut builder = Builder {
+        snapshot: Snapshot::default(),
+        consumers: Vec::new(),
+        acls: HashMap::new(),
+        schema: None,
+        now,
+        report,
+    };
     let mut members: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
     for (draft, judged) in drafts.iter().zip(judged) {
         match (draft.link("consumer"), draft.link("consumer_group")) {
@@ -43,9 +49,8 @@ pub(super) fn assemble(
         }
     }
     builder.join(&members);
-    for groups in builder.snapshot.acls.values_mut() {
-        groups.sort_by_key(|acl| acl.id);
-    }
+    let acls = builder.acls.into_iter();
+    builder.snapshot.acls = acls.map(|(consumer, acls)| (consumer, Groups::new(acls))).collect();
     builder.snapshot
 }
 
@@ -53,6 +58,8 @@ struct Builder<'a> {
     snapshot: Snapshot,
     /// Without their groups, which may come later in the file.
     consumers: Vec<Consumer>,
+    /// By consumer.
+    acls: HashMap<Uuid, Vec<Acl>>,
     /// What the entity in hand was checked with.
     schema: Option<Rc<dyn Check>>,
     now: f64,

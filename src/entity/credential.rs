@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -64,4 +65,23 @@ pub struct Acl {
     pub id: Uuid,
     pub group: Arc<str>,
     pub consumer: Ref,
+}
+
+/// The groups of one Consumer, in the order of the ids of their `acls`, which is Kong's.
+#[derive(Debug, Clone)]
+pub struct Groups {
+    /// Their names.
+    pub names: Vec<Arc<str>>,
+    /// `X-Consumer-Groups`, if they can be the text of a header.
+    pub header: Option<HeaderValue>,
+}
+
+impl Groups {
+    /// The groups of these entities.
+    pub fn new(mut acls: Vec<Acl>) -> Self {
+        acls.sort_by_key(|acl| acl.id);
+        let names: Vec<Arc<str>> = acls.into_iter().map(|acl| acl.group).collect();
+        let header = HeaderValue::from_bytes(names.join(", ").as_bytes()).ok();
+        Self { names, header }
+    }
 }

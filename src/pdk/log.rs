@@ -119,8 +119,10 @@ pub fn serialize(ex: &Exchange) -> Value {
         record.insert("consumer".into(), (*consumer.json).clone());
     }
     if let Some(credential) = ex.client.credential() {
+        let id = credential.id.map(|id| ("id".to_owned(), id.to_string().into()));
+        let entity = Value::Object(id.into_iter().collect());
         // Kong's credential entities name their consumer in a record of its own, not here.
-        record.insert("authenticated_entity".into(), json!({ "id": credential.id }));
+        record.insert("authenticated_entity".into(), entity);
     }
     let mut record = Value::Object(record);
     for Extension { path, value, mode } in ex.log.values.borrow().iter() {

@@ -86,6 +86,10 @@ fn token(text: &str, signature: Vec<u8>) -> Token<'_> {
     Token::for_test(text.as_bytes(), signature)
 }
 
+fn is_signed(algorithm: &str, pem: &str, token: &Token<'_>) -> bool {
+    Key::read(pem).is_some_and(|key| key.has_signed(algorithm, token))
+}
+
 #[test]
 fn a_signature_counts_for_its_algorithm_alone() {
     let signers = signers();

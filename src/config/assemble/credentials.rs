@@ -22,7 +22,7 @@ impl Builder<'_> {
             "hmacauth_credentials" => self.hmacauth(draft, value),
             _ => {
                 let Some(acl) = self.typed::<Acl>(draft, value) else { return };
-                self.snapshot.acls.entry(acl.consumer.id).or_default().push(acl);
+                self.acls.entry(acl.consumer.id).or_default().push(acl);
             }
         }
     }

@@ -37,8 +37,8 @@ pub(super) const ROWS: &[Row] = &[
         }
         let Some(credential) = ex.client.credential() else { return one(lua, ()) };
         let entity = serde_json::json!({
-            "id": credential.id,
-            "consumer": { "id": credential.consumer_id },
+            "id": credential.id.map(|id| id.to_string()),
+            "consumer": { "id": credential.consumer_id.map(|id| id.to_string()) },
         });
         one(lua, json::entity(lua, &entity)?)
     }),

@@ -1,13 +1,13 @@
 //! Where a request goes and who sent it: Upstreams, limits, retries, consumers.
 
-use mlua::{Function, Lua, MultiValue, Value};
+use mlua::{Function, Lua, MultiValue, Table, Value};
 use uuid::Uuid;
 
 use super::value::{self, one};
 use super::{Phases, Row};
 use crate::lua::bind::{Answer, Fault};
 use crate::lua::{json, state};
-use crate::pdk::client::Credential;
+use crate::pdk::client::{Credential, Id, Named};
 use crate::pdk::{Attempts, Exchange, Lost, Next};
 use crate::plugin::{Step, Stop};
 
@@ -115,6 +115,23 @@ fn load_consumer(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     one(lua, consumer.map(|consumer| json::entity(lua, &consumer.json)).transpose()?)
 }
 
+/// An id in a table of a plugin's own: a text, or a number that stands for one.
+fn id(table: &Table, name: &str) -> mlua::Result<Option<Id>> {
+    Ok(match table.get::<Value>(name)? {
+        Value::String(id) => Some(Id::read(&id.to_string_lossy())),
+        id @ (Value::Integer(_) | Value::Number(_)) => Some(Id::read(&id.to_string()?)),
+        _ => None,
+    })
+}
+
+/// The consumer of the configuration that has this id, or a stranger.
+fn named(ex: &Exchange, id: Option<Id>) -> Named {
+    let Some(Id::Known(known)) = id else { return Named::Stranger(id) };
+    let entities = ex.entities.get();
+    let found = entities.and_then(|entities| entities.consumer(&known.to_string()));
+    found.map_or(Named::Stranger(id), Named::Consumer)
+}
+
 /// Names the client for the plugins that follow. Kong's function sends no header; plugins do.
 fn authenticate(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     let mut table = |name: &str| match args.pop_front() {
@@ -126,24 +143,19 @@ fn authenticate(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     if consumer.is_none() && credential.is_none() {
         return Err("either credential or consumer must be provided".into());
     }
-    let found = match &consumer {
-        Some(table) => match table.get::<Option<String>>("id")? {
-            Some(id) => ex.entities.get().and_then(|entities| entities.consumer(&id)),
-            None => None,
-        },
+    let named = match &consumer {
+        Some(table) => named(ex, id(table, "id")?),
+        None => Named::Nobody,
+    };
+    let known = match &credential {
+        Some(table) => Some(Credential {
+            id: id(table, "id")?,
+            identifier: None,
+            consumer_id: id(table, "consumer_id")?,
+        }),
         None => None,
     };
-    let consumer_id = found.as_ref().map(|consumer| consumer.id).unwrap_or_default();
-    let id = match &credential {
-        Some(table) => table.get::<Option<String>>("id")?,
-        None => None,
-    };
-    let known = credential.as_ref().map(|_| Credential {
-        id: id.and_then(|id| Uuid::parse_str(&id).ok()).unwrap_or_default(),
-        identifier: None,
-        consumer_id,
-    });
-    ex.client.set(found, known);
+    ex.client.set(named, known);
     let state = state::of(lua, ex)?;
     *state.consumer.borrow_mut() = consumer;
     *state.credential.borrow_mut() = credential;

@@ -1,6 +1,7 @@
 //! OpenResty's functions in an exchange, and what a plugin must not see of another's.
 
 use super::*;
+use crate::pdk::client::Id;
 
 #[test]
 fn variables_are_those_of_the_request() {
@@ -124,6 +125,22 @@ fn a_credential_that_lua_names_is_given_back() {
     assert_eq!(said(code, &ex), "c 1");
     let code = "said(pcall(kong.client.authenticate))";
     assert!(said(code, &ex).ends_with("either credential or consumer must be provided"));
+}
+
+#[test]
+fn clients_that_lua_names_by_a_text_are_not_all_the_same() {
+    for (code, consumer, credential) in [
+        ("{ id = 'c' }, { id = 'k' }", "c", "k"),
+        ("nil, { id = 7 }", "", "7"),
+        ("{ id = 'd', username = 'x' }, nil", "d", ""),
+        ("{ username = 'x' }, { key = 'k' }", "", ""),
+    ] {
+        let ex = exchange("/", &[], "");
+        said(&format!("kong.client.authenticate({code}) said()"), &ex);
+        let text = |id: Option<Id>| id.map(|id| id.to_string()).unwrap_or_default();
+        assert_eq!(text(ex.client.named().id()), consumer, "{code}");
+        assert_eq!(text(ex.client.credential().and_then(|known| known.id)), credential, "{code}");
+    }
 }
 
 #[test]
