@@ -106,9 +106,9 @@ pub fn serialize(ex: &Exchange) -> Value {
     record.insert("upstream_status".into(), upstream_status(ex));
     let source = if ex.response.source() == Source::Service { "upstream" } else { "kong" };
     record.insert("source".into(), source.into());
+    record.insert("workspace".into(), WORKSPACE.into());
+    record.insert("workspace_name".into(), "default".into());
     if let Some(matched) = ex.matched() {
-        record.insert("workspace".into(), WORKSPACE.into());
-        record.insert("workspace_name".into(), "default".into());
         record.insert("tries".into(), tries(ex));
         record.insert("route".into(), (*matched.route.json).clone());
         if let Some(service) = &matched.service {
