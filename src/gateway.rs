@@ -72,12 +72,14 @@ impl Gateway {
         Ok(Self { addresses, status_addresses, shared, control, loader, workers, status })
     }
 
-    /// Loads the configuration again.
+    /// Loads the configuration again, and waits until every worker works with it.
     ///
     /// # Errors
     /// Everything that is wrong with it; the one in force stays.
     pub async fn reload(&self) -> Result<(), Vec<String>> {
-        self.loader.reload().await
+        self.loader.reload().await?;
+        self.workers.have_followed(&self.status.snapshot).await;
+        Ok(())
     }
 
     /// A way to ask for a reload from a watcher.

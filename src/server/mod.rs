@@ -41,7 +41,7 @@ use crate::telemetry::{self, Lines};
 use crate::tls;
 use admission::Admission;
 use conn::Dialect;
-use worker::Worker;
+use worker::{Followed, Worker};
 
 pub use bind::open;
 
@@ -88,6 +88,7 @@ fn bind_one(listen: &Listen, shared: &Shared) -> Result<Bound, String> {
 /// The running workers.
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
+    followed: Followed,
     drain: watch::Sender<bool>,
     /// Nothing is ever sent: it closes when the last worker has ended.
     ended: mpsc::Receiver<()>,
@@ -112,19 +113,21 @@ pub fn start(
     let mut threads = Vec::new();
     let (lines, log) = access_log(shared)?.unzip();
     let admission = Admission::new(shared);
+    let followed = watch::Sender::new(vec![Some(news.borrow().clone()); shared.settings.workers]);
     for number in 0..shared.settings.workers {
         let listeners: Vec<_> = bound
             .iter()
             .map(|one| Ok((one.listener.try_clone()?, one.dialect.clone(), admission.clone())))
             .collect::<std::io::Result<_>>()?;
         let (shared, news, draining) = (shared.clone(), news.clone(), draining.clone());
-        let (running, lines) = (running.clone(), lines.clone());
+        let (running, lines, followed) = (running.clone(), lines.clone(), followed.clone());
         let ready = Ready { count: ready.clone(), started: started.clone() };
         let thread = std::thread::Builder::new().name(format!("worker-{number}"));
         threads.push(thread.spawn(move || {
             metrics::enter_worker(number);
             match local_runtime() {
                 Ok(runtime) => {
+                    let news = (number, news, followed);
                     runtime.block_on(work(shared, listeners, news, draining, ready, lines));
                     // What is still open is cut here, and writes its log records.
                     drop((runtime, running));
@@ -136,13 +139,14 @@ pub fn start(
     drop(started);
     wait_for(&starting, shared.settings.workers)?;
     let drain_limit = Duration::from_secs(shared.settings.drain_secs);
-    Ok(Workers { threads, drain, ended, log, drain_limit })
+    Ok(Workers { threads, followed, drain, ended, log, drain_limit })
 }
 
-/// Waits until every worker takes requests: who is told that the gateway is there may use it. One
-/// that is busy in a plugin's `init_worker` is not waited for without an end.
+/// How long a worker is waited for that is busy, in a plugin's `init_worker` for example.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until every worker takes requests: who is told that the gateway is there may use it.
 fn wait_for(starting: &mpsc::Receiver<()>, workers: usize) -> std::io::Result<()> {
-    const PATIENCE: Duration = Duration::from_secs(30);
     let end = Instant::now() + PATIENCE;
     for ready in 0..workers {
         match starting.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -185,6 +189,18 @@ fn local_runtime() -> std::io::Result<LocalRuntime> {
 }
 
 impl Workers {
+    /// Waits until every worker works with the configuration that is in force.
+    pub async fn have_followed(&self, news: &watch::Receiver<Arc<Snapshot>>) {
+        let mut followed = self.followed.subscribe();
+        let is_news = |one: &Option<Arc<Snapshot>>| {
+            one.as_ref().is_some_and(|one| Arc::ptr_eq(one, &news.borrow()))
+        };
+        let all = followed.wait_for(|all| all.iter().all(is_news));
+        if tokio::time::timeout(PATIENCE, all).await.is_err() {
+            tracing::warn!("not every worker has taken over the configuration in {PATIENCE:?}");
+        }
+    }
+
     /// Stops accepting, lets open exchanges end, and waits for the threads. One that is stuck, in
     /// Lua for example, is not waited for.
     pub fn drain(self) {
@@ -207,7 +223,7 @@ impl Workers {
 async fn work(
     shared: Arc<Shared>,
     listeners: Vec<(TcpListener, Dialect, Arc<Admission>)>,
-    mut news: watch::Receiver<Arc<Snapshot>>,
+    (number, mut news, followed): (usize, watch::Receiver<Arc<Snapshot>>, Followed),
     mut draining: watch::Receiver<bool>,
     ready: Ready,
     log: Option<Lines>,
@@ -217,7 +233,7 @@ async fn work(
         Ok(worker) => worker,
         Err(error) => return tracing::error!("worker cannot start: {error}"),
     };
-    tokio::task::spawn_local(worker.clone().follow(news));
+    tokio::task::spawn_local(worker.clone().follow(number, news, followed));
     tokio::task::spawn_local(worker.clone().housekeeping());
     for (listener, dialect, admission) in listeners {
         match tokio::net::TcpListener::from_std(listener) {

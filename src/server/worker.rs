@@ -15,6 +15,9 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::{ACCESS_LOG_DELAY, AccessLog, Lines};
 use crate::upstream::{Keepalive, Pool};
 
+/// The configuration that each worker works with, by its number.
+pub(super) type Followed = watch::Sender<Vec<Option<Arc<Snapshot>>>>;
+
 /// What the exchanges of one thread share.
 pub(super) struct Worker {
     /// What all threads share.
@@ -76,7 +79,12 @@ impl Worker {
     }
 
     /// Takes over each new configuration, off the request path, until the sender is gone.
-    pub(super) async fn follow(self: Rc<Self>, mut news: watch::Receiver<Arc<Snapshot>>) {
+    pub(super) async fn follow(
+        self: Rc<Self>,
+        number: usize,
+        mut news: watch::Receiver<Arc<Snapshot>>,
+        followed: Followed,
+    ) {
         while news.changed().await.is_ok() {
             let snapshot = news.borrow_and_update().clone();
             let old = self.runloop();
@@ -88,6 +96,11 @@ impl Worker {
                 }
                 Err(refusals) => tracing::error!("configuration does not compile: {refusals:?}"),
             }
+            followed.send_modify(|all| {
+                if let Some(mine) = all.get_mut(number) {
+                    *mine = Some(snapshot);
+                }
+            });
         }
     }
 
