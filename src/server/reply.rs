@@ -198,11 +198,38 @@ impl Reply {
             }
             match filtered {
                 // A filter may hold a piece back: hyper takes an empty one for the end.
+                Ok(data) if self.is_spent() => return self.end_behind(data, cx),
                 Ok(data) if data.is_empty() => {}
                 Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Err(cut) => return self.cut(cut, cx),
             }
         }
+    }
+
+    /// Whether nothing of the upstream's body is left that a filter has not seen. hyper asks for
+    /// nothing behind the last byte that a `Content-Length` promises, and filters wait for the end.
+    fn is_spent(&self) -> bool {
+        let spent = matches!(&self.source, Source::Upstream(body) if body.is_end_stream());
+        spent && self.has_filters()
+    }
+
+    /// The last piece, and with it what filters add at the end.
+    fn end_behind(
+        &mut self,
+        data: Bytes,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let end = self.end(None, cx);
+        if data.is_empty() {
+            return end;
+        }
+        let added = match end {
+            Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+            // A filter that failed has left its cut for the next turn.
+            _ => Bytes::new(),
+        };
+        let data = if added.is_empty() { data } else { [data, added].concat().into() };
+        Poll::Ready(Some(Ok(Frame::data(data))))
     }
 }
 

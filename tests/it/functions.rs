@@ -176,3 +176,32 @@ async fn a_body_is_collected_and_replaced() {
     assert_eq!(String::from_utf8_lossy(&response.body), "<abcdef>");
     assert_eq!(response.header("x-up"), Some("abcdef"));
 }
+
+#[tokio::test]
+async fn a_filter_sees_the_end_of_a_body_whose_length_is_known() {
+    let upstream = Upstream::replying(OK).await;
+    let config = format!(
+        "
+_format_version: '3.0'
+services:
+- name: s
+  url: http://{}
+  routes:
+  - paths: [/]
+plugins:
+- name: pre-function
+  config:
+    access:
+    - |
+      kong.response.set_header('X-Ended', tostring(ngx.shared.kong:get('ended')))
+    body_filter:
+    - |
+      if ngx.arg[2] then ngx.shared.kong:set('ended', 'yes') end
+",
+        upstream.address
+    );
+    let gateway = TestGateway::start(&config);
+    let first = gateway.get("/").await;
+    assert_eq!((first.header("content-length"), first.text().as_str()), (Some("2"), "ok"));
+    assert_eq!(gateway.get("/").await.header("x-ended"), Some("yes"));
+}
