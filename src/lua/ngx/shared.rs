@@ -127,7 +127,7 @@ fn seconds(value: Option<Value>, name: &str) -> Result<Option<Duration>, Fault> 
 
 fn get(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
     let key = key!(lua, args);
-    let Some(held) = dict.get(&key) else { return one(lua, ()) };
+    let Some(held) = dict.get(&key) else { return one(lua, Value::Nil) };
     if matches!(held.item, Item::List(_)) {
         return one(lua, (Value::Nil, "value is a list"));
     }
@@ -137,7 +137,7 @@ fn get(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
 
 fn get_stale(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
     let key = key!(lua, args);
-    let Some(held) = dict.get_stale(&key) else { return one(lua, ()) };
+    let Some(held) = dict.get_stale(&key) else { return one(lua, Value::Nil) };
     if matches!(held.item, Item::List(_)) {
         return one(lua, (Value::Nil, "value is a list"));
     }
@@ -216,7 +216,7 @@ fn pop(lua: &Lua, dict: &Dict, mut args: MultiValue, front: bool) -> Answer {
     let key = key!(lua, args);
     match dict.pop(&key, front) {
         Ok(Some(item)) => one(lua, value_of(lua, item)?),
-        Ok(None) => one(lua, ()),
+        Ok(None) => one(lua, Value::Nil),
         Err(refused) => one(lua, (Value::Nil, refused.to_string())),
     }
 }
