@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
 /// One for a connection. It belongs to one thread; the counters are atomic because the library
@@ -23,6 +25,8 @@ pub(super) struct Activity {
     /// It speaks another protocol by now.
     upgraded: AtomicBool,
     spent: Notify,
+    /// Whoever waits until an exchange has ended.
+    waits: AtomicWaker,
 }
 
 /// An exchange, as long as this lives.
@@ -41,6 +45,7 @@ impl Activity {
             stuck: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
             spent: Notify::new(),
+            waits: AtomicWaker::new(),
         })
     }
 
@@ -88,6 +93,16 @@ impl Activity {
         self.spent.notified().await;
     }
 
+    /// Waits until so many requests have come, and all are answered.
+    pub(super) fn poll_answered(&self, requests: usize, cx: &Context<'_>) -> Poll<()> {
+        self.waits.register(cx.waker());
+        let have_come = self.requests.load(Ordering::Relaxed) >= requests;
+        match have_come && self.open.load(Ordering::Relaxed) == 0 {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
     /// From now on its bytes are not HTTP.
     pub(super) fn upgrade(&self) {
         self.upgraded.store(true, Ordering::Relaxed);
@@ -122,6 +137,7 @@ impl Drop for Busy {
     fn drop(&mut self) {
         if self.0.open.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.0.mark();
+            self.0.waits.wake();
         }
     }
 }

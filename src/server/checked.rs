@@ -61,7 +61,8 @@ pub(super) struct Checked<S> {
     stream: S,
     framing: Framing,
     activity: Arc<Activity>,
-    /// Bytes that have been read: first those that may go on, then a head that has not ended.
+    /// Bytes that have been read: first those that may go on, then a head that has not ended, or
+    /// what is HTTP only if the request before it is not agreed to (`Upgrade`).
     held: BytesMut,
     /// How many of them may go on.
     ready: usize,
@@ -134,6 +135,33 @@ impl<S> Checked<S> {
         self.ready = self.held.len();
     }
 
+    /// Looks at what came behind a request for another protocol once that is answered. Until then
+    /// nothing more is read when something is held.
+    fn poll_decided(&mut self, requests: usize, cx: &mut Context<'_>) -> Poll<()> {
+        let is_answered = self.activity.poll_answered(requests, cx).is_ready();
+        if is_answered {
+            self.framing.go_on();
+        }
+        if self.held.is_empty() {
+            return Poll::Ready(());
+        }
+        if !is_answered {
+            return Poll::Pending;
+        }
+        self.look_again();
+        self.time_head();
+        Poll::Ready(())
+    }
+
+    /// Tells whether a head is waited for.
+    fn time_head(&self) {
+        if self.held.len() > self.ready && self.framing.undecided().is_none() {
+            self.activity.head_begun();
+        } else {
+            self.activity.head_ended();
+        }
+    }
+
     /// Hands on what may go on.
     fn hand_on(&mut self, buffer: &mut ReadBuf<'_>) {
         let taken = self.ready.min(buffer.remaining());
@@ -176,6 +204,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Checked<S> {
                 }
                 None => {}
             }
+            if let Some(requests) = this.framing.undecided() {
+                ready!(this.poll_decided(requests, cx));
+                if this.ready > 0 {
+                    continue;
+                }
+            }
             let before = buffer.filled().len();
             ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
             let fresh = &buffer.filled()[before..];
@@ -190,11 +224,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Checked<S> {
                 buffer.set_filled(before);
                 this.look_again();
             }
-            if this.held.len() > this.ready {
-                this.activity.head_begun();
-            } else {
-                this.activity.head_ended();
-            }
+            this.time_head();
             if buffer.filled().len() > before {
                 return Poll::Ready(Ok(()));
             }

@@ -27,12 +27,18 @@ pub(super) struct Limits {
 pub(super) struct Framing {
     limits: Limits,
     state: State,
+    /// Heads that have ended.
+    requests: usize,
+    /// The last one asks for another protocol.
+    asks_upgrade: bool,
 }
 
 enum State {
     Head(Head),
     Body(u64),
     Chunks(Chunked),
+    /// Behind a request for another protocol: its answer says whether more of HTTP follows.
+    Undecided,
 }
 
 /// What a look at some bytes has shown.
@@ -40,7 +46,8 @@ enum State {
 pub(super) enum Seen {
     /// All of it may go on.
     All,
-    /// The bytes from here on are a head that has not ended: they are to be shown again, with more.
+    /// The bytes from here on are to be shown again: with more, if they are a head that has not
+    /// ended, or later, if [`Framing::undecided`] says so.
     Partial(usize),
     /// The head that begins here is refused.
     Refused(usize, Failure),
@@ -50,7 +57,8 @@ pub(super) enum Seen {
 
 impl Framing {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, state: State::Head(Head::default()) }
+        let state = State::Head(Head::default());
+        Self { limits, state, requests: 0, asks_upgrade: false }
     }
 
     /// Looks at the bytes that follow those of the last look. After [`Seen::Partial`] it is to get
@@ -63,9 +71,13 @@ impl Framing {
                 State::Head(head) => match head.scan(rest, self.limits) {
                     Ok(None) => return Seen::Partial(at),
                     Ok(Some(length)) => {
-                        let next = head.next_state();
-                        self.state = next;
                         at += length;
+                        self.requests += 1;
+                        self.asks_upgrade = head.asks_upgrade && !head.is_http_10;
+                        match head.body() {
+                            Some(body) => self.state = body,
+                            None => self.end_request(),
+                        }
                     }
                     Err(failure) => return Seen::Refused(at, failure),
                 },
@@ -74,26 +86,48 @@ impl Framing {
                     *left -= taken as u64;
                     at += taken;
                     if *left == 0 {
-                        self.state = State::Head(Head::default());
+                        self.end_request();
                     }
                 }
                 State::Chunks(chunks) => match chunks.scan(rest) {
                     Ok(taken) => {
                         at += taken;
                         if chunks.is_done() {
-                            self.state = State::Head(Head::default());
+                            self.end_request();
                         }
                     }
                     Err(taken) => return Seen::Broken(at + taken),
                 },
+                State::Undecided => return Seen::Partial(at),
             }
         }
         Seen::All
     }
 
+    fn end_request(&mut self) {
+        self.state = match self.asks_upgrade {
+            true => State::Undecided,
+            false => State::Head(Head::default()),
+        };
+    }
+
+    /// How many requests must have been answered before it is known what follows them.
+    pub(super) fn undecided(&self) -> Option<usize> {
+        matches!(self.state, State::Undecided).then_some(self.requests)
+    }
+
+    /// What follows is HTTP.
+    pub(super) fn go_on(&mut self) {
+        self.state = State::Head(Head::default());
+    }
+
     /// Whether the next byte begins a head.
     pub(super) fn is_between(&self) -> bool {
-        matches!(&self.state, State::Head(head) if head.line == 0)
+        match &self.state {
+            State::Head(head) => head.line == 0,
+            State::Undecided => true,
+            State::Body(_) | State::Chunks(_) => false,
+        }
     }
 }
 
@@ -110,6 +144,7 @@ struct Head {
     length: Option<u64>,
     is_coded: bool,
     is_chunked: bool,
+    asks_upgrade: bool,
 }
 
 impl Head {
@@ -170,6 +205,8 @@ impl Head {
                 return Err(Failure::BadRequest);
             }
             self.is_chunked = value.eq_ignore_ascii_case(b"chunked");
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            self.asks_upgrade = true;
         }
         Ok(())
     }
@@ -185,11 +222,12 @@ impl Head {
         }
     }
 
-    fn next_state(&self) -> State {
+    /// The body that belongs to it.
+    fn body(&self) -> Option<State> {
         match (self.is_chunked, self.length) {
-            (true, _) => State::Chunks(Chunked::default()),
-            (false, Some(length)) if length > 0 => State::Body(length),
-            _ => State::Head(Self::default()),
+            (true, _) => Some(State::Chunks(Chunked::default())),
+            (false, Some(length)) if length > 0 => Some(State::Body(length)),
+            _ => None,
         }
     }
 }

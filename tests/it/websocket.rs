@@ -137,17 +137,45 @@ async fn what_either_side_writes_arrives_as_it_was_and_the_log_comes_last() {
 
 #[tokio::test]
 async fn what_is_sent_right_behind_the_head_is_not_lost() {
+    let long = [b"\r\n\r\n", bytes(20 << 10).as_slice()].concat();
+    for early in [&b"early"[..], b"ear\nly\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", &long] {
+        is_not_lost(early).await;
+    }
+}
+
+async fn is_not_lost(early: &[u8]) {
     let far = Far::start().await;
     let gateway = TestGateway::start(&config(&far.url(), "", ""));
     let mut client = Reader::new(TcpStream::connect(gateway.address).await.unwrap());
-    client.stream.write_all(&[ASK, b"early"].concat()).await.unwrap();
+    client.stream.write_all(&[ASK, early].concat()).await.unwrap();
     let (stream, _) = soon("a connection", far.0.accept()).await.unwrap();
     let mut upstream = Reader::new(stream);
     soon("a request", upstream.head()).await.unwrap();
     upstream.stream.write_all(&[AGREE, b"at once"].concat()).await.unwrap();
     assert_eq!(soon("an answer", client.head()).await.unwrap().status(), 101);
     assert_eq!(soon("bytes", client.exactly(7)).await.0, b"at once");
-    assert_eq!(soon("bytes", upstream.exactly(5)).await.0, b"early");
+    assert!(soon("bytes", upstream.exactly(early.len())).await.0 == early);
+    client.stream.write_all(b"la\r\nter").await.unwrap();
+    assert_eq!(soon("bytes", upstream.exactly(7)).await.0, b"la\r\nter");
+}
+
+#[tokio::test]
+async fn what_follows_a_request_for_a_tunnel_that_is_refused_is_judged_as_ever() {
+    let upstream = Upstream::replying(b"HTTP/1.1 426 No\r\ncontent-length: 2\r\n\r\nno").await;
+    let gateway = TestGateway::start(&config(&format!("http://{}", upstream.address), "", ""));
+    let mut client = Reader::new(TcpStream::connect(gateway.address).await.unwrap());
+    let plain = b"GET /a/plain HTTP/1.1\r\nHost: gw.test\r\n\r\n";
+    let bad = b"GET /a/bad HTTP/1.1\r\nHost : gw.test\r\n\r\n";
+    let all = [plain, ASK, plain, ASK, ASK, bad, plain].concat();
+    client.stream.write_all(&all).await.unwrap();
+    for _ in 0..5 {
+        let answer = soon("an answer", client.message(false)).await.unwrap();
+        assert_eq!((answer.status(), answer.text().as_str()), (426, "no"));
+    }
+    assert_eq!(soon("an answer", client.message(false)).await.unwrap().status(), 400);
+    ended(&mut client).await;
+    let seen: Vec<_> = upstream.seen().iter().map(|seen| seen.target().to_owned()).collect();
+    assert_eq!(seen, ["/plain", "/chat", "/plain", "/chat", "/chat"]);
 }
 
 #[tokio::test]

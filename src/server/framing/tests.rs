@@ -121,3 +121,20 @@ fn a_body_that_breaks_its_framing_is_told() {
     let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
     assert_eq!(scan(&format!("{head}1\nx")), Seen::Broken(head.len() + 1));
 }
+
+#[test]
+fn what_follows_a_request_for_another_protocol_is_left_alone() {
+    const ASK: &str = "GET / HTTP/1.1\r\nupgrade: x\r\n\r\n";
+    let body = "POST / HTTP/1.1\r\nUpgrade: x\r\nContent-Length: 2\r\n\r\nab";
+    for ask in [ASK, body] {
+        let mut framing = Framing::new(LIMITS);
+        assert_eq!(framing.scan(format!("{ask}NO\r\n\r\n").as_bytes()), Seen::Partial(ask.len()));
+        assert_eq!(framing.undecided(), Some(1));
+        framing.go_on();
+        assert_eq!(framing.undecided(), None);
+        assert_eq!(framing.scan(b"NO\r\n\r\n"), Seen::Refused(0, Failure::BadRequest));
+    }
+    // HTTP/1.0 has no other protocols.
+    let old = ASK.replace("1.1", "1.0");
+    assert_eq!(scan(&format!("{old}NO\r\n\r\n")), Seen::Refused(old.len(), Failure::BadRequest));
+}
