@@ -16,7 +16,7 @@ pub struct Listen {
     pub http2: bool,
     /// Each connection begins with a header of the PROXY protocol.
     pub proxy_protocol: bool,
-    /// The system hands a connection over when its first bytes are there.
+    /// Taken as Kong takes it; connections are accepted at once all the same.
     pub deferred: bool,
     /// Connections that wait to be accepted.
     pub backlog: Option<i32>,
