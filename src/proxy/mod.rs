@@ -113,15 +113,14 @@ pub async fn forward(way: &Way<'_>, ex: &Exchange) -> Result<Response<ReplyBody>
             }
             Err(error) => {
                 let again = match &attempts {
+                    _ if error.is_client() => false,
                     Some(attempts) => attempts.failed(ex, n, lost(&error)) == Next::Again,
                     None => n <= limits.retries && (error.is_unsent() || is_idempotent(ex)),
                 };
                 let repeat = repeatable && again;
                 report(ex, n, &error, repeat);
                 if !repeat {
-                    let failure = failure(&error, attempts.as_deref());
-                    turn.report(reported(failure.status()));
-                    return Err(failure.into());
+                    return Err(give_up(&turn, &error, attempts.as_deref()).into());
                 }
                 turn.report(if error.is_timeout() { Report::Timeout } else { Report::TcpFailure });
             }
@@ -173,9 +172,13 @@ async fn attempt(
     let request = request(way, ex, target.host_header, body(ex, upload))?;
     ex.times.sent.set(Some(Instant::now()));
     let started_at_ms = ex.times.started_at_ms.get() + ex.times.since_start_ms(None);
-    let sent = way.pool.send(&key, limits, request).await;
+    let sent = way.pool.send(&key, limits, request).await.map_err(|error| {
+        // What a body that broke off does to its connection says nothing about the upstream.
+        upload.as_ref().and_then(Upload::broken).map_or(error, SendError::Client)
+    });
     ex.times.answered.set(Some(Instant::now()));
-    let code = sent.as_ref().err().map(|error| if error.is_timeout() { 504 } else { 502 });
+    let lost = sent.as_ref().err().filter(|error| !error.is_client());
+    let code = lost.map(|error| if error.is_timeout() { 504 } else { 502 });
     let state = code.map(|_| "failed");
     ex.service.tries.borrow_mut().push(Try { address, started_at_ms, balancer_ns, state, code });
     Ok(sent)
@@ -356,11 +359,21 @@ fn is_idempotent(ex: &Exchange) -> bool {
     !matches!(*method, Method::POST | Method::PATCH | Method::CONNECT) && method.as_str() != "LOCK"
 }
 
+/// The failure for the client. That of a client is not held against the target.
+fn give_up(turn: &Turn, error: &SendError, attempts: Option<&dyn Attempts>) -> Failure {
+    let failure = failure(error, attempts);
+    if !error.is_client() {
+        turn.report(reported(failure.status()));
+    }
+    failure
+}
+
 fn failure(error: &SendError, attempts: Option<&dyn Attempts>) -> Failure {
     let refused = attempts.map_or(StatusCode::BAD_GATEWAY, Attempts::refused_status);
     match error {
         error if error.is_timeout() => Failure::GatewayTimeout,
         SendError::SlowClient(_) => Failure::RequestTimeout,
+        SendError::Client(_) => Failure::BadRequest,
         SendError::Connect(..) if refused == StatusCode::SERVICE_UNAVAILABLE => {
             Failure::Unavailable
         }
@@ -369,6 +382,9 @@ fn failure(error: &SendError, attempts: Option<&dyn Attempts>) -> Failure {
 }
 
 fn report(ex: &Exchange, n: u32, error: &SendError, repeat: bool) {
+    if error.is_client() {
+        return tracing::info!(request_id = %ex.id, fault = "client", "{error}");
+    }
     let then = if repeat { "trying again" } else { "giving up" };
     tracing::warn!(
         request_id = %ex.id,

@@ -36,6 +36,16 @@ pub(super) enum Cut {
     TooLong,
 }
 
+impl Cut {
+    /// Whose fault it is.
+    fn fault(&self) -> &'static str {
+        match self {
+            Self::Upstream(Interrupted::Client(_)) => "client",
+            _ => "upstream",
+        }
+    }
+}
+
 /// A response body.
 pub(super) struct Reply {
     source: Source,
@@ -136,7 +146,8 @@ impl Reply {
         self.source = self.trailers.take().map_or(Source::Done, Source::Trailers);
         if let (Some(error), Some(finish)) = (&broken, &self.finish) {
             let id = finish.exchange.id;
-            tracing::warn!(request_id = %id, fault = "upstream", "reply cut short: {error}");
+            let fault = error.fault();
+            tracing::warn!(request_id = %id, fault, "reply cut short: {error}");
         }
         if self.has_filters() {
             let mut chunk = Chunk { data: Bytes::new(), last: true, broken: broken.is_some() };

@@ -49,21 +49,22 @@ impl Outgoing {
     }
 
     fn new(body: Body) -> Self {
-        let streams = matches!(body, Body::Stream(_));
+        let upload = match &body {
+            Body::Stream(sending) => Some(sending.upload().clone()),
+            _ => None,
+        };
         let progress = Progress {
             last: Rc::new(Cell::new(Instant::now())),
-            sending: Rc::new(Cell::new(streams)),
+            sending: Rc::new(Cell::new(upload.is_some())),
             starved: Rc::default(),
+            upload,
         };
         Self { body, progress }
     }
 
     /// What streams, when something does.
     pub(super) fn upload(&self) -> Option<&Upload> {
-        match &self.body {
-            Body::Stream(sending) => Some(sending.upload()),
-            _ => None,
-        }
+        self.progress.upload.as_ref()
     }
 
     /// A view of how far the body is.
@@ -124,6 +125,7 @@ pub(super) struct Progress {
     sending: Rc<Cell<bool>>,
     /// The client has not sent more yet.
     starved: Rc<Cell<bool>>,
+    upload: Option<Upload>,
 }
 
 impl Progress {
@@ -176,6 +178,9 @@ pub enum Interrupted {
     /// The upstream closed or sent something that is not HTTP.
     #[error("the upstream broke off: {0}")]
     Broken(#[from] hyper::Error),
+    /// The client broke off its request, which took the connection along.
+    #[error("the client did not finish its body: {0}")]
+    Client(String),
     /// No data within `read_timeout`.
     #[error("no data from the upstream within {0} ms (read_timeout)")]
     Idle(u64),
@@ -187,6 +192,16 @@ pub(super) enum Held {
     Own(Link, Home, Progress),
     /// One of several on it.
     Shared(Seat),
+}
+
+impl Held {
+    /// Why the client did not finish the request that this is held for.
+    fn broken_upload(&self) -> Option<String> {
+        match self {
+            Self::Own(.., progress) => progress.upload.as_ref()?.broken(),
+            Self::Shared(seat) => seat.upload()?.broken(),
+        }
+    }
 }
 
 /// The body of an upstream's answer. Read to its end it gives the connection back; dropped before
@@ -228,8 +243,8 @@ impl ReplyBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                self.connection = None;
-                Poll::Ready(Some(Err(error.into())))
+                let broken = self.connection.take().and_then(|held| held.broken_upload());
+                Poll::Ready(Some(Err(broken.map_or_else(|| error.into(), Interrupted::Client))))
             }
             Poll::Ready(None) => {
                 self.finish();

@@ -80,6 +80,9 @@ pub enum SendError {
     /// It took longer than `read_timeout` or `write_timeout`.
     #[error("{0} did not answer within {1} ms (read_timeout)")]
     Timeout(SocketAddr, u64),
+    /// The client broke off its body, or framed it wrongly.
+    #[error("the client did not finish its body: {0}")]
+    Client(String),
     /// The client did not send more of its body in time.
     #[error("the client sent no more of its body within {0} ms")]
     SlowClient(u64),
@@ -100,6 +103,11 @@ impl SendError {
             self,
             Self::Connect(..) | Self::ConnectTimeout(..) | Self::Tls(..) | Self::Refused(..)
         )
+    }
+
+    /// Whether it is the client's fault: no other target would fare better.
+    pub fn is_client(&self) -> bool {
+        matches!(self, Self::Client(_) | Self::SlowClient(_))
     }
 
     /// Whether what came is not HTTP, or not safe to take for it.
@@ -125,6 +133,7 @@ impl SendError {
             Self::ConnectTimeout(address, ms) => Self::ConnectTimeout(*address, *ms),
             Self::Tls(address, name, error) => Self::Tls(*address, name.clone(), copy(error)),
             Self::Timeout(address, ms) => Self::Timeout(*address, *ms),
+            Self::Client(cause) => Self::Client(cause.clone()),
             Self::SlowClient(ms) => Self::SlowClient(*ms),
             Self::Framing(address, what) => Self::Framing(*address, what),
             Self::Broken(address, error) | Self::Refused(address, error) => {

@@ -290,6 +290,11 @@ impl Seat {
         Self { pool: pool.clone(), key: key.clone(), shared, upload: None }
     }
 
+    /// The request body that streams over it.
+    pub(super) fn upload(&self) -> Option<&Upload> {
+        self.upload.as_ref()
+    }
+
     /// The connection takes no more streams: the upstream behind it may be gone without a word.
     pub(super) fn retire(&self) {
         self.shared.retired.set(true);

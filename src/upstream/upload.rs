@@ -13,12 +13,17 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error;
 
+use super::cause;
+
 /// The body broke off on its way to the upstream.
 #[derive(Debug, Error)]
 pub enum Cut {
     /// The client did not finish it.
     #[error(transparent)]
     Client(#[from] hyper::Error),
+    /// The client did not finish it, as an earlier reader was told.
+    #[error("the client did not finish the request")]
+    Unfinished,
     /// Nobody waits for the rest: the call is over, or another attempt has it.
     #[error("the rest of the request is not wanted")]
     Unwanted(#[source] h2::Error),
@@ -35,6 +40,8 @@ struct State {
     keep: usize,
     /// Something was sent that is not kept.
     gone: bool,
+    /// Why the client did not finish it. The library says so once and then calls it the end.
+    broken: Option<String>,
     /// The attempt that may send; none has this number once it is over.
     attempt: u32,
     sender: Option<Waker>,
@@ -52,13 +59,20 @@ impl Upload {
     /// A body of which the first `keep` bytes can be sent again.
     pub fn new(incoming: Incoming, keep: usize) -> Self {
         let (kept, sender) = (Vec::new(), None);
-        let state = State { incoming, kept, keep, gone: false, attempt: 0, sender };
+        let (gone, broken, attempt) = (false, None, 0);
+        let state = State { incoming, kept, keep, gone, broken, attempt, sender };
         Self(Rc::new(RefCell::new(state)))
     }
 
     /// Whether one more attempt could send all of it.
     pub fn can_restart(&self) -> bool {
-        !self.0.borrow().gone
+        let state = self.0.borrow();
+        !state.gone && state.broken.is_none()
+    }
+
+    /// Why the client did not finish it, when it is known that it did not.
+    pub fn broken(&self) -> Option<String> {
+        self.0.borrow().broken.clone()
     }
 
     /// Nothing more is sent, and the client is asked for nothing more.
@@ -114,6 +128,9 @@ impl Sending {
             self.repeated += 1;
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
+        if state.broken.is_some() {
+            return Poll::Ready(Some(Err(Cut::Unfinished)));
+        }
         match Pin::new(&mut state.incoming).poll_frame(cx) {
             Poll::Pending => {
                 state.sender = Some(cx.waker().clone());
@@ -124,7 +141,11 @@ impl Sending {
                 self.repeated = state.kept.len();
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(ended) => Poll::Ready(ended.map(|frame| frame.map_err(Cut::Client))),
+            Poll::Ready(Some(Err(error))) => {
+                state.broken = Some(cause(&error));
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Ready(None) => Poll::Ready(None),
         }
     }
 

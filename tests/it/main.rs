@@ -11,6 +11,7 @@ mod azure_scene;
 mod azure_secrets;
 mod azure_wire;
 mod balancing;
+mod broken_uploads;
 mod caching;
 mod cli;
 mod cli_process;
