@@ -9,6 +9,7 @@ mod answer;
 mod hosts;
 mod names;
 mod resolver;
+mod room;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,9 @@ use resolver::Resolver;
 
 /// How long a name of the hosts file is not looked up in it again.
 const HOSTS_TTL: Duration = Duration::from_secs(5);
+/// How long it serves after that while the file is looked at, so that nobody waits for the control
+/// thread. Short, since the file is the operator's latest word.
+const HOSTS_STALE: Duration = Duration::from_secs(60);
 /// The shortest time to live: an answer that forbids to keep it would mean a question for each
 /// request.
 const TTL_MIN: Duration = Duration::from_secs(1);
@@ -139,7 +143,7 @@ impl Dns {
             Source::Table(table) => return self.tabled(name, table),
         };
         if let Some(addresses) = hosts.find(name, &self.options.order) {
-            return Answer::found(Records::Addresses(addresses), HOSTS_TTL, Duration::ZERO);
+            return Answer::found(Records::Addresses(addresses), HOSTS_TTL, HOSTS_STALE);
         }
         let last = self.cache.get(name).and_then(|answer| answer.kind());
         match resolver.resolve(name, last).await {
@@ -163,20 +167,17 @@ impl Dns {
         Answer::found(Records::Services([itself].into()), HOSTS_TTL, Duration::ZERO)
     }
 
-    /// Remembers an answer. One that is no answer does not take the place of an old one that may
-    /// still serve, unless it says that the name is gone (Kong).
+    /// Remembers an answer.
     fn keep(&self, name: &str, answer: Answer) -> Answer {
         let old = self.cache.get(name).map(|old| old.clone());
-        let kept = match (old, &answer.result) {
-            (Some(old), Err(error)) if !answer.is_missing && old.may_serve() => {
-                if !old.is_prolonged {
-                    tracing::warn!(fault = "upstream", "{error}; the last answer serves on");
-                }
-                old.prolonged(self.options.error_ttl.max(TTL_MIN))
-            }
-            _ => answer,
-        };
-        if self.cache.len() >= self.options.cache_size {
+        let fault = answer.result.clone().err();
+        let kept = answer.following(old.as_ref(), &self.options);
+        if let Some(error) = fault.filter(|_| kept.is_prolonged)
+            && !old.as_ref().is_some_and(|old| old.is_prolonged)
+        {
+            tracing::warn!(fault = "upstream", "{error}; the last answer serves on");
+        }
+        if old.is_none() && self.cache.len() >= self.options.cache_size {
             self.make_room();
         }
         if self.options.cache_size > 0 {
@@ -185,13 +186,11 @@ impl Dns {
         kept
     }
 
-    /// Forgets what can serve no more; if that is nothing, what ends first.
+    /// Forgets a quarter: first what cannot serve, so that names that are not there push out their
+    /// likes; then what was answered the longest ago. Names in use are answered anew.
     fn make_room(&self) {
-        self.cache.retain(|_, answer| answer.is_fresh() || answer.may_serve());
-        if self.cache.len() >= self.options.cache_size {
-            let first = self.cache.iter().min_by_key(|entry| entry.until);
-            let first = first.map(|entry| entry.key().clone());
-            first.map(|name| self.cache.remove(&name));
-        }
+        let rank = |answer: &Answer| (answer.may_serve(), answer.since);
+        let mut goes = room::eviction(self.cache.iter().map(|entry| rank(&entry)).collect());
+        self.cache.retain(|_, answer| !goes(rank(answer)));
     }
 }

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -47,6 +47,8 @@ pub struct Place {
     pub weight: u32,
     /// Where it is; empty while its name has no address.
     pub addresses: Vec<Arc<Address>>,
+    /// What DNS has said of it.
+    found: Vec<Found>,
     is_asked: bool,
 }
 
@@ -85,10 +87,10 @@ impl Health {
         let known: Vec<_> = old.iter().filter(same_rules).map(|old| old.places()).collect();
         let place = |target: &Arc<Target>| {
             let mut place = Place::new(target);
-            let same = |old: &&Place| old.target == place.target && old.weight == place.weight;
+            let same = |old: &&Place| old.target == place.target;
             let before = known.iter().rev().find_map(|places| places.iter().find(same)).cloned();
             match (before, place.host.parse::<IpAddr>()) {
-                (Some(before), _) => place = before,
+                (Some(before), _) => place = before.weighing(place.weight, upstream),
                 (None, Ok(_)) => {
                     let itself = [Found { host: place.host.clone(), port: 0, weight: None }];
                     place.put(&itself, upstream);
@@ -257,7 +259,19 @@ impl Place {
         let target_name = format!("{host}:{port}").into();
         let host = host.trim_start_matches('[').trim_end_matches(']').into();
         let (weight, addresses) = (target.weight, Vec::new());
-        Self { target: target_name, host, port, weight, addresses, is_asked: false }
+        let (found, is_asked) = (Vec::new(), false);
+        Self { target: target_name, host, port, weight, addresses, found, is_asked }
+    }
+
+    /// The same with another weight: neither its addresses nor their health depend on it.
+    fn weighing(mut self, weight: u32, upstream: &Upstream) -> Self {
+        if self.weight != weight && self.is_asked {
+            let found = std::mem::take(&mut self.found);
+            self.weight = weight;
+            self.put(&found, upstream);
+        }
+        self.weight = weight;
+        self
     }
 
     /// Takes over what DNS says. Addresses that stay keep their health.
@@ -285,6 +299,7 @@ impl Place {
             };
             self.addresses.push(address);
         }
+        self.found = found.to_vec();
         self.is_asked = true;
     }
 
@@ -327,38 +342,48 @@ impl PartialEq for Address {
 }
 
 /// The health of every Upstream. It outlives reloads that leave the Upstream alone.
+///
+/// Workers and the control thread (`keeper`) hold what they use. Each takes a configuration over in
+/// its own time, so what one of them has made is here for the others as long as it is used.
 #[derive(Default)]
 pub struct Healths {
-    known: Mutex<Vec<Arc<Health>>>,
+    known: Mutex<Vec<Weak<Health>>>,
 }
 
 impl Healths {
     /// The health of an Upstream with these targets; the same one for every worker.
     pub(super) fn of(&self, upstream: &Arc<Upstream>, targets: &[Arc<Target>]) -> Arc<Health> {
         let mut known = self.lock();
-        let of_upstream = known.iter().filter(|health| health.upstream.id == upstream.id);
-        let of_upstream: Vec<_> = of_upstream.cloned().collect();
+        let alive = known.iter().filter_map(Weak::upgrade);
+        let mut of_upstream: Vec<_> =
+            alive.filter(|health| health.upstream.id == upstream.id).collect();
+        // The last one counts most: only those in force are kept up to date.
+        of_upstream.sort_by_key(|health| health.in_force.load(Ordering::Relaxed));
         if let Some(same) = of_upstream.iter().find(|health| health.is_of(upstream, targets)) {
             return same.clone();
         }
         let health = Arc::new(Health::new(upstream, targets, &of_upstream));
-        known.push(health.clone());
+        known.push(Arc::downgrade(&health));
         health
     }
 
-    /// Forgets those that are not in force any more. Requests that have begun keep theirs.
+    /// Says which are in force, and forgets those that nobody uses any more.
     pub(super) fn keep(&self, in_force: &[Arc<Health>]) {
-        in_force.iter().for_each(|health| health.in_force.store(true, Ordering::Relaxed));
-        self.lock().retain(|known| in_force.iter().any(|one| Arc::ptr_eq(one, known)));
+        self.lock().retain(|known| {
+            let Some(known) = known.upgrade() else { return false };
+            let is_in_force = in_force.iter().any(|one| Arc::ptr_eq(one, &known));
+            known.in_force.store(is_in_force, Ordering::Relaxed);
+            true
+        });
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Health>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Health>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All that are in force, by name.
     pub fn list(&self) -> Vec<Arc<Health>> {
-        let mut all = self.lock().clone();
+        let mut all: Vec<_> = self.lock().iter().filter_map(Weak::upgrade).collect();
         all.retain(|health| health.in_force.load(Ordering::Relaxed));
         all.sort_by(|a, b| a.upstream.name.cmp(&b.upstream.name));
         all

@@ -101,10 +101,15 @@ fn start(shared: &Arc<Shared>, health: Arc<Health>, tls: Option<Arc<ClientConfig
     Errands { health, tls, tasks }
 }
 
-/// Asks for the name of a target, again and again.
-async fn follow(dns: Arc<Dns>, health: Arc<Health>, n: usize, name: Arc<str>) {
+/// Asks for the name of a target, again and again. A failure is told when it begins.
+pub(super) async fn follow(dns: Arc<Dns>, health: Arc<Health>, n: usize, name: Arc<str>) {
+    let mut is_failing = false;
     loop {
         let (records, until) = dns.records(&name).await;
+        if let Some(error) = records.as_ref().err().filter(|_| !is_failing) {
+            tracing::warn!(fault = "upstream", "{error}");
+        }
+        is_failing = records.is_err();
         health.put(n, &found(records));
         sleep_until(until.max(Instant::now()) + AFTERWARDS).await;
     }
@@ -120,10 +125,7 @@ fn found(records: Result<Records, Unresolved>) -> Vec<Found> {
             .iter()
             .map(|one| Found { host: one.target.clone(), port: one.port, weight: one.weight })
             .collect(),
-        Err(error) => {
-            tracing::warn!(fault = "upstream", "{error}");
-            Vec::new()
-        }
+        Err(_) => Vec::new(),
     }
 }
 

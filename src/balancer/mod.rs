@@ -42,8 +42,6 @@ pub struct Balancer {
 
 /// The targets of one Upstream and whose turn it is.
 pub struct Ring {
-    /// The upstream's `host_header`.
-    pub host_header: Option<HeaderValue>,
     upstream: Arc<Upstream>,
     health: Arc<Health>,
     peers: Current,
@@ -94,16 +92,9 @@ impl Ring {
     /// A ring that goes on where `old` was, for the addresses that stay.
     fn new(health: Arc<Health>, old: Option<&Self>) -> Self {
         let upstream = health.upstream.clone();
-        let host_header = upstream.host_header.as_deref();
         let old = old.map(|old| old.peers.get(&old.health));
         let peers = Peers::new(&health, old.as_ref().map_or(&[], |old| &old.all));
-        Self {
-            host_header: host_header.and_then(|h| HeaderValue::from_str(h).ok()),
-            peers: Current::new(peers),
-            loads: LeastConnections::default(),
-            upstream,
-            health,
-        }
+        Self { peers: Current::new(peers), loads: LeastConnections::default(), upstream, health }
     }
 
     /// Waits until every name of a target was asked for once: after a start, and after a reload
@@ -161,7 +152,7 @@ impl Ring {
 }
 
 fn has(some: &[Rc<Peer>], peer: &Rc<Peer>) -> bool {
-    some.iter().any(|one| Arc::ptr_eq(&one.known, &peer.known))
+    some.iter().any(|one| Arc::ptr_eq(&one.known.state, &peer.known.state))
 }
 
 impl Turn {

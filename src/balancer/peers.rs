@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use smallvec::SmallVec;
 
 use super::hashing::{Share, Wheel};
 use super::health::{Address, Health, Place};
 use super::latency::Average;
-use crate::entity::Algorithm;
+use crate::entity::{Algorithm, Upstream};
 
 /// One address with a share of the requests.
 #[derive(Debug)]
@@ -21,15 +22,17 @@ pub struct Peer {
     pub port: u16,
     /// Where it is; a name that an SRV record leads to is to be resolved first.
     pub address: Option<SocketAddr>,
-    /// What it is called in `Host`.
+    /// What it is called: what the Upstream's `host_header` says, else the target's name.
     pub name: Rc<str>,
+    /// The same as it stands in `Host`, alone and with the port.
+    host_headers: [Option<HeaderValue>; 2],
     pub(super) weight: u32,
     pub(super) target: Arc<str>,
     pub(super) known: Arc<Address>,
-    pub(super) tally: Tally,
+    pub(super) tally: Rc<Tally>,
 }
 
-/// What the algorithms remember of a peer. It outlives changes of the others.
+/// What the algorithms remember of an address. It outlives changes of its weight and its name.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     /// Round-robin: what it has saved up since its last turn.
@@ -56,17 +59,22 @@ impl Peers {
     /// Those that the health knows by now; what `old` has counted for them stays counted.
     pub(super) fn new(health: &Health, old: &[Rc<Peer>]) -> Self {
         let version = health.version();
-        let places = health.places();
+        let (places, upstream) = (health.places(), &health.upstream);
         let mut all: Vec<Rc<Peer>> = Vec::new();
         for place in places.iter() {
             let of_place = place.addresses.iter().filter(|address| address.weight > 0);
             all.extend(of_place.map(|address| {
-                let kept = old.iter().find(|peer| Arc::ptr_eq(&peer.known, address));
-                kept.cloned().unwrap_or_else(|| Rc::new(Peer::new(place, address)))
+                let kept = old.iter().find(|peer| Arc::ptr_eq(&peer.known.state, &address.state));
+                let name = name_of(address, upstream);
+                match kept {
+                    Some(kept) if Arc::ptr_eq(&kept.known, address) && *kept.name == *name => {
+                        kept.clone()
+                    }
+                    _ => Rc::new(Peer::new(place, address, name, kept.map(Rc::as_ref))),
+                }
             }));
         }
         let total = all.iter().map(|peer| u64::from(peer.weight)).sum();
-        let upstream = &health.upstream;
         let wheel = (upstream.algorithm == Algorithm::ConsistentHashing).then(|| {
             let shares = all.iter().map(|peer| Share {
                 target: (&peer.target, peer.port),
@@ -94,22 +102,36 @@ impl Peers {
 }
 
 impl Peer {
-    fn new(place: &Place, address: &Arc<Address>) -> Self {
+    /// A peer that goes on with what was counted for `old`.
+    fn new(place: &Place, address: &Arc<Address>, name: &str, old: Option<&Self>) -> Self {
+        let with_port = HeaderValue::from_str(&format!("{name}:{}", address.port));
         Self {
             host: (*address.host).into(),
             port: address.port,
             address: address.ip.map(|ip| SocketAddr::new(ip, address.port)),
-            name: (*address.name).into(),
+            name: name.into(),
+            host_headers: [HeaderValue::from_str(name).ok(), with_port.ok()],
             weight: address.weight,
             target: place.target.clone(),
             known: address.clone(),
-            tally: Tally::default(),
+            tally: old.map(|old| old.tally.clone()).unwrap_or_default(),
         }
+    }
+
+    /// `Host` for a scheme with this port of its own.
+    pub fn host_header(&self, default_port: u16) -> Option<HeaderValue> {
+        self.host_headers[usize::from(self.port != default_port)].clone()
     }
 
     pub(super) fn is_healthy(&self) -> bool {
         self.known.state.is_healthy()
     }
+}
+
+/// What an address is called in `Host`.
+fn name_of<'a>(address: &'a Address, upstream: &'a Upstream) -> &'a str {
+    let given = upstream.host_header.as_deref();
+    given.filter(|name| HeaderValue::from_str(name).is_ok()).unwrap_or(&address.name)
 }
 
 /// The peers in force of a worker.

@@ -1,5 +1,9 @@
 //! Rings as exchanges see them: algorithms, health, thresholds, keys.
 
+use std::io::{self, Write};
+use std::sync::Mutex;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::health::Found;
@@ -301,4 +305,98 @@ async fn nobody_waits_for_names_but_after_a_start() {
     assert!(futures_util::poll!(std::pin::pin!(ring.settle())).is_ready());
     ring.health.put(1, &[]);
     assert!(futures_util::poll!(std::pin::pin!(ring.settle())).is_ready());
+}
+
+#[test]
+fn a_target_whose_weight_changes_keeps_its_health_and_its_addresses() {
+    let (healths, upstream) = (Healths::default(), upstream(&json!({})));
+    let weighing = |weights: [u32; 2]| {
+        let mut targets = targets(&upstream, &[A, "s.test:80"]);
+        for (target, weight) in targets.iter_mut().zip(weights) {
+            Arc::make_mut(target).weight = weight;
+        }
+        healths.of(&upstream, &targets)
+    };
+    let before = Rc::new(Ring::new(weighing([100, 100]), None));
+    before.health.put(1, &[found(B, 81, Some(7)), found(C, 0, None)]);
+    passive(&before, 0, Report::Timeout);
+    passive(&before, 1, Report::Timeout);
+    before.peers.get(&before.health).all[0].tally.open.set(3);
+    let drained = Rc::new(Ring::new(weighing([50, 0]), Some(&before)));
+    assert_eq!(states(&drained), ["UNHEALTHY", "HEALTHCHECKS_OFF"]);
+    let peers = drained.peers.get(&drained.health);
+    assert_eq!((peers.all.len(), peers.all[0].weight, peers.all[0].tally.open.get()), (1, 50, 3));
+    assert!(futures_util::FutureExt::now_or_never(drained.settle()).is_some());
+    let after = Rc::new(Ring::new(weighing([50, 9]), Some(&drained)));
+    let peers = after.peers.get(&after.health);
+    let shown = peers.all.iter().map(|peer| (peer.port, peer.weight, peer.is_healthy()));
+    assert_eq!(shown.collect::<Vec<_>>(), [(8000, 50, false), (81, 7, false), (80, 9, true)]);
+}
+
+#[test]
+fn a_health_that_a_worker_made_ahead_of_the_control_thread_is_not_lost() {
+    let (healths, upstream) = (Healths::default(), upstream(&json!({})));
+    let first = healths.of(&upstream, &targets(&upstream, &[A]));
+    // A worker is at the next configuration while the control thread still takes over this one.
+    let worker = ring(&upstream, &[A, "a.test:80"], &healths);
+    healths.keep(std::slice::from_ref(&first));
+    assert!(Arc::ptr_eq(&healths.find(upstream.id).unwrap(), &first));
+    let next = healths.of(&upstream, &targets(&upstream, &[A, "a.test:80"]));
+    assert!(Arc::ptr_eq(&next, &worker.health));
+    healths.keep(std::slice::from_ref(&next));
+    next.put(1, &[found(B, 0, None)]);
+    assert_eq!(states(&worker), ["HEALTHY", "HEALTHY"]);
+    assert_eq!(healths.list().len(), 1);
+}
+
+#[test]
+fn a_host_header_that_changes_counts_for_targets_that_stay() {
+    let (healths, plain) = (Healths::default(), upstream(&json!({})));
+    let before = ring(&plain, &[A], &healths);
+    let named = upstream(&json!({"host_header": "h.test"}));
+    let after = healths.of(&named, &targets(&named, &[A]));
+    let after = Rc::new(Ring::new(after, Some(&before)));
+    let hosts = |ring: &Rc<Ring>| {
+        let peer = ring.next(&mut Turn::default(), &get(&[])).unwrap();
+        [80, 8000].map(|port| peer.host_header(port).unwrap().to_str().unwrap().to_owned())
+    };
+    assert_eq!(hosts(&before), ["10.0.0.1:8000", "10.0.0.1"]);
+    assert_eq!(hosts(&after), ["h.test:8000", "h.test"]);
+}
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn dns_that_is_down_is_told_once_for_a_target_and_not_at_each_question() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    // With a single subscriber, tracing asks the thread that meets a callsite first, which may be
+    // that of another test, whether anybody listens. So there are two.
+    let _second =
+        tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
+    let _listening = tracing::subscriber::set_default(subscriber);
+    let ring = ring(&upstream(&json!({})), &["a.test:80"], &Healths::default());
+    let options = crate::settings::Settings::defaults().dns;
+    let control = tokio::runtime::Handle::current();
+    let dns = Arc::new(crate::dns::Dns::table(&options, control, HashMap::new()));
+    let follow = keeper::follow(dns, ring.health.clone(), 0, "a.test".into());
+    let hour = tokio::time::timeout(Duration::from_secs(3600), follow).await;
+    assert!(hour.is_err());
+    let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(log.matches("could not be resolved").count(), 1, "{log}");
+    assert_eq!(log.matches("the target has no address now").count(), 1, "{log}");
 }

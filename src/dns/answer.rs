@@ -57,15 +57,18 @@ pub(super) struct Answer {
     pub(super) is_missing: bool,
     /// Its time is over, and nobody could be asked for a newer one.
     pub(super) is_prolonged: bool,
+    /// When it was given, or found to be the newest that is to be had.
+    pub(super) since: Instant,
     pub(super) until: Instant,
     stale_until: Instant,
 }
 
 impl Answer {
     pub(super) fn found(records: Records, ttl: Duration, stale: Duration) -> Self {
-        let until = Instant::now() + ttl;
+        let (result, since) = (Ok(records), Instant::now());
+        let until = since + ttl;
         let stale_until = until + stale;
-        Self { result: Ok(records), is_missing: false, is_prolonged: false, until, stale_until }
+        Self { result, is_missing: false, is_prolonged: false, since, until, stale_until }
     }
 
     pub(super) fn failed(name: &str, fault: Fault, options: &DnsSettings) -> Self {
@@ -73,22 +76,35 @@ impl Answer {
             Fault::Missing(reason) => (reason, options.not_found_ttl, true),
             Fault::Failed(reason) => (reason, options.error_ttl, false),
         };
-        let until = Instant::now() + ttl;
+        let since = Instant::now();
+        let until = since + ttl;
         let result = Err(Unresolved { name: name.to_owned(), reason });
-        Self { result, is_missing, is_prolonged: false, until, stale_until: until }
+        Self { result, is_missing, is_prolonged: false, since, until, stale_until: until }
+    }
+
+    /// What holds after an old answer. A failure does not take the place of one that may still
+    /// serve, unless it says that the name is gone (Kong).
+    pub(super) fn following(self, old: Option<&Self>, options: &DnsSettings) -> Self {
+        match old {
+            Some(old) if self.result.is_err() && !self.is_missing && old.may_serve() => {
+                old.clone().prolonged(options.error_ttl)
+            }
+            _ => self,
+        }
     }
 
     /// The same for a while longer, but not for ever.
-    pub(super) fn prolonged(self, by: Duration) -> Self {
-        let until = (Instant::now() + by.max(TTL_MIN)).min(self.stale_until);
-        Self { is_prolonged: true, until, ..self }
+    fn prolonged(self, by: Duration) -> Self {
+        let since = Instant::now();
+        let until = (since + by.max(TTL_MIN)).min(self.stale_until);
+        Self { is_prolonged: true, since, until, ..self }
     }
 
     pub(super) fn is_fresh(&self) -> bool {
         self.until > Instant::now()
     }
 
-    /// Whether it may serve although its time is over.
+    /// Whether it leads somewhere, and may serve even if its time is over.
     pub(super) fn may_serve(&self) -> bool {
         self.result.is_ok() && self.stale_until > Instant::now()
     }

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::answer::{Answer, Records, Service, Unresolved};
-use super::{Dns, Source};
+use super::{Dns, Source, room};
+use crate::settings::DnsSettings;
 
 /// How often a name may stand for another name.
 const DEPTH_MAX: usize = 5;
@@ -16,12 +17,22 @@ const DEPTH_MAX: usize = 5;
 /// The names one worker uses.
 pub struct Names {
     dns: Arc<Dns>,
-    known: Rc<RefCell<HashMap<Box<str>, Known>>>,
+    known: Rc<RefCell<Copies>>,
+}
+
+/// Answers by name.
+#[derive(Default)]
+struct Copies {
+    names: HashMap<Box<str>, Known>,
+    /// Counts uses, so that it is known which name was used last.
+    uses: Cell<u64>,
 }
 
 /// An answer, and whose turn it is.
 struct Known {
     answer: Answer,
+    /// Number of its last use.
+    used: Cell<u64>,
     turn: Cell<usize>,
     /// What each service has saved up since its last turn.
     saved: RefCell<Vec<i64>>,
@@ -72,15 +83,16 @@ impl Names {
             return step;
         }
         let answer = self.dns.ask(name).await;
-        keep(&self.known, self.dns.options.cache_size, name, answer.clone());
-        let kept = self.known.borrow().get(name).map(Known::step);
-        kept.unwrap_or_else(|| Known::new(answer).step())
+        self.known.borrow_mut().keep(name, answer.clone(), &self.dns.options);
+        let kept = self.known.borrow().names.get(name).map(Known::step);
+        kept.unwrap_or_else(|| Known::new(answer, 0).step())
     }
 
     /// The step that is known. One whose time is over serves while it is renewed.
     fn known_step(&self, name: &str) -> Option<Result<Step, Unresolved>> {
-        let known = self.known.borrow();
-        let known = known.get(name)?;
+        let copies = self.known.borrow();
+        let known = copies.names.get(name)?;
+        known.used.set(copies.next_use());
         if !known.answer.is_fresh() {
             if !known.answer.may_serve() {
                 return None;
@@ -95,9 +107,20 @@ impl Names {
     /// Lets the time of an answer be over.
     #[cfg(test)]
     pub(super) fn expire(&self, name: &str) {
-        if let Some(known) = self.known.borrow_mut().get_mut(name) {
+        if let Some(known) = self.known.borrow_mut().names.get_mut(name) {
             known.answer.until = tokio::time::Instant::now();
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_being_renewed(&self, name: &str) -> bool {
+        self.known.borrow().names.get(name).is_some_and(|known| known.is_being_renewed.get())
+    }
+
+    /// Names that are known.
+    #[cfg(test)]
+    pub(super) fn names(&self) -> Vec<String> {
+        self.known.borrow().names.keys().map(|name| name.to_string()).collect()
     }
 
     /// Asks again in the background. The old answer serves meanwhile.
@@ -105,34 +128,50 @@ impl Names {
         let (dns, known, name) = (self.dns.clone(), self.known.clone(), Box::<str>::from(name));
         tokio::task::spawn_local(async move {
             let answer = dns.ask(&name).await;
-            keep(&known, dns.options.cache_size, &name, answer);
+            known.borrow_mut().keep(&name, answer, &dns.options);
         });
     }
 }
 
-fn keep(known: &RefCell<HashMap<Box<str>, Known>>, limit: usize, name: &str, answer: Answer) {
-    let mut known = known.borrow_mut();
-    if let Some(old) = known.get_mut(name) {
-        // Whose turn it is outlives a renewal.
-        if old.answer.result != answer.result {
-            old.saved.borrow_mut().clear();
+impl Copies {
+    fn next_use(&self) -> u64 {
+        let next = self.uses.get() + 1;
+        self.uses.set(next);
+        next
+    }
+
+    fn keep(&mut self, name: &str, answer: Answer, options: &DnsSettings) {
+        if let Some(old) = self.names.get_mut(name) {
+            let answer = answer.following(Some(&old.answer), options);
+            // Whose turn it is outlives a renewal.
+            if old.answer.result != answer.result {
+                old.saved.borrow_mut().clear();
+            }
+            old.answer = answer;
+            old.is_being_renewed.set(false);
+            return;
         }
-        old.answer = answer;
-        old.is_being_renewed.set(false);
-        return;
+        if self.names.len() >= options.cache_size {
+            self.make_room();
+        }
+        if options.cache_size > 0 {
+            let known = Known::new(answer, self.next_use());
+            self.names.insert(name.into(), known);
+        }
     }
-    if known.len() >= limit {
-        known.retain(|_, known| known.answer.is_fresh());
-    }
-    if known.len() < limit {
-        known.insert(name.into(), Known::new(answer));
+
+    /// Forgets a quarter: first what cannot serve, then what was not used for the longest time.
+    fn make_room(&mut self) {
+        let rank = |known: &Known| (known.answer.may_serve(), known.used.get());
+        let mut goes = room::eviction(self.names.values().map(rank).collect());
+        self.names.retain(|_, known| !goes(rank(known)));
     }
 }
 
 impl Known {
-    fn new(answer: Answer) -> Self {
-        let (turn, saved, is_being_renewed) = (Cell::new(0), RefCell::default(), Cell::new(false));
-        Self { answer, turn, saved, is_being_renewed }
+    fn new(answer: Answer, used: u64) -> Self {
+        let (used, turn, is_being_renewed) = (Cell::new(used), Cell::new(0), Cell::new(false));
+        Self { answer, used, turn, saved: RefCell::default(), is_being_renewed }
     }
 
     fn step(&self) -> Result<Step, Unresolved> {

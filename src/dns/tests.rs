@@ -204,16 +204,92 @@ fn what_is_not_there_is_remembered_longer_than_what_nobody_could_say() {
 }
 
 #[test]
-fn a_full_cache_forgets_what_ends_first() {
+fn a_full_cache_forgets_a_quarter_at_once_the_oldest_answers_first() {
     run(async {
         let server = Server::start(60).await;
-        let dns = server.dns(|options| options.cache_size = 2);
-        for name in ["a.test", "b.test", "c.test"] {
-            server.knows(name, vec![four(1)]);
-            dns.records(name).await.0.unwrap();
+        let dns = server.dns(|options| options.cache_size = 8);
+        for n in 0..9 {
+            let name = format!("n{n}.test");
+            server.knows(&name, vec![four(1)]);
+            dns.records(&name).await.0.unwrap();
         }
-        assert_eq!(dns.cache.len(), 2);
-        assert!(!dns.cache.contains_key("a.test"));
+        assert_eq!(dns.cache.len(), 6);
+        assert!((0..3).all(|n| !dns.cache.contains_key(&*format!("n{n}.test"))));
+    });
+}
+
+#[test]
+fn names_that_are_not_there_do_not_push_out_one_that_may_still_serve() {
+    run(async {
+        let server = Server::start(60).await;
+        server.knows("a.test", vec![four(1)]);
+        let dns = server.dns(|options| options.cache_size = 8);
+        let names = Names::new(dns.clone());
+        assert_eq!(texts(&names, "a.test", 1).await, ["10.0.0.1:80"]);
+        dns.cache.get_mut("a.test").unwrap().until = Instant::now();
+        names.expire("a.test");
+        for n in 0..40 {
+            names.address(&format!("gone{n}.test"), 80).await.unwrap_err();
+            assert!(dns.cache.len() <= 8 && names.names().len() <= 8);
+        }
+        assert!(dns.cache.contains_key("a.test"));
+        assert!(names.names().iter().any(|name| name == "a.test"));
+    });
+}
+
+#[test]
+fn a_worker_whose_copy_is_full_takes_new_names_and_keeps_the_one_in_use() {
+    run(async {
+        let server = Server::start(60).await;
+        let names = Names::new(server.dns(|options| options.cache_size = 8));
+        server.knows("a.test", vec![four(1)]);
+        for n in 0..40 {
+            let name = format!("n{n}.test");
+            server.knows(&name, vec![four(2)]);
+            texts(&names, &name, 1).await;
+            assert!(names.names().contains(&name), "{name}");
+            texts(&names, "a.test", 1).await;
+        }
+        let asked = server.asked().into_iter().filter(|asked| asked == "a.test. A");
+        assert_eq!(asked.count(), 1);
+    });
+}
+
+#[test]
+fn a_worker_serves_on_when_the_shared_cache_has_forgotten_a_name_and_dns_is_down() {
+    run(async {
+        let server = Server::start(60).await;
+        server.knows("a.test", vec![four(1)]);
+        let dns = server.dns(|options| options.order = vec![RecordKind::A]);
+        let names = Names::new(dns.clone());
+        assert_eq!(texts(&names, "a.test", 1).await, ["10.0.0.1:80"]);
+        dns.cache.clear();
+        server.is_broken.store(true, Relaxed);
+        names.expire("a.test");
+        texts(&names, "a.test", 1).await;
+        while !dns.cache.contains_key("a.test") || names.is_being_renewed("a.test") {
+            tokio::task::yield_now().await;
+        }
+        assert!(dns.cache.get("a.test").unwrap().result.is_err());
+        assert_eq!(texts(&names, "a.test", 1).await, ["10.0.0.1:80"]);
+    });
+}
+
+#[test]
+fn nobody_waits_while_a_name_of_the_hosts_file_is_looked_up_again() {
+    run(async {
+        let server = Server::start(60).await;
+        let dns = server.dns(|_| ());
+        let names = Names::new(dns.clone());
+        assert_eq!(texts(&names, "localhost", 1).await, ["127.0.0.1:80"]);
+        dns.cache.get_mut("localhost").unwrap().until = Instant::now();
+        names.expire("localhost");
+        let again = futures_util::poll!(std::pin::pin!(names.address("localhost", 80)));
+        assert!(matches!(again, std::task::Poll::Ready(Ok(_))), "{again:?}");
+        while names.is_being_renewed("localhost") {
+            tokio::task::yield_now().await;
+        }
+        assert!(dns.cache.get("localhost").unwrap().is_fresh());
     });
 }
 

@@ -262,24 +262,30 @@ struct Target {
 }
 
 fn target(way: &Way<'_>, ex: &Exchange, turn: &mut Turn) -> Option<Target> {
-    let (mut host, mut port) = (ex.service.host(), ex.service.port());
-    let (mut name, mut address, mut balanced) = (None, None, false);
+    let (host, default_port) = (ex.service.host(), ex.service.scheme().default_port());
     if ex.service.balanced.get()
         && let Some(ring) = way.balancer.ring(&host)
     {
         let peer = ring.next(turn, ex)?;
-        balanced = true;
-        (host, port, address) = (peer.host.clone(), peer.port, peer.address);
-        let given = ring.host_header.as_ref().and_then(|name| name.to_str().ok()).map(Rc::from);
-        name = given.or_else(|| Some(peer.name.clone()));
+        let (host, port, name) = (peer.host.clone(), peer.port, peer.name.clone());
+        let host_header = peer.host_header(default_port)?;
+        return Some(Target {
+            host,
+            port,
+            address: peer.address,
+            name,
+            host_header,
+            balanced: true,
+        });
     }
-    let name = name.unwrap_or_else(|| host.clone());
-    let text = if port == ex.service.scheme().default_port() {
-        HeaderValue::from_str(&name)
+    let port = ex.service.port();
+    let text = if port == default_port {
+        HeaderValue::from_str(&host)
     } else {
-        HeaderValue::from_str(&format!("{name}:{port}"))
+        HeaderValue::from_maybe_shared(Bytes::from(format!("{host}:{port}")))
     };
-    Some(Target { host, port, address, name, host_header: text.ok()?, balanced })
+    let (name, host_header) = (host.clone(), text.ok()?);
+    Some(Target { host, port, address: None, name, host_header, balanced: false })
 }
 
 /// The body for one attempt. One that streams is taken from the request by the first attempt.

@@ -35,9 +35,9 @@ pub(super) fn seen_from(
         return connection.clone();
     }
     let named = headers.get_all(settings.real_ip_header.as_str());
-    let addresses: Vec<&str> =
-        named.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).collect();
-    let client = real_ip(&addresses, &settings.trusted_ips, settings.real_ip_recursive);
+    let last_first = named.iter().rev().filter_map(|v| v.to_str().ok());
+    let last_first = last_first.flat_map(|v| v.rsplit(','));
+    let client = real_ip(last_first, &settings.trusted_ips, settings.real_ip_recursive);
     client.map_or_else(
         || connection.clone(),
         |ip| Rc::new(Connection { client: SocketAddr::new(ip, 0), ..(**connection).clone() }),
@@ -45,14 +45,18 @@ pub(super) fn seen_from(
 }
 
 /// nginx' realip: the last address, or with `recursive` the last one that is not trusted.
-fn real_ip(addresses: &[&str], trusted: &[IpNet], recursive: bool) -> Option<IpAddr> {
+fn real_ip<'a>(
+    last_first: impl Iterator<Item = &'a str>,
+    trusted: &[IpNet],
+    recursive: bool,
+) -> Option<IpAddr> {
     // Some proxies write the port, too.
-    let parse = |text: &&str| {
+    let parse = |text: &str| {
         let text = text.trim();
         text.parse().ok().or_else(|| text.parse().ok().map(|socket: SocketAddr| socket.ip()))
     };
     let mut last = None;
-    for ip in addresses.iter().rev().map_while(parse).map(|ip: IpAddr| ip.to_canonical()) {
+    for ip in last_first.map_while(parse).map(|ip: IpAddr| ip.to_canonical()) {
         last = Some(ip);
         if !recursive || !trusted.iter().any(|network| network.contains(&ip)) {
             break;
@@ -68,10 +72,13 @@ mod tests {
     #[test]
     fn realip_takes_the_last_address_that_is_not_trusted() {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
-        let addresses = ["1.1.1.1", "2.2.2.2", "10.0.0.7"];
-        assert_eq!(real_ip(&addresses, &trusted, true), "2.2.2.2".parse().ok());
-        assert_eq!(real_ip(&addresses, &trusted, false), "10.0.0.7".parse().ok());
-        assert_eq!(real_ip(&["nonsense"], &trusted, true), None);
-        assert_eq!(real_ip(&["1.1.1.1:80", "[::1]:9"], &trusted, false), "::1".parse().ok());
+        let real_ip = |named: &str, recursive: bool| {
+            real_ip(named.rsplit(','), &trusted, recursive).map(|ip| ip.to_string())
+        };
+        let addresses = "1.1.1.1, 2.2.2.2, 10.0.0.7";
+        assert_eq!(real_ip(addresses, true).as_deref(), Some("2.2.2.2"));
+        assert_eq!(real_ip(addresses, false).as_deref(), Some("10.0.0.7"));
+        assert_eq!(real_ip("1.1.1.1, nonsense", true), None);
+        assert_eq!(real_ip("1.1.1.1:80,[::1]:9", false).as_deref(), Some("::1"));
     }
 }
