@@ -72,7 +72,9 @@ impl Scripts {
             return Ok(vm);
         }
         let worker = Some(shared.workers_with_lua.fetch_add(1, Ordering::Relaxed));
-        let options = lua::Options { worker, ..lua::Options::of(&shared.settings, &shared.dicts) };
+        let network = Some(lua::Network::of(shared));
+        let common = lua::Options::of(&shared.settings, &shared.dicts);
+        let options = lua::Options { worker, network, ..common };
         let vm = Vm::new(&options).map_err(|error| error.to_string())?;
         Ok(self.vm.get_or_init(|| vm))
     }
@@ -142,6 +144,10 @@ impl Runloop {
             return Err(refusals);
         };
         let instances = Instances::new(instances);
+        let guard = Guard::new(shared.settings.metadata_guard, snapshot);
+        if let Some(vm) = scripts.vm.get() {
+            vm.guard(&guard);
+        }
         let none = Balancer::default();
         // A trial may be of a configuration that never serves.
         let untouched = Healths::default();
@@ -151,7 +157,7 @@ impl Runloop {
             router,
             balancer: Balancer::new(snapshot, healths, old.map_or(&none, |old| &old.balancer)),
             policies,
-            guard: Guard::new(shared.settings.metadata_guard, snapshot),
+            guard,
             globals: instances.globals(),
             instances,
             plans: std::iter::repeat_with(OnceCell::new).take(routes).collect(),

@@ -6,15 +6,17 @@ mod self_signed;
 mod session;
 mod upstream;
 mod verify;
+mod worded;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
+use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, CertificateError, Error, SupportedProtocolVersion};
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 
 use crate::settings::TlsVersion;
@@ -23,6 +25,7 @@ pub use listener::{Certificates, Choice, of_status, server};
 pub use policies::{Policies, probe_config};
 pub use session::session;
 pub use upstream::{Policy, UpstreamTls};
+pub use worded::words;
 
 /// A certificate or key that cannot be used.
 #[derive(Debug, Error)]
@@ -49,6 +52,17 @@ fn versions(versions: &[TlsVersion]) -> Vec<&'static SupportedProtocolVersion> {
         TlsVersion::V1_3 => &rustls::version::TLS13,
     };
     versions.iter().map(version).collect()
+}
+
+/// A certificate with its chain, and its key, to be shown to a peer that asks for one.
+///
+/// # Errors
+/// They do not belong together, or the key cannot be used.
+pub fn pair(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<CertifiedKey>, rustls::Error> {
+    CertifiedKey::from_der(chain, key, &provider()).map(Arc::new)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {

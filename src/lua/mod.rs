@@ -13,7 +13,9 @@ mod json;
 mod kong;
 mod members;
 mod modules;
+mod network;
 mod ngx;
+mod owner;
 mod pem;
 pub mod plugin;
 pub mod schema;
@@ -28,9 +30,11 @@ use mlua::{Lua, LuaOptions, StdLib};
 use thiserror::Error;
 
 use crate::dicts::Dicts;
+use crate::guard::Guard;
 use crate::settings::{RouterFlavor, Settings, UntrustedLua};
 
 pub use self::modules::{bundled_plugins, embedded};
+pub use self::network::Network;
 pub use self::spec::Case;
 
 /// Why Lua code could not be loaded or run: Lua's own message, with its traceback if it has one.
@@ -63,6 +67,8 @@ pub struct Options {
     pub dicts: Arc<Dicts>,
     /// Which worker this VM belongs to, from 0; `None` for the loader's.
     pub worker: Option<usize>,
+    /// Where its connections go; `None` for the loader's, which opens none.
+    pub network: Option<Network>,
 }
 
 impl Options {
@@ -108,6 +114,9 @@ impl Vm {
             .call::<()>(Lua::poll_pending())?;
         bind::install(&lua)?;
         lua.set_app_data(Rc::new(options.clone()));
+        if let Some(network) = &options.network {
+            lua.set_app_data(network::Net::new(network));
+        }
         host::install(&lua)?;
         ngx::install(&lua)?;
         kong::install(&lua, options)?;
@@ -130,6 +139,13 @@ impl Vm {
         let package: mlua::Table = self.lua.globals().get("package").ok()?;
         let path: String = package.get("path").ok()?;
         package.get::<mlua::Function>("searchpath").ok()?.call((module, path)).ok()?
+    }
+
+    /// Keeps connections of Lua code from where a configuration says they may not go.
+    pub fn guard(&self, guard: &Guard) {
+        if let Some(net) = network::Net::of(&self.lua) {
+            net.set_guard(guard.clone());
+        }
     }
 
     /// The state itself, for the other files of this folder.

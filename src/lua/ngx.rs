@@ -7,6 +7,8 @@ pub(super) mod output;
 mod re;
 mod req;
 mod shared;
+mod socket;
+mod ssl;
 mod timer;
 pub(super) mod var;
 
@@ -42,8 +44,8 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     ngx.set("time", lua.create_function(|_, ()| Ok(now().as_secs()))?)?;
     ngx.set("now", lua.create_function(|_, ()| Ok(now().as_millis() as f64 / 1000.0))?)?;
     ngx.set("update_time", lua.create_function(|_, ()| Ok(()))?)?;
-    let sleep = lua.create_async_function(|lua, seconds| async move {
-        bind::settle(&lua, sleep(seconds).await)
+    let sleep = lua.create_async_function(|lua: Lua, seconds| async move {
+        bind::settle(&lua, sleep(&lua, seconds).await)
     })?;
     ngx.set("sleep", bind::bind(lua, sleep, Ending::Return)?)?;
     ngx.set("get_phase", lua.create_function(|_, ()| Ok(phase_name()))?)?;
@@ -55,9 +57,12 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     re::install(lua, &ngx)?;
     req::install(lua, &ngx)?;
     shared::install(lua, &ngx)?;
+    socket::install(lua, &ngx)?;
+    ssl::install(lua)?;
     timer::install(lua, &ngx)?;
     var::install(lua, &ngx)?;
     ngx.set("arg", lua.create_table()?)?;
+    ngx.set("location", location(lua)?)?;
     let meta = lua.create_table()?;
     meta.set("__index", lua.create_function(of_exchange)?)?;
     meta.set("__newindex", lua.create_function(set_of_exchange)?)?;
@@ -240,16 +245,24 @@ pub(super) fn concat(parts: &[Value]) -> mlua::Result<String> {
 }
 
 /// `ngx.sleep`, in the phases that may wait.
-async fn sleep(seconds: f64) -> Answer {
-    if let Some(phase) = state::current().map(|ex| ex.phase())
-        && matches!(phase, Phase::HeaderFilter | Phase::BodyFilter | Phase::Log)
-    {
-        return Err(format!("API disabled in the context of {}_by_lua*", phase.name()).into());
-    }
+async fn sleep(lua: &Lua, seconds: f64) -> Answer {
+    socket::waiter(lua)?;
     let pause = Duration::try_from_secs_f64(seconds)
         .map_err(|_| Fault::from(format!("invalid sleep duration: {seconds}")))?;
     tokio::time::sleep(pause).await;
     Ok(MultiValue::new())
+}
+
+/// `ngx.location`: nginx calls its own locations, of which there are none here.
+fn location(lua: &Lua) -> mlua::Result<Table> {
+    let location = lua.create_table()?;
+    for name in ["capture", "capture_multi"] {
+        let refuse = move |_: &Lua, _: MultiValue| -> Answer {
+            Err(format!("ngx.location.{name} is not available: there are no locations").into())
+        };
+        location.set(name, bind::function(lua, refuse)?)?;
+    }
+    Ok(location)
 }
 
 fn now() -> Duration {

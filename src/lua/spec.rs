@@ -4,6 +4,7 @@
 
 use mlua::{Function, Table};
 
+use super::owner::Owner;
 use super::{Error, Vm};
 
 /// One `it` of a spec, and what it failed with.
@@ -25,7 +26,8 @@ impl Vm {
         let cases: Vec<Table> = busted.get::<Function>("collect")?.call(chunk)?;
         let mut done = Vec::with_capacity(cases.len());
         for case in cases {
-            let outcome = case.get::<Function>("run")?.call_async::<()>(()).await;
+            let run = case.get::<Function>("run")?;
+            let outcome = Owner::timer(run.call_async::<()>(())).await;
             let failure = outcome.err().map(|error| error.to_string());
             done.push(Case { name: case.get("name")?, failure });
         }
@@ -34,13 +36,60 @@ impl Vm {
 }
 
 #[cfg(test)]
+mod peers;
+
+#[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::sync::Arc;
+
     use super::*;
-    use crate::lua::Options;
+    use crate::dns::Dns;
+    use crate::guard::Guard;
+    use crate::lua::{Network, Options};
+    use crate::settings::Settings;
+    use crate::tls::UpstreamTls;
+
+    /// Servers for specs, in the global `peers`; the name `a.test` stands for this machine.
+    fn network(vm: impl FnOnce(Network) -> Vm, control: &tokio::runtime::Handle) -> Vm {
+        let named = |name: &str| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        let (trusted, other) = (named("a.test"), named("other.test"));
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(trusted.cert.pem().as_bytes()).unwrap();
+        let mut settings = Settings::defaults();
+        settings.trusted_certificates = vec![file.path().to_owned()];
+        let ports = [
+            ("scripted", peers::scripted()),
+            ("http", peers::http()),
+            ("tls", peers::tls(&trusted.cert, &trusted.signing_key)),
+            ("own", peers::tls(&other.cert, &other.signing_key)),
+            ("echo", peers::echo()),
+        ];
+        let names = ports.iter().map(|(_, port)| {
+            let address = std::net::SocketAddr::from(([127, 0, 0, 1], *port));
+            (format!("a.test:{port}"), address)
+        });
+        let dns = Dns::table(&settings.dns, control.clone(), names.collect());
+        let tls = UpstreamTls::new(&settings).unwrap();
+        let vm = vm(Network { dns: Arc::new(dns), tls, pool_size: 256 });
+        vm.guard(&Guard::default());
+        let table = vm.lua().create_table().unwrap();
+        ports.iter().for_each(|(name, port)| table.set(*name, *port).unwrap());
+        vm.lua().globals().set("peers", table).unwrap();
+        vm
+    }
 
     fn run(source: &str) -> Result<Vec<Case>, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let vm = Vm::new(&Options { worker: Some(0), ..Options::default() }).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let vm = |network| {
+            let options = Options { worker: Some(0), network, ..Options::default() };
+            Vm::new(&options).unwrap()
+        };
+        let vm = if source.contains("peers.") {
+            network(|network| vm(Some(network)), runtime.handle())
+        } else {
+            vm(None)
+        };
         let local = tokio::task::LocalSet::new();
         local.block_on(&runtime, vm.run_spec("a_spec.lua", source))
     }

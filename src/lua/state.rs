@@ -10,6 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::json;
+use super::owner::Owner;
 use crate::pdk::{CURRENT, Exchange, Spaces};
 
 /// The Lua side of an exchange. It lives as long as the exchange does.
@@ -19,6 +20,8 @@ pub(super) struct State {
     pub(super) shared: RefCell<Table>,
     /// `ngx.ctx`.
     pub(super) ngx: RefCell<Table>,
+    /// What its code has open.
+    pub(super) owner: Rc<Owner>,
     /// The plugin is to go no further: it has answered, and waits for ever.
     pub(super) exited: Cell<bool>,
     /// What it has printed (`ngx.say`); `None` if nothing.
@@ -56,6 +59,7 @@ pub(super) fn of(lua: &Lua, ex: &Exchange) -> mlua::Result<Rc<State>> {
         lua: lua.weak(),
         shared: RefCell::new(shared),
         ngx: RefCell::new(ngx),
+        owner: Rc::default(),
         exited: Cell::new(false),
         printed: RefCell::default(),
         consumer: RefCell::default(),

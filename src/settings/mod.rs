@@ -77,6 +77,8 @@ pub struct Settings {
     pub proxy_ssl: ProxySsl,
     /// Where Lua modules are looked for.
     pub lua_package_path: String,
+    /// Idle connections in a pool of Lua code.
+    pub lua_socket_pool_size: usize,
     /// What Lua code in the configuration may do (`untrusted_lua`).
     pub untrusted_lua: UntrustedLua,
     /// Modules that sandboxed code may load.

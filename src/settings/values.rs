@@ -58,6 +58,7 @@ impl Layers {
             router_flavor: self.router_flavor(),
             plugins: self.plugins(),
             lua_package_path: self.text("lua_package_path", "./?.lua;./?/init.lua;"),
+            lua_socket_pool_size: self.number("lua_socket_pool_size", 256) as usize,
             untrusted_lua: self.untrusted_lua(),
             sandbox_requires: self.list("untrusted_lua_sandbox_requires", ""),
             sandbox_environment: self.list("untrusted_lua_sandbox_environment", ""),

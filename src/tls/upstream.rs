@@ -16,6 +16,7 @@ use rustls_pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
 
 use super::verify::{Anybody, Careful};
+use super::worded::Worded;
 use super::{certificates, listener, provider, versions};
 use crate::settings::{ProxySsl, Settings};
 
@@ -101,6 +102,27 @@ impl UpstreamTls {
     /// For requests of the gateway's own, such as those for tokens.
     pub fn config(&self, verify: bool) -> Arc<ClientConfig> {
         if verify { self.0.verified.clone() } else { self.0.unverified.clone() }
+    }
+
+    /// For connections of Lua code: as for the gateway's own requests, with a certificate to show,
+    /// and without a look at the name where none is given. See [`super::words`].
+    ///
+    /// # Errors
+    /// The TLS library refuses it.
+    pub fn worded(
+        &self,
+        verify: bool,
+        any_name: bool,
+        shown: Option<Arc<CertifiedKey>>,
+    ) -> Result<ClientConfig, rustls::Error> {
+        let trusted = self.0.everybody.clone();
+        let terms = Terms { verify, depth: None, trusted, shown };
+        let mut config = terms.config(rustls::ALL_VERSIONS)?;
+        if verify {
+            let worded = Worded { inner: Careful::new(&terms)?, any_name };
+            config.dangerous().set_certificate_verifier(Arc::new(worded));
+        }
+        Ok(config)
     }
 
     /// What holds where nobody says anything else.

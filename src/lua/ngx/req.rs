@@ -139,6 +139,19 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
         };
         req.set(name, bind::waiting(lua, read)?)?;
     }
+    let socket = |lua: Lua, args: MultiValue| async move {
+        let ex = exchange()?;
+        if matches!(args.front(), Some(Value::Boolean(true))) {
+            return one(&lua, (Value::Nil, "raw request sockets are not available"));
+        }
+        // As in nginx, the upstream gets the body all the same: it is read here and kept.
+        match ex.request.body(crate::lua::kong::BODY_LIMIT).await {
+            Ok(body) if body.is_empty() => one(&lua, (Value::Nil, "no body")),
+            Ok(body) => super::socket::of_body(&lua, &body),
+            Err(_) => one(&lua, (Value::Nil, "the request body cannot be read")),
+        }
+    };
+    req.set("socket", bind::waiting(lua, socket)?)?;
     ngx.set("req", req)?;
     let resp = lua.create_table()?;
     resp.set(

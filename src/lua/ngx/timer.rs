@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 
 use super::{number, one};
 use crate::lua::bind::{self, Answer, Fault};
+use crate::lua::owner::Owner;
 use crate::lua::{Options, state};
 use crate::pdk;
 
@@ -126,7 +127,7 @@ async fn run(counts: &Rc<Counts>, callback: &Function, mut args: MultiValue) {
     }
     let _running = Counted::new(counts, |counts| &counts.running);
     args.push_front(Value::Boolean(false));
-    if let Err(error) = callback.call_async::<()>(args).await {
+    if let Err(error) = Owner::timer(callback.call_async::<()>(args)).await {
         tracing::error!(target: "lua", phase = "timer", "{error}");
     }
 }
@@ -197,7 +198,10 @@ fn spawn(lua: &Lua, mut args: MultiValue) -> Answer {
     };
     let mut work: Pin<Box<dyn Future<Output = ()>>> = match state::current() {
         Some(ex) => Box::pin(pdk::CURRENT.scope(ex, work)),
-        None => Box::pin(work),
+        None => match Owner::current(lua)? {
+            Some(timer) => Box::pin(timer.thread(work)),
+            None => Box::pin(work),
+        },
     };
     // It runs at once, up to where it first waits.
     if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {

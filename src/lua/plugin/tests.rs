@@ -89,7 +89,7 @@ fn exchange(target: &str, headers: &[(&str, &str)], body: &str) -> Rc<Exchange> 
 
 /// Runs a future as a worker does.
 fn on_a_worker<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, future)
 }
 

@@ -14,6 +14,36 @@ fn variables_are_those_of_the_request() {
 }
 
 #[test]
+fn sockets_are_for_phases_that_may_wait() {
+    let plugins = Plugins::new();
+    let plugin = plugins.plugin(
+        "function P:header_filter(conf)
+           local ok, err = pcall(ngx.socket.tcp)
+           kong.response.set_header('X-Said', tostring(err))
+         end",
+        json!({}),
+    );
+    let ex = exchange("/", &[], "");
+    header_filter(&plugin, &ex).unwrap();
+    let said = text(&ex.response.headers(), "x-said");
+    assert!(said.ends_with("API disabled in the context of header_filter_by_lua*"), "{said}");
+    let vm = Vm::new(&Options { worker: Some(0), ..Options::default() }).unwrap();
+    let told: String = vm.lua().load("return select(2, pcall(ngx.socket.udp))").eval().unwrap();
+    assert!(told.ends_with("API disabled in the context of init_worker_by_lua*"), "{told}");
+}
+
+#[test]
+fn the_body_of_a_request_is_a_socket() {
+    let ex = exchange("/", &[], "one\ntwo");
+    let code = "local sock = ngx.req.socket() said(sock:receive(), sock:receive('*a'))";
+    assert_eq!(said(code, &ex), "one two");
+    let code = "said(ngx.req.socket())";
+    assert_eq!(said(code, &exchange("/", &[], "")), "nil no body");
+    let code = "said(select(2, pcall(ngx.location.capture, '/')))";
+    assert!(said(code, &ex).ends_with("there are no locations"));
+}
+
+#[test]
 fn what_cannot_be_written_is_told() {
     let ex = exchange("/", &[], "");
     let code = "local ok, err = pcall(function() ngx.var.request_uri = '/x' end) said(ok, err)";

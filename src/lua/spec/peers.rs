@@ -1,0 +1,149 @@
+//! Servers for specs: one that does what its client says, one that speaks TLS, one that sends
+//! datagrams back. They end with the process.
+
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::thread;
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// Runs a server on a port of the system's choosing.
+fn serve(each: impl Fn(TcpStream) + Clone + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let each = each.clone();
+            thread::spawn(move || each(stream));
+        }
+    });
+    port
+}
+
+/// A server whose client sends lines such as `say abc|close`: it says `abc` and closes. `reset`
+/// breaks the connection off.
+pub(super) fn scripted() -> u16 {
+    serve(|mut stream| {
+        let reader = BufReader::new(stream.try_clone().unwrap());
+        for line in reader.split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line);
+            for step in line.split('|') {
+                if let Some(text) = step.strip_prefix("say ") {
+                    let text = text.replace("\\r", "\r").replace("\\n", "\n");
+                    stream.write_all(text.as_bytes()).unwrap();
+                }
+                if step == "reset" {
+                    let linger = Some(std::time::Duration::ZERO);
+                    socket2::SockRef::from(&stream).set_linger(linger).unwrap();
+                }
+                if step == "close" || step == "reset" {
+                    // The reader's copy is the same socket: both are closed here.
+                    if step == "close" {
+                        stream.shutdown(std::net::Shutdown::Both).unwrap();
+                    }
+                    return;
+                }
+            }
+        }
+    })
+}
+
+/// [`http`] over TLS.
+pub(super) fn tls(certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> u16 {
+    let key = rustls_pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    let config = Arc::new(config);
+    serve(move |stream| {
+        let connection = ServerConnection::new(config.clone()).unwrap();
+        session(StreamOwned::new(connection, stream));
+    })
+}
+
+/// Sends every datagram back behind `pong:`; `quiet` gets no answer.
+pub(super) fn echo() -> u16 {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok((count, peer)) = socket.recv_from(&mut buffer) {
+            if &buffer[..count] != b"quiet" {
+                let answer = [b"pong:", &buffer[..count]].concat();
+                socket.send_to(&answer, peer).unwrap();
+            }
+        }
+    });
+    port
+}
+
+/// A server of HTTP/1.1 with an answer for each path; `/echo` tells the request.
+pub(super) fn http() -> u16 {
+    serve(session)
+}
+
+fn session<S: Read + Write>(stream: S) {
+    let mut stream = BufReader::new(stream);
+    while let Some((head, body)) = request(&mut stream) {
+        let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        let path = target.split('?').next().unwrap_or_default();
+        let (answer, closes) = answer(path, &head, &body);
+        let written = stream.get_mut().write_all(answer.as_bytes());
+        if written.is_err() || closes {
+            return;
+        }
+    }
+}
+
+fn request<S: Read>(reader: &mut BufReader<S>) -> Option<(String, String)> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+    }
+    let lower = head.to_ascii_lowercase();
+    let mut body = Vec::new();
+    if let Some(at) = lower.find("content-length: ") {
+        let length = lower[at + 16..].lines().next()?.trim().parse().ok()?;
+        body.resize(length, 0);
+        reader.read_exact(&mut body).ok()?;
+    } else if lower.contains("transfer-encoding: chunked") {
+        while !body.ends_with(b"0\r\n\r\n") {
+            reader.read_until(b'\n', &mut body).ok()?;
+        }
+    }
+    Some((head, String::from_utf8_lossy(&body).into_owned()))
+}
+
+fn answer(path: &str, head: &str, body: &str) -> (String, bool) {
+    let plain =
+        |text: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-End\r\n\r\n";
+    match path {
+        "/echo" => (plain(&format!("{head}{body}")), false),
+        "/chunked" => {
+            (format!("{chunked}3\r\nabc\r\n4;x=1\r\ndefg\r\n0\r\nX-End: 1\r\n\r\n"), false)
+        }
+        "/broken" => (format!("{chunked}3\r\nab"), true),
+        "/until-close" => ("HTTP/1.0 200 Fine\r\n\r\nto the end".to_owned(), true),
+        "/headers" => {
+            let two = "X-Two: 1\r\nx-two: 2\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n";
+            (format!("HTTP/1.1 200 OK\r\n{two}Content-Length: 0\r\n\r\n"), false)
+        }
+        "/no-content" => ("HTTP/1.1 204 No Content\r\n\r\n".to_owned(), false),
+        "/closing" => {
+            ("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok".to_owned(), true)
+        }
+        "/head" => ("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n".to_owned(), false),
+        "/continue" => (format!("HTTP/1.1 100 Continue\r\n\r\n{}", plain("went on")), false),
+        "/garbage" => ("no http at all\r\n\r\n".to_owned(), true),
+        "/nothing" => (String::new(), true),
+        _ => (plain(path), false),
+    }
+}
