@@ -71,6 +71,11 @@ pub trait Check {
         None
     }
 
+    /// For a plugin: the types of partials that it takes, and where in its entity each may go.
+    fn partials(&self) -> &[(String, Vec<String>)] {
+        &[]
+    }
+
     /// Paths of fields that may hold a `{vault://...}` reference; `*` stands for any index or key.
     fn referenceable(&self) -> &[String];
 

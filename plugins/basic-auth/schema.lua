@@ -1,3 +1,4 @@
+local fields = require "silverback.fields.auth"
 local typedefs = require "kong.db.schema.typedefs"
 
 return {
@@ -8,22 +9,9 @@ return {
     { config = {
       type = "record",
       fields = {
-        { anonymous = {
-          type = "string",
-          description = "Id or username of the consumer that callers without a password are.",
-        } },
-        { hide_credentials = {
-          type = "boolean",
-          required = true,
-          default = false,
-          description = "Whether the upstream's request goes without the password.",
-        } },
-        { realm = {
-          type = "string",
-          required = true,
-          default = "service",
-          description = "The realm that WWW-Authenticate names on a refusal.",
-        } },
+        { anonymous = fields.anonymous "password" },
+        { hide_credentials = fields.hide_credentials "password" },
+        { realm = fields.realm("service") },
       },
     } },
   },

@@ -1,10 +1,9 @@
+local fields = require "silverback.fields.auth"
 local typedefs = require "kong.db.schema.typedefs"
 
-local ALGORITHMS = { "hmac-sha1", "hmac-sha256", "hmac-sha384", "hmac-sha512" }
+local flag = fields.flag
 
-local function flag(description)
-  return { type = "boolean", required = true, default = false, description = description }
-end
+local ALGORITHMS = { "hmac-sha1", "hmac-sha256", "hmac-sha384", "hmac-sha512" }
 
 return {
   name = "hmac-auth",
@@ -14,18 +13,15 @@ return {
     { config = {
       type = "record",
       fields = {
-        { hide_credentials = flag("Whether the upstream's request goes without the signature.") },
+        { hide_credentials = fields.hide_credentials "signature" },
         { clock_skew = {
           type = "number",
           default = 300,
           gt = 0,
           description = "Seconds by which the client's clock may be wrong.",
         } },
-        { anonymous = {
-          type = "string",
-          description = "Id or username of the consumer that callers without a signature are.",
-        } },
-        { validate_request_body = flag("Whether the body must be that of the Digest header.") },
+        { anonymous = fields.anonymous "signature" },
+        { validate_request_body = flag(false, "Whether the body must be that of the Digest header.") },
         { enforce_headers = {
           type = "array",
           elements = { type = "string" },
@@ -38,11 +34,7 @@ return {
           default = ALGORITHMS,
           description = "The algorithms that a signature may have.",
         } },
-        { realm = {
-          type = "string",
-          required = false,
-          description = "The realm that WWW-Authenticate names on a refusal.",
-        } },
+        { realm = fields.realm() },
       },
     } },
   },

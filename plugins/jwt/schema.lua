@@ -1,8 +1,7 @@
+local fields = require "silverback.fields.auth"
 local typedefs = require "kong.db.schema.typedefs"
 
-local function flag(default, description)
-  return { type = "boolean", required = true, default = default, description = description }
-end
+local flag = fields.flag
 
 local function names(default, description)
   return {
@@ -34,11 +33,8 @@ return {
           elements = { type = "string", one_of = { "exp", "nbf" } },
           description = "The claims that must be there and in their time.",
         } },
-        { anonymous = {
-          type = "string",
-          description = "Id or username of the consumer that callers without a token are.",
-        } },
-        { run_on_preflight = flag(true, "Whether an OPTIONS request needs a token, too.") },
+        { anonymous = fields.anonymous "token" },
+        { run_on_preflight = fields.run_on_preflight "token" },
         { maximum_expiration = {
           type = "number",
           default = 0,
@@ -46,11 +42,7 @@ return {
           description = "How many seconds from now a token may end at most; 0 is any.",
         } },
         { header_names = names({ "authorization" }, "The headers that may hold the token.") },
-        { realm = {
-          type = "string",
-          required = false,
-          description = "The realm that WWW-Authenticate names on a refusal.",
-        } },
+        { realm = fields.realm() },
       },
     } },
   },

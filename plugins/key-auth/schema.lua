@@ -1,8 +1,7 @@
+local fields = require "silverback.fields.auth"
 local typedefs = require "kong.db.schema.typedefs"
 
-local function flag(default, description)
-  return { type = "boolean", required = true, default = default, description = description }
-end
+local flag = fields.flag
 
 return {
   name = "key-auth",
@@ -19,20 +18,13 @@ return {
           elements = typedefs.header_name,
           description = "The headers, query arguments or body fields that may hold the key.",
         } },
-        { hide_credentials = flag(false, "Whether the upstream's request goes without the key.") },
-        { anonymous = {
-          type = "string",
-          description = "Id or username of the consumer that callers without a key are.",
-        } },
+        { hide_credentials = fields.hide_credentials "key" },
+        { anonymous = fields.anonymous "key" },
         { key_in_header = flag(true, "Whether the key may be in a header.") },
         { key_in_query = flag(true, "Whether the key may be in the query.") },
         { key_in_body = flag(false, "Whether the key may be in a form, multipart or JSON body.") },
-        { run_on_preflight = flag(true, "Whether an OPTIONS request needs a key, too.") },
-        { realm = {
-          type = "string",
-          required = false,
-          description = "The realm that WWW-Authenticate names on a refusal.",
-        } },
+        { run_on_preflight = fields.run_on_preflight "key" },
+        { realm = fields.realm() },
       },
     } },
   },

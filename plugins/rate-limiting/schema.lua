@@ -1,19 +1,14 @@
+local counters = require "silverback.fields.counters"
 local typedefs = require "kong.db.schema.typedefs"
 local redis = require "kong.tools.redis.schema"
 
-local periods = { "second", "minute", "hour", "day", "month", "year" }
+local in_order =
+  counters.in_order "The limit for %s(%.1f) cannot be lower than the limit for %s(%.1f)"
 
--- A limit of a longer period that is below one of a shorter period makes the latter pointless.
 local function validate(config)
-  for i, shorter in ipairs(periods) do
-    for j = i + 1, #periods do
-      local longer = periods[j]
-      local low, high = config[shorter], config[longer]
-      if type(low) == "number" and type(high) == "number" and high < low then
-        local err = "The limit for %s(%.1f) cannot be lower than the limit for %s(%.1f)"
-        return nil, err:format(longer, high, shorter, low)
-      end
-    end
+  local ok, err = in_order(config)
+  if not ok then
+    return nil, err
   end
 
   local rate = config.sync_rate
@@ -50,6 +45,7 @@ end
 
 return {
   name = "rate-limiting",
+  supported_partials = counters.supported_partials,
   fields = {
     { protocols = typedefs.protocols_http },
     { config = {
@@ -70,26 +66,10 @@ return {
         } },
         { header_name = typedefs.header_name },
         { path = typedefs.path },
-        { policy = {
-          type = "string",
-          default = "local",
-          len_min = 0,
-          one_of = { "local", "redis" },
-          description = "Where the counters are: in this process, or in Redis.",
-        } },
-        { fault_tolerant = {
-          type = "boolean",
-          required = true,
-          default = true,
-          description = "Whether requests pass uncounted when the counters cannot be reached.",
-        } },
+        { policy = counters.policy(0) },
+        { fault_tolerant = counters.fault_tolerant },
         { redis = redis.config_schema },
-        { hide_client_headers = {
-          type = "boolean",
-          required = true,
-          default = false,
-          description = "Whether the client is not told what is left.",
-        } },
+        { hide_client_headers = counters.hide_client_headers },
         { error_code = {
           type = "number",
           default = 429,

@@ -1,30 +1,18 @@
+local counters = require "silverback.fields.counters"
 local typedefs = require "kong.db.schema.typedefs"
 local redis = require "kong.tools.redis.schema"
 
-local periods = { "second", "minute", "hour", "day", "month", "year" }
-
--- A limit of a longer period that is below one of a shorter period makes the latter pointless.
-local function validate(limits)
-  for i, shorter in ipairs(periods) do
-    for j = i + 1, #periods do
-      local longer = periods[j]
-      local low, high = limits[shorter], limits[longer]
-      if type(low) == "number" and type(high) == "number" and high < low then
-        local err = "the limit for %s(%.1f) cannot be lower than the limit for %s(%.1f)"
-        return nil, err:format(longer, high, shorter, low)
-      end
-    end
-  end
-  return true
-end
+local in_order =
+  counters.in_order "the limit for %s(%.1f) cannot be lower than the limit for %s(%.1f)"
 
 local limit_fields = {}
-for i, period in ipairs(periods) do
+for i, period in ipairs(counters.periods) do
   limit_fields[i] = { [period] = { type = "number", gt = 0 } }
 end
 
 return {
   name = "response-ratelimiting",
+  supported_partials = counters.supported_partials,
   fields = {
     { protocols = typedefs.protocols_http },
     { config = {
@@ -41,18 +29,8 @@ return {
           one_of = { "consumer", "credential", "ip" },
           description = "Whose use is counted together; if unknown, that of the address.",
         } },
-        { policy = {
-          type = "string",
-          default = "local",
-          one_of = { "local", "redis" },
-          description = "Where the counters are: in this process, or in Redis.",
-        } },
-        { fault_tolerant = {
-          type = "boolean",
-          required = true,
-          default = true,
-          description = "Whether requests pass uncounted when the counters cannot be reached.",
-        } },
+        { policy = counters.policy() },
+        { fault_tolerant = counters.fault_tolerant },
         { redis = redis.config_schema },
         { block_on_first_violation = {
           type = "boolean",
@@ -60,12 +38,7 @@ return {
           default = false,
           description = "Whether a request is refused as soon as any limit is used up.",
         } },
-        { hide_client_headers = {
-          type = "boolean",
-          required = true,
-          default = false,
-          description = "Whether the client is not told what is left.",
-        } },
+        { hide_client_headers = counters.hide_client_headers },
         { limits = {
           type = "map",
           required = true,
@@ -75,8 +48,8 @@ return {
             type = "record",
             required = true,
             fields = limit_fields,
-            custom_validator = validate,
-            entity_checks = { { at_least_one_of = periods } },
+            custom_validator = in_order,
+            entity_checks = { { at_least_one_of = counters.periods } },
           },
           description = "Limits by the names that the upstream gives them.",
         } },

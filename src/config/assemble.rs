@@ -104,6 +104,9 @@ impl Builder<'_> {
             | "hmacauth_credentials"
             | "acls" => self.credential(draft, &value),
             collection => {
+                if collection == "certificates" {
+                    self.remember_place(draft);
+                }
                 let record = Record { id: draft.id, json: value };
                 let records = self.snapshot.records.entry(collection.to_owned()).or_default();
                 records.push(Arc::new(record));

@@ -18,6 +18,8 @@ pub(super) struct Collection {
     pub(super) identity: Identity,
     /// Fields that hold another entity's id, and the collection of that entity.
     pub(super) foreign: &'static [(&'static str, &'static str)],
+    /// Fields of a collection without a schema, beside those that point elsewhere.
+    pub(super) own: &'static [&'static str],
     pub(super) support: Support,
 }
 
@@ -37,7 +39,7 @@ pub(super) enum Identity {
 pub(super) enum Support {
     /// It does, if there is a schema for it.
     Schema,
-    /// It links consumers to groups and has no schema of its own.
+    /// It links two others (consumers to groups, partials to plugins) and has no schema.
     Membership,
     /// It does not, and traffic is the same without it: left out with a warning.
     Ignored(&'static str),
@@ -52,6 +54,7 @@ const BASE: Collection = Collection {
     secret_key: false,
     identity: Identity::Key,
     foreign: &[],
+    own: &[],
     support: Support::Schema,
 };
 
@@ -175,6 +178,15 @@ static ALL: &[Collection] = &[
         foreign: &[("consumer", "consumers"), ("ca_certificate", "ca_certificates")],
         ..BASE
     },
+    Collection { name: "partials", key: Some("name"), ..BASE },
+    Collection {
+        name: "plugins_partials",
+        identity: Identity::Place,
+        foreign: &[("plugin", "plugins"), ("partial", "partials")],
+        own: &["path"],
+        support: Support::Membership,
+        ..BASE
+    },
     Collection {
         foreign: &[("service", "services"), ("route", "routes")],
         ..refused("filter_chains", "WebAssembly filters do not run here")
@@ -195,8 +207,6 @@ static ALL: &[Collection] = &[
     refused("custom_entities", "entities of custom plugins are not built yet"),
     refused("cloned_plugins", "cloned plugins are not built yet"),
     refused("custom_plugins", "list Lua plugins in the 'plugins' setting instead"),
-    refused("partials", "partials are not built yet; write their fields into the plugin"),
-    refused("plugins_partials", "partials are not built yet; write their fields into the plugin"),
 ];
 
 /// The collection of a name.

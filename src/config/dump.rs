@@ -58,7 +58,8 @@ pub fn dump(
     document.insert("_format_version".to_owned(), json!("3.0"));
     // Passwords are written as they are kept.
     document.insert("_transform".to_owned(), json!(false));
-    for collection in collections::names() {
+    // What links partials to plugins is left out: the plugins are whole.
+    for collection in collections::names().filter(|name| *name != "plugins_partials") {
         let of_collection = |(draft, _): &(&Draft, _)| draft.kind.name == collection;
         let entities = reading.drafts.iter().zip(&reading.judged).filter(of_collection);
         let entities: Vec<Value> = entities

@@ -27,7 +27,6 @@ const fn foreign(
     Foreign { collection, field, harmless, hint }
 }
 
-const PARTIALS: &str = "partials are not built yet; write their fields into config";
 const ORDERING: &str = "plugins run by Kong's static priorities; ordering is not built yet";
 const CONDITION: &str = "conditions are not built yet";
 const STICKY: &str = "sticky sessions are not built yet; hash_on: cookie is near to them";
@@ -35,8 +34,7 @@ const FAILOVER: &str = "failover targets are not built yet";
 const TLS_SANS: &str = "only the host itself is verified";
 const MODEL: &str = "plugins are scoped to services, routes, consumers and consumer groups";
 
-static FOREIGN: [Foreign; 9] = [
-    foreign("plugins", "partials", never, PARTIALS),
+static FOREIGN: [Foreign; 8] = [
     foreign("plugins", "ordering", never, ORDERING),
     foreign("plugins", "condition", never, CONDITION),
     foreign("plugins", "model", never, MODEL),
@@ -48,15 +46,56 @@ static FOREIGN: [Foreign; 9] = [
     foreign("upstreams", "sticky_sessions_cookie_path", is_text, STICKY),
 ];
 
+/// A field of a plugin's config that only Kong Enterprise has.
+struct OfPlugin {
+    plugin: &'static str,
+    field: &'static str,
+    /// Whether a value beyond null and the empty ones asks for nothing.
+    harmless: fn(&Node) -> bool,
+    hint: &'static str,
+}
+
+static OF_PLUGINS: [OfPlugin; 3] = [
+    OfPlugin {
+        plugin: "acl",
+        field: "include_consumer_groups",
+        harmless: is_false,
+        hint: "consumer groups do not count as groups of acl yet; write them into acls",
+    },
+    OfPlugin {
+        plugin: "basic-auth",
+        field: "brute_force_protection",
+        harmless: is_off,
+        hint: "there is no protection against guessing yet",
+    },
+    OfPlugin {
+        plugin: "key-auth",
+        field: "identity_realms",
+        harmless: is_own_realm,
+        hint: "there are no realms beside the consumers of this file",
+    },
+];
+
 /// Leaves out the fields that ask for nothing.
 pub(super) fn strip(draft: &mut Draft) {
     if draft.kind.name == "plugins" {
         strip_websocket(&mut draft.node);
+        strip_config(&mut draft.node);
     }
     for known in FOREIGN.iter().filter(|known| known.collection == draft.kind.name) {
         let value = draft.node.entry(known.field).map(|entry| &entry.value);
         if value.is_some_and(|value| is_empty(value) || (known.harmless)(value)) {
             draft.node.take(known.field);
+        }
+    }
+}
+
+fn strip_config(node: &mut Node) {
+    let Some(plugin) = node.field("name").and_then(Node::as_str).map(str::to_owned) else { return };
+    for known in OF_PLUGINS.iter().filter(|known| known.plugin == plugin) {
+        let value = node.field("config").and_then(|config| config.field(known.field));
+        if value.is_some_and(|value| is_empty(value) || (known.harmless)(value)) {
+            node.within("config").and_then(|config| config.take(known.field));
         }
     }
 }
@@ -80,6 +119,12 @@ pub(super) fn hint(collection: &str, field: &str) -> Option<String> {
     known.map(|known| known.hint.to_owned())
 }
 
+/// The same for a field of a plugin's config.
+pub(super) fn hint_of_plugin(plugin: &str, field: &str) -> Option<String> {
+    let known = OF_PLUGINS.iter().find(|of| of.plugin == plugin && of.field == field);
+    known.map(|known| known.hint.to_owned())
+}
+
 fn is_empty(node: &Node) -> bool {
     match &node.data {
         Data::Scalar(value) => value.is_null() || value == "",
@@ -98,4 +143,16 @@ fn is_text(node: &Node) -> bool {
 
 fn is_false(node: &Node) -> bool {
     node.data == Data::Scalar(Value::Bool(false))
+}
+
+/// `strategy: "off"`, which without quotes is a boolean.
+fn is_off(node: &Node) -> bool {
+    let strategy = node.field("strategy");
+    strategy.is_some_and(|strategy| is_false(strategy) || strategy.as_str() == Some("off"))
+}
+
+/// Only the consumers of the control plane itself: those of the file.
+fn is_own_realm(node: &Node) -> bool {
+    let is_own = |realm: &Node| realm.field("scope").and_then(Node::as_str) == Some("cp");
+    matches!(node.items(), [realm] if is_own(realm) && realm.field("id").is_none())
 }

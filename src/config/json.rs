@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use serde::de::IgnoredAny;
 use serde_json::{Number, Value};
 
+use super::cjson;
 use super::env::Origin;
 use super::node::{Data, Entry, Fault, MAX_DEPTH, Node, Pos};
 use super::yaml::{given_twice, too_deep};
@@ -35,7 +36,7 @@ pub(super) fn syntax(text: &str, origin: &Origin) -> Result<(), Fault> {
         let pos = origin.pos(error.line().max(1), error.column().max(1));
         let told = error.to_string();
         let message = told.split(" at line ").next().unwrap_or_default();
-        Fault::new(pos, message)
+        Fault { kong: cjson::said(text), ..Fault::new(pos, message) }
     })
 }
 

@@ -150,7 +150,7 @@ fn schema_of_plugin(
     None
 }
 
-/// Links a consumer and a group; Kong's fields without a schema of ours.
+/// Links two entities; Kong's fields without a schema of ours.
 fn membership(draft: &Draft, report: &mut Report) -> Judged {
     for (field, _) in draft.kind.foreign {
         if draft.link(field).is_none() {
@@ -161,7 +161,9 @@ fn membership(draft: &Draft, report: &mut Report) -> Judged {
     }
     for entry in draft.node.entries() {
         let links = draft.kind.foreign.iter().map(|(field, _)| *field);
-        let mut known = ["id", "tags", "created_at", "updated_at"].into_iter().chain(links);
+        let own = draft.kind.own.iter().copied();
+        let mut known =
+            ["id", "tags", "created_at", "updated_at"].into_iter().chain(links).chain(own);
         if !known.clone().any(|name| name == entry.key) {
             let path = draft.path.field(&entry.key);
             let at = At { path: &path, ..draft.at(&entry.key) };
@@ -186,7 +188,12 @@ fn tell(errors: &[Error], draft: &Draft, base: &[Step], schema: &dyn Check, repo
         {
             let fields = schema.fields(above).into_iter();
             let at_top = base.is_empty() && above.is_empty();
-            let foreign = edition::hint(draft.kind.name, name).filter(|_| at_top);
+            let plugin = draft.node.field("name").and_then(Node::as_str).unwrap_or_default();
+            let of_plugin = || edition::hint_of_plugin(plugin, name);
+            let foreign = match draft.kind.name {
+                "plugins" if !base.is_empty() && above.is_empty() => of_plugin(),
+                collection => edition::hint(collection, name).filter(|_| at_top),
+            };
             if foreign.is_some() {
                 report.error(at, UNKNOWN).hint = foreign;
                 continue;

@@ -14,6 +14,7 @@ use crate::snapshot::Snapshot;
 
 mod answer;
 mod assemble;
+mod cjson;
 mod collections;
 mod draft;
 mod dump;
@@ -27,6 +28,7 @@ mod kong;
 mod libyaml;
 mod links;
 mod node;
+mod partials;
 mod problem;
 mod scalar;
 mod template;
@@ -114,6 +116,7 @@ impl Reading {
             (drafts, transforms) = kong::read(documents, &mut report);
             links::identify(&mut drafts, &report);
             links::connect(&mut drafts, &mut report);
+            partials::apply(&mut drafts, schemas, &mut report);
             judged = judge::judge(&drafts, schemas, &mut report);
             if report.errors.is_empty() {
                 transform::apply(&drafts, &mut judged, transforms, &mut report);

@@ -176,6 +176,43 @@ impl Node {
         })
     }
 
+    /// Puts a value at a dotted path, in place of what is there, and makes the maps on the way.
+    pub(super) fn place(&mut self, path: &str, value: Self) {
+        let Some((head, rest)) = path.split_once('.') else { return self.set(path, value) };
+        let is_map = |node: &Self| matches!(node.data, Data::Map(_));
+        if !self.field(head).is_some_and(is_map) {
+            self.set(head, Self { pos: value.pos, data: Data::Map(Vec::new()) });
+        }
+        if let Some(inner) = self.within(head) {
+            inner.place(rest, value);
+        }
+    }
+
+    /// The value of a key, to change it.
+    pub(super) fn within(&mut self, key: &str) -> Option<&mut Self> {
+        let Data::Map(entries) = &mut self.data else { return None };
+        entries.iter_mut().find(|entry| entry.key == key).map(|entry| &mut entry.value)
+    }
+
+    /// A value all of which is at `pos`.
+    pub(super) fn of_value(value: &Value, pos: Pos) -> Self {
+        let data = match value {
+            Value::Array(items) => {
+                Data::List(items.iter().map(|item| Self::of_value(item, pos)).collect())
+            }
+            Value::Object(map) => {
+                let entry = |(key, value): (&String, &Value)| Entry {
+                    key: key.clone(),
+                    pos,
+                    value: Self::of_value(value, pos),
+                };
+                Data::Map(map.iter().map(entry).collect())
+            }
+            scalar => Data::Scalar(scalar.clone()),
+        };
+        Self { pos, data }
+    }
+
     /// The value without its positions.
     pub(super) fn to_value(&self) -> Value {
         match &self.data {

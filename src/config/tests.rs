@@ -9,6 +9,7 @@ use crate::entity::Protocol;
 use crate::schema::{Check, Error};
 
 mod dump;
+mod partials;
 mod recorded;
 mod rules;
 
@@ -532,9 +533,10 @@ fn texts_that_cannot_be_read_are_kongs_error() {
     let stop = "(the reader stopped at 2:2: illegal placement of ':' indicator)";
     assert_eq!(errors_of("a: [1\nb: }")[0], format!("k:2: {prefix} 1:5: {said} {stop}"));
     let json = load_files(&[("k.json", "{\"a\": 1,}")], &Env::default()).unwrap_err();
-    let text = format!("k.json:1: {prefix} 1:9: key must be a string");
-    assert_eq!(json.to_string(), text);
-    assert_eq!(json.fields(), json!({"error": format!("{prefix} 1:9: key must be a string")}));
+    let said = "Expected object key string but found T_OBJ_END at character 9";
+    let stop = "(the reader stopped at 1:9: key must be a string)";
+    assert_eq!(json.to_string(), format!("k.json:1: {prefix} {said} {stop}"));
+    assert_eq!(json.fields(), json!({"error": format!("{prefix} {said}")}));
     assert_eq!(load(&[], &Fakes::default(), &Env::default()).unwrap_err().problems().len(), 1);
 }
 

@@ -2,7 +2,10 @@
 //!
 //! The configuration is valid and loads; its author learns which setting has no effect.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::draft::Draft;
 use super::judge::Judged;
@@ -11,7 +14,13 @@ use crate::schema::Step;
 
 /// Warns about settings of entities that have no effect.
 pub(super) fn warn(drafts: &[Draft], judged: &[Judged], report: &mut Report) {
+    let authorities = drafts.iter().filter(|draft| draft.kind.name == "ca_certificates");
+    let authorities: HashSet<Uuid> = authorities.map(|draft| draft.id).collect();
     for (draft, judged) in drafts.iter().zip(judged) {
+        if let Some(text) = unknown_authority(&judged.entity, &authorities) {
+            let path = draft.path.field("ca_certificates");
+            report.warn(At { path: &path, ..draft.at("ca_certificates") }, text);
+        }
         for (field, text) in of_entity(draft.kind.name, &judged.entity) {
             let steps: Vec<Step> =
                 field.split('.').map(|name| Step::Field(name.to_owned())).collect();
@@ -22,19 +31,35 @@ pub(super) fn warn(drafts: &[Draft], judged: &[Judged], report: &mut Report) {
     }
 }
 
+/// The protocols that something is done for.
+const PROXIED: [&str; 4] = ["http", "https", "grpc", "grpcs"];
+
+/// Kong looks for authorities when a request comes, and goes on with others if one is not there.
+fn unknown_authority(entity: &Value, known: &HashSet<Uuid>) -> Option<String> {
+    let ids = entity["ca_certificates"].as_array().into_iter().flatten();
+    let unknown = ids
+        .filter_map(Value::as_str)
+        .find(|id| !Uuid::parse_str(id).is_ok_and(|id| known.contains(&id)))?;
+    Some(format!(
+        "has no effect: there is no entry in ca_certificates with the id {unknown}, and whom \
+         lua_ssl_trusted_certificate names is trusted instead (Kong)"
+    ))
+}
+
 type Notes = Vec<(&'static str, String)>;
 
 fn of_entity(collection: &str, entity: &Value) -> Notes {
     match collection {
         "services" => service(entity),
         "routes" => route(entity),
-        "upstreams" => upstream(entity),
         _ => Vec::new(),
     }
 }
 
 fn service(entity: &Value) -> Notes {
-    let mut notes = unless(entity, "protocol", &["http", "https"], "is not proxied yet");
+    let mut notes = Notes::new();
+    let protocol = entity["protocol"].as_str().filter(|protocol| !PROXIED.contains(protocol));
+    notes.extend(protocol.map(|protocol| ("protocol", format!("'{protocol}' is not proxied yet"))));
     for field in ["ca_certificates", "tls_verify_depth"] {
         if entity["tls_verify"] == false && !is_unset(&entity[field]) {
             notes.push((field, "has no effect: tls_verify is false".to_owned()));
@@ -47,8 +72,7 @@ fn route(entity: &Value) -> Notes {
     let mut notes = Notes::new();
     let protocols = entity["protocols"].as_array();
     let foreign = protocols.into_iter().flatten().filter_map(Value::as_str);
-    let foreign: Vec<&str> =
-        foreign.filter(|protocol| !matches!(*protocol, "http" | "https")).collect();
+    let foreign: Vec<&str> = foreign.filter(|protocol| !PROXIED.contains(protocol)).collect();
     if !foreign.is_empty() {
         notes.push(("protocols", format!("{} is not proxied yet", foreign.join(", "))));
     }
@@ -58,26 +82,6 @@ fn route(entity: &Value) -> Notes {
         }
     }
     notes
-}
-
-fn upstream(entity: &Value) -> Notes {
-    let mut notes = Notes::new();
-    if entity["use_srv_name"] == true {
-        notes.push(("use_srv_name", "has no effect yet".to_owned()));
-    }
-    let checks = &entity["healthchecks"];
-    let interval = |group: &str| checks["active"][group]["interval"].as_f64().unwrap_or_default();
-    if interval("healthy") > 0.0 || interval("unhealthy") > 0.0 {
-        let text = "active health checks are not built yet; no probe is sent, and a target that \
-            passive checks took out returns with a restart only";
-        notes.push(("healthchecks.active", text.to_owned()));
-    }
-    notes
-}
-
-fn unless(entity: &Value, field: &'static str, built: &[&str], text: &str) -> Notes {
-    let value = entity[field].as_str().filter(|value| !built.contains(value));
-    value.map(|value| (field, format!("'{value}' {text}"))).into_iter().collect()
 }
 
 fn is_unset(value: &Value) -> bool {
@@ -92,17 +96,23 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_is_named() {
-        let upstream = json!({
-            "use_srv_name": true,
-            "healthchecks": {"active": {"unhealthy": {"interval": 1}}},
-        });
-        let notes = of_entity("upstreams", &upstream);
-        let fields: Vec<&str> = notes.iter().map(|(field, _)| *field).collect();
-        assert_eq!(fields, ["use_srv_name", "healthchecks.active"]);
-        assert!(of_entity("services", &json!({"protocol": "https"})).is_empty());
+        for protocol in PROXIED {
+            assert!(of_entity("services", &json!({"protocol": protocol})).is_empty());
+            assert!(of_entity("routes", &json!({"protocols": [protocol]})).is_empty());
+        }
         let lax = json!({"protocol": "https", "tls_verify": false, "tls_verify_depth": 1});
         assert_eq!(of_entity("services", &lax)[0].0, "tls_verify_depth");
         let tcp = of_entity("routes", &json!({"protocols": ["tcp", "udp"]}));
         assert_eq!(tcp[0].1, "tcp, udp is not proxied yet");
+    }
+
+    #[test]
+    fn an_authority_that_is_not_there_is_named() {
+        let known = Uuid::from_u128(1);
+        let set = HashSet::from([known]);
+        let entity = |id: Uuid| json!({"ca_certificates": [known, id]});
+        assert_eq!(unknown_authority(&entity(known), &set), None);
+        let text = unknown_authority(&entity(Uuid::nil()), &set).unwrap();
+        assert!(text.contains(&format!("with the id {}", Uuid::nil())), "{text}");
     }
 }

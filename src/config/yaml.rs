@@ -1,9 +1,11 @@
 //! YAML text to a tree with positions.
 //!
 //! Built on the events of a YAML 1.2 scanner. Ours are the parts Kong's and decK's readers have
-//! beyond it: YAML 1.1 words, merge keys (`<<`), and bounds on depth and on what aliases unfold
-//! to. A key that is given twice is an error, where Kong silently takes the last one.
+//! beyond it: YAML 1.1 words, merge keys (`<<`), tabs behind a colon, tags that nobody knows, and
+//! bounds on depth and on what aliases unfold to. A key that is given twice is an error, where Kong
+//! silently takes the last one.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
@@ -17,33 +19,63 @@ use super::scalar;
 /// How much the aliases of a file may unfold to: about this many values of 32 bytes.
 const MAX_UNFOLDED: usize = 1 << 20;
 
+/// Characters that are read once more after a tab was made a space, over all tabs of a text.
+const MAX_READ_AGAIN: usize = 1 << 20;
+
 /// Reads one YAML document.
 ///
 /// A syntax error ends the reading; keys given twice are all reported.
 pub(super) fn parse(text: &str, origin: &Origin) -> Result<Node, Vec<Fault>> {
-    let mut reader = Reader {
-        origin,
-        frames: Vec::new(),
-        anchors: HashMap::new(),
-        unfolded: 0,
-        root: None,
-        documents: 0,
-        last: (1, 1),
-        faults: Vec::new(),
-    };
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Some((line, column)) = libyaml::control_character(text) {
         let mut fault = Fault::new(origin.pos(line, column), libyaml::CONTROL);
         fault.kong = Some(format!("0:0: {}", libyaml::CONTROL));
         return Err(vec![fault]);
     }
-    if let Err(fault) = reader.read(text) {
-        reader.faults.push(fault);
+    let mut reader = Reader::new(origin);
+    let mut text = Cow::Borrowed(text);
+    let mut budget = MAX_READ_AGAIN;
+    while let Err(stop) = reader.read(&text) {
+        match stop {
+            Stop::Tab(marker) if budget >= marker.index() => {
+                budget -= marker.index();
+                blank_tabs(text.to_mut(), &marker);
+                reader = Reader::new(origin);
+            }
+            Stop::Tab(marker) => reader.faults.push(reader.unexpected_tab(&marker)),
+            Stop::Fault(fault) => reader.faults.push(fault),
+        }
+        if !reader.faults.is_empty() {
+            return Err(reader.faults);
+        }
     }
     if !reader.faults.is_empty() {
         return Err(reader.faults);
     }
     Ok(reader.root.unwrap_or(Node { pos: origin.pos(1, 1), data: Data::Scalar(Value::Null) }))
+}
+
+/// What ends the reading of a text.
+enum Stop {
+    Fault(Fault),
+    /// Tabs between a colon and a value that ends here. To libyaml they are blanks; our scanner
+    /// wants a space among them.
+    Tab(Marker),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// Puts spaces in place of the tabs in front of a marker.
+fn blank_tabs(text: &mut String, marker: &Marker) {
+    let line = text.split_inclusive('\n').take(marker.line() - 1).map(str::len).sum::<usize>();
+    let column = text[line..].char_indices().nth(marker.col());
+    let end = column.map_or(text.len(), |(at, _)| line + at);
+    let begin = text[..end].trim_end_matches('\t').len();
+    text.replace_range(begin..end, &" ".repeat(end - begin));
 }
 
 /// A finished value with what its copies would cost.
@@ -106,10 +138,26 @@ struct Reader<'a> {
     faults: Vec<Fault>,
 }
 
-impl Reader<'_> {
-    fn read(&mut self, text: &str) -> Result<(), Fault> {
+impl<'a> Reader<'a> {
+    fn new(origin: &'a Origin) -> Self {
+        Self {
+            origin,
+            frames: Vec::new(),
+            anchors: HashMap::new(),
+            unfolded: 0,
+            root: None,
+            documents: 0,
+            last: (1, 1),
+            faults: Vec::new(),
+        }
+    }
+
+    fn read(&mut self, text: &str) -> Result<(), Stop> {
         for event in Parser::new_from_str(text) {
-            let (event, span) = event.map_err(|error| self.syntax_error(&error, text))?;
+            let (event, span) = event.map_err(|error| match error.info() {
+                TAB => Stop::Tab(*error.marker()),
+                _ => Stop::Fault(self.syntax_error(&error, text)),
+            })?;
             let pos = self.pos(&span.start);
             self.last = (span.start.line(), span.start.col() + 1);
             match event {
@@ -118,12 +166,11 @@ impl Reader<'_> {
                     self.scalar(&text, style, anchor, tag.as_deref(), pos)?;
                 }
                 Event::Alias(anchor) => self.alias(anchor, pos)?,
-                Event::SequenceStart(anchor, tag) => {
-                    self.open(Content::List(Vec::new()), "seq", anchor, tag.as_deref(), pos)?;
+                Event::SequenceStart(anchor, _) => {
+                    self.open(Content::List(Vec::new()), anchor, pos)?;
                 }
-                Event::MappingStart(anchor, tag) => {
-                    let map = Content::Map(MapFrame::default());
-                    self.open(map, "map", anchor, tag.as_deref(), pos)?;
+                Event::MappingStart(anchor, _) => {
+                    self.open(Content::Map(MapFrame::default()), anchor, pos)?;
                 }
                 Event::SequenceEnd | Event::MappingEnd => self.close()?,
                 Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
@@ -132,8 +179,15 @@ impl Reader<'_> {
         Ok(())
     }
 
+    fn unexpected_tab(&self, marker: &Marker) -> Fault {
+        Fault::new(self.pos(marker), "too many tabs behind colons; write spaces")
+    }
+
     /// A fault in our scanner's words and in those of Kong's.
     fn syntax_error(&self, error: &ScanError, text: &str) -> Fault {
+        if error.info() == "recursion limit exceeded" {
+            return too_deep(self.pos(error.marker()));
+        }
         let mut fault = Fault::new(self.pos(error.marker()), error.info().to_ascii_lowercase());
         let stopped = (error.marker().line(), error.marker().col() + 1);
         fault.kong = Some(libyaml::said(text, error.info(), self.last, stopped));
@@ -160,9 +214,13 @@ impl Reader<'_> {
             return self.remember(anchor, &Built::leaf(pos, Value::String(text.to_owned())));
         }
         let value = match tag {
-            Some(tag) => tagged(text, tag).map_err(|message| Fault::new(pos, message))?,
-            None if plain => scalar::resolve(text).map_err(|e| Fault::new(pos, e.to_string()))?,
-            None => Value::String(text.to_owned()),
+            Some(tag) if is_explicit(tag) => tagged(text, tag).map_err(|message| {
+                let (line, column) = self.last;
+                let kong = Some(format!("{line}:{column}: {message}"));
+                Fault { pos, message, kong }
+            })?,
+            _ if plain => scalar::resolve(text).map_err(|e| Fault::new(pos, e.to_string()))?,
+            _ => Value::String(text.to_owned()),
         };
         let built = Built::leaf(pos, value);
         self.remember(anchor, &built)?;
@@ -188,17 +246,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn open(
-        &mut self,
-        content: Content,
-        kind: &str,
-        anchor: usize,
-        tag: Option<&Tag>,
-        pos: Pos,
-    ) -> Result<(), Fault> {
-        if tag.is_some_and(|tag| !(tag.is_yaml_core_schema() && tag.suffix == kind)) {
-            return Err(Fault::new(pos, "this tag has no meaning here"));
-        }
+    fn open(&mut self, content: Content, anchor: usize, pos: Pos) -> Result<(), Fault> {
         if self.awaits_key() {
             return Err(Fault::new(pos, "a key must be a string"));
         }
@@ -328,28 +376,30 @@ pub(super) fn too_deep(pos: Pos) -> Fault {
     Fault::new(pos, format!("nested deeper than {MAX_DEPTH} levels"))
 }
 
-/// The value of a scalar with an explicit tag, such as `!!str 80`.
+/// What our scanner says of tabs between a colon and a value.
+const TAB: &str = "':' must be followed by a valid YAML whitespace";
+
+/// The tags by which Kong's reader decides what a scalar is. It looks at no other tag.
+const EXPLICIT: [&str; 5] = ["bool", "float", "int", "null", "str"];
+
+fn is_explicit(tag: &Tag) -> bool {
+    tag.is_yaml_core_schema() && EXPLICIT.contains(&tag.suffix.as_str())
+}
+
+/// The value of a scalar with an explicit tag, such as `!!str 80`. The error does not quote it.
 fn tagged(text: &str, tag: &Tag) -> Result<Value, String> {
-    if !tag.is_yaml_core_schema() {
-        return match (tag.handle.as_str(), tag.suffix.as_str()) {
-            ("", "!") | ("!", "") => Ok(Value::String(text.to_owned())),
-            _ => Err("this tag has no meaning here".to_owned()),
-        };
+    let kind = tag.suffix.as_str();
+    if kind == "str" {
+        return Ok(Value::String(text.to_owned()));
     }
-    let plain = || scalar::resolve(text).map_err(|e| e.to_string());
-    let value = match tag.suffix.as_str() {
-        "str" => Value::String(text.to_owned()),
-        "int" | "float" | "bool" | "null" => plain()?,
-        _ => return Err(format!("the tag !!{} has no meaning here", tag.suffix)),
-    };
-    let fits = match tag.suffix.as_str() {
+    let value = scalar::resolve(text).map_err(|e| e.to_string())?;
+    let fits = match kind {
         "int" => value.is_i64() || value.is_u64(),
         "float" => value.is_number(),
         "bool" => value.is_boolean(),
-        "null" => value.is_null(),
-        _ => true,
+        _ => value.is_null(),
     };
-    if fits { Ok(value) } else { Err(format!("the value is not of the type !!{}", tag.suffix)) }
+    if fits { Ok(value) } else { Err(format!("invalid 'tag:yaml.org,2002:{kind}' value")) }
 }
 
 #[cfg(test)]

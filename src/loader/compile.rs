@@ -41,12 +41,12 @@ pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Refus
     snapshot.scripts = scripts(&vm, &snapshot);
     snapshot.env = env;
     let snapshot = Arc::new(snapshot);
-    let certificates = Choice::read(&shared.settings, &snapshot)?;
+    let placed = |lines: &[String]| Complaint::of_lines(lines, &snapshot);
+    let unusable = |lines: Vec<String>| Refused::Unusable(placed(&lines));
+    let certificates = Choice::read(&shared.settings, &snapshot).map_err(unusable)?;
     // The trial: what a worker will do, while there is still somebody to tell.
     let trial = Scripts::for_trial(vm);
-    let placed = |lines: &[String]| Complaint::of_lines(lines, &snapshot);
-    let runloop = Runloop::new(&snapshot, shared, &trial, None)
-        .map_err(|refusals| Refused::Unusable(placed(&refusals)))?;
+    let runloop = Runloop::new(&snapshot, shared, &trial, None).map_err(unusable)?;
     let findings = trial.into_findings();
     warnings.extend(placed(&findings.warnings.into_inner()));
     warnings.extend(placed(&guard::warnings(&snapshot)));

@@ -9,7 +9,7 @@ use base64::engine::GeneralPurpose;
 use base64::engine::general_purpose::{NO_PAD, STANDARD};
 use mlua::{FromLuaMulti, IntoLuaMulti, Lua, Table};
 use rustls::crypto::ring::sign::any_supported_type;
-use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::sign::SigningKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use serde_json::Value;
@@ -95,9 +95,9 @@ fn first_section(pem: &str) -> Option<(String, Vec<u8>)> {
 /// Whether the key is certainly not the certificate's.
 fn key_differs(cert: &str, key: &str) -> bool {
     let Ok(cert) = CertificateDer::from_pem_slice(cert.as_bytes()) else { return false };
-    let Some(key) = signing_key(key) else { return false };
-    let mismatch = CertifiedKey::new(vec![cert], key).keys_match();
-    matches!(mismatch, Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)))
+    let Some(cert) = Certificate::read(&cert) else { return false };
+    let key = signing_key(key).and_then(|key| Some(key.public_key()?.into_owned()));
+    key.and_then(|key| Some(x509::sequence(&key)? != cert.public_key)).unwrap_or_default()
 }
 
 /// Whether the private key is certainly not that of the public one.

@@ -9,6 +9,8 @@ pub(super) struct Certificate<'a> {
     pub(super) not_after: i64,
     /// The basic constraint `CA`.
     pub(super) is_ca: bool,
+    /// The inside of its SubjectPublicKeyInfo.
+    pub(super) public_key: &'a [u8],
     /// The object identifier of the key's algorithm.
     pub(super) key_algorithm: &'a [u8],
 }
@@ -38,14 +40,15 @@ impl<'a> Certificate<'a> {
         body.take(SEQUENCE)?; // issuer
         let not_after = not_after(body.take(SEQUENCE)?)?;
         body.take(SEQUENCE)?; // subject
-        let key_algorithm = key_algorithm(body.take(SEQUENCE)?)?;
+        let public_key = body.take(SEQUENCE)?;
+        let key_algorithm = key_algorithm(public_key)?;
         let mut is_ca = false;
         while let Some((tag, content)) = body.next() {
             if tag == EXTENSIONS {
                 is_ca = has_ca_constraint(content)?;
             }
         }
-        Some(Self { not_after, is_ca, key_algorithm })
+        Some(Self { not_after, is_ca, public_key, key_algorithm })
     }
 }
 

@@ -133,6 +133,8 @@ impl Field {
         }
         if let Some(refusal) = self.rules.iter().find_map(|rule| rule.check(value).err()) {
             self.refuse(refusal, report);
+        } else if matches!(self.kind, Kind::Integer) && !value.is_i64() {
+            report.error(TOO_LARGE);
         }
     }
 
@@ -218,6 +220,9 @@ fn validate_primary_key(value: &Value, report: &mut Report) {
         Some(_) => report.error("expected a string"),
     });
 }
+
+/// What is said of a whole number that no field of ours holds; to Kong every double is a number.
+const TOO_LARGE: &str = "value should be between -9223372036854775808 and 9223372036854775807";
 
 fn is_whole(value: &Value) -> bool {
     match value {

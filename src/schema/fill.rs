@@ -122,7 +122,7 @@ impl Kind {
                 Value::Object(Map::new())
             }
             (Self::Integer, Value::Number(number)) => match number.as_f64() {
-                Some(n) if number.is_f64() && n.fract() == 0.0 && n.abs() < 9e15 => {
+                Some(n) if number.is_f64() && n.fract() == 0.0 && n.abs() < 9.2e18 => {
                     Value::from(n as i64)
                 }
                 _ => Value::Number(number),

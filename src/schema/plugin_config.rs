@@ -135,6 +135,10 @@ impl Check for PluginConfig {
         Some((Value::Object(entity), errors))
     }
 
+    fn partials(&self) -> &[(String, Vec<String>)] {
+        &self.entity.partials
+    }
+
     fn referenceable(&self) -> &[String] {
         &self.referenceable
     }

@@ -28,6 +28,8 @@ pub struct Record {
     pub variants: Option<Variants>,
     /// An array whose only element may be written in place; heeded for a plugin's `config`.
     pub implied: Option<ImpliedElement>,
+    /// See [`Check::partials`].
+    pub partials: Vec<(String, Vec<String>)>,
     /// See [`Check::referenceable`]; [`Record::with_paths`] fills it in.
     pub referenceable: Vec<String>,
     /// See [`Check::secrets`]; [`Record::with_paths`] fills it in.
@@ -151,21 +153,27 @@ impl Record {
     }
 
     fn list(&self, prefix: &str, has: fn(&Field) -> bool, paths: &mut Vec<String>) {
-        for (name, field) in &self.fields {
+        for (name, field) in self.all_fields() {
             field.list(format!("{prefix}{name}"), has, paths);
         }
     }
 
+    /// The fields, and those of all variants.
+    fn all_fields(&self) -> impl Iterator<Item = (&str, &Field)> {
+        let variants = self.variants.iter().flat_map(|variants| &variants.by_value);
+        let variants = variants.flat_map(|(_, variant)| &variant.fields);
+        self.fields.iter().chain(variants).map(|(name, field)| (name.as_str(), field))
+    }
+
     /// The names of the fields at a path, shorthands among them.
     pub(super) fn names(&self, path: &[Step]) -> Vec<&str> {
-        let fields = || self.fields.iter().map(|(name, field)| (name.as_str(), field));
         let shorthands = self.shorthands.iter().map(|s| (s.name.as_str(), &s.field));
-        let mut known = fields().chain(shorthands);
+        let known = self.all_fields().chain(shorthands);
         match path.split_first() {
             None => known.map(|(name, _)| name).collect(),
             Some((Step::Field(wanted), path)) => {
-                let field = known.find(|(name, _)| name == wanted);
-                field.map(|(_, field)| field.names(path)).unwrap_or_default()
+                let fields = known.filter(|(name, _)| name == wanted);
+                fields.flat_map(|(_, field)| field.names(path)).collect()
             }
             Some((Step::Index(_) | Step::Key(_), _)) => Vec::new(),
         }

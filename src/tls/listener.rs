@@ -18,7 +18,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 
 use super::{certificates, provider, self_signed, unusable, versions};
-use crate::settings::{ListenerTls, Settings};
+use crate::settings::{ListenerTls, Settings, is_reference};
 use crate::snapshot::Snapshot;
 
 /// Certificates for the same names with keys of different kinds: RSA and ECDSA.
@@ -97,7 +97,11 @@ impl Choice {
                     }
                     by_id.insert(record.id.to_string(), pairs);
                 }
-                Err(error) => errors.push(format!("certificates {}: {error}", record.id)),
+                Err(error) => {
+                    let place = snapshot.places.get(&record.id).map(ToString::to_string);
+                    let place = place.unwrap_or_else(|| format!("certificates {}", record.id));
+                    errors.push(format!("{place}: {error}"));
+                }
             }
         }
         for sni in records("snis") {
@@ -248,12 +252,30 @@ impl ProducesTickets for Tickets {
 pub(super) fn of_files(cert: &Path, key: &Path) -> Result<CertifiedKey, super::Unusable> {
     let chain = certificates(cert)?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|e| unusable(key, e))?;
-    CertifiedKey::from_der(chain, private, &provider()).map_err(|e| unusable(key, e))
+    certified(chain, private).map_err(|e| unusable(key, e))
+}
+
+/// A chain and its key. rustls reads the certificate only to compare the two, and cannot read one of
+/// X.509 version 1, which Kong shows like any other.
+fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    private: PrivateKeyDer<'static>,
+) -> Result<CertifiedKey, rustls::Error> {
+    let pair = CertifiedKey::new(chain, provider().key_provider.load_private_key(private)?);
+    match pair.keys_match() {
+        Ok(())
+        | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown))
+        | Err(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(_))) => Ok(pair),
+        Err(error) => Err(error),
+    }
 }
 
 fn of_entity(entity: &Value) -> Result<Pairs, String> {
     let kinds = [("cert", "key"), ("cert_alt", "key_alt")];
-    let pairs = kinds.into_iter().filter_map(|(cert, key)| pair_of(entity, cert, key));
+    // What an unresolved reference stands for is not there (Kong); a warning has told of it.
+    let is_here = |field: &str| !entity[field].as_str().is_some_and(is_reference);
+    let kinds = kinds.into_iter().filter(|(cert, key)| is_here(cert) && is_here(key));
+    let pairs = kinds.filter_map(|(cert, key)| pair_of(entity, cert, key));
     let mut pairs = pairs.collect::<Result<Pairs, _>>()?;
     sort(&mut pairs);
     Ok(pairs)
@@ -271,7 +293,7 @@ pub(super) fn pair_of(
         let chain = chain.map_err(|error| format!("{cert}: {error}"))?;
         let failed = |error: &dyn fmt::Display| format!("{key}: {error}");
         let private = PrivateKeyDer::from_pem_slice(private.as_bytes()).map_err(|e| failed(&e))?;
-        let pair = CertifiedKey::from_der(chain, private, &provider()).map_err(|e| failed(&e))?;
+        let pair = certified(chain, private).map_err(|e| failed(&e))?;
         Ok(Arc::new(pair))
     };
     Some(read())
@@ -338,5 +360,53 @@ mod tests {
         assert!(Arc::ptr_eq(&shown(SignatureScheme::ECDSA_NISTP256_SHA256).unwrap(), &p256));
         assert!(Arc::ptr_eq(&shown(SignatureScheme::ECDSA_NISTP384_SHA384).unwrap(), &p384));
         assert!(shown(SignatureScheme::RSA_PSS_SHA256).is_none());
+    }
+
+    /// The certificate without what version 1 of X.509 does not have: a version, and extensions.
+    fn version_1(der: &[u8]) -> Vec<u8> {
+        fn split(der: &[u8]) -> (&[u8], &[u8], &[u8]) {
+            let (header, length) = match der[1] {
+                0x82 => (4, usize::from(der[2]) << 8 | usize::from(der[3])),
+                0x81 => (3, usize::from(der[2])),
+                short => (2, usize::from(short)),
+            };
+            (&der[..header + length], &der[header..header + length], &der[header + length..])
+        }
+        let sequence = |content: &[u8]| {
+            let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+            let header = match length {
+                [0, short @ ..0x80] => vec![0x30, short],
+                [0, length] => vec![0x30, 0x81, length],
+                [high, low] => vec![0x30, 0x82, high, low],
+            };
+            [&header, content].concat()
+        };
+        let (_, certificate, _) = split(der);
+        let (_, body, signature) = split(certificate);
+        let (mut fields, mut rest) = (Vec::new(), body);
+        while !rest.is_empty() {
+            let (field, _, after) = split(rest);
+            (rest, fields) = (after, [fields, vec![field]].concat());
+        }
+        fields.retain(|field| !matches!(field[0], 0xa0 | 0xa3));
+        sequence(&[sequence(&fields.concat()), signature.to_vec()].concat())
+    }
+
+    #[test]
+    fn a_certificate_of_version_1_is_shown_like_any_other() {
+        let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+        let der = version_1(made.cert.der());
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let pair = certified(vec![der.clone().into()], key).unwrap();
+        assert_eq!(pair.cert[0].as_ref(), der);
+        let other = rcgen::KeyPair::generate().unwrap().serialize_der();
+        let other = PrivateKeyDer::try_from(other).unwrap();
+        assert!(certified(vec![made.cert.der().clone()], other).is_err());
+    }
+
+    #[test]
+    fn an_unresolved_reference_stands_for_no_certificate() {
+        let entity = serde_json::json!({"cert": "{vault://env/c}", "key": "{vault://env/k}"});
+        assert!(of_entity(&entity).unwrap().is_empty());
     }
 }

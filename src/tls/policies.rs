@@ -70,7 +70,8 @@ impl Policies {
             ..given.clone()
         };
         if let Some(ids) = service.ca_certificates.as_ref().filter(|ids| !ids.is_empty()) {
-            terms.trusted = store.trusted(ids).map_err(|error| ("ca_certificates", error))?;
+            let trusted = store.trusted(ids).map_err(|error| ("ca_certificates", error))?;
+            terms.trusted = trusted.unwrap_or(terms.trusted);
         }
         if let Some(certificate) = &service.client_certificate {
             let pair = store.pair(certificate.id);
@@ -162,21 +163,24 @@ impl Store<'_> {
         Ok(pair)
     }
 
-    fn trusted(&mut self, ids: &[Uuid]) -> Result<Arc<Trusted>, String> {
+    /// Those with these ids. Nothing if one of them is not there: Kong then trusts whom it trusts
+    /// for other Services. `config` has warned of it.
+    fn trusted(&mut self, ids: &[Uuid]) -> Result<Option<Arc<Trusted>>, String> {
         if let Some(trusted) = self.trusted.get(ids) {
-            return Ok(trusted.clone());
+            return Ok(Some(trusted.clone()));
         }
-        let authority = |id: &Uuid| {
-            let missing = || format!("there is no entry in ca_certificates with the id {id}");
-            let record = self.record("ca_certificates", *id).ok_or_else(missing)?;
+        let records = ids.iter().map(|id| self.record("ca_certificates", *id));
+        let Some(records) = records.collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let authority = |record: &Record| {
             let pem = record.json["cert"].as_str().unwrap_or_default();
-            CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| format!("{id}: {error}"))
+            let read = CertificateDer::from_pem_slice(pem.as_bytes());
+            read.map_err(|error| format!("{}: {error}", record.id))
         };
-        let named = ids.iter().map(authority).collect::<Result<Vec<_>, _>>()?;
+        let named = records.into_iter().map(authority).collect::<Result<Vec<_>, _>>()?;
         let trusted = Trusted::new(named, Vec::new()).map_err(|error| error.to_string())?;
         let trusted = Arc::new(trusted);
         self.trusted.insert(ids.to_vec(), trusted.clone());
-        Ok(trusted)
+        Ok(Some(trusted))
     }
 
     fn record(&self, collection: &str, id: Uuid) -> Option<&Record> {

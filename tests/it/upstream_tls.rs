@@ -398,17 +398,22 @@ async fn a_reload_changes_new_connections_where_a_certificate_changed_and_nowher
     assert_eq!(ask().await, (1, new.der().clone()));
 }
 
-#[test]
-fn certificates_that_are_not_there_are_named_at_load() {
-    let ca = Pair::authority("ca.test");
+#[tokio::test]
+async fn a_service_that_names_an_unknown_authority_trusts_whom_others_trust() {
+    let (ca, other) = (Pair::authority("ca.test"), Pair::authority("other.test"));
+    let upstream = Upstream::start(&ca.sign("up.test", false), None).await;
     let services = [service("s", &format!("  ca_certificates: [{CA}, {OTHER_CA}]\n"), "")];
-    let more = format!("ca_certificates:\n{}", ca.ca(CA));
-    let errors = Builder::default().try_start(&config(&services, &more)).err().unwrap();
-    let expected = format!(
-        "kong.yaml:3: services[0].ca_certificates: there is no entry in ca_certificates with the \
-         id {OTHER_CA}"
-    );
-    assert_eq!(errors, [expected]);
+    let config = config(&services, &format!("ca_certificates:\n{}", other.ca(CA)));
+    assert_eq!(upstream.gateway().start(&config).get("/s").await.status(), 502);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &ca.pem).unwrap();
+    let trusted = file.path().to_str().unwrap();
+    let gateway = upstream.gateway().set("lua_ssl_trusted_certificate", trusted).start(&config);
+    assert_eq!(gateway.get("/s").await.status(), 200);
+}
+
+#[test]
+fn a_client_certificate_that_is_not_there_is_named_at_load() {
     let services = [service("s", &format!("  client_certificate: {ONE}\n"), "")];
     let errors = Builder::default().try_start(&config(&services, "")).err().unwrap();
     let expected = format!("invalid reference 'client_certificate: {ONE}'");

@@ -103,6 +103,7 @@ impl<'a> Reader<'a> {
         entity.checks = own.checks;
         entity.shorthands = own.shorthands;
         entity.check = own.check;
+        entity.partials = partials(schema)?;
         Ok(entity.with_paths())
     }
 
@@ -259,6 +260,14 @@ impl<'a> Reader<'a> {
     pub(super) fn json(&self, value: LuaValue) -> Result<Value, String> {
         json::from_lua(self.lua(), value).map_err(|error| error.to_string())
     }
+}
+
+/// Kong Enterprise's `supported_partials`: lists of places, by the type of the partial.
+fn partials(schema: &Table) -> Result<Vec<(String, Vec<String>)>, String> {
+    let table: Option<Table> = attribute(schema, "supported_partials")?;
+    let pairs = table.iter().flat_map(Table::pairs::<String, Vec<String>>);
+    let partials: mlua::Result<Vec<_>> = pairs.collect();
+    partials.map_err(|error| format!("attribute supported_partials: {error}"))
 }
 
 fn implied_element(table: &Table) -> Result<Option<ImpliedElement>, String> {

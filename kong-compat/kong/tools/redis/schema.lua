@@ -20,6 +20,43 @@ M.config_schema = {
   },
 }
 
+-- The same with Sentinel and Cluster, as plugins of Kong Enterprise take it.
+local function node(host)
+  local fields = { { [host] = typedefs.host { default = "127.0.0.1" } } }
+  fields[2] = { port = typedefs.port { default = 6379 } }
+  return { type = "array", len_min = 1, elements = { type = "record", fields = fields } }
+end
+
+local secret = { type = "string", referenceable = true, encrypted = true, len_min = 0 }
+
+M.enterprise_schema = {
+  type = "record",
+  description = "How to reach the Redis server, its sentinels, or its cluster.",
+  fields = {
+    { host = typedefs.host { default = "127.0.0.1" } },
+    { port = typedefs.port { default = 6379 } },
+    { connect_timeout = typedefs.timeout { default = 2000 } },
+    { send_timeout = typedefs.timeout { default = 2000 } },
+    { read_timeout = typedefs.timeout { default = 2000 } },
+    { username = { type = "string", referenceable = true } },
+    { password = secret },
+    { sentinel_username = { type = "string", referenceable = true } },
+    { sentinel_password = secret },
+    { database = { type = "integer", default = 0 } },
+    { keepalive_pool_size = { type = "integer", default = 256, between = { 1, 2147483646 } } },
+    { keepalive_backlog = { type = "integer", between = { 0, 2147483646 } } },
+    { sentinel_master = { type = "string" } },
+    { sentinel_role = { type = "string", one_of = { "master", "slave", "any" } } },
+    { sentinel_nodes = node "host" },
+    { cluster_nodes = node "ip" },
+    { cluster_max_redirections = { type = "integer", default = 5 } },
+    { ssl = { type = "boolean", required = false, default = false } },
+    { ssl_verify = { type = "boolean", required = false, default = false } },
+    { server_name = typedefs.sni { required = false } },
+    { connection_is_proxied = { type = "boolean", required = false, default = false } },
+  },
+}
+
 local types = {
   { "host", "string" },
   { "port", "integer" },
