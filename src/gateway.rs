@@ -87,6 +87,11 @@ impl Gateway {
         self.loader.trigger()
     }
 
+    /// What is logged from now on: `log_level` has changed.
+    pub fn set_log_level(&self, level: &str) {
+        self.status.log_level.configure(level);
+    }
+
     /// Takes no more connections, lets open exchanges end, and stops every thread.
     pub fn drain(self) {
         self.shared.systemd.stopping();

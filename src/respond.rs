@@ -58,6 +58,8 @@ pub enum Failure {
     PayloadTooLarge,
     /// The client did not finish its body in time.
     RequestTimeout,
+    /// The listener speaks TLS, and the client does not.
+    PlainHttp,
     /// The Route wants HTTPS.
     HttpsRequired,
     /// gRPC needs HTTP/2.
@@ -90,6 +92,7 @@ impl Failure {
             Self::NotImplemented => (501, "The upstream server responded with 501", Voice::Nginx),
             Self::PayloadTooLarge => (413, "Payload too large", Voice::Nginx),
             Self::RequestTimeout => (408, "Request timeout", Voice::Nginx),
+            Self::PlainHttp => (400, "The plain HTTP request was sent to HTTPS port", Voice::Page),
             Self::HttpsRequired => (426, "Please use HTTPS protocol", Voice::Kong),
             Self::Http2Required => (426, "Please use HTTP2 protocol", Voice::Kong),
             Self::NotGrpc => (415, "Non-gRPC request matched gRPC route", Voice::Kong),
@@ -120,6 +123,8 @@ enum Voice {
     Kong,
     /// The request's own Content-Type, else plain text (`error_default_type`).
     Nginx,
+    /// What Kong leaves to nginx alone: one page for everybody.
+    Page,
 }
 
 /// Answers the client with a failure of the gateway.
@@ -217,7 +222,9 @@ fn wanted(headers: &HeaderMap, voice: Voice, pages: &Pages) -> Format {
     let named = match voice {
         Voice::Kong if lines.is_empty() => return Format::Json,
         Voice::Kong => return pages::best(&lines.join(",")),
-        Voice::Nginx => lines.first().cloned().or_else(|| headers.get(CONTENT_TYPE).and_then(text)),
+        Voice::Nginx | Voice::Page => {
+            lines.first().cloned().or_else(|| headers.get(CONTENT_TYPE).and_then(text))
+        }
     };
     match named {
         // Kong means to answer gRPC, which needs HTTP/2; over HTTP/1.1 a table comes of it.
@@ -231,11 +238,15 @@ fn answer(ex: &Exchange, status: StatusCode, message: &str, voice: Voice, source
     if call::is_call(ex.request.version, &ex.request.headers()) {
         let (kind, message) = match voice {
             Voice::Kong => (Some(call::TYPE), None),
-            Voice::Nginx => (None, Some(message)),
+            Voice::Nginx | Voice::Page => (None, Some(message)),
         };
         ex.response.clear_header(CONTENT_TYPE);
         ex.response.answer(source, status, kind, Bytes::new());
         return call::describe(&mut ex.response.headers_mut(), status, message);
+    }
+    if voice == Voice::Page {
+        let body = pages::of_nginx(status, message);
+        return ex.response.answer(source, status, Some("text/html"), body.into());
     }
     let format = wanted(&ex.request.headers(), voice, &ex.pages);
     let (kind, body) = ex.pages.page(format, message, ex.id.as_str());

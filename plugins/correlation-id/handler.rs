@@ -2,6 +2,7 @@
 //! together. A client that brings an id keeps it.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -34,6 +35,9 @@ enum Generator {
     Tracker,
 }
 
+/// What the echo says.
+struct Id(HeaderValue);
+
 struct CorrelationId {
     header: HeaderName,
     generator: Generator,
@@ -58,18 +62,17 @@ impl Plugin for CorrelationId {
         });
         ex.log.set("correlation_id", String::from_utf8_lossy(id.as_bytes()).into());
         if self.echo {
-            // It is put there now: a later plugin may change the header of the request.
-            ex.response.set_header(self.header.clone(), id);
+            // A later plugin may change the header of the request.
+            ex.own.keep(Rc::new(Id(id)));
         }
         Step::DONE
     }
 
     /// A request that was answered before `access` (no Route, say) has an id all the same.
     fn header_filter(&self, ex: &Exchange) -> Outcome {
-        if ex.response.header(&self.header).is_none() {
-            let id = self.sent(ex).unwrap_or_else(|| self.made(ex));
-            ex.response.set_header(self.header.clone(), id);
-        }
+        let known = ex.own.find::<Id>().map(|id| id.0.clone());
+        let id = known.or_else(|| self.sent(ex)).unwrap_or_else(|| self.made(ex));
+        ex.response.set_header(self.header.clone(), id);
         Ok(())
     }
 }
@@ -139,7 +142,7 @@ mod tests {
         assert!(matches!(plugin.access(&ex), Step::Done(Ok(()))));
         let id = ex.request.header("x-c").unwrap().to_str().unwrap().to_owned();
         assert_eq!(log::serialize(&ex)["correlation_id"], id);
-        assert_eq!(ex.response.header("x-c").is_some(), plugin.echo);
+        assert_eq!(ex.own.find::<Id>().is_some(), plugin.echo);
         id
     }
 

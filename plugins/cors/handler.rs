@@ -4,6 +4,8 @@
 //! headers on the way back. One origin that is written out is named to everybody, as in Kong: it is
 //! the browser that compares.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -83,12 +85,12 @@ impl Plugin for Cors {
         if !is_preflight {
             return Step::DONE;
         }
-        ex.kept.put(self, Preflight);
+        ex.own.keep(Rc::new(Preflight));
         Step::Done(if self.preflight_continue { Ok(()) } else { self.answer(ex) })
     }
 
     fn header_filter(&self, ex: &Exchange) -> Outcome {
-        if ex.kept.get::<_, Preflight>(self).is_some() {
+        if ex.own.find::<Preflight>().is_some() {
             return Ok(());
         }
         let origin = origin(ex);

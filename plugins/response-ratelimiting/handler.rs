@@ -106,7 +106,7 @@ impl Plugin for ResponseRateLimiting {
     }
 
     fn header_filter(&self, ex: &Exchange) -> Outcome {
-        let Some(found) = ex.kept.get::<_, Found>(self) else { return Ok(()) };
+        let Some(found) = ex.own.find::<Found>() else { return Ok(()) };
         let costs = self.costs(ex);
         let mut used_up = false;
         let mut headers = ex.response.headers_mut();
@@ -130,7 +130,7 @@ impl Plugin for ResponseRateLimiting {
     }
 
     fn log(&self, ex: &Exchange) {
-        let Some(found): Option<Rc<Found>> = ex.kept.get(self) else { return };
+        let Some(found) = ex.own.find::<Found>() else { return };
         let costs = found.costs.borrow();
         for ((limit, (usage, _)), cost) in self.limits.iter().zip(&found.limits).zip(&*costs) {
             // Most replies cost nothing.
@@ -184,7 +184,8 @@ impl ResponseRateLimiting {
             ex.request.set_header(&limit.remaining, limits::number(least));
             found.push((usage, left));
         }
-        ex.kept.put(self, Found { moment, limits: found, costs: RefCell::default() });
+        let costs = RefCell::default();
+        ex.own.keep(Rc::new(Found { moment, limits: found, costs }));
         Ok(())
     }
 

@@ -36,7 +36,7 @@ pub(super) fn run(args: &QuickstartArgs) -> Outcome {
     }
     let signals = run::Signals::new()?;
     print(&farewell(address, &sim.url()));
-    let outcome = run::serve(gateway, signals);
+    let outcome = run::serve(gateway, signals, || Ok(None));
     sim.stop();
     outcome
 }

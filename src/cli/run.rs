@@ -33,7 +33,10 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
     let gateway = Gateway::start(Start { settings: read.settings, inputs, names: None })?;
     announce(&gateway);
     let _watcher = watch(watched, gateway.reload_trigger());
-    serve(gateway, signals)
+    serve(gateway, signals, || {
+        let read = settings(&flags(args), args.conf.as_deref());
+        read.map(|read| Some(read.settings.log_level))
+    })
 }
 
 fn flags(args: &RunArgs) -> Flags {
@@ -81,13 +84,24 @@ fn announce(gateway: &Gateway) {
     }
 }
 
-/// Serves until a signal says otherwise.
-pub(super) fn serve(gateway: Gateway, mut signals: Signals) -> Outcome {
+/// Serves until a signal says otherwise. `log_level` reads the settings again: this one of them may
+/// change while the gateway runs.
+pub(super) fn serve(
+    gateway: Gateway,
+    mut signals: Signals,
+    log_level: impl Fn() -> Result<Option<String>, Vec<String>>,
+) -> Outcome {
     let reload = gateway.reload_trigger();
     while signals.next() == Order::Reload {
         tracing::info!("HUP: loading the configuration again");
         // Not waited for: a stop signal must be heard while a load takes long.
         reload();
+        match log_level() {
+            Ok(level) => level.iter().for_each(|level| gateway.set_log_level(level)),
+            Err(errors) => {
+                errors.iter().for_each(|error| tracing::error!("the log level stays: {error}"));
+            }
+        }
     }
     tracing::info!("draining; a second signal ends at once");
     let (done, drained) = oneshot::channel();

@@ -1,10 +1,13 @@
 //! Bodies: what is read whole is counted against one budget for the process.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http_body::Body as _;
+use http::Version;
+use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use thiserror::Error;
@@ -30,7 +33,7 @@ pub enum Body {
     /// In memory.
     Whole(Buffered),
     /// Still on the wire.
-    Stream(Incoming),
+    Stream(Arriving),
 }
 
 impl Body {
@@ -39,8 +42,59 @@ impl Body {
         match self {
             Self::Empty => Some(0),
             Self::Whole(whole) => Some(whole.bytes.len() as u64),
-            Self::Stream(incoming) => incoming.size_hint().exact(),
+            Self::Stream(arriving) => http_body::Body::size_hint(arriving).exact(),
         }
+    }
+}
+
+/// A request body on the wire, which is not taken for whole before it is.
+pub struct Arriving {
+    incoming: Incoming,
+    /// Its last frame says that it is the last one.
+    is_flagged: bool,
+}
+
+/// The client did not finish its body.
+#[derive(Debug, Error)]
+pub enum Unfinished {
+    /// It broke off, or framed the body wrongly.
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+    /// It ended its stream of HTTP/2 with `NO_ERROR`, which the library takes for the end.
+    #[error("the client reset its stream")]
+    Reset,
+}
+
+impl Arriving {
+    /// The body of a request of this version.
+    pub fn new(incoming: Incoming, version: Version) -> Self {
+        Self { incoming, is_flagged: version == Version::HTTP_2 }
+    }
+}
+
+impl http_body::Body for Arriving {
+    type Data = Bytes;
+    type Error = Unfinished;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Unfinished>>> {
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        Poll::Ready(match frame {
+            None if self.is_flagged && !self.incoming.is_end_stream() => {
+                Some(Err(Unfinished::Reset))
+            }
+            frame => frame.map(|frame| frame.map_err(Unfinished::from)),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
     }
 }
 
@@ -190,23 +244,24 @@ impl Collector {
 
 /// Reads a request body to its end, up to `limit` bytes, waiting `idle_ms` between two reads.
 pub async fn read_whole(
-    mut incoming: Incoming,
+    mut arriving: Arriving,
     limit: usize,
     idle_ms: u64,
     budget: &Arc<Budget>,
 ) -> Result<Buffered, ReadError> {
-    if incoming.size_hint().exact().is_some_and(|length| !budget.has_room(length)) {
+    if http_body::Body::size_hint(&arriving).exact().is_some_and(|length| !budget.has_room(length))
+    {
         return Err(ReadError::NoRoom);
     }
     let mut whole = Collector::new(limit, budget);
-    while let Some(data) = next_data(&mut incoming, idle_ms).await? {
+    while let Some(data) = next_data(&mut arriving, idle_ms).await? {
         whole.push(data)?;
     }
     Ok(whole.finish())
 }
 
 /// The next bytes of a body; trailers are left out.
-async fn next_data(body: &mut Incoming, idle_ms: u64) -> Result<Option<Bytes>, ReadError> {
+async fn next_data(body: &mut Arriving, idle_ms: u64) -> Result<Option<Bytes>, ReadError> {
     let idle = std::time::Duration::from_millis(idle_ms);
     loop {
         // A body that is here already costs no timer.

@@ -181,12 +181,12 @@ pub fn response_size(ex: &Exchange) -> u64 {
 }
 
 fn response(ex: &Exchange) -> Value {
-    let headers = ex.response.headers();
-    json!({
-        "status": ex.response.status().as_u16(),
-        "headers": header_map(&headers),
-        "size": response_size(ex),
-    })
+    let status = ex.response.status();
+    let mut headers = header_map(&ex.response.headers());
+    // In Kong the connection is given back by then, whatever the client was told of it.
+    let is_tunnel = status == http::StatusCode::SWITCHING_PROTOCOLS;
+    headers["connection"] = if is_tunnel { "upgrade" } else { "close" }.into();
+    json!({ "status": status.as_u16(), "headers": headers, "size": response_size(ex) })
 }
 
 /// Where the time of an exchange went, in milliseconds, as Kong divides it.
@@ -220,9 +220,17 @@ fn latencies(ex: &Exchange) -> Value {
     })
 }
 
+/// Kong learns of a failed attempt when it begins the next one. The last one has failed if no more
+/// were allowed and the client gets a failure, whoever it is from.
 fn tries(ex: &Exchange) -> Value {
     let tries = ex.service.tries.borrow();
-    let one = |t: &super::Try| {
+    let status = ex.response.status().as_u16();
+    let is_over = tries.len() > ex.service.limits.get().retries as usize && status > 499;
+    let one = |(n, t): (usize, &super::Try)| {
+        let failed = match n + 1 == tries.len() {
+            true => is_over.then_some(status),
+            false => t.code,
+        };
         let mut value = json!({
             "ip": t.address.ip().to_string(),
             "port": t.address.port(),
@@ -231,13 +239,13 @@ fn tries(ex: &Exchange) -> Value {
             "balancer_latency": t.balancer_ns / 1_000_000,
             "balancer_latency_ns": t.balancer_ns,
         });
-        if let Some(state) = t.state {
-            value["state"] = state.into();
-            value["code"] = t.code.map_or(Value::Null, Value::from);
+        if let Some(code) = failed {
+            value["state"] = "failed".into();
+            value["code"] = code.into();
         }
         value
     };
-    Value::Array(tries.iter().map(one).collect())
+    Value::Array(tries.iter().enumerate().map(one).collect())
 }
 
 fn upstream_uri(ex: &Exchange) -> String {
@@ -391,7 +399,6 @@ mod tests {
             address: "127.0.0.1:1".parse().unwrap(),
             started_at_ms: 0,
             balancer_ns: 0,
-            state: Some("failed"),
             code: Some(502),
         };
         ex.service.tries.borrow_mut().push(failed.clone());

@@ -9,7 +9,6 @@
 
 pub mod body;
 pub mod client;
-pub mod kept;
 pub mod log;
 mod model_use;
 mod own;
@@ -25,7 +24,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use body::{Body, Budget, Chunk, ReadError};
+pub use body::{Arriving, Body, Budget, Chunk, ReadError};
 pub use client::{Client, Credential};
 pub use model_use::{ModelUse, Spent};
 pub use own::Own;
@@ -58,8 +57,6 @@ pub struct Exchange {
     pub times: Times,
     /// How errors are told.
     pub pages: Arc<Pages>,
-    /// What native plugins keep from one phase to the next.
-    pub kept: kept::Kept,
     /// Values for the log record (`kong.log.set_serialize_value`).
     pub log: log::Extra,
     /// The configuration that the exchange keeps to its end.
@@ -68,7 +65,7 @@ pub struct Exchange {
     phase: Cell<Phase>,
     /// What plugins tell each other (`kong.ctx.shared`).
     pub shared: Shared,
-    /// What native plugins keep for themselves (`kong.ctx.plugin`).
+    /// What native plugins keep from one phase to the next (`kong.ctx.plugin`).
     pub own: Own,
 }
 
@@ -162,7 +159,6 @@ impl Exchange {
             client: Client::default(),
             times,
             pages,
-            kept: kept::Kept::default(),
             log: log::Extra::default(),
             entities: OnceCell::new(),
             route: OnceCell::new(),

@@ -33,6 +33,8 @@ pub struct Connection {
     pub session: Option<Session>,
     /// The peer may set `X-Forwarded-*`.
     pub trusted: bool,
+    /// The listener speaks TLS, and the client does not.
+    pub lacks_tls: bool,
 }
 
 /// What was agreed on in a TLS handshake, in OpenSSL's names, which Kong logs.
@@ -206,8 +208,8 @@ impl Request {
         let whole = match taken {
             Body::Empty => Buffered::default(),
             Body::Whole(whole) => whole,
-            Body::Stream(incoming) => {
-                let read = body::read_whole(incoming, limit, self.idle_ms, &self.budget).await;
+            Body::Stream(arriving) => {
+                let read = body::read_whole(arriving, limit, self.idle_ms, &self.budget).await;
                 read.inspect_err(|error| *self.lost.borrow_mut() = Some(error.clone()))?
             }
         };

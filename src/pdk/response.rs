@@ -179,13 +179,58 @@ impl Response {
         self.body.borrow_mut().take()
     }
 
-    /// Takes the upstream's head, keeping what plugins have set so far.
+    /// Takes the upstream's head. What plugins have set so far stays in front of it, also where
+    /// the upstream has a header of that name, as in nginx; only what describes the body is the
+    /// upstream's to say.
     pub fn take_head(&self, status: StatusCode, headers: HeaderMap) {
         self.status.set(status);
         self.source.set(Source::Service);
-        let ours = std::mem::replace(&mut *self.headers.borrow_mut(), headers);
-        if !ours.is_empty() {
-            self.headers.borrow_mut().extend(ours);
+        let mut ours = self.headers.borrow_mut();
+        if ours.is_empty() {
+            *ours = headers;
+            return;
         }
+        ours.remove(CONTENT_LENGTH);
+        if headers.contains_key(CONTENT_TYPE) {
+            ours.remove(CONTENT_TYPE);
+        }
+        let mut last = None;
+        for (name, value) in headers {
+            last = name.or(last);
+            if let Some(name) = &last {
+                ours.append(name, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_of_a_plugin_stands_beside_the_upstreams_and_the_body_is_the_upstreams_to_describe()
+    {
+        let response = Response::default();
+        for (name, value) in [
+            ("x-a", "plugin"),
+            ("x-own", "plugin"),
+            ("content-type", "text/plain"),
+            ("content-length", "1"),
+        ] {
+            response.set_header(name, HeaderValue::from_static(value));
+        }
+        let mut theirs = HeaderMap::new();
+        for (name, value) in [("x-a", "1"), ("x-a", "2"), ("content-type", "text/html")] {
+            theirs.append(name, HeaderValue::from_static(value));
+        }
+        response.take_head(StatusCode::OK, theirs);
+        let headers = response.headers();
+        let all =
+            |name| headers.get_all(name).iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>();
+        assert_eq!(all("x-a"), ["plugin", "1", "2"]);
+        assert_eq!(all("x-own"), ["plugin"]);
+        assert_eq!(all("content-type"), ["text/html"]);
+        assert_eq!(all("content-length"), [""; 0]);
     }
 }

@@ -82,9 +82,7 @@ pub struct Try {
     pub started_at_ms: u64,
     /// Nanoseconds it took to find the address: target and DNS.
     pub balancer_ns: u64,
-    /// `failed` when the connection failed; `None` when the upstream answered.
-    pub state: Option<&'static str>,
-    /// The status that a failed attempt stood for: 502 or 504.
+    /// The status that a failed attempt stood for, 502 or 504; `None` when the upstream answered.
     pub code: Option<u16>,
 }
 

@@ -47,6 +47,7 @@ impl Exchange {
             sni: None,
             session: None,
             trusted: false,
+            lacks_tls: false,
         };
         let ex = Self::new(
             Request::new(head, body, Rc::new(connection), Budget::new(1 << 20), 1),

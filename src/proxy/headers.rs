@@ -7,6 +7,7 @@ use http::header::{
     SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, Response, StatusCode, Version};
+use smallvec::SmallVec;
 
 use crate::guard::{self, Named};
 use crate::pdk::{Exchange, Source};
@@ -56,6 +57,8 @@ pub fn to_upstream(ex: &Exchange, host: HeaderValue, request_id: bool) -> Header
     if websocket {
         headers.insert(CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
+    } else if !ex.service.scheme().is_grpc() {
+        headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
     }
     if ex.request.version == Version::HTTP_2 {
         join_cookies(&mut headers);
@@ -113,11 +116,24 @@ pub fn from_hop(ex: &Exchange, headers: &mut HeaderMap, switched: bool) {
 /// alone, which never passes it on.
 pub fn from_upstream(headers: &mut HeaderMap) {
     TO_NGINX.iter().for_each(|name| drop(headers.remove(name)));
-    let named: Vec<String> = tokens_of(headers, &CONNECTION).collect();
-    for name in named {
-        headers.remove(name.as_str());
+    for name in named_by_connection(headers) {
+        headers.remove(name);
     }
     drop_hop_by_hop(headers);
+}
+
+/// Says which status the upstream answered with, ahead of the plugins: they may read it (Kong).
+pub fn tell_status(ex: &Exchange, tokens: Tokens) {
+    if !tokens.upstream_status {
+        return;
+    }
+    // An attempt that failed stands for a status, too.
+    let failed = || ex.service.tries.borrow().last().and_then(|attempt| attempt.code);
+    let replayed = || ex.response.is_replayed.get().then(|| ex.response.status().as_u16());
+    let status = ex.service.status.get().map(|status| status.as_u16());
+    if let Some(status) = status.or_else(failed).or_else(replayed) {
+        ex.response.set_header("x-kong-upstream-status", HeaderValue::from(status));
+    }
 }
 
 /// What the gateway adds to every response, after the plugins.
@@ -147,17 +163,15 @@ pub fn to_client(ex: &Exchange, tokens: Tokens) {
         // An upstream's answer has the date that the upstream gave it, or none.
         headers.entry(DATE).or_insert_with(respond::date);
     }
-    if tokens.server && (ours || !headers.contains_key(SERVER)) {
+    // A plugin that calls a function elsewhere says so in `Via`, and `Server` is the function's.
+    let via_us = || tokens.via && headers.get(VIA).is_some_and(|via| via == respond::SERVER_TOKEN);
+    if ours && !tried && via_us() {
+        // Kong leaves it alone.
+    } else if tokens.server && (ours || !headers.contains_key(SERVER)) {
         headers.insert(SERVER, HeaderValue::from_static(respond::SERVER_TOKEN));
     } else if ours && !tried {
         // Kong keeps its name to itself, and that of a plugin's making, too.
         headers.remove(SERVER);
-    }
-    // An attempt that failed stands for a status, too.
-    let failed = || ex.service.tries.borrow().last().and_then(|attempt| attempt.code);
-    let status = ex.service.status.get().map(|status| status.as_u16()).or_else(failed);
-    if let Some(status) = status.filter(|_| tokens.upstream_status) {
-        headers.insert("x-kong-upstream-status", HeaderValue::from(status));
     }
     set(&mut headers, REQUEST_ID, tokens.request_id.then_some(ex.id.as_str()));
 }
@@ -228,18 +242,33 @@ pub fn is_unasked_switch<B>(ex: &Exchange, reply: &Response<B>) -> bool {
 }
 
 fn accepts_trailers(headers: &HeaderMap) -> bool {
-    tokens_of(headers, &TE).any(|token| token == "trailers")
+    has_token(headers, &TE, "trailers")
 }
 
-/// The comma-separated words of a header, lower case, without parameters.
+/// Whether a list header has this word.
+pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    tokens_of(headers, name).any(|one| one.eq_ignore_ascii_case(token))
+}
+
+/// The comma-separated words of a header, without parameters.
 pub fn tokens_of<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
-) -> impl Iterator<Item = String> + use<'a> {
+) -> impl Iterator<Item = &'a str> + use<'a> {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values
         .flat_map(|value| value.split(','))
-        .map(|token| token.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+        .map(|token| token.split(';').next().unwrap_or_default().trim())
+}
+
+/// The headers that `Connection` names, apart from what it says of the connection itself.
+pub fn named_by_connection(headers: &HeaderMap) -> SmallVec<[HeaderName; 1]> {
+    const OWN: [&str; 3] = ["keep-alive", "close", "upgrade"];
+    let names = tokens_of(headers, &CONNECTION);
+    names
+        .filter(|name| OWN.iter().all(|own| !own.eq_ignore_ascii_case(name)))
+        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+        .collect()
 }
 
 /// Removes the headers of one hop. What a client's `Connection` names is gone since its arrival.

@@ -179,8 +179,7 @@ async fn attempt(
     ex.times.answered.set(Some(Instant::now()));
     let lost = sent.as_ref().err().filter(|error| !error.is_client());
     let code = lost.map(|error| if error.is_timeout() { 504 } else { 502 });
-    let state = code.map(|_| "failed");
-    ex.service.tries.borrow_mut().push(Try { address, started_at_ms, balancer_ns, state, code });
+    ex.service.tries.borrow_mut().push(Try { address, started_at_ms, balancer_ns, code });
     Ok(sent)
 }
 
@@ -292,9 +291,12 @@ fn target(way: &Way<'_>, ex: &Exchange, turn: &mut Turn) -> Option<Target> {
 fn body(ex: &Exchange, upload: &mut Option<Upload>) -> Outgoing {
     match ex.request.body_for_attempt() {
         Body::Whole(whole) => Outgoing::whole(whole),
-        Body::Stream(incoming) => {
-            let keep = if ex.service.scheme().is_grpc() { KEPT_OF_CALL } else { 0 };
-            Outgoing::stream(upload.insert(Upload::new(incoming, keep)))
+        Body::Stream(arriving) => {
+            let streams = match ex.service.scheme().is_grpc() {
+                true => Upload::of_call(arriving, KEPT_OF_CALL),
+                false => Upload::new(arriving),
+            };
+            Outgoing::stream(upload.insert(streams))
         }
         Body::Empty => upload.as_ref().map_or_else(Outgoing::empty, Outgoing::stream),
     }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use http::StatusCode;
+
 /// A body format of Kong's error templates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
@@ -127,6 +129,17 @@ impl Pages {
         let template = own.map_or(format.template(), |(_, text)| text.as_str());
         (format.content_type(), fill(template, &format.escaped(message), id))
     }
+}
+
+/// One of the pages that nginx has itself, as Kong's nginx words it.
+pub(super) fn of_nginx(status: StatusCode, message: &str) -> String {
+    let code = status.as_u16();
+    let heading = status.canonical_reason().unwrap_or_default();
+    format!(
+        "<html>\r\n<head><title>{code} {message}</title></head>\r\n<body>\r\n\
+         <center><h1>{code} {heading}</h1></center>\r\n<center>{message}</center>\r\n\
+         <hr><center>openresty</center>\r\n</body>\r\n</html>\r\n"
+    )
 }
 
 /// Kong fills templates in with `string.format`: `%s` twice at most, and `%%` for a percent sign.

@@ -20,6 +20,8 @@ pub(super) struct Activity {
     open: AtomicUsize,
     requests: AtomicUsize,
     requests_max: usize,
+    /// It takes no more requests than those that are here.
+    leaves: AtomicBool,
     /// The client has not taken what was written.
     stuck: AtomicBool,
     /// It speaks another protocol by now.
@@ -42,6 +44,7 @@ impl Activity {
             open: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
             requests_max,
+            leaves: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
             spent: Notify::new(),
@@ -83,9 +86,15 @@ impl Activity {
         Busy(self.clone())
     }
 
+    /// No more requests are taken.
+    pub(super) fn leave(&self) {
+        self.leaves.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the last request that it may have is there.
-    pub(super) fn is_spent(&self) -> bool {
-        self.requests.load(Ordering::Relaxed) >= self.requests_max
+    pub(super) fn is_last(&self) -> bool {
+        let spent = self.requests.load(Ordering::Relaxed) >= self.requests_max;
+        spent || self.leaves.load(Ordering::Relaxed)
     }
 
     /// Waits until it is spent.
@@ -176,9 +185,9 @@ mod tests {
     async fn a_connection_is_spent_with_its_last_request() {
         let activity = Activity::new(2);
         let first = activity.begin();
-        assert!(!activity.is_spent());
+        assert!(!activity.is_last());
         drop((first, activity.begin()));
-        assert!(activity.is_spent());
+        assert!(activity.is_last());
         activity.spent().await;
     }
 }

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use http::Method;
+use http::{HeaderName, Method};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -36,12 +36,21 @@ pub(super) fn refusal(method: &Method) -> Option<Failure> {
     REFUSALS.iter().find(|(_, number)| *number == method).map(|(failure, _)| *failure)
 }
 
-/// A request in place of a refused head, with what its answer depends on.
+/// The header of a stand-in with the method that the client sent.
+pub(super) const METHOD: HeaderName = HeaderName::from_static("method");
+
+/// A request in place of a refused head, with what its answer and its record depend on.
 fn stand_in(head: &[u8], failure: Failure) -> Vec<u8> {
     const NEGOTIATED: [&[u8]; 2] = [b"accept", b"content-type"];
     let number = REFUSALS.iter().find(|(known, _)| *known == failure);
     let number = number.map_or("400", |(_, number)| number);
-    let mut request = format!("{number} / HTTP/1.1\r\nHost: -\r\n").into_bytes();
+    let (method, target) = framing::begins(head);
+    // nginx forgets a line that is too long.
+    let target = if failure == Failure::UriTooLong { b"/" } else { target };
+    let mut request = [number.as_bytes(), b" ", target, b" HTTP/1.1\r\nHost: -\r\n"].concat();
+    if let Some(method) = method {
+        request.extend_from_slice(&[b"Method: ", method, b"\r\n"].concat());
+    }
     let lines = head.split(|b| *b == b'\n').skip(1);
     for line in lines.map_while(|line| line.strip_suffix(b"\r")) {
         let Some((name, value)) = framing::header(line) else { break };
@@ -336,7 +345,8 @@ mod tests {
         client.write_all(format!("{good}{bad}{good}").as_bytes()).await.unwrap();
         assert_eq!(next(&mut checked).await, good);
         let refused = next(&mut checked).await;
-        assert_eq!(refused, "400 / HTTP/1.1\r\nHost: -\r\nAccept: text/html\r\n\r\n");
+        let stands = "400 /b HTTP/1.1\r\nHost: -\r\nMethod: GET\r\nAccept: text/html\r\n\r\n";
+        assert_eq!(refused, stands);
         let method = Method::from_bytes(refused.split(' ').next().unwrap().as_bytes()).unwrap();
         assert_eq!(refusal(&method), Some(Failure::BadRequest));
         client.write_all(refused.as_bytes()).await.unwrap();

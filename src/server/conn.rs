@@ -60,6 +60,7 @@ pub(super) async fn run(
         sni: None,
         session: None,
         trusted,
+        lacks_tls: false,
     };
     let Some(acceptor) = dialect.tls else {
         let patience = settings.clients.head_time;
@@ -67,6 +68,15 @@ pub(super) async fn run(
         let Some(http2) = http2 else { return };
         return speak(worker, Rc::new(connection), stream, http2, drain).await;
     };
+    match tokio::time::timeout(limit, lacks_tls(&stream)).await {
+        Ok(Some(false)) => {}
+        Ok(Some(true)) => {
+            connection.tls = false;
+            connection.lacks_tls = true;
+            return speak(worker, Rc::new(connection), stream, false, drain).await;
+        }
+        Ok(None) | Err(_) => return,
+    }
     let shaken = tokio::time::timeout(limit, acceptor.accept(stream)).await;
     if let Some(stream) = told(peer, "TLS handshake", shaken) {
         let (_, session) = stream.get_ref();
@@ -89,6 +99,16 @@ fn told<T>(
         Err(_) => tracing::info!(%peer, fault = "client", "{step} took too long"),
     }
     None
+}
+
+/// Whether a client on a TLS listener begins with something else, by nginx' rule; `None` is one
+/// that sends nothing at all. The byte is not taken.
+async fn lacks_tls(stream: &TcpStream) -> Option<bool> {
+    const HELLO: u8 = 0x16;
+    const HELLO_OF_SSL_2: u8 = 0x80;
+    let mut first = [0];
+    let seen = stream.peek(&mut first).await.ok()?;
+    (seen > 0).then(|| first[0] != HELLO && first[0] & HELLO_OF_SSL_2 == 0)
 }
 
 /// Looks at the first bytes without taking them. A client that sends half a preface and waits gets

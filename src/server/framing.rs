@@ -236,14 +236,27 @@ fn is_number(value: &[u8]) -> bool {
     !value.is_empty() && value.iter().all(u8::is_ascii_digit)
 }
 
+/// The method and the target of a head, as far as they are in order; the latter only of a whole
+/// line.
+pub(super) fn begins(head: &[u8]) -> (Option<&[u8]>, &[u8]) {
+    let mut lines = head.split(|b| *b == b'\n').filter_map(|line| line.strip_suffix(b"\r"));
+    let whole = lines.find(|line| !line.is_empty()).filter(|line| request_line(line).is_some());
+    let (method, rest) = method(whole.unwrap_or(head)).unzip();
+    let target = whole.and(rest).map(without_blanks);
+    let target = target.and_then(|rest| Some(rest.split_at(memchr(b' ', rest)?).0));
+    (method, target.unwrap_or(b"/"))
+}
+
+/// Splits off the method.
+fn method(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (method, rest) = line.split_at(memchr(b' ', line)?);
+    let is_method = |b: &u8| b.is_ascii_uppercase() || matches!(b, b'_' | b'-');
+    (!method.is_empty() && method.iter().all(is_method)).then_some((method, rest))
+}
+
 /// Checks a request line. Whether it is one of HTTP/1.0.
 fn request_line(line: &[u8]) -> Option<bool> {
-    let space = memchr(b' ', line)?;
-    let (method, rest) = line.split_at(space);
-    let is_method = |b: &u8| b.is_ascii_uppercase() || matches!(b, b'_' | b'-');
-    if method.is_empty() || !method.iter().all(is_method) {
-        return None;
-    }
+    let (method, rest) = method(line)?;
     let rest = without_blanks(rest);
     let (target, version) = rest.split_at(memchr(b' ', rest)?);
     let is_old = match without_blanks(version) {

@@ -4,7 +4,7 @@
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, EXPECT, HOST, HeaderName,
     HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    TRANSFER_ENCODING,
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
@@ -104,10 +104,14 @@ fn check_headers(headers: &HeaderMap, limits: &Clients) -> Result<usize, Failure
     if UNIQUE.iter().all(is_single) { Ok(total) } else { Err(Failure::BadRequest) }
 }
 
-/// Puts a head in order. One that was refused before it was a request has no method.
+/// Puts a head in order. One that was refused before it was a request may have no method, and what
+/// stands for it has a host of ours.
 pub(super) fn settle(head: &mut Parts) {
     if refused_on_arrival(head).is_some() {
-        head.method = Method::from_bytes(b"-").unwrap_or_default();
+        let method = head.headers.remove(checked::METHOD);
+        let method = method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
+        head.method = method.or_else(|| Method::from_bytes(b"-").ok()).unwrap_or_default();
+        head.headers.remove(HOST);
     }
     let headers = &mut head.headers;
     drop_odd(headers);
@@ -140,11 +144,11 @@ fn without_user(authority: &str) -> &str {
 /// Removes the headers that `Connection` names. On arrival, not on the way out: a client must not
 /// be able to name a header that a plugin sets, such as the consumer's or the credential.
 fn drop_named(headers: &mut HeaderMap) {
-    const KEPT: [HeaderName; 6] =
-        [CONNECTION, HOST, CONTENT_LENGTH, TRANSFER_ENCODING, TE, UPGRADE];
-    let named: Vec<String> = headers::tokens_of(headers, &CONNECTION).collect();
-    for name in named.iter().filter(|name| KEPT.iter().all(|kept| kept != name.as_str())) {
-        headers.remove(name.as_str());
+    const KEPT: [HeaderName; 5] = [CONNECTION, HOST, CONTENT_LENGTH, TRANSFER_ENCODING, TE];
+    for name in headers::named_by_connection(headers) {
+        if !KEPT.contains(&name) {
+            headers.remove(name);
+        }
     }
 }
 

@@ -40,7 +40,7 @@ impl Cut {
     /// Whose fault it is.
     fn fault(&self) -> &'static str {
         match self {
-            Self::Upstream(Interrupted::Client(_)) => "client",
+            Self::Upstream(interrupted) => interrupted.fault(),
             _ => "upstream",
         }
     }

@@ -22,11 +22,11 @@ use super::tunnel::{Slot, Switched, Tunnel};
 use super::worker::Worker;
 use crate::chain::Chain;
 use crate::pdk::request::Connection;
-use crate::pdk::{self, Body, Exchange, ReadError};
+use crate::pdk::{self, Arriving, Body, Exchange, ReadError};
 use crate::proxy::{self, NoReply, Way, headers};
 use crate::respond::{self, Failure};
 use crate::runloop::Runloop;
-use crate::upstream::ReplyBody;
+use crate::upstream::{Interrupted, ReplyBody, Unread};
 
 /// Serves one request.
 pub(super) async fn serve(
@@ -38,7 +38,9 @@ pub(super) async fn serve(
     worker.requests.add(1);
     let (mut head, body) = request.into_parts();
     let checked = match head::check_line(&head, &worker.shared.settings.clients) {
-        Ok(()) => head::check(&head, &worker.shared.settings.clients),
+        Ok(()) => head::check(&head, &worker.shared.settings.clients).and_then(|length| {
+            if connection.lacks_tls { Err(Failure::PlainHttp) } else { Ok(length) }
+        }),
         Err(failure) => {
             // nginx has not read them yet.
             head.headers.clear();
@@ -51,7 +53,7 @@ pub(super) async fn serve(
     let body = if checked.is_err() || http_body::Body::is_end_stream(&body) {
         Body::Empty
     } else {
-        Body::Stream(body)
+        Body::Stream(Arriving::new(body, version))
     };
     let settings = &worker.shared.settings;
     let budget = worker.shared.budget.clone();
@@ -127,6 +129,8 @@ async fn run(finish: &mut Finish, can_switch: bool) -> Rest {
     if ex.response.exited() {
         respond::shape_call(&ex);
     }
+    let settings = &worker.shared.settings;
+    headers::tell_status(&ex, settings.headers);
     chain.header_filter(&ex);
     if ex.response.status().is_informational() != matches!(rest, Rest::Tunnel(_)) {
         // A final response cannot have such a status; to the client it would be the end of HTTP.
@@ -138,7 +142,6 @@ async fn run(finish: &mut Finish, can_switch: bool) -> Rest {
         rest = Rest::Here;
     }
     headers::add_charset(&mut ex.response.headers_mut());
-    let settings = &worker.shared.settings;
     if settings.allow_debug_header {
         headers::name_route(&ex);
     }
@@ -197,9 +200,10 @@ async fn upstream(
     match body.read_whole(settings.buffer_limit, &worker.shared.budget).await {
         Ok(whole) => ex.response.hold_body(whole),
         Err(error) => {
-            tracing::warn!(request_id = %ex.id, fault = "upstream", "reply body: {error}");
+            let (fault, failure) = reply_failure(&error);
+            tracing::warn!(request_id = %ex.id, fault, "reply body: {error}");
             ex.response.headers_mut().clear();
-            respond::fail(ex, reply_failure(&error));
+            respond::fail(ex, failure);
             return Rest::Here;
         }
     }
@@ -207,11 +211,19 @@ async fn upstream(
     Rest::Here
 }
 
-fn reply_failure(error: &ReadError) -> Failure {
+/// Whose fault it is that a reply was not read, and what the client is told.
+fn reply_failure(error: &Unread) -> (&'static str, Failure) {
     match error {
-        ReadError::Idle(_) => Failure::GatewayTimeout,
-        ReadError::NoRoom => Failure::Overloaded,
-        ReadError::TooLarge { .. } | ReadError::Broken(_) => Failure::BadGateway,
+        Unread::TooMuch(ReadError::NoRoom) => ("gateway", Failure::Overloaded),
+        Unread::TooMuch(_) => ("upstream", Failure::BadGateway),
+        Unread::Interrupted(error) => {
+            let failure = match error {
+                Interrupted::Idle(_) => Failure::GatewayTimeout,
+                Interrupted::Client(_) => Failure::BadRequest,
+                Interrupted::Broken(_) | Interrupted::Reset => Failure::BadGateway,
+            };
+            (error.fault(), failure)
+        }
     }
 }
 

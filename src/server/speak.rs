@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, StatusCode, Version};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,6 +24,7 @@ use super::serve::serve;
 use super::tunnel::Slot;
 use super::worker::Worker;
 use crate::pdk::request::Connection;
+use crate::proxy::headers;
 use crate::settings::Clients;
 
 /// Speaks HTTP until the client, a limit or the drain ends it.
@@ -127,13 +128,45 @@ async fn exchange(
         // Its heads are not seen here before they are whole.
         activity.head_ended();
     }
+    let wants = Wish::of(&request);
     let mut response = serve(worker, connection, request, slot).await;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         activity.upgrade();
-    } else if is_http1 && activity.is_spent() {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    } else if is_http1 {
+        say_connection(response.headers_mut(), wants, activity.is_last());
     }
     response.map(|reply| reply.lasting(busy))
+}
+
+/// What a client of HTTP/1 wants to become of its connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Stay,
+    Close,
+    /// One of HTTP/1.0 that wants to stay says so; the library answers that.
+    Old,
+}
+
+impl Wish {
+    fn of<B>(request: &Request<B>) -> Self {
+        let is_old = request.version() == Version::HTTP_10;
+        let says = |word| headers::has_token(request.headers(), &CONNECTION, word);
+        match is_old {
+            _ if says("close") => Self::Close,
+            true if says("keep-alive") => Self::Old,
+            true => Self::Close,
+            false => Self::Stay,
+        }
+    }
+}
+
+/// Says what becomes of the connection, as nginx does in every answer.
+fn say_connection(headers: &mut HeaderMap, wants: Wish, ends: bool) {
+    if ends || wants == Wish::Close {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    } else if wants == Wish::Stay {
+        headers.entry(CONNECTION).or_insert(HeaderValue::from_static("keep-alive"));
+    }
 }
 
 /// What may end a connection from our side.
@@ -162,10 +195,12 @@ impl Life<'_> {
             () = self.activity.spent() => {}
             _ = self.drain.wait_for(|draining| *draining) => {}
             () = overdue.as_mut() => {
+                self.activity.leave();
                 finish(served.as_mut());
                 return tokio::time::timeout(GOODBYE, served).await.unwrap_or(Ok(()));
             }
         }
+        self.activity.leave();
         finish(served.as_mut());
         tokio::select! {
             ended = served.as_mut() => ended,

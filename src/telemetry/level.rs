@@ -89,6 +89,17 @@ impl LogLevel {
         Some(until.saturating_duration_since(Instant::now()))
     }
 
+    /// The settings have another level now. One that was changed for a while stays until then.
+    pub fn configure(&self, level: &str) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = state.configured != level;
+        level.clone_into(&mut state.configured);
+        if is_news && state.until.is_none() {
+            level.clone_into(&mut state.current);
+            state.apply();
+        }
+    }
+
     /// Changes it at once. What this returns waits for `timeout`, and then takes the change back.
     pub fn change(&self, level: &str, timeout: Duration) -> impl Future<Output = ()> + use<> {
         let state = self.0.clone();
@@ -115,11 +126,17 @@ fn set(state: &Mutex<State>, change: impl FnOnce(&mut State)) -> u64 {
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     change(&mut state);
     state.change += 1;
-    if let Some(filter) = FILTER.get() {
-        let _ = filter.reload(filter_of(&state.current));
-    }
-    tracing::info!("log level: {}", state.current);
+    state.apply();
     state.change
+}
+
+impl State {
+    fn apply(&self) {
+        if let Some(filter) = FILTER.get() {
+            let _ = filter.reload(filter_of(&self.current));
+        }
+        tracing::info!("log level: {}", self.current);
+    }
 }
 
 #[cfg(test)]
@@ -137,5 +154,17 @@ mod tests {
         assert_eq!(level.current(), "error");
         second.await;
         assert_eq!((level.current().as_str(), level.reverts_in()), ("notice", None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_for_a_while_outlasts_new_settings_and_ends_in_them() {
+        let level = LogLevel::new("notice");
+        let change = level.change("debug", Duration::from_secs(60));
+        level.configure("error");
+        assert_eq!(level.current(), "debug");
+        change.await;
+        assert_eq!(level.current(), "error");
+        level.configure("warn");
+        assert_eq!(level.current(), "warn");
     }
 }

@@ -178,12 +178,33 @@ pub enum Interrupted {
     /// The upstream closed or sent something that is not HTTP.
     #[error("the upstream broke off: {0}")]
     Broken(#[from] hyper::Error),
+    /// The upstream ended its stream of HTTP/2 with `NO_ERROR`: the library takes that for the end.
+    #[error("the upstream reset its stream")]
+    Reset,
     /// The client broke off its request, which took the connection along.
     #[error("the client did not finish its body: {0}")]
     Client(String),
     /// No data within `read_timeout`.
     #[error("no data from the upstream within {0} ms (read_timeout)")]
     Idle(u64),
+}
+
+/// Why a reply could not be read whole.
+#[derive(Debug, Error)]
+pub enum Unread {
+    /// It broke off.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+    /// There is no room for it.
+    #[error(transparent)]
+    TooMuch(#[from] crate::pdk::ReadError),
+}
+
+impl Interrupted {
+    /// Whose fault it is.
+    pub fn fault(&self) -> &'static str {
+        if matches!(self, Self::Client(_)) { "client" } else { "upstream" }
+    }
 }
 
 /// The connection that a reply comes over.
@@ -246,12 +267,22 @@ impl ReplyBody {
                 let broken = self.connection.take().and_then(|held| held.broken_upload());
                 Poll::Ready(Some(Err(broken.map_or_else(|| error.into(), Interrupted::Client))))
             }
+            Poll::Ready(None) if self.is_reset() => {
+                let broken = self.connection.take().and_then(|held| held.broken_upload());
+                let why = broken.map_or(Interrupted::Reset, Interrupted::Client);
+                Poll::Ready(Some(Err(why)))
+            }
             Poll::Ready(None) => {
                 self.finish();
                 Poll::Ready(None)
             }
             Poll::Pending => self.poll_timer(cx),
         }
+    }
+
+    /// Whether there is nothing more, and the last frame did not say so.
+    fn is_reset(&self) -> bool {
+        matches!(self.connection, Some(Held::Shared(_))) && !self.incoming.is_end_stream()
     }
 
     /// One timer for the whole body: when it fires it looks whether something came since.
@@ -298,23 +329,22 @@ impl ReplyBody {
     }
 
     /// Reads the body to its end, up to `limit` bytes.
+    ///
+    /// # Errors
+    /// It is not here whole, or there is no room for it.
     pub async fn read_whole(
         mut self,
         limit: usize,
         budget: &std::sync::Arc<crate::pdk::Budget>,
-    ) -> Result<Buffered, crate::pdk::ReadError> {
+    ) -> Result<Buffered, Unread> {
         let mut whole = crate::pdk::body::Collector::new(limit, budget);
         loop {
             match std::future::poll_fn(|cx| self.poll_next(cx)).await {
                 None => return Ok(whole.finish()),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
+                Some(frame) => {
+                    if let Ok(data) = frame?.into_data() {
                         whole.push(data)?;
                     }
-                }
-                Some(Err(Interrupted::Idle(ms))) => return Err(crate::pdk::ReadError::Idle(ms)),
-                Some(Err(error)) => {
-                    return Err(crate::pdk::ReadError::Broken(error.to_string()));
                 }
             }
         }

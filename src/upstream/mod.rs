@@ -6,7 +6,6 @@
 
 mod body;
 mod connect;
-mod heard;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -25,7 +24,7 @@ use thiserror::Error;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-pub use body::{Interrupted, Outgoing, ReplyBody};
+pub use body::{Interrupted, Outgoing, ReplyBody, Unread};
 pub use connect::tls_name;
 pub use upload::Upload;
 
@@ -90,8 +89,8 @@ pub enum SendError {
 
 /// hyper says what it was doing, and only its source why that ended: such as the alert of an
 /// upstream that was shown no client certificate.
-fn cause(error: &hyper::Error) -> String {
-    let Some(source) = std::error::Error::source(error) else { return error.to_string() };
+fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let Some(source) = error.source() else { return error.to_string() };
     let hint = source.downcast_ref().map_or("", tls::hint);
     format!("{error}: {source}{hint}")
 }

@@ -21,9 +21,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+use tokio_util::io::InspectReader;
 
 use super::body::{Held, Outgoing, ReplyBody};
-use super::heard::Heard;
 use super::upload::Upload;
 use super::{IDLE_MAX, Keepalive, Key, SendError, connect};
 use crate::pdk::service::Limits;
@@ -87,7 +87,10 @@ impl Shared {
     {
         let (keep, over) = watch::channel(());
         let (tasks, news) = (Tasks(over), Rc::new(Notify::new()));
-        let io = TokioIo::new(Heard { stream, read: news.clone() });
+        let heard = news.clone();
+        // It begins with what the upstream allows.
+        let stream = InspectReader::new(stream, move |_: &[u8]| heard.notify_waiters());
+        let io = TokioIo::new(stream);
         let (sender, connection) = Builder::new(tasks.clone())
             .initial_max_send_streams(UNTOLD)
             .initial_stream_window_size(STREAM_WINDOW)

@@ -10,17 +10,17 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
 use thiserror::Error;
 
 use super::cause;
+use crate::pdk::body::{Arriving, Unfinished};
 
 /// The body broke off on its way to the upstream.
 #[derive(Debug, Error)]
 pub enum Cut {
     /// The client did not finish it.
     #[error(transparent)]
-    Client(#[from] hyper::Error),
+    Client(#[from] Unfinished),
     /// The client did not finish it, as an earlier reader was told.
     #[error("the client did not finish the request")]
     Unfinished,
@@ -34,17 +34,25 @@ pub enum Cut {
 pub struct Upload(Rc<RefCell<State>>);
 
 struct State {
-    incoming: Incoming,
-    /// The bytes that were sent, up to `keep`.
-    kept: Vec<Bytes>,
-    keep: usize,
-    /// Something was sent that is not kept.
-    gone: bool,
+    arriving: Arriving,
+    kept: Kept,
+    /// Its trailers are a part of it.
+    has_trailers: bool,
     /// Why the client did not finish it. The library says so once and then calls it the end.
     broken: Option<String>,
     /// The attempt that may send; none has this number once it is over.
     attempt: u32,
     sender: Option<Waker>,
+}
+
+/// What was sent and can be sent again.
+#[derive(Default)]
+struct Kept {
+    pieces: Vec<Bytes>,
+    /// Bytes that there is still room for.
+    room: usize,
+    /// Something was sent that is not here.
+    gone: bool,
 }
 
 /// The part of one attempt.
@@ -56,18 +64,28 @@ pub(super) struct Sending {
 }
 
 impl Upload {
-    /// A body of which the first `keep` bytes can be sent again.
-    pub fn new(incoming: Incoming, keep: usize) -> Self {
-        let (kept, sender) = (Vec::new(), None);
-        let (gone, broken, attempt) = (false, None, 0);
-        let state = State { incoming, kept, keep, gone, broken, attempt, sender };
+    /// A body that cannot be sent again once some of it was. Trailers are left out, as by nginx:
+    /// who reads them as headers would take from a client what plugins have refused.
+    pub fn new(arriving: Arriving) -> Self {
+        Self::with(arriving, 0, false)
+    }
+
+    /// That of a call by gRPC, of which the first `keep` bytes can be sent again.
+    pub fn of_call(arriving: Arriving, keep: usize) -> Self {
+        Self::with(arriving, keep, true)
+    }
+
+    fn with(arriving: Arriving, room: usize, has_trailers: bool) -> Self {
+        let kept = Kept { room, ..Kept::default() };
+        let (attempt, sender, broken) = (0, None, None);
+        let state = State { arriving, kept, has_trailers, broken, attempt, sender };
         Self(Rc::new(RefCell::new(state)))
     }
 
     /// Whether one more attempt could send all of it.
     pub fn can_restart(&self) -> bool {
         let state = self.0.borrow();
-        !state.gone && state.broken.is_none()
+        !state.kept.gone && state.broken.is_none()
     }
 
     /// Why the client did not finish it, when it is known that it did not.
@@ -95,17 +113,18 @@ impl State {
         }
         self.attempt
     }
+}
 
+impl Kept {
     fn keep(&mut self, frame: &Frame<Bytes>) {
         match frame.data_ref() {
-            Some(data) if data.len() <= self.keep => {
-                self.keep -= data.len();
-                self.kept.push(data.clone());
+            // Nothing bounds how many of these a client sends.
+            Some(data) if data.is_empty() => {}
+            Some(data) if data.len() <= self.room => {
+                self.room -= data.len();
+                self.pieces.push(data.clone());
             }
-            _ => {
-                self.gone = true;
-                (self.keep, self.kept) = (0, Vec::new());
-            }
+            _ => *self = Self { gone: true, ..Self::default() },
         }
     }
 }
@@ -124,21 +143,24 @@ impl Sending {
             let unwanted = Cut::Unwanted(h2::Reason::CANCEL.into());
             return Poll::Ready(Some(Err(unwanted)));
         }
-        if let Some(data) = state.kept.get(self.repeated).cloned() {
+        if let Some(data) = state.kept.pieces.get(self.repeated).cloned() {
             self.repeated += 1;
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         if state.broken.is_some() {
             return Poll::Ready(Some(Err(Cut::Unfinished)));
         }
-        match Pin::new(&mut state.incoming).poll_frame(cx) {
+        match Pin::new(&mut state.arriving).poll_frame(cx) {
             Poll::Pending => {
                 state.sender = Some(cx.waker().clone());
                 Poll::Pending
             }
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() && !state.has_trailers => {
+                Poll::Ready(None)
+            }
             Poll::Ready(Some(Ok(frame))) => {
-                state.keep(&frame);
-                self.repeated = state.kept.len();
+                state.kept.keep(&frame);
+                self.repeated = state.kept.pieces.len();
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
@@ -151,15 +173,33 @@ impl Sending {
 
     pub(super) fn is_end_stream(&self) -> bool {
         let state = self.upload.0.borrow();
-        self.repeated >= state.kept.len() && state.incoming.is_end_stream()
+        self.repeated >= state.kept.pieces.len() && state.arriving.is_end_stream()
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
         let state = self.upload.0.borrow();
-        let kept = state.kept.iter().skip(self.repeated).map(Bytes::len).sum::<usize>() as u64;
-        match state.incoming.size_hint().exact() {
+        let kept = state.kept.pieces.iter().skip(self.repeated);
+        let kept = kept.map(Bytes::len).sum::<usize>() as u64;
+        match state.arriving.size_hint().exact() {
             Some(rest) => SizeHint::with_exact(kept + rest),
             None => SizeHint::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_pieces_without_end_take_no_memory() {
+        let mut kept = Kept { room: 4, ..Kept::default() };
+        for _ in 0..1000 {
+            kept.keep(&Frame::data(Bytes::new()));
+        }
+        kept.keep(&Frame::data(Bytes::from_static(b"abcd")));
+        assert_eq!((kept.pieces.len(), kept.gone), (1, false));
+        kept.keep(&Frame::data(Bytes::from_static(b"e")));
+        assert_eq!((kept.pieces.len(), kept.gone), (0, true));
     }
 }

@@ -108,7 +108,7 @@ async fn an_upstreams_head_is_passed_on_with_its_own_words_and_without_a_date() 
     let mut kept: Vec<_> = reply.headers.iter().map(|(name, _)| name.as_str()).collect();
     kept.retain(|name| !ours.iter().any(|ours| name.starts_with(ours)));
     kept.sort_unstable();
-    assert_eq!(kept, ["content-length", "set-cookie", "set-cookie", "x-odd"]);
+    assert_eq!(kept, ["connection", "content-length", "set-cookie", "set-cookie", "x-odd"]);
     let ours = gateway.get("/t").await;
     assert_eq!(ours.first, "HTTP/1.1 302 Moved Temporarily");
     assert!(ours.header("date").is_some());
@@ -159,4 +159,112 @@ async fn of_what_a_trusted_proxy_says_twice_the_first_counts() {
     assert_eq!(gateway.send("GET", "/t", &headers, b"").await.status(), 302);
     let https = [("X-Forwarded-Proto", "https")];
     assert_eq!(gateway.send("GET", "/t", &https, b"").await.status(), 200);
+}
+
+#[tokio::test]
+async fn every_answer_says_what_becomes_of_its_connection() {
+    let upstream = Upstream::replying(OK).await;
+    for (limit, head, says) in [
+        ("1000", "GET /a HTTP/1.1\r\nHost: x", "keep-alive"),
+        ("1000", "GET /none HTTP/1.1\r\nHost: x", "keep-alive"),
+        ("1000", "GET /a HTTP/1.1\r\nHost: x\r\nConnection: x-a, Close", "close"),
+        ("1000", "GET /a HTTP/1.0\r\nHost: x", "close"),
+        ("1000", "GET /a HTTP/1.0\r\nHost: x\r\nConnection: keep-alive", "keep-alive"),
+        ("1000", "GET /a/%zz HTTP/1.1\r\nHost: x", "close"),
+        ("1", "GET /a HTTP/1.1\r\nHost: x", "close"),
+    ] {
+        let builder = Builder::default().set("nginx_http_keepalive_requests", limit);
+        let gateway = builder.start(&config(upstream.address));
+        let reply = raw(gateway.address, format!("{head}\r\n\r\n").as_bytes()).await.unwrap();
+        let said = reply.headers.iter().filter(|(name, _)| name == "connection");
+        let said: Vec<_> = said.map(|(_, value)| value.as_str()).collect();
+        assert_eq!(said, [says], "{limit} {head}");
+    }
+}
+
+#[tokio::test]
+async fn a_header_named_close_is_no_business_of_the_connection() {
+    let upstream = Upstream::replying(OK).await;
+    let gateway = TestGateway::start(&config(upstream.address));
+    let headers = [("Connection", "close"), ("Close", "kept"), ("X-Foo", "kept")];
+    gateway.send("GET", "/a", &headers, b"").await;
+    let headers = [("Connection", "X-Foo, X-Bar"), ("Close", "kept"), ("X-Foo", "gone")];
+    gateway.send("GET", "/a", &headers, b"").await;
+    let seen = upstream.seen();
+    assert_eq!((seen[0].header("close"), seen[0].header("x-foo")), (Some("kept"), Some("kept")));
+    assert_eq!((seen[1].header("close"), seen[1].header("x-foo")), (Some("kept"), None));
+}
+
+#[tokio::test]
+async fn a_record_of_a_refused_head_says_what_was_asked_for() {
+    let upstream = Upstream::replying(OK).await;
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let plugin = format!(
+        "plugins:\n- {{name: file-log, config: {{path: {}, reopen: true}}}}\n",
+        log.path().display()
+    );
+    let gateway = TestGateway::start(&(config(upstream.address) + &plugin));
+    let long = "a".repeat(10 << 10);
+    for (head, status) in [
+        (format!("POST /a?foo=bar HTTP/1.1\r\nHost: x\r\nX-Large: {long}"), 400),
+        (format!("PUT /?foo={long} HTTP/1.1\r\nHost: x"), 414),
+        ("PUT /a?foo=bar HTTP/1.1\r\nHost: x\r\nContent-Length: x".to_owned(), 400),
+    ] {
+        let reply = raw(gateway.address, format!("{head}\r\n\r\n").as_bytes()).await.unwrap();
+        assert_eq!(reply.status(), status);
+    }
+    drop(gateway);
+    let lines = std::fs::read_to_string(log.path()).unwrap();
+    let records =
+        lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let asked: Vec<_> = records
+        .map(|record| {
+            assert_eq!(record["request"]["headers"], serde_json::json!({}));
+            assert_eq!(record["upstream_uri"], "");
+            let request = &record["request"];
+            (request["method"].clone(), request["querystring"]["foo"].clone())
+        })
+        .collect();
+    let bar = serde_json::json!("bar");
+    assert_eq!(
+        asked,
+        [
+            ("POST".into(), bar.clone()),
+            ("PUT".into(), serde_json::Value::Null),
+            ("PUT".into(), bar),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_last_attempt_has_failed_in_the_record_when_no_more_were_allowed() {
+    const FAILS: &[u8] = b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n";
+    let upstream = Upstream::replying(FAILS).await;
+    let (closed, log) = (closed_port(), tempfile::NamedTempFile::new().unwrap());
+    let text = format!(
+        "_format_version: '3.0'\nservices:\n\
+         - {{name: s, url: 'http://{}', retries: 0, routes: [{{name: r, paths: [/none]}}]}}\n\
+         - {{name: t, url: 'http://{}', retries: 5, routes: [{{name: t, paths: [/five]}}]}}\n\
+         - {{name: u, url: 'http://{}', retries: 1, routes: [{{name: u, paths: [/one]}}]}}\n\
+         plugins:\n- {{name: file-log, config: {{path: {}, reopen: true}}}}\n",
+        upstream.address,
+        upstream.address,
+        closed.local_addr().unwrap(),
+        log.path().display()
+    );
+    let gateway = TestGateway::start(&text);
+    for (path, status) in [("/none", 500), ("/five", 500), ("/one", 502)] {
+        assert_eq!(gateway.get(path).await.status(), status, "{path}");
+    }
+    drop(gateway);
+    let lines = std::fs::read_to_string(log.path()).unwrap();
+    let records =
+        lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let codes: Vec<Vec<_>> = records
+        .map(|record| {
+            let tries = record["tries"].as_array().unwrap();
+            tries.iter().map(|one| one["code"].as_u64()).collect()
+        })
+        .collect();
+    assert_eq!(codes, [vec![Some(500)], vec![None], vec![Some(502), Some(502)]]);
 }

@@ -100,3 +100,50 @@ async fn a_reply_that_ends_because_the_upload_broke_off_is_the_clients_fault() {
     let faults: Vec<_> = lines.iter().map(|line| &line["fields"]["fault"]).collect();
     assert_eq!(faults, ["client"], "{lines:?}");
 }
+
+#[tokio::test]
+async fn a_reply_that_a_plugin_waits_for_and_the_upload_breaks_is_no_fault_of_the_upstream() {
+    log_lines::keep();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let plugin = "plugins: [{name: response-transformer, config: {add: {json: ['a:b']}}}]\n";
+    let gateway = TestGateway::start(&(config(listener.local_addr().unwrap()) + plugin));
+    let began = log_lines::mark();
+    let mut client = Reader::new(TcpStream::connect(gateway.address).await.unwrap());
+    let request = format!("PUT /a HTTP/1.1\r\nHost: gw.test\r\n{CHUNKED}\r\n\r\n3\r\nabc\r\n");
+    client.stream.write_all(request.as_bytes()).await.unwrap();
+    let mut upstream = Reader::new(soon("a connection", listener.accept()).await.unwrap().0);
+    soon("a request", upstream.head()).await.unwrap();
+    let early = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
+        transfer-encoding: chunked\r\n\r\n1\r\n{\r\n";
+    upstream.stream.write_all(early).await.unwrap();
+    client.stream.write_all(b"zz\r\n").await.unwrap();
+    let answer = soon("an answer", client.message(false)).await.unwrap();
+    assert_eq!(answer.status(), 400, "{}", answer.text());
+    let lines = log_lines::since(began, answer.header("x-kong-request-id").unwrap());
+    let faults: Vec<_> = lines.iter().map(|line| &line["fields"]["fault"]).collect();
+    assert_eq!(faults, ["client"], "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_client_cannot_bring_in_its_trailers_what_plugins_take_out_of_its_headers() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = TestGateway::start(&config(listener.local_addr().unwrap()));
+    let mut client = Reader::new(TcpStream::connect(gateway.address).await.unwrap());
+    let request = format!(
+        "PUT /a HTTP/1.1\r\nHost: gw.test\r\nTE: trailers\r\nTrailer: X-Consumer-Username\r\n\
+         {CHUNKED}\r\n\r\n3\r\nabc\r\n0\r\nX-Consumer-Username: admin\r\n\r\n"
+    );
+    client.stream.write_all(request.as_bytes()).await.unwrap();
+    let mut upstream = soon("a connection", listener.accept()).await.unwrap().0;
+    let mut seen = Vec::new();
+    soon("the end of the request", async {
+        while !(seen.ends_with(b"\r\n\r\n") && seen.windows(5).any(|five| five == b"\r\n0\r\n")) {
+            assert_ne!(upstream.read_buf(&mut seen).await.unwrap(), 0);
+        }
+    })
+    .await;
+    let seen = String::from_utf8(seen).unwrap();
+    assert!(seen.ends_with("3\r\nabc\r\n0\r\n\r\n"), "{seen}");
+    upstream.write_all(OK).await.unwrap();
+    assert_eq!(soon("an answer", client.message(false)).await.unwrap().status(), 200);
+}

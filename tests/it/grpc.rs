@@ -227,6 +227,28 @@ async fn a_call_that_the_upstream_breaks_off_is_not_whole() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_reset_without_an_error_has_not_ended() {
+    let (upstream, _gateway, client) = scene(Manners::default()).await;
+    let mut calling = client.begin(PATH, &[]).await;
+    calling.stream.send_data(Bytes::from_static(b"part"), false).unwrap();
+    let mut call = upstream.call().await;
+    assert_eq!(soon("data", call.request.body_mut().data()).await.unwrap().unwrap(), "part");
+    calling.stream.send_reset(Reason::NO_ERROR);
+    let read = soon("the end of the request", call.request.body_mut().data()).await;
+    assert!(read.unwrap().is_err(), "the upstream takes half a request for whole");
+
+    let mut calling = client.begin(PATH, &[]).await;
+    let mut call = upstream.call().await;
+    let mut sending = call.begin();
+    sending.send_data(Bytes::from_static(b"part"), false).unwrap();
+    let mut body = calling.answer().await.into_body();
+    assert_eq!(soon("data", body.data()).await.unwrap().unwrap(), "part");
+    sending.send_reset(Reason::NO_ERROR);
+    let read = soon("the end of the answer", body.data()).await;
+    assert!(read.unwrap().is_err(), "the client takes half an answer for whole");
+}
+
+#[tokio::test]
 async fn a_server_that_answers_early_ends_the_clients_stream() {
     let (upstream, _gateway, client) = scene(Manners::default()).await;
     let mut calling = client.begin(PATH, &[]).await;

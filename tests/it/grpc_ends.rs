@@ -173,6 +173,12 @@ impl Client {
         Calling { answer: Some(answer), stream }
     }
 
+    /// Whether the gateway takes one more call on the connection.
+    pub async fn may_call(&self) -> bool {
+        tokio::task::yield_now().await;
+        self.0.clone().ready().await.is_ok()
+    }
+
     /// A call with one message.
     pub async fn call(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut calling = self.begin(path, headers).await;

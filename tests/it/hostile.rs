@@ -279,6 +279,21 @@ async fn floods_of_http_2_frames_end_their_connection() {
 }
 
 #[tokio::test]
+async fn floods_that_ask_for_answers_and_read_none_end_their_connection() {
+    const PING: u8 = 6;
+    let upstream = Upstream::replying(OK).await;
+    let gateway = over_http2("nginx_http_send_timeout", "100ms", upstream.address);
+    for frame in [frame(PING, 0, 0, b"12345678"), frame(SETTINGS, 0, 0, &[])] {
+        let mut client = TcpStream::connect(gateway.address).await.unwrap();
+        client.write_all(&preface()).await.unwrap();
+        let piece = frame.repeat(1000);
+        // Who does not read is not read either: what waits is bounded by the buffers of the system.
+        soon("the end", async { while client.write_all(&piece).await.is_ok() {} }).await;
+    }
+    assert_eq!(gateway.get("/a").await.status(), 200, "others are served");
+}
+
+#[tokio::test]
 async fn an_http_2_connection_says_goodbye_after_its_last_request_and_when_it_is_idle() {
     const GOAWAY: u8 = 7;
     let upstream = Upstream::replying(OK).await;

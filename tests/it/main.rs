@@ -16,6 +16,7 @@ mod caching;
 mod cli;
 mod cli_process;
 mod docs_hosting;
+mod draining;
 mod explain;
 mod functions;
 mod fuzz_seeds;

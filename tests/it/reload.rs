@@ -154,6 +154,30 @@ async fn hup_loads_again() {
 }
 
 #[tokio::test]
+async fn hup_takes_over_the_log_level_of_kong_conf_and_a_wrong_one_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, conf) = (folder.path().join("kong.yaml"), folder.path().join("kong.conf"));
+    std::fs::write(&path, saying("v0")).unwrap();
+    std::fs::write(&conf, "log_level = notice\n").unwrap();
+    let arguments = ["run", path.to_str().unwrap(), "--conf", conf.to_str().unwrap()];
+    let mut process = silverback(&arguments).on_free_ports().spawn();
+    let status = process.status().await;
+    let level = async || http::send(status, "GET", "/status", &[], b"").await.json();
+    for (text, line) in [
+        ("log_level = loud\n", "the log level stays: "),
+        ("log_level = info\n", "log level: info"),
+        ("log_level = error\n", ""),
+    ] {
+        std::fs::write(&conf, text).unwrap();
+        process.signal("HUP");
+        if !line.is_empty() {
+            process.line_with(line).await;
+        }
+    }
+    soon("the new level", async { while level().await["log_level"] != "error" {} }).await;
+}
+
+#[tokio::test]
 async fn a_rotated_variable_of_the_env_file_goes_live() {
     let folder = tempfile::tempdir().unwrap();
     let (path, env) = (folder.path().join("kong.yaml"), folder.path().join("env"));

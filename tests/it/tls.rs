@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::gateway::{Builder, TestGateway};
-use super::http::{Reader, Upstream};
+use super::http::{Reader, Upstream, raw};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -214,6 +214,23 @@ async fn a_tls_listener_speaks_http_1_and_2() {
     let seen = upstream.seen();
     assert_eq!(seen[1].header("x-forwarded-proto"), Some("https"));
     assert_eq!(seen[1].header("cookie"), Some("a=1; b=2"), "HTTP/1.1 wants one cookie header");
+}
+
+#[tokio::test]
+async fn plain_http_on_a_tls_port_gets_the_page_of_nginx() {
+    let folder = tempfile::tempdir().unwrap();
+    let upstream = Upstream::replying(OK).await;
+    let gateway = listening(folder.path(), &certificate("localhost"), &upstream);
+    let request = b"POST /a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc";
+    let reply = raw(gateway.address, request).await.unwrap();
+    assert_eq!(reply.first, "HTTP/1.1 400 Bad Request");
+    assert_eq!(reply.header("content-type"), Some("text/html; charset=UTF-8"));
+    assert_eq!(reply.header("connection"), Some("close"));
+    let said = "The plain HTTP request was sent to HTTPS port";
+    let text = reply.text();
+    assert!(text.contains(&format!("<title>400 {said}</title>")), "{text}");
+    assert!(text.contains(&format!("</h1></center>\r\n<center>{said}</center>")), "{text}");
+    assert!(upstream.seen().is_empty());
 }
 
 #[tokio::test]

@@ -58,6 +58,7 @@ impl Asked {
             sni: tls.then(|| uri.host().unwrap_or("localhost").into()),
             session: None,
             trusted: settings.trusted_ips.iter().any(|net| net.contains(&args.client)),
+            lacks_tls: false,
         };
         Ok(Self { head, connection, consumer: args.consumer.clone() })
     }

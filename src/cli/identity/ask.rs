@@ -19,12 +19,15 @@ use crate::azure::{self, Failure, SignedIn, Token, Verdict};
 use crate::dns::{Names, Unresolved};
 use crate::entity::Secret;
 use crate::llm::Question;
+use crate::pdk::ReadError;
 use crate::pdk::body::Buffered;
 use crate::pdk::service::Limits;
 use crate::plugins::Credential;
 use crate::shared::Shared as Process;
 use crate::tls::Policies;
-use crate::upstream::{Keepalive, Key, Outgoing, Pool, ReplyBody, SendError, Tls, tls_name};
+use crate::upstream::{
+    Keepalive, Key, Outgoing, Pool, ReplyBody, SendError, Tls, Unread, tls_name,
+};
 
 /// Exchanges at a time; a hundred targets shall not look like an attack.
 const AT_ONCE: usize = 8;
@@ -321,7 +324,7 @@ async fn read(way: &Way<'_>, response: Response<ReplyBody>) -> Result<Reply, Sil
     let body = body.read_whole(ANSWER_MAX, &way.process.budget).await;
     // The status alone says much; a page that is too long is none of ours.
     let body = body.or_else(|error| match error {
-        crate::pdk::ReadError::TooLarge { .. } => Ok(Buffered::default()),
+        Unread::TooMuch(ReadError::TooLarge { .. }) => Ok(Buffered::default()),
         other => Err(Silence::Broken(other.to_string())),
     })?;
     Ok(Reply { status: head.status.as_u16(), headers: head.headers, body })

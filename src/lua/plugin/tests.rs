@@ -76,6 +76,7 @@ fn exchange(target: &str, headers: &[(&str, &str)], body: &str) -> Rc<Exchange> 
         sni: None,
         session: None,
         trusted: false,
+        lacks_tls: false,
     };
     let mut request = http::Request::post(target).header("Host", "GW.test:8000");
     for (name, value) in headers {

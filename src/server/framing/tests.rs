@@ -138,3 +138,20 @@ fn what_follows_a_request_for_another_protocol_is_left_alone() {
     let old = ASK.replace("1.1", "1.0");
     assert_eq!(scan(&format!("{old}NO\r\n\r\n")), Seen::Refused(old.len(), Failure::BadRequest));
 }
+
+#[test]
+fn of_a_refused_head_the_method_and_the_target_are_known_as_far_as_they_are_in_order() {
+    for (head, method, target) in [
+        ("POST /a?b=c HTTP/1.1\r\nX : y\r\n", Some("POST"), "/a?b=c"),
+        ("\r\nGET  http://h/a  HTTP/1.1\r\nX", Some("GET"), "http://h/a"),
+        ("PUT /endless", Some("PUT"), "/"),
+        ("PUT /a b HTTP/1.1\r\n", Some("PUT"), "/"),
+        ("414 /a HTTP/1.1\r\n", None, "/"),
+        ("get /a HTTP/1.1\r\n", None, "/"),
+        ("GET", None, "/"),
+        ("", None, "/"),
+    ] {
+        let (found, at) = begins(head.as_bytes());
+        assert_eq!((found, at), (method.map(str::as_bytes), target.as_bytes()), "{head:?}");
+    }
+}

@@ -30,7 +30,6 @@ pub struct Differences {
 
 /// Headers whose values never count.
 const VOLATILE: &[&str] = &[
-    "connection",
     "content-encoding",
     "content-length",
     "date",
