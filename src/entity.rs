@@ -177,14 +177,28 @@ pub struct Route {
     pub https_redirect_status_code: u16,
     pub regex_priority: i64,
     pub strip_path: bool,
+    /// How the paths of Service and Route are put together; only the old router asks.
+    pub path_handling: Option<PathHandling>,
     pub preserve_host: bool,
     pub request_buffering: bool,
     pub response_buffering: bool,
     pub service: Option<Ref>,
     pub tags: Option<Vec<String>>,
+    /// Unix seconds. Among equals the old router prefers the older Route.
+    pub created_at: Option<u64>,
     /// The entity as log records and Lua plugins see it.
     #[serde(skip)]
     pub json: Arc<Value>,
+}
+
+/// How the path of a Service and what is left of a request's become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PathHandling {
+    /// With one slash between them.
+    V0,
+    /// One behind the other, as they are.
+    V1,
 }
 
 /// One of a Route's `sources` or `destinations`: an address or range, a port, or both.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::matcher::Matcher;
-use super::{Criterion, Query, Router};
+use super::{Criterion, Query, Router, Search};
 use crate::entity::Route;
 
 /// What the router finds when it looks at one Route, or at a part of it.
@@ -25,10 +25,12 @@ pub struct Look {
     pub takes_scheme: bool,
     /// Everything is met.
     pub agrees: bool,
+    /// The old router has no priorities.
+    is_old: bool,
 }
 
 impl Look {
-    fn new(rank: usize, entry: &Matcher, query: &Query<'_>) -> Self {
+    fn new(rank: usize, entry: &Matcher, query: &Query<'_>, is_old: bool) -> Self {
         Self {
             route: entry.route.clone(),
             index: entry.index,
@@ -38,6 +40,7 @@ impl Look {
             criteria: entry.criteria(query).unwrap_or_default(),
             takes_scheme: entry.takes_scheme(query.tls),
             agrees: entry.agrees(query),
+            is_old,
         }
     }
 
@@ -52,6 +55,9 @@ impl Look {
     /// ([`super::priority`]).
     pub fn precedes_by(&self, other: &Self) -> &'static str {
         let has_expression = |look: &Self| look.criteria.is_empty() && look.route.paths.is_none();
+        if self.is_old {
+            return "the traditional router finds it first";
+        }
         if self.priority == other.priority {
             return "equal priority, and the greater id goes first";
         }
@@ -82,8 +88,16 @@ impl Router {
     /// What there is to say of every Route, in the order in which they are looked at. The first
     /// that agrees is the one that [`Router::find`] finds.
     pub fn explain(&self, query: &Query<'_>) -> Vec<Look> {
-        let look = |(rank, entry)| Look::new(rank, entry, query);
-        self.entries.iter().enumerate().map(look).collect()
+        let Search::Traditional(categories) = &self.search else {
+            let look = |(rank, entry)| Look::new(rank, entry, query, false);
+            return self.entries.iter().enumerate().map(look).collect();
+        };
+        // What it finds may stand behind others that agree: their order is not all that counts.
+        let found = self.rank(query);
+        let others = categories.order().filter(|rank| Some(*rank) != found);
+        let entries = found.into_iter().chain(others);
+        let entries = entries.filter_map(|rank| self.entries.get(rank as usize)).enumerate();
+        entries.map(|(rank, entry)| Look::new(rank, entry, query, true)).collect()
     }
 }
 

@@ -10,8 +10,9 @@ use super::Query;
 use super::expression::Expression;
 use super::index::{HostKey, Keys, literal};
 use super::nets::Net;
-use super::priority::Part;
+use super::traditional;
 use crate::entity::{Protocol, Route, Service};
+use crate::settings::RouterFlavor;
 
 /// A part of a Route, compiled.
 pub(super) struct Matcher {
@@ -49,7 +50,7 @@ enum Paths {
 
 /// An expression of a path, compiled when it is first needed: ten thousand of them take seconds,
 /// and a worker that compiles serves nobody.
-struct PathRegex {
+pub(super) struct PathRegex {
     pattern: String,
     compiled: OnceCell<Result<Regex, String>>,
 }
@@ -61,10 +62,12 @@ pub(super) enum Pattern {
     Prefix(String),
 }
 
-/// One of `hosts`, with or without a port.
-struct Host {
-    name: Pattern,
-    port: Option<u32>,
+/// One of `hosts`.
+enum Host {
+    /// With or without a port.
+    Name(Pattern, Option<u32>),
+    /// As the old router reads it.
+    Old(traditional::Host),
 }
 
 /// One of `headers`: any of its values, some of which may be expressions (`~*`).
@@ -83,23 +86,24 @@ pub(super) struct Matched {
 }
 
 impl Matcher {
-    /// Compiles a part of a Route from its criteria. `by_scheme`: the protocols are one of them.
-    pub(super) fn of_part(
+    /// Compiles a part of a Route, the one with these paths, from its criteria.
+    pub(super) fn of_paths(
         route: &Arc<Route>,
         service: Option<&Arc<Service>>,
         index: usize,
-        part: &Part<'_>,
-        by_scheme: bool,
+        paths: &[&str],
+        flavor: RouterFlavor,
     ) -> Result<Self, String> {
         let fields = Fields {
-            paths: Paths::new(&part.paths),
-            hosts: route.hosts.iter().flatten().map(|host| Host::new(host)).collect(),
-            headers: headers(route)?,
+            paths: Paths::new(paths),
+            hosts: route.hosts.iter().flatten().map(|host| Host::new(host, flavor)).collect(),
+            headers: headers(route, flavor)?,
             snis: route.snis.iter().flatten().map(|sni| Pattern::of_sni(sni)).collect(),
             sources: route.sources.iter().flatten().map(Net::from).collect(),
             destinations: route.destinations.iter().flatten().map(Net::from).collect(),
         };
-        let schemes = if by_scheme { schemes(route) } else { None };
+        // The protocols are criteria, too, where there are expressions.
+        let schemes = if flavor == RouterFlavor::Expressions { schemes(route) } else { None };
         let (route, service) = (route.clone(), service.cloned());
         Ok(Self { route, service, index, word: 0, rule: Rule::Fields(fields), schemes })
     }
@@ -183,7 +187,7 @@ impl Matcher {
     pub(super) fn keys(&self) -> Keys {
         match &self.rule {
             Rule::Fields(fields) => {
-                let hosts = fields.hosts.iter().map(|host| host.name.key()).collect();
+                let hosts = fields.hosts.iter().map(Host::key).collect();
                 let hosts = if fields.hosts.is_empty() { None } else { hosts };
                 Keys { hosts, paths: fields.paths.keys() }
             }
@@ -324,7 +328,7 @@ impl Paths {
 
 impl PathRegex {
     /// Of a path that begins with `~`. Kong binds it to the beginning.
-    fn new(path: &str) -> Self {
+    pub(super) fn new(path: &str) -> Self {
         let pattern = path.strip_prefix('~').unwrap_or(path);
         Self { pattern: format!("^{pattern}"), compiled: OnceCell::new() }
     }
@@ -336,7 +340,7 @@ impl PathRegex {
         })
     }
 
-    fn get(&self) -> Option<&Regex> {
+    pub(super) fn get(&self) -> Option<&Regex> {
         self.compile().as_ref().ok()
     }
 }
@@ -390,23 +394,42 @@ impl Pattern {
 }
 
 impl Host {
-    fn new(host: &str) -> Self {
+    fn new(host: &str, flavor: RouterFlavor) -> Self {
+        if flavor == RouterFlavor::Traditional {
+            return Self::Old(traditional::Host::new(host));
+        }
         let (name, port) = super::split_port(host);
-        Self { name: Pattern::new(name), port }
+        Self::Name(Pattern::new(name), port)
     }
 
     fn agrees(&self, query: &Query<'_>) -> bool {
-        self.name.agrees(query.host) && self.port.is_none_or(|port| port == query.port)
+        match self {
+            Self::Name(name, port) => {
+                name.agrees(query.host) && port.is_none_or(|port| port == query.port)
+            }
+            Self::Old(host) => host.agrees(query),
+        }
+    }
+
+    fn key(&self) -> Option<HostKey> {
+        match self {
+            Self::Name(name, _) => name.key(),
+            Self::Old(_) => None,
+        }
     }
 }
 
-fn headers(route: &Route) -> Result<Vec<Header>, String> {
+fn headers(route: &Route, flavor: RouterFlavor) -> Result<Vec<Header>, String> {
     let header = |(name, values): (&String, &Vec<String>)| {
-        let (patterns, values): (Vec<_>, Vec<_>) = values
-            .iter()
-            .map(|value| value.to_ascii_lowercase())
-            .partition(|v| v.starts_with("~*"));
-        // Kong makes the expression itself lower case, too: `\D` becomes `\d`.
+        let old = flavor == RouterFlavor::Traditional;
+        // The old router reads an expression as it is, and only one that is the only value. The
+        // other makes the expression itself lower case, too: `\D` becomes `\d`.
+        let is_regex = |value: &String| value.starts_with("~*") && !(old && values.len() > 1);
+        let as_read = |value: &String| match old && is_regex(value) {
+            true => value.clone(),
+            false => value.to_ascii_lowercase(),
+        };
+        let (patterns, values): (Vec<_>, Vec<_>) = values.iter().map(as_read).partition(is_regex);
         let regex = |value: &String| Regex::new(value.get(2..).unwrap_or_default());
         let patterns = patterns.iter().map(regex).collect::<Result<_, _>>();
         let patterns = patterns.map_err(|error| format!("header '{name}': {error}"))?;

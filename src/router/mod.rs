@@ -1,5 +1,6 @@
 //! Matches a request to a Route, by the rules of Kong's `traditional_compatible` flavour, or those
-//! of `expressions`, where a Route may have an expression in place of criteria.
+//! of `expressions`, where a Route may have an expression in place of criteria, or of `traditional`
+//! ([`traditional`]).
 //!
 //! Each Route becomes one entry per kind of path, as in Kong ([`priority`]). Entries are ordered
 //! once, by priority and id, so a match is the first entry that agrees ([`matcher`]). The
@@ -12,18 +13,21 @@ mod matcher;
 mod nets;
 pub mod path;
 mod priority;
+mod traditional;
 
 use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::HeaderMap;
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use self::index::Index;
 pub use self::matcher::Criterion;
 use self::matcher::Matcher;
-use crate::entity::{Route, Service};
+use self::traditional::Categories;
+use crate::entity::{PathHandling, Route, Service};
 use crate::settings::RouterFlavor;
 use crate::snapshot::Snapshot;
 
@@ -32,9 +36,17 @@ const EXPRESSION_FIRST: u64 = 0xFF << 56;
 
 /// The compiled routes of one Snapshot.
 pub struct Router {
-    /// In Kong's order.
+    /// In Kong's order; the old router has none for all of them.
     entries: Vec<Matcher>,
-    index: Index,
+    search: Search,
+}
+
+/// How the entry for a request is found.
+enum Search {
+    /// The first in Kong's order that agrees.
+    First(Index),
+    /// In the ways of the old router.
+    Traditional(Categories),
 }
 
 /// What is matched.
@@ -79,6 +91,8 @@ pub struct Hit<'r> {
     pub matched: Option<String>,
     /// Groups of the expression, by number and by name.
     pub captures: Vec<(String, String)>,
+    /// The paths of Service and Route are put together in the old way.
+    pub joins: bool,
 }
 
 impl Router {
@@ -88,12 +102,11 @@ impl Router {
     /// A header's expression, or an expression of the router's own language, that does not
     /// compile, with the route that holds it.
     pub fn new(snapshot: &Snapshot, flavor: RouterFlavor) -> Result<Self, String> {
+        if flavor == RouterFlavor::Traditional {
+            return Self::traditional(snapshot);
+        }
         let mut ranked: Vec<(u64, Uuid, Matcher)> = Vec::new();
-        for (index, route) in snapshot.routes.iter().enumerate() {
-            let service = route.service.and_then(|s| snapshot.services.get(&s.id));
-            if service.is_some_and(|s| !s.enabled) {
-                continue;
-            }
+        for (index, route, service) in enabled(snapshot) {
             add(&mut ranked, index, route, service, flavor)
                 .map_err(|error| format!("route '{}': {error}", name(route)))?;
         }
@@ -106,7 +119,23 @@ impl Router {
             matcher.word = word;
             entries.push(matcher);
         }
-        Ok(Self { entries, index })
+        Ok(Self { entries, search: Search::First(index) })
+    }
+
+    fn traditional(snapshot: &Snapshot) -> Result<Self, String> {
+        let mut categories = Categories::default();
+        let mut entries = Vec::new();
+        for (rank, part) in (0..).zip(traditional::parts(enabled(snapshot))) {
+            let traditional::Part { route, service, index, path } = part;
+            let paths: SmallVec<[&str; 1]> = path.into_iter().collect();
+            let flavor = RouterFlavor::Traditional;
+            let entry = Matcher::of_paths(route, service, index, &paths, flavor)
+                .map_err(|error| format!("route '{}': {error}", name(route)))?;
+            categories.add(rank, &part);
+            entries.push(entry);
+        }
+        categories.sort();
+        Ok(Self { entries, search: Search::Traditional(categories) })
     }
 
     /// Compiles every path now. Otherwise each is when the first request may need it.
@@ -122,19 +151,38 @@ impl Router {
 
     /// The Route for a request.
     pub fn find(&self, query: &Query<'_>) -> Option<Hit<'_>> {
-        let agrees =
-            |rank: u32| self.entries.get(rank as usize).is_some_and(|entry| entry.agrees(query));
-        let rank = self.index.first(query.host, query.path, agrees)?;
-        let entry = self.entries.get(rank as usize)?;
+        let entry = self.entries.get(self.rank(query)? as usize)?;
         let matched = entry.matched(query);
+        let is_old = matches!(self.search, Search::Traditional(_));
         Some(Hit {
             route: &entry.route,
             service: entry.service.as_ref(),
             index: entry.index,
             matched: matched.text,
             captures: matched.captures,
+            joins: is_old && entry.route.path_handling == Some(PathHandling::V1),
         })
     }
+
+    /// The position of the entry for a request.
+    fn rank(&self, query: &Query<'_>) -> Option<u32> {
+        let agrees =
+            |rank: u32| self.entries.get(rank as usize).is_some_and(|entry| entry.agrees(query));
+        match &self.search {
+            Search::First(index) => index.first(query.host, query.path, agrees),
+            Search::Traditional(categories) => categories.find(query, agrees),
+        }
+    }
+}
+
+/// The Routes whose Service is not disabled, with their positions.
+fn enabled(
+    snapshot: &Snapshot,
+) -> impl Iterator<Item = (usize, &Arc<Route>, Option<&Arc<Service>>)> {
+    snapshot.routes.iter().enumerate().filter_map(|(index, route)| {
+        let service = route.service.and_then(|s| snapshot.services.get(&s.id));
+        service.is_none_or(|s| s.enabled).then_some((index, route, service))
+    })
 }
 
 fn name(route: &Route) -> String {
@@ -157,7 +205,7 @@ fn add(
         return Ok(());
     }
     for part in priority::split(route) {
-        let matcher = Matcher::of_part(route, service, index, &part, expressions)?;
+        let matcher = Matcher::of_paths(route, service, index, &part.paths, flavor)?;
         ranked.push((priority::word(route, &part), part.id, matcher));
     }
     Ok(())

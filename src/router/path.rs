@@ -180,6 +180,17 @@ pub fn upstream(base: Option<&str>, path: &str, matched: Option<&str>) -> String
     format!("{trimmed}{slash}{postfix}")
 }
 
+/// The same in `path_handling: v1`, which only the old router knows: one behind the other.
+pub fn joined(base: Option<&str>, path: &str, matched: Option<&str>) -> String {
+    let base = base.unwrap_or("/");
+    let Some(text) = matched else {
+        return format!("{base}{}", path.get(1..).unwrap_or_default());
+    };
+    let postfix = without_dots(path.get(text.len().max(1)..).unwrap_or_default());
+    let base = if postfix.starts_with('/') { base.strip_suffix('/').unwrap_or(base) } else { base };
+    format!("{base}{postfix}")
+}
+
 /// A Route that ends inside a segment may leave dots that would climb out of the Service's path.
 fn without_dots(postfix: &str) -> &str {
     match postfix {
@@ -271,6 +282,22 @@ mod tests {
             (Some("/s"), "/r.../x", Some("/r"), "/s/.../x"),
         ] {
             assert_eq!(upstream(base, path, matched), want, "{base:?} {path} {matched:?}");
+        }
+    }
+
+    #[test]
+    fn the_old_way_leaves_out_one_slash_of_two_and_adds_none() {
+        for (base, path, matched, want) in [
+            (None, "/r", Some("/r"), "/"),
+            (None, "/r", None, "/r"),
+            (Some("/s"), "/r", None, "/sr"),
+            (Some("/s"), "/r/x", Some("/r/"), "/sx"),
+            (Some("/s"), "/r/x", Some("/r"), "/s/x"),
+            (Some("/s/"), "/r", Some("/r"), "/s/"),
+            (Some("/s/"), "/r/x", Some("/r"), "/s/x"),
+            (Some("/s"), "/x", Some(""), "/sx"),
+        ] {
+            assert_eq!(joined(base, path, matched), want, "{base:?} {path} {matched:?}");
         }
     }
 

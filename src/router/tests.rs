@@ -241,3 +241,4 @@ fn a_path_that_does_not_compile_is_told_with_its_route() {
 
 mod expressions;
 mod reference;
+mod traditional;

@@ -96,7 +96,8 @@ fn address(ex: &Exchange, decoded: &str, hit: &Hit<'_>, runloop: &Runloop) {
     let Some(service) = hit.service else { return };
     let matched = hit.matched.as_deref().unwrap_or_default();
     let matched = hit.route.strip_path.then_some(matched);
-    let target = path::upstream(service.path.as_deref(), decoded, matched);
+    let join = if hit.joins { path::joined } else { path::upstream };
+    let target = join(service.path.as_deref(), decoded, matched);
     call.set_path(path::escape(&target));
     call.set_scheme(service.protocol);
     call.set_target(service.host.as_str().into(), service.port, Named::Operator);

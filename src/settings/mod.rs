@@ -129,7 +129,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Kong's flavours of the router, as far as they are there.
+/// Kong's flavours of the router.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RouterFlavor {
     /// By criteria: paths, hosts, methods, headers, SNIs.
@@ -137,6 +137,8 @@ pub enum RouterFlavor {
     TraditionalCompatible,
     /// By criteria or by an expression.
     Expressions,
+    /// By criteria, in the ways of Kong before 3.0.
+    Traditional,
 }
 
 impl RouterFlavor {
@@ -145,6 +147,7 @@ impl RouterFlavor {
         match self {
             Self::TraditionalCompatible => "traditional_compatible",
             Self::Expressions => "expressions",
+            Self::Traditional => "traditional",
         }
     }
 }

@@ -173,10 +173,10 @@ impl Layers {
         let read = |v: &str| match v {
             "traditional_compatible" => Some(RouterFlavor::TraditionalCompatible),
             "expressions" => Some(RouterFlavor::Expressions),
+            "traditional" => Some(RouterFlavor::Traditional),
             _ => None,
         };
-        let expected = "traditional_compatible or expressions (traditional is not built: \
-                        docs/compatibility.md lists in what it differs)";
+        let expected = "traditional_compatible, traditional or expressions";
         self.parse("router_flavor", "traditional_compatible", expected, read).unwrap_or_default()
     }
 

@@ -59,12 +59,24 @@ async fn expressions_route_by_what_criteria_cannot_say() {
 }
 
 #[tokio::test]
-async fn the_flavour_that_is_not_built_is_refused_at_start() {
+async fn the_old_router_routes_and_joins_paths_in_the_old_way() {
     let upstream = Upstream::replying(OK).await;
-    let config = config(&upstream, &["{name: r, paths: [/]}"]);
-    let traditional = Builder::default().set("router_flavor", "traditional").try_start(&config);
-    let errors = traditional.err().unwrap();
-    assert!(errors[0].contains("traditional is not built"), "{errors:?}");
+    let old =
+        |config: &str| Builder::default().set("router_flavor", "traditional").try_start(config);
+    let routes = [
+        "{name: v1, paths: [/r], path_handling: v1, strip_path: false}",
+        "{name: v0, paths: [/q], strip_path: false}",
+        "{name: wild, hosts: ['*.test'], paths: null}",
+    ];
+    let gateway = old(&config(&upstream, &routes)).unwrap();
+    for (host, path) in [("h", "/r"), ("h", "/q"), ("a.test", "/q")] {
+        gateway.send("GET", path, &[("Host", host)], b"").await;
+    }
+    let targets: Vec<String> = upstream.seen().iter().map(|one| one.target().to_owned()).collect();
+    assert_eq!(targets, ["/sr", "/s/q", "/s/q"]);
+    let wild = config(&upstream, &["{name: r, protocols: [https], snis: ['*.test']}"]);
+    let errors = old(&wild).err().unwrap();
+    assert!(errors[0].contains("snis"), "{errors:?}");
 }
 
 #[tokio::test]

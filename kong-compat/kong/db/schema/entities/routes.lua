@@ -30,6 +30,9 @@ end
 
 -- In this flavour a route may have an expression, and addresses on any protocol.
 local by_expression = kong.configuration.router_flavor == "expressions"
+-- The old router knows no wildcards in them.
+local is_old = kong.configuration.router_flavor == "traditional"
+local sni = is_old and typedefs.sni or typedefs.wildcard_host
 
 -- The criteria, and the expression where there may be one.
 local function criteria(...)
@@ -166,7 +169,7 @@ local routes = {
     { response_buffering = flag(true) },
     { tags = typedefs.tags },
     { service = { type = "foreign", reference = "services" } },
-    { snis = { type = "set", elements = typedefs.wildcard_host } },
+    { snis = { type = "set", elements = sni } },
     { sources = typedefs.sources },
     { destinations = typedefs.destinations },
     { methods = typedefs.methods },
