@@ -90,6 +90,11 @@ mod tests {
         } else {
             vm(None)
         };
+        let redis = source.contains("peers.redis").then(peers::Redis::start);
+        if let Some(redis) = &redis {
+            let table: Table = vm.lua().globals().get("peers").unwrap();
+            table.set("redis", redis.path()).unwrap();
+        }
         let local = tokio::task::LocalSet::new();
         local.block_on(&runtime, vm.run_spec("a_spec.lua", source))
     }

@@ -3,6 +3,7 @@
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
@@ -64,6 +65,40 @@ pub(super) fn tls(certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> u16
         let connection = ServerConnection::new(config.clone()).unwrap();
         session(StreamOwned::new(connection, stream));
     })
+}
+
+/// A Redis of its own, without a port; it ends when this is dropped.
+pub(super) struct Redis {
+    server: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Redis {
+    pub(super) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--unixsocket", "redis.sock", "--dir"])
+            .arg(folder.path())
+            .current_dir(folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("redis-server is missing: apt-get install redis-server");
+        let lines = BufReader::new(server.stdout.take().unwrap()).lines();
+        let is_ready = |line: &String| line.to_lowercase().contains("ready to accept connections");
+        assert!(lines.map_while(Result::ok).any(|line| is_ready(&line)), "redis-server ended");
+        Self { server, folder }
+    }
+
+    pub(super) fn path(&self) -> String {
+        self.folder.path().join("redis.sock").display().to_string()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        drop(self.server.kill());
+        drop(self.server.wait());
+    }
 }
 
 /// Sends every datagram back behind `pong:`; `quiet` gets no answer.
