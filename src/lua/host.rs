@@ -27,6 +27,20 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     host.set("is_ip_or_cidr", lua.create_function(range)?)?;
     host.set("utf8_error", lua.create_function(|_, text: mlua::LuaString| Ok(utf8_error(&text)))?)?;
 
+    let ip_bytes =
+        |lua: &Lua, text: String| ip_bytes(&text).map(|bytes| lua.create_string(bytes)).transpose();
+    host.set("ip_bytes", lua.create_function(ip_bytes)?)?;
+    let file = |path: &str| std::fs::metadata(path).ok();
+    let kind = move |_: &Lua, path: String| {
+        Ok(file(&path).map(|file| if file.is_dir() { "directory" } else { "file" }))
+    };
+    host.set("file_kind", lua.create_function(kind)?)?;
+    let size = move |_: &Lua, path: String| Ok(file(&path).map(|file| file.len()));
+    host.set("file_size", lua.create_function(size)?)?;
+    let here =
+        |_: &Lua, ()| Ok(std::env::current_dir().ok().map(|folder| folder.display().to_string()));
+    host.set("current_dir", lua.create_function(here)?)?;
+
     let preload: Table = lua.globals().get::<Table>("package")?.get("preload")?;
     preload.set("silverback.host", lua.create_function(move |_, _: String| Ok(host.clone()))?)
 }
@@ -74,6 +88,14 @@ fn pcre_offset(error: &ast::Error) -> usize {
 fn last_line(text: &str) -> String {
     let line = text.lines().next_back().unwrap_or_default();
     line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
+
+/// The four or sixteen bytes of an address.
+fn ip_bytes(text: &str) -> Option<Vec<u8>> {
+    Some(match text.parse().ok()? {
+        IpAddr::V4(four) => four.octets().to_vec(),
+        IpAddr::V6(six) => six.octets().to_vec(),
+    })
 }
 
 fn is_ip(text: &str) -> bool {

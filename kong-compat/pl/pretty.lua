@@ -1,0 +1,109 @@
+-- Tables as texts that Lua reads back, as Penlight's `pretty`.
+
+local _M = {}
+
+local RESERVED = {}
+for word in ([[and break do else elseif end false for function goto if in local nil not or repeat
+  return then true until while]]):gmatch("%a+") do
+  RESERVED[word] = true
+end
+
+local function name_of(key, not_clever)
+  if not not_clever and type(key) == "string" and key:find("^[%a_][%w_]*$") and not RESERVED[key] then
+    return key
+  end
+  return type(key) == "number" and "[" .. key .. "]" or ("[%q]"):format(tostring(key))
+end
+
+-- Numbers last.
+local function order(a, b)
+  local of_a, of_b = type(a) == "number", type(b) == "number"
+  if of_a and of_b then
+    return a < b
+  end
+  if of_a ~= of_b then
+    return of_b
+  end
+  return tostring(a) < tostring(b)
+end
+
+-- Several lines stand in long brackets.
+local function quoted(text)
+  if not text:find("\n", 1, true) then
+    return (("%q"):format(text):gsub("\r", "\\r"))
+  end
+  local equals = ""
+  while text:find("]" .. equals, 1, true) do
+    equals = equals .. "="
+  end
+  local line = text:sub(1, 1) == "\n" and "\n" or ""
+  return "[" .. equals .. "[" .. line .. text .. "]" .. equals .. "]"
+end
+
+-- A table over several lines; with an empty `space` in one.
+function _M.write(value, space, not_clever)
+  space = space or "  "
+  local seen = {}
+  local function text(inner, depth)
+    if type(inner) == "string" then
+      return quoted(inner)
+    end
+    if type(inner) ~= "table" then
+      return tostring(inner)
+    end
+    if seen[inner] then
+      return "<cycle>"
+    end
+    seen[inner] = true
+    local keys, parts, indent = {}, {}, space:rep(depth + 1)
+    for i = 1, not_clever and 0 or #inner do
+      parts[i] = indent .. text(inner[i], depth + 1)
+    end
+    local count = #parts
+    for key in pairs(inner) do
+      local is_listed = type(key) == "number" and key % 1 == 0 and key >= 1 and key <= count
+      if not is_listed then
+        keys[#keys + 1] = key
+      end
+    end
+    table.sort(keys, order)
+    for _, key in ipairs(keys) do
+      local named = name_of(key, not_clever)
+      local equals = space == "" and "=" or " = "
+      parts[#parts + 1] = indent .. named .. equals .. text(inner[key], depth + 1)
+    end
+    seen[inner] = nil
+    local line = space == "" and "" or "\n"
+    local inside = table.concat(parts, "," .. line)
+    return "{" .. line .. inside .. (#parts > 0 and line or "") .. space:rep(depth) .. "}"
+  end
+  if type(value) ~= "table" then
+    return text(value, 0), "not a table"
+  end
+  return text(value, 0)
+end
+
+function _M.dump(value)
+  print(_M.write(value))
+end
+
+-- A table that a text describes; nothing in it may be called.
+function _M.read(text)
+  if not text:find("^%s*{") then
+    return nil, "not a Lua table"
+  end
+  if text:find("[^%w_]function[^%w_]") then
+    return nil, "cannot have functions in table definition"
+  end
+  local chunk, err = load("return " .. text, "tbl", "t", {})
+  if not chunk then
+    return nil, err
+  end
+  local ok, value = pcall(chunk)
+  if not ok then
+    return nil, value
+  end
+  return value
+end
+
+return setmetatable(_M, { __call = function(_, value) return _M.dump(value) end })
