@@ -65,36 +65,34 @@ pub fn to_upstream(ex: &Exchange, host: HeaderValue, request_id: bool) -> Header
     }
     forwarded(ex, &mut headers);
     append_via(&mut headers, version(ex.request.version));
-    set(&mut headers, REQUEST_ID, request_id.then_some(ex.id.as_str()));
+    put(&mut headers, REQUEST_ID, request_id.then(|| id(ex)).flatten());
     headers
 }
 
 /// `X-Forwarded-*` and `X-Real-IP`. What an untrusted client says of itself is replaced.
 fn forwarded(ex: &Exchange, headers: &mut HeaderMap) {
     let connection = &ex.request.connection;
-    let client = connection.client.ip().to_string();
+    let client = HeaderValue::try_from(connection.client.ip().to_string()).ok();
     // Behind a trusted proxy, Kong adds the proxy to a list that is there, and begins one with
     // the client.
     match headers.contains_key(FORWARDED_FOR) {
-        true => append(headers, FORWARDED_FOR, &connection.peer.ip().to_string()),
-        false => set(headers, FORWARDED_FOR, Some(&client)),
+        true => append(headers, FORWARDED_FOR, connection.peer.ip().to_string()),
+        false => put(headers, FORWARDED_FOR, client.clone()),
     }
-    set(headers, REAL_IP, Some(&client));
-    let port = connection.port.to_string();
+    put(headers, REAL_IP, client);
     let prefix = ex.matched().and_then(|matched| matched.prefix.as_deref());
+    // A prefix may hold letters that are not ASCII.
+    let text = |text: &str| HeaderValue::from_bytes(text.as_bytes()).ok();
     for (name, value) in [
-        (FORWARDED_PROTO, Some(ex.request.scheme())),
-        (FORWARDED_HOST, Some(ex.request.host_or_kong())),
-        (FORWARDED_PORT, Some(port.as_str())),
-        (FORWARDED_PATH, Some(ex.request.raw_path())),
-        (FORWARDED_PREFIX, prefix),
+        (FORWARDED_PROTO, Some(HeaderValue::from_static(ex.request.scheme()))),
+        (FORWARDED_HOST, text(ex.request.host_or_kong())),
+        (FORWARDED_PORT, Some(HeaderValue::from(connection.port))),
+        (FORWARDED_PATH, text(ex.request.raw_path())),
+        (FORWARDED_PREFIX, prefix.and_then(text)),
     ] {
         // Of several values of a trusted proxy the first counts; nginx sends no empty header.
-        match headers.get(&name).filter(|_| connection.trusted).cloned() {
-            Some(said) if said.is_empty() => drop(headers.remove(name)),
-            Some(said) => drop(headers.insert(name, said)),
-            None => set(headers, name, value.filter(|value| !value.is_empty())),
-        }
+        let said = if connection.trusted { headers.get(&name).cloned() } else { None };
+        put(headers, name, said.or(value).filter(|value| !value.is_empty()));
     }
 }
 
@@ -173,7 +171,7 @@ pub fn to_client(ex: &Exchange, tokens: Tokens) {
         // Kong keeps its name to itself, and that of a plugin's making, too.
         headers.remove(SERVER);
     }
-    set(&mut headers, REQUEST_ID, tokens.request_id.then_some(ex.id.as_str()));
+    put(&mut headers, REQUEST_ID, tokens.request_id.then(|| id(ex)).flatten());
 }
 
 /// Tells a client that sent `Kong-Debug`, with any value, which Route and Service it reached.
@@ -194,12 +192,16 @@ pub fn name_route(ex: &Exchange) {
     }
 }
 
-fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<&str>) {
-    // A prefix may hold letters that are not ASCII.
-    match value.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok()) {
+/// Sets a header, or takes it away.
+fn put(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+    match value {
         Some(value) => drop(headers.insert(name, value)),
         None => drop(headers.remove(name)),
     }
+}
+
+fn id(ex: &Exchange) -> Option<HeaderValue> {
+    HeaderValue::from_str(ex.id.as_str()).ok()
 }
 
 /// Kong writes the version as a number: 1 is HTTP/1.0.
@@ -212,15 +214,20 @@ fn version(version: Version) -> &'static str {
 }
 
 fn append_via(headers: &mut HeaderMap, version: &str) {
-    append(headers, VIA, &format!("{version} {}", respond::SERVER_TOKEN));
+    append(headers, VIA, format!("{version} {}", respond::SERVER_TOKEN));
 }
 
 /// Adds an element to a list header, whose lines become one. Kong keeps the first line of several
 /// alone, which forgets the proxies that wrote lines of their own.
-fn append(headers: &mut HeaderMap, name: HeaderName, element: &str) {
-    let lines = headers.get_all(&name).iter().map(HeaderValue::as_bytes);
-    let lines: Vec<&[u8]> = lines.chain([element.as_bytes()]).collect();
-    if let Ok(list) = HeaderValue::from_bytes(&lines.join(&b", "[..])) {
+fn append(headers: &mut HeaderMap, name: HeaderName, element: String) {
+    let list = if headers.contains_key(&name) {
+        let lines = headers.get_all(&name).iter().map(HeaderValue::as_bytes);
+        let lines: Vec<&[u8]> = lines.chain([element.as_bytes()]).collect();
+        HeaderValue::from_bytes(&lines.join(&b", "[..]))
+    } else {
+        HeaderValue::try_from(element)
+    };
+    if let Ok(list) = list {
         headers.insert(name, list);
     }
 }
@@ -354,7 +361,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(FORWARDED_FOR, HeaderValue::from_static("1.1.1.1"));
         headers.append(FORWARDED_FOR, HeaderValue::from_static("2.2.2.2, 3.3.3.3"));
-        append(&mut headers, FORWARDED_FOR, "4.4.4.4");
+        append(&mut headers, FORWARDED_FOR, "4.4.4.4".to_owned());
         assert_eq!(headers[FORWARDED_FOR], "1.1.1.1, 2.2.2.2, 3.3.3.3, 4.4.4.4");
         assert_eq!(headers.len(), 1);
     }

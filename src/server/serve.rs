@@ -5,6 +5,7 @@
 //! drops the upstream call with it; [`Finish`] then still runs the `log` phase.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -67,8 +68,12 @@ pub(super) async fn serve(
     if let Err(failure) = checked {
         respond::fail(&ex, failure);
     }
-    let run = pdk::CURRENT.scope(ex.clone(), run(&mut finish, upgrade.is_some()));
-    let rest = match AssertUnwindSafe(run).catch_unwind().await {
+    let run = {
+        // Pinned first: each of the wrappers would copy it whole.
+        let run = pin!(run(&mut finish, upgrade.is_some()));
+        AssertUnwindSafe(pdk::CURRENT.scope(ex.clone(), run)).catch_unwind().await
+    };
+    let rest = match run {
         Ok(rest) => rest,
         Err(_) => {
             // The panic hook has told the operator where; the worker lives.

@@ -52,9 +52,13 @@ pub(super) async fn speak<S>(
     let service = service_fn(move |request: Request<Incoming>| {
         let settings = &worker.shared.settings;
         let connection = realip::seen_from(settings, &connection, request.headers());
-        let exchange = exchange(worker.clone(), connection, request, busy.clone(), slot.clone());
-        // Boxed: held inline, the future would make every connection as large as its largest part.
-        async move { Ok::<_, Infallible>(Box::pin(exchange).await) }
+        let (worker, busy, slot) = (worker.clone(), busy.clone(), slot.clone());
+        // Boxed, and made in here: held inline, the future would make every connection as large as
+        // its largest part, and be copied from hand to hand.
+        async move {
+            let exchange = exchange(worker, connection, request, busy, slot);
+            Ok::<_, Infallible>(Box::pin(exchange).await)
+        }
     });
     let stream = Patient::new(stream, clients.send_time, activity.clone());
     let ended = if http2 {

@@ -220,12 +220,13 @@ impl Pool {
         mut request: Request<Outgoing>,
     ) -> Result<Response<ReplyBody>, SendError> {
         if key.http2 {
-            return self.shared.send(key, limits, request).await;
+            return Box::pin(self.shared.send(key, limits, request)).await;
         }
         loop {
             let (mut link, served) = match self.take(key).await {
                 Some(kept) => kept,
-                None => (connect::open(key, limits.connect_ms).await?, 0),
+                // Boxed: what it takes to connect is large, and seldom needed.
+                None => (Box::pin(connect::open(key, limits.connect_ms)).await?, 0),
             };
             let progress = request.body().progress();
             progress.restart();
