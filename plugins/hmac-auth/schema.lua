@@ -21,7 +21,10 @@ return {
           description = "Seconds by which the client's clock may be wrong.",
         } },
         { anonymous = fields.anonymous "signature" },
-        { validate_request_body = flag(false, "Whether the body must be that of the Digest header.") },
+        { validate_request_body = flag(
+          false,
+          "Whether the body must be that of the Digest header."
+        ) },
         { enforce_headers = {
           type = "array",
           elements = { type = "string" },

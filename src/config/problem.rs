@@ -155,6 +155,8 @@ pub(super) struct Report {
     /// What Kong would add to other errors although it is right: see [`Kong`].
     pub(super) beside: Vec<Problem>,
     pub(super) offsets: Offsets,
+    /// How many items of a collection there are so far.
+    pub(super) totals: HashMap<String, usize>,
 }
 
 /// Where a problem is: a path in a document, and a position that need not be in the same file.
@@ -204,12 +206,11 @@ impl Report {
     }
 
     /// Notes how many items a file has in a collection, so that later files count on from there.
+    /// Files come in their order.
     pub(super) fn count(&mut self, document: usize, collection: &str, items: usize) {
-        let before = self.offsets.get(&(document, collection.to_owned())).copied();
-        let total = before.unwrap_or_default() + items;
-        for later in document + 1..self.names.len() {
-            self.offsets.insert((later, collection.to_owned()), total);
-        }
+        let total = self.totals.entry(collection.to_owned()).or_default();
+        self.offsets.insert((document, collection.to_owned()), *total);
+        *total += items;
     }
 
     fn problem(&self, at: At<'_>, message: String) -> Problem {

@@ -1,8 +1,8 @@
 //! The expressions inside `${{ ... }}`: the part of Go's text/template that state files use.
 //!
 //! Functions, literals, pipes and parentheses; decK's functions are `env`, `indent`, `toBool`,
-//! `toFloat` and `toInt`. Control structures (`if`, `range`), trim markers (`${{-`) and Go's
-//! other built-in functions are left out and refused by name. No error holds a variable's value.
+//! `toFloat` and `toInt`. Control structures (`if`, `range`), trim markers (`${{-`) and Go's own
+//! functions are left out and refused by name. No error holds a variable's value.
 
 use std::fmt;
 
@@ -13,6 +13,10 @@ const MAX_INDENT: i64 = 1000;
 const MAX_DEPTH: usize = 20;
 
 const FUNCTIONS: [&str; 5] = ["env", "indent", "toBool", "toFloat", "toInt"];
+
+/// Go's words for what is more than a value.
+const CONTROL: [&str; 10] =
+    ["block", "break", "continue", "define", "else", "end", "if", "range", "template", "with"];
 
 /// What is wrong with a placeholder. The first two texts are decK's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +33,12 @@ pub(super) enum Error {
     /// Neither decK's function nor one that is read here.
     #[error("function \"{0}\" not defined (there are env, indent, toBool, toFloat, toInt)")]
     UnknownFunction(String),
+    /// `${{- env "DECK_X" -}}`: Go would take away the white space around it.
+    #[error("trim markers ('${{{{-' and '-}}}}') are not read here; leave the hyphens out")]
+    Trim,
+    /// Go's templates can do more than put in a value.
+    #[error("'{0}' is not read here: a placeholder can only put in a value")]
+    Control(String),
     /// Too many or too few operands.
     #[error("wrong number of args for {function}: want {want} got {got}")]
     ArgumentCount { function: &'static str, want: usize, got: usize },
@@ -83,11 +93,17 @@ impl fmt::Display for Datum {
 pub(super) fn read(text: &str) -> Result<Action, Error> {
     let mut rest = text;
     let mut tokens = Vec::new();
+    if text.strip_prefix('-').is_some_and(|rest| rest.starts_with(char::is_whitespace)) {
+        return Err(Error::Trim);
+    }
     loop {
         rest = rest.trim_start();
         if let Some(after) = rest.strip_prefix("}}") {
             let length = text.len() - after.len();
             return Ok(Action { pipeline: parse(&tokens)?, length });
+        }
+        if rest.starts_with("-}}") {
+            return Err(Error::Trim);
         }
         let (token, after) = token(rest)?;
         tokens.extend(token);
@@ -182,8 +198,12 @@ fn quoted(text: &str) -> Result<(Option<Token>, &str), Error> {
 
 /// Tokens to a pipeline; nothing for a comment.
 fn parse(tokens: &[Token]) -> Result<Option<Pipeline>, Error> {
-    if tokens == [Token::Comment] {
-        return Ok(None);
+    match tokens {
+        [Token::Comment] => return Ok(None),
+        [Token::Word(word), ..] if CONTROL.contains(&word.as_str()) => {
+            return Err(Error::Control(word.clone()));
+        }
+        _ => {}
     }
     let mut tokens = tokens.iter();
     let (pipeline, closed) = pipeline(&mut tokens, 0)?;

@@ -114,7 +114,8 @@ struct MapFrame {
     entries: Vec<Entry>,
     /// The key whose value comes next.
     key: Option<Key>,
-    seen: HashMap<String, Pos>,
+    /// Where each key stands, in the text and among the entries.
+    seen: HashMap<String, (Pos, usize)>,
     /// Maps named by `<<`, the most important first.
     merges: Vec<Node>,
     merge_at: Option<Pos>,
@@ -124,6 +125,8 @@ struct Key {
     text: String,
     pos: Pos,
     is_merge: bool,
+    /// Where its value goes among the entries.
+    at: usize,
 }
 
 struct Reader<'a> {
@@ -296,20 +299,21 @@ impl<'a> Reader<'a> {
         let Some(Frame { content: Content::Map(map), .. }) = self.frames.last_mut() else {
             return;
         };
-        let earlier = if is_merge {
-            map.merge_at.replace(pos)
-        } else {
-            map.seen.insert(text.to_owned(), pos)
+        let mut at = map.entries.len();
+        let earlier = match is_merge {
+            true => map.merge_at.replace(pos).map(|earlier| (earlier, at)),
+            false => map.seen.insert(text.to_owned(), (pos, at)),
         };
-        if let Some(earlier) = earlier {
+        if let Some((earlier, first)) = earlier {
             // A key without a value loses nothing to a later one.
-            let is_empty = |entry: &Entry| entry.key == text && entry.value.is_null();
-            match map.entries.iter().position(is_empty).filter(|_| !is_merge) {
-                Some(at) => drop(map.entries.remove(at)),
-                None => self.faults.push(given_twice(text, earlier, pos)),
+            if map.entries.get(first).is_some_and(|entry| entry.value.is_null()) {
+                at = first;
+                map.seen.insert(text.to_owned(), (pos, at));
+            } else {
+                self.faults.push(given_twice(text, earlier, pos));
             }
         }
-        map.key = Some(Key { text: text.to_owned(), pos, is_merge });
+        map.key = Some(Key { text: text.to_owned(), pos, is_merge, at });
     }
 
     /// Puts a finished value where it belongs.
@@ -328,8 +332,12 @@ impl<'a> Reader<'a> {
             Content::List(items) => items.push(built.node),
             Content::Map(map) => match map.key.take() {
                 Some(Key { is_merge: true, pos, .. }) => map.merge(built.node, pos)?,
-                Some(Key { text, pos, .. }) => {
-                    map.entries.push(Entry { key: text, pos, value: built.node });
+                Some(Key { text, pos, at, .. }) => {
+                    let entry = Entry { key: text, pos, value: built.node };
+                    match map.entries.get_mut(at) {
+                        Some(empty) => *empty = entry,
+                        None => map.entries.push(entry),
+                    }
                 }
                 None => return Err(Fault::new(at, "a key must be a string")),
             },
@@ -357,7 +365,8 @@ impl MapFrame {
         for map in self.merges {
             let Data::Map(entries) = map.data else { continue };
             for entry in entries {
-                if self.seen.insert(entry.key.clone(), entry.pos).is_none() {
+                let place = (entry.pos, self.entries.len());
+                if self.seen.insert(entry.key.clone(), place).is_none() {
                     self.entries.push(entry);
                 }
             }

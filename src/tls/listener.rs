@@ -255,8 +255,8 @@ pub(super) fn of_files(cert: &Path, key: &Path) -> Result<CertifiedKey, super::U
     certified(chain, private).map_err(|e| unusable(key, e))
 }
 
-/// A chain and its key. rustls reads the certificate only to compare the two, and cannot read one of
-/// X.509 version 1, which Kong shows like any other.
+/// A chain and its key. rustls reads the certificate only to compare the two, and cannot read one
+/// of X.509 version 1, which Kong shows like any other.
 fn certified(
     chain: Vec<CertificateDer<'static>>,
     private: PrivateKeyDer<'static>,

@@ -63,6 +63,15 @@ fn malformed_placeholders_are_faults() {
         ("${{ env \"DECK_HOST\" | }}", "1:1: missing value for the placeholder"),
         ("${{ env \"DECK_HOST\" | toInt }}", "1:1: toInt: expected the value to be an integer"),
         ("${{ (env \"DECK_HOST\" }}", "1:1: unexpected end: a ')' is missing in the placeholder"),
+        ("${{ if eq 1 1 }}", "1:1: 'if' is not read here: a placeholder can only put in a value"),
+        (
+            "${{- env \"DECK_HOST\" -}}",
+            "1:1: trim markers ('${{-' and '-}}') are not read here; leave the hyphens out",
+        ),
+        (
+            "${{ env \"DECK_HOST\" -}}",
+            "1:1: trim markers ('${{-' and '-}}') are not read here; leave the hyphens out",
+        ),
         ("${{ $x }}", "1:1: unexpected '$' in the placeholder"),
     ];
     for (text, fault) in cases {

@@ -86,7 +86,8 @@ fn links_that_lead_nowhere_are_told_with_their_place() {
     ];
     for (links, message) in cases {
         let body = format!(
-            "{SHARED}plugins:\n- name: rate-limiting\n  config: {{minute: 1}}\n  partials: {links}\n"
+            "{SHARED}plugins:\n- name: rate-limiting\n  config: {{minute: 1}}\n  \
+             partials: {links}\n"
         );
         let errors = read(&body).unwrap_err().to_string();
         assert_eq!(errors, format!("k:9: plugins[0].partials[0]: {message}"));
@@ -112,8 +113,8 @@ fn a_wrong_partial_is_told_once() {
 #[test]
 fn the_secrets_of_a_partial_are_resolved_and_not_shown() {
     let schemas = LuaSchemas::new(Vm::new(&Options::default()).unwrap(), &["bundled"]);
-    let text = "_format_version: '3.0'\npartials:\n- name: p\n  type: redis-ce\n  config: {host: h, \
-                username: '{vault://env/user}', password: plain-secret}\nplugins:\n- name: \
+    let text = "_format_version: '3.0'\npartials:\n- name: p\n  type: redis-ce\n  \
+                config: {host: h, username: '{vault://env/user}', password: plain-secret}\nplugins:\n- name: \
                 rate-limiting\n  config: {minute: 1}\n  partials: [{name: p}]\n";
     let sources = [Source { name: "k".to_owned(), text: text.to_owned() }];
     let env = Env::from_iter([("USER", "redis-user")]);

@@ -58,6 +58,8 @@ fn a_merged_value_points_to_where_it_was_written() {
 #[test]
 fn a_key_given_twice_is_an_error_with_both_lines() {
     assert_eq!(fault("a: 1\nb: 2\na: 3\n"), "3:1: 'a' is given twice (first in line 1)");
+    assert_eq!(value("a:\nb: 1\na: 2\n"), json!({"a": 2, "b": 1}));
+    assert_eq!(fault("a:\na: 1\na: 2\n"), "3:1: 'a' is given twice (first in line 2)");
     assert_eq!(fault("a: 1\na:\n"), "2:1: 'a' is given twice (first in line 1)");
     assert_eq!(value("a:\nb: 2\na: 3\n"), json!({"b": 2, "a": 3}));
     assert_eq!(fault("x: {<<: {}, <<: {}}"), "1:13: '<<' is given twice (first in line 1)");
