@@ -89,7 +89,7 @@ impl Failure {
             Self::UriTooLong => (414, "URI too long", Voice::Nginx),
             Self::HeadersTooLarge => (400, "Request header or cookie too large", Voice::Nginx),
             Self::MethodNotAllowed => (405, "Method not allowed", Voice::Nginx),
-            Self::NotImplemented => (501, "The upstream server responded with 501", Voice::Nginx),
+            Self::NotImplemented => (501, "", Voice::Page),
             Self::PayloadTooLarge => (413, "Payload too large", Voice::Nginx),
             Self::RequestTimeout => (408, "Request timeout", Voice::Nginx),
             Self::PlainHttp => (400, "The plain HTTP request was sent to HTTPS port", Voice::Page),
@@ -150,9 +150,16 @@ pub fn error(ex: &Exchange, status: StatusCode, message: &str) -> Outcome {
     Err(Stop::Exit)
 }
 
-/// The page that nginx has for a status that a plugin leaves with (`ngx.exit`), in Kong's words.
+/// What nginx says for a status that a plugin leaves with (`ngx.exit`): Kong's page for the errors
+/// that Kong has one for (`error_page`), its own for others and for redirects, or nothing.
 pub fn nginx_error(ex: &Exchange, status: StatusCode) {
-    answer(ex, status, default_message(status), Voice::Nginx, Source::Error);
+    let (message, voice) = match status.as_u16() {
+        400 | 404 | 405 | 408 | 411..=414 | 417 | 494 | 500 | 502..=504 => {
+            (default_message(status), Voice::Nginx)
+        }
+        _ => ("", Voice::Page),
+    };
+    answer(ex, status, message, voice, Source::Error);
 }
 
 /// Kong's words for a status that comes without a message.
@@ -238,15 +245,18 @@ fn answer(ex: &Exchange, status: StatusCode, message: &str, voice: Voice, source
     if call::is_call(ex.request.version, &ex.request.headers()) {
         let (kind, message) = match voice {
             Voice::Kong => (Some(call::TYPE), None),
-            Voice::Nginx | Voice::Page => (None, Some(message)),
+            Voice::Nginx | Voice::Page => {
+                (None, Some(message).filter(|message| !message.is_empty()))
+            }
         };
         ex.response.clear_header(CONTENT_TYPE);
         ex.response.answer(source, status, kind, Bytes::new());
         return call::describe(&mut ex.response.headers_mut(), status, message);
     }
     if voice == Voice::Page {
-        let body = pages::of_nginx(status, message);
-        return ex.response.answer(source, status, Some("text/html"), body.into());
+        let page = pages::of_nginx(status, Some(message).filter(|message| !message.is_empty()));
+        let kind = page.as_ref().map(|_| "text/html");
+        return ex.response.answer(source, status, kind, page.unwrap_or_default().into());
     }
     let format = wanted(&ex.request.headers(), voice, &ex.pages);
     let (kind, body) = ex.pages.page(format, message, ex.id.as_str());

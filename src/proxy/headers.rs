@@ -295,8 +295,8 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// nginx' `charset UTF-8` for its default `charset_types`, as Kong sets it.
-pub fn add_charset(headers: &mut HeaderMap) {
+/// nginx' `charset` for its default `charset_types`; Kong sets it to `UTF-8`.
+pub fn add_charset(headers: &mut HeaderMap, charset: &str) {
     const TYPES: [&str; 6] = [
         "text/html",
         "text/xml",
@@ -308,7 +308,7 @@ pub fn add_charset(headers: &mut HeaderMap) {
     let Some(kind) = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()) else { return };
     if !kind.contains(';')
         && TYPES.iter().any(|known| known.eq_ignore_ascii_case(kind.trim()))
-        && let Ok(full) = HeaderValue::from_str(&format!("{kind}; charset=UTF-8"))
+        && let Ok(full) = HeaderValue::from_str(&format!("{kind}; charset={charset}"))
     {
         headers.insert(CONTENT_TYPE, full);
     }
@@ -375,7 +375,7 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, HeaderValue::from_str(kind).unwrap());
-            add_charset(&mut headers);
+            add_charset(&mut headers, "UTF-8");
             assert_eq!(headers[CONTENT_TYPE], want);
         }
     }

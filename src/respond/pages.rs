@@ -4,6 +4,8 @@ use std::path::Path;
 
 use http::StatusCode;
 
+use super::reason::reason;
+
 /// A body format of Kong's error templates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
@@ -131,15 +133,23 @@ impl Pages {
     }
 }
 
-/// One of the pages that nginx has itself, as Kong's nginx words it.
-pub(super) fn of_nginx(status: StatusCode, message: &str) -> String {
+/// The page that nginx has itself for a status, as in Kong; `None` if it has none. Some
+/// pages say more than what the status is called.
+pub(super) fn of_nginx(status: StatusCode, detail: Option<&str>) -> Option<String> {
     let code = status.as_u16();
-    let heading = status.canonical_reason().unwrap_or_default();
-    format!(
-        "<html>\r\n<head><title>{code} {message}</title></head>\r\n<body>\r\n\
-         <center><h1>{code} {heading}</h1></center>\r\n<center>{message}</center>\r\n\
-         <hr><center>openresty</center>\r\n</body>\r\n</html>\r\n"
-    )
+    let words = match (code, reason(status)) {
+        (..300 | 304, _) | (_, Some(b"")) => return None,
+        (302, _) => "Found",
+        (401, _) => "Authorization Required",
+        (_, Some(words)) => std::str::from_utf8(words).unwrap_or_default(),
+        (_, None) => status.canonical_reason().unwrap_or_default(),
+    };
+    let title = detail.unwrap_or(words);
+    let detail = detail.map(|detail| format!("<center>{detail}</center>\r\n")).unwrap_or_default();
+    Some(format!(
+        "<html>\r\n<head><title>{code} {title}</title></head>\r\n<body>\r\n\
+         <center><h1>{code} {words}</h1></center>\r\n{detail}</body>\r\n</html>\r\n"
+    ))
 }
 
 /// Kong fills templates in with `string.format`: `%s` twice at most, and `%%` for a percent sign.
@@ -286,6 +296,25 @@ mod tests {
             ("", Format::Json),
         ] {
             assert_eq!(best(accept), want, "{accept}");
+        }
+    }
+
+    #[test]
+    fn nginx_has_pages_of_its_own() {
+        let page = |code| of_nginx(StatusCode::from_u16(code).unwrap(), None);
+        let forbidden = "<html>\r\n<head><title>403 Forbidden</title></head>\r\n<body>\r\n\
+                         <center><h1>403 Forbidden</h1></center>\r\n</body>\r\n</html>\r\n";
+        assert_eq!(page(403).as_deref(), Some(forbidden));
+        for (code, title) in [
+            (302, "302 Found"),
+            (401, "401 Authorization Required"),
+            (413, "413 Request Entity Too Large"),
+            (501, "501 Not Implemented"),
+        ] {
+            assert!(page(code).unwrap().contains(&format!("<h1>{title}</h1>")), "{code}");
+        }
+        for code in [204, 304, 418, 422, 451] {
+            assert_eq!(page(code), None, "{code}");
         }
     }
 

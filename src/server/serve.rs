@@ -146,7 +146,9 @@ async fn run(finish: &mut Finish, can_switch: bool) -> Rest {
         // A filter has answered, or failed: the upstream's body is not the body any more.
         rest = Rest::Here;
     }
-    headers::add_charset(&mut ex.response.headers_mut());
+    if let Some(charset) = &settings.clients.charset {
+        headers::add_charset(&mut ex.response.headers_mut(), charset);
+    }
     if settings.allow_debug_header {
         headers::name_route(&ex);
     }

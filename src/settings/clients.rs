@@ -30,10 +30,13 @@ pub struct Clients {
     pub streams_max: u32,
     /// Connections at once; 0 is no limit (`silverback_max_connections`).
     pub connections_max: usize,
+    /// The charset of texts whose `Content-Type` names none (`charset`).
+    pub charset: Option<String>,
 }
 
 /// Directives that are read here.
 pub(super) const DIRECTIVES: &[&str] = &[
+    "charset",
     "client_body_timeout",
     "client_header_buffer_size",
     "client_header_timeout",
@@ -68,6 +71,7 @@ impl Layers {
             body_max: self.body_max(),
             streams_max: u32::try_from(streams).unwrap_or(u32::MAX).max(1),
             connections_max: self.connections_max(workers),
+            charset: Some(self.text(&self.block("charset"), "UTF-8")).filter(|name| name != "off"),
         }
     }
 

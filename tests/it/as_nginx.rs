@@ -268,3 +268,18 @@ async fn the_last_attempt_has_failed_in_the_record_when_no_more_were_allowed() {
         .collect();
     assert_eq!(codes, [vec![Some(500)], vec![None], vec![Some(502), Some(502)]]);
 }
+
+#[tokio::test]
+async fn the_charset_of_texts_is_a_setting() {
+    const TEXT: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 0\r\n\r\n";
+    let upstream = Upstream::replying(TEXT).await;
+    for (charset, kind) in [
+        ("", "text/plain; charset=UTF-8"),
+        ("off", "text/plain"),
+        ("utf-8", "text/plain; charset=utf-8"),
+    ] {
+        let builder = Builder::default().set("nginx_http_charset", charset);
+        let reply = builder.start(&config(upstream.address)).get("/a").await;
+        assert_eq!(reply.header("content-type"), Some(kind), "{charset}");
+    }
+}

@@ -136,6 +136,8 @@ async fn requests_that_others_could_read_otherwise_are_refused() {
         let answer = raw(gateway.address, request.as_bytes()).await.unwrap();
         assert_eq!(answer.status(), status, "{framing}");
         assert_eq!(answer.header("connection"), Some("close"), "{framing}");
+        let page = "<html>\r\n<head><title>501 Not Implemented</title></head>";
+        assert_eq!(answer.text().starts_with(page), status == 501, "{framing}");
     }
     assert!(upstream.seen().is_empty());
 }

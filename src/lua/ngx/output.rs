@@ -108,7 +108,7 @@ fn exit(lua: &Lua, mut args: MultiValue) -> Answer {
         answer_printed(&ex, &state);
     } else if code >= 200 {
         let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        page(&ex, status);
+        respond::nginx_error(&ex, status);
     }
     ex.response.is_last_word.set(ex.response.exited());
     state.exited.set(true);
@@ -120,29 +120,6 @@ pub(in crate::lua) fn answer_printed(ex: &Exchange, state: &state::State) {
     if let Some(printed) = state.printed.borrow_mut().take() {
         let _ = ex.response.exit(ex.response.status(), None, Bytes::from(printed));
         ex.response.is_last_word.set(true);
-    }
-}
-
-/// What nginx says for a status: Kong's page for the errors that Kong has one for, its own for the
-/// other errors and for redirects, and nothing else.
-fn page(ex: &Exchange, status: StatusCode) {
-    match status.as_u16() {
-        400 | 404 | 405 | 408 | 411 | 413 | 414 | 417 | 494 | 500 | 502..=504 => {
-            respond::nginx_error(ex, status);
-        }
-        300..=599 if status != StatusCode::NOT_MODIFIED => {
-            let reason = match status.as_u16() {
-                302 => "Found",
-                _ => status.canonical_reason().unwrap_or("Error"),
-            };
-            let title = format!("{} {reason}", status.as_u16());
-            let body = format!(
-                "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n\
-                 <center><h1>{title}</h1></center>\r\n</body>\r\n</html>\r\n"
-            );
-            let _ = ex.response.exit(status, Some("text/html"), body.into());
-        }
-        _ => drop(ex.response.exit(status, None, Bytes::new())),
     }
 }
 
@@ -162,7 +139,7 @@ fn redirect(lua: &Lua, mut args: MultiValue) -> Answer {
     let state = state::of(lua, &ex)?;
     let location = HeaderValue::from_bytes(&uri.as_bytes())
         .map_err(|_| Fault::from("unsafe byte in redirect uri"))?;
-    page(&ex, StatusCode::from_u16(code).unwrap_or(StatusCode::FOUND));
+    respond::nginx_error(&ex, StatusCode::from_u16(code).unwrap_or(StatusCode::FOUND));
     ex.response.set_header(LOCATION, location);
     ex.response.is_last_word.set(true);
     state.exited.set(true);
