@@ -251,6 +251,11 @@ impl Chain {
         self.phases.has(Phases::BODY_FILTER)
     }
 
+    /// Whether the head is to wait for what filters make of the first piece.
+    pub fn may_fail_on_body(&self) -> bool {
+        self.phases.has(Phases::MAY_FAIL)
+    }
+
     /// Runs `body_filter` on a piece. `Err` when a plugin failed: the rest must not go out.
     #[allow(clippy::result_unit_err)] // the operator has been told; nobody else may know
     pub fn body_filter(&self, ex: &Exchange, chunk: &mut Chunk) -> Result<(), ()> {

@@ -4,15 +4,20 @@
 //! A dictionary has a size that it does not grow beyond: what was used least recently makes room.
 //! A lock is held for one operation and never across a wait.
 
+mod changes;
 mod entries;
+mod flights;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use entries::Entries;
+use tokio::sync::broadcast;
 
+pub use changes::{Change, Changes};
 pub use entries::{Full, Held, Item};
+pub use flights::{Flight, Flights};
 
 /// Kong's dictionaries and their sizes in MiB.
 const KONGS: [(&str, usize); 11] = [
@@ -29,14 +34,38 @@ const KONGS: [(&str, usize); 11] = [
     ("prometheus_metrics", 5),
 ];
 
-/// Every dictionary of the process.
+/// Every dictionary of the process, and what else the VMs of its workers tell each other.
 #[derive(Debug)]
-pub struct Dicts(BTreeMap<String, Dict>);
+pub struct Dicts {
+    named: BTreeMap<String, Dict>,
+    /// What is worked out by one worker at a time.
+    pub flights: Flights,
+    /// What has changed in caches of which every worker has a copy.
+    pub changes: Changes,
+    events: broadcast::Sender<Event>,
+}
+
+/// Something that Lua code of one worker tells that of all of them.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Event {
+    pub source: Vec<u8>,
+    pub name: Vec<u8>,
+    pub data: Vec<u8>,
+}
+
+/// Events that a worker may be behind.
+const EVENTS: usize = 1024;
 
 impl Default for Dicts {
     fn default() -> Self {
         let dict = |(name, mib): (&str, usize)| (name.to_owned(), Dict::new(mib << 20));
-        Self(KONGS.into_iter().map(dict).collect())
+        Self {
+            named: KONGS.into_iter().map(dict).collect(),
+            flights: Flights::default(),
+            changes: Changes::default(),
+            events: broadcast::channel(EVENTS).0,
+        }
     }
 }
 
@@ -44,18 +73,42 @@ impl Dicts {
     /// Kong's dictionaries and those of the operator, with their sizes in bytes.
     pub fn with(own: &[(String, usize)]) -> Self {
         let mut dicts = Self::default();
-        dicts.0.extend(own.iter().map(|(name, bytes)| (name.clone(), Dict::new(*bytes))));
+        dicts.named.extend(own.iter().map(|(name, bytes)| (name.clone(), Dict::new(*bytes))));
         dicts
     }
 
     /// The dictionary of this name.
     pub fn get(&self, name: &str) -> Option<&Dict> {
-        self.0.get(name)
+        self.named.get(name)
+    }
+
+    /// Empties Kong's caches: what is in them was found out with another configuration.
+    pub fn purge_caches(&self) {
+        for cache in ["kong_core_db_cache", "kong_db_cache"] {
+            for name in [cache.to_owned(), format!("{cache}_miss")] {
+                if let Some(dict) = self.get(&name) {
+                    dict.flush_all();
+                    dict.flush_expired(usize::MAX);
+                }
+            }
+            self.changes.note(Change { cache: cache.as_bytes().to_vec(), key: None });
+        }
+    }
+
+    /// Tells an event to whoever listens.
+    pub fn post(&self, event: Event) {
+        // Nobody may.
+        let _ = self.events.send(event);
+    }
+
+    /// The events from here on.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
     }
 
     /// The names of all.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.named.keys().map(String::as_str)
     }
 }
 

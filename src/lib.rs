@@ -6,6 +6,7 @@
 pub mod azure;
 pub mod balancer;
 pub mod cache;
+pub mod catalog;
 pub mod chain;
 pub mod cli;
 pub mod config;

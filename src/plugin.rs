@@ -116,6 +116,9 @@ impl Phases {
     pub const LOG: Self = Self(32);
     /// It reads the log record in `log`: without such a plugin nobody makes one.
     pub const RECORD: Self = Self(64);
+    /// Its `body_filter` may fail: the head waits for the first piece, which nginx holds back with
+    /// it, so that the client can be told.
+    pub const MAY_FAIL: Self = Self(128);
     /// None.
     pub const NONE: Self = Self(0);
 

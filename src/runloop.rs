@@ -36,6 +36,8 @@ use crate::tls::Policies;
 pub struct Scripts {
     vm: OnceCell<Vm>,
     handlers: RefCell<HashMap<String, Rc<Handler>>>,
+    /// The configuration in use, or about to be.
+    snapshot: RefCell<Arc<Snapshot>>,
     /// A trial compiles everything, runs nothing, and collects what is to be told.
     trial: Option<Findings>,
 }
@@ -66,6 +68,14 @@ impl Scripts {
         Ok(handler)
     }
 
+    /// What Lua code that no exchange runs is to see from here on.
+    fn use_snapshot(&self, snapshot: &Arc<Snapshot>) {
+        *self.snapshot.borrow_mut() = snapshot.clone();
+        if let Some(vm) = self.vm.get() {
+            vm.use_snapshot(snapshot);
+        }
+    }
+
     /// The VM of this thread.
     fn vm(&self, shared: &Shared) -> Result<&Vm, String> {
         if let Some(vm) = self.vm.get() {
@@ -76,6 +86,7 @@ impl Scripts {
         let common = lua::Options::of(&shared.settings, &shared.dicts);
         let options = lua::Options { worker, network, ..common };
         let vm = Vm::new(&options).map_err(|error| error.to_string())?;
+        vm.use_snapshot(&self.snapshot.borrow());
         Ok(self.vm.get_or_init(|| vm))
     }
 
@@ -131,6 +142,7 @@ impl Runloop {
         old: Option<&Self>,
     ) -> Result<Self, Vec<String>> {
         let mut refusals = Vec::new();
+        scripts.use_snapshot(snapshot);
         let states = States::of(old);
         let instances = instances(snapshot, shared, scripts, &states, &mut refusals);
         let router = Router::new(snapshot, shared.settings.router_flavor).and_then(|router| {
@@ -141,6 +153,7 @@ impl Runloop {
         let policies = Policies::new(&shared.tls, snapshot);
         let policies = policies.map_err(|errors| refusals.extend(errors));
         let (Ok(router), Ok(policies), true) = (router, policies, refusals.is_empty()) else {
+            old.iter().for_each(|old| scripts.use_snapshot(&old.snapshot));
             return Err(refusals);
         };
         let instances = Instances::new(instances);
@@ -216,6 +229,10 @@ impl Entities for Runloop {
 
     fn consumer(&self, id_or_username: &str) -> Option<Arc<Consumer>> {
         self.snapshot.consumer(id_or_username).cloned()
+    }
+
+    fn snapshot(&self) -> Option<&Arc<Snapshot>> {
+        Some(&self.snapshot)
     }
 }
 

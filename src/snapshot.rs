@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::catalog::Catalog;
 use crate::entity::{
     BasicAuthCredential, Consumer, ConsumerGroup, Groups, HmacAuthCredential, JwtSecret,
     KeyAuthCredential, PluginEntity, Record, Route, Secret, Service, Target, Upstream,
@@ -53,6 +54,8 @@ pub struct Snapshot {
     pub places: HashMap<Uuid, Place>,
     /// Entities without a type of their own, by collection, in the order of the file.
     pub records: BTreeMap<String, Vec<Arc<Record>>>,
+    /// Every entity as JSON, for Lua plugins; empty if there are none.
+    pub catalog: Catalog,
 }
 
 /// A place in a configuration file.

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::draft::Draft;
 use super::judge::Judged;
 use super::problem::{At, Report};
+use crate::catalog::Catalog;
 use crate::entity::{Acl, Consumer, ConsumerGroup, Groups, PluginEntity, Record};
 use crate::schema::Check;
 use crate::snapshot::Snapshot;
@@ -35,6 +36,7 @@ pub(super) fn assemble(
         snapshot: Snapshot::default(),
         consumers: Vec::new(),
         acls: HashMap::new(),
+        rows: Vec::new(),
         schema: None,
         now,
         report,
@@ -49,6 +51,7 @@ pub(super) fn assemble(
         }
     }
     builder.join(&members);
+    builder.snapshot.catalog = Catalog::new(std::mem::take(&mut builder.rows));
     let acls = builder.acls.into_iter();
     builder.snapshot.acls = acls.map(|(consumer, acls)| (consumer, Groups::new(acls))).collect();
     builder.snapshot
@@ -60,6 +63,8 @@ struct Builder<'a> {
     consumers: Vec<Consumer>,
     /// By consumer.
     acls: HashMap<Uuid, Vec<Acl>>,
+    /// Every entity as JSON.
+    rows: Vec<(String, Uuid, Arc<Value>)>,
     /// What the entity in hand was checked with.
     schema: Option<Rc<dyn Check>>,
     now: f64,
@@ -80,12 +85,14 @@ impl Builder<'_> {
             "consumers" => {
                 if let Some(mut consumer) = self.typed::<Consumer>(draft, &value) {
                     consumer.json = json_of(value, false);
+                    self.keep(draft, &consumer.json);
                     self.consumers.push(consumer);
                 }
             }
             "consumer_groups" => {
                 if let Some(mut group) = self.typed::<ConsumerGroup>(draft, &value) {
                     group.json = json_of(value, false);
+                    self.keep(draft, &group.json);
                     self.snapshot.consumer_groups.insert(group.id, Arc::new(group));
                 }
             }
@@ -95,6 +102,7 @@ impl Builder<'_> {
                 value["config"] = config;
                 if let Some(plugin) = self.typed::<PluginEntity>(draft, &value) {
                     self.remember_place(draft);
+                    self.keep(draft, &json_of(value, false));
                     self.snapshot.plugins.push(Arc::new(plugin));
                 }
             }
@@ -102,16 +110,25 @@ impl Builder<'_> {
             | "basicauth_credentials"
             | "jwt_secrets"
             | "hmacauth_credentials"
-            | "acls" => self.credential(draft, &value),
+            | "acls" => {
+                if self.credential(draft, &value) {
+                    self.keep(draft, &json_of(value, false));
+                }
+            }
             collection => {
                 if collection == "certificates" {
                     self.remember_place(draft);
                 }
+                self.keep(draft, &json_of(value.clone(), false));
                 let record = Record { id: draft.id, json: value };
                 let records = self.snapshot.records.entry(collection.to_owned()).or_default();
                 records.push(Arc::new(record));
             }
         }
+    }
+
+    fn keep(&mut self, draft: &Draft, json: &Arc<Value>) {
+        self.rows.push((draft.kind.name.to_owned(), draft.id, json.clone()));
     }
 
     fn remember_place(&mut self, draft: &Draft) {
@@ -166,6 +183,7 @@ impl Builder<'_> {
     fn service(&mut self, draft: &Draft, value: Value) {
         let Some(mut service) = self.typed::<crate::entity::Service>(draft, &value) else { return };
         service.json = json_of(value, true);
+        self.keep(draft, &service.json);
         self.remember_place(draft);
         self.snapshot.services.insert(service.id, Arc::new(service));
     }
@@ -173,6 +191,7 @@ impl Builder<'_> {
     fn route(&mut self, draft: &Draft, value: Value) {
         let Some(mut route) = self.typed::<crate::entity::Route>(draft, &value) else { return };
         route.json = json_of(value, true);
+        self.keep(draft, &route.json);
         self.remember_place(draft);
         self.snapshot.routes.push(Arc::new(route));
     }
@@ -182,12 +201,14 @@ impl Builder<'_> {
             return;
         };
         upstream.json = json_of(value, true);
+        self.keep(draft, &upstream.json);
         self.snapshot.upstreams.insert(upstream.name.clone(), Arc::new(upstream));
     }
 
     fn target(&mut self, draft: &Draft, value: Value) {
         let Some(mut target) = self.typed::<crate::entity::Target>(draft, &value) else { return };
         target.json = json_of(value, true);
+        self.keep(draft, &target.json);
         let targets = self.snapshot.targets.entry(target.upstream.id).or_default();
         targets.push(Arc::new(target));
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Complaint, Input, Refused, input};
+use crate::catalog::Catalog;
 use crate::config::{self, Dump, Source};
 use crate::distance::distance;
 use crate::guard;
@@ -39,6 +40,10 @@ pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Refus
     let mut warnings: Vec<_> = loaded.warnings.iter().map(Complaint::from).collect();
     let mut snapshot = loaded.snapshot;
     snapshot.scripts = scripts(&vm, &snapshot);
+    if snapshot.scripts.is_empty() {
+        // Nobody reads it.
+        snapshot.catalog = Catalog::default();
+    }
     snapshot.env = env;
     let snapshot = Arc::new(snapshot);
     let placed = |lines: &[String]| Complaint::of_lines(lines, &snapshot);

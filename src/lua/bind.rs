@@ -5,6 +5,9 @@
 
 use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Table, Value};
 
+use super::state;
+use crate::pdk::Phase;
+
 /// Why a host function failed.
 pub(super) enum Fault {
     /// The caller did something wrong: raised as a text, at the caller's line.
@@ -39,14 +42,17 @@ pub(super) type Answer = Result<MultiValue, Fault>;
 pub(super) enum Ending {
     /// Return it.
     Return,
-    /// It says whether the caller ends here: it waits for ever, and its driver drops it.
+    /// It says whether the plugin ends here: it waits for ever, and its driver drops it. A coroutine
+    /// that the plugin has made yields instead (Kong).
     Suspend,
+    /// It says whether the request ends here, wherever in the plugin the caller is (`ngx.exit`).
+    Leave,
 }
 
 /// `check` is called last, so the caller of the bound function is its level 2. Where the result is
 /// still looked at it is level 3.
 const BIND: &str = "
-local suspend = ...
+local suspend, leave = ...
 local function check(err, ...)
   if err then
     error(err, 2)
@@ -68,6 +74,13 @@ return {
   end_here = function(f)
     return function(...)
       if ends(f(...)) then
+        leave(suspend)
+      end
+    end
+  end,
+  end_all = function(f)
+    return function(...)
+      if ends(f(...)) then
         suspend()
       end
     end
@@ -77,11 +90,54 @@ return {
 /// The registry's name for the two functions.
 const BINDERS: &str = "silverback.bind";
 
-/// Prepares the VM for [`bind`].
-pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
-    let suspend = lua.create_async_function(|_, ()| std::future::pending::<mlua::Result<()>>())?;
-    let binders: Table = lua.load(BIND).set_name("=host").call(suspend)?;
-    lua.set_named_registry_value(BINDERS, binders)
+/// The registry's name for light threads by their coroutine.
+pub(super) const LIGHT: &str = "silverback.light";
+
+/// Prepares the VM for [`bind`], and its coroutines for host calls that wait.
+///
+/// The function that it gives is to be called when every other host call is made.
+pub(super) fn install(lua: &Lua) -> mlua::Result<Function> {
+    let outside = lua.create_async_function(|lua, is_light: bool| async move {
+        match state::current() {
+            // Kong resumes a plugin once in `access`: one that yields has come to its end.
+            Some(ex) if !is_light && ex.phase() == Phase::Access => {
+                state::of(&lua, &ex)?.ended.set(true);
+                std::future::pending::<()>().await;
+            }
+            _ => tokio::task::yield_now().await,
+        }
+        Ok(())
+    })?;
+    let relay = lua.load(include_str!("relay.lua")).set_name("=relay.lua");
+    let (light, leave, cover): (Table, Function, Function) =
+        relay.call((Lua::poll_pending(), outside, fail(lua)?))?;
+    lua.set_named_registry_value(LIGHT, light)?;
+    let suspend = lua.create_async_function(|lua, ()| async move {
+        if let Some(ex) = state::current() {
+            state::of(&lua, &ex)?.exited.set(true);
+        }
+        std::future::pending::<mlua::Result<()>>().await
+    })?;
+    let binders: Table = lua.load(BIND).set_name("=host").call((suspend, leave))?;
+    lua.set_named_registry_value(BINDERS, binders)?;
+    Ok(cover)
+}
+
+/// Ends the plugin with an error that it cannot catch; where nothing may wait it returns.
+fn fail(lua: &Lua) -> mlua::Result<Function> {
+    let wait = lua.create_async_function(|lua, error: Value| async move {
+        if let Some(ex) = state::current() {
+            let told = error.to_string()?;
+            *state::of(&lua, &ex)?.failed.borrow_mut() = Some(told);
+        }
+        std::future::pending::<mlua::Result<()>>().await
+    })?;
+    let may_wait = lua.create_function(|_, ()| {
+        let phase = state::current().map(|ex| ex.phase());
+        Ok(matches!(phase, Some(Phase::Rewrite | Phase::Access | Phase::Response)))
+    })?;
+    let fail = "local may_wait, wait = ... return function(e) if may_wait() then wait(e) end end";
+    lua.load(fail).set_name("=host").call((may_wait, wait))
 }
 
 /// A host function whose refusals Lua sees as its own errors.
@@ -112,6 +168,7 @@ pub(super) fn bind(lua: &Lua, function: Function, ending: Ending) -> mlua::Resul
     let binder: Function = binders.get(match ending {
         Ending::Return => "give_back",
         Ending::Suspend => "end_here",
+        Ending::Leave => "end_all",
     })?;
     binder.call(function)
 }

@@ -14,19 +14,20 @@ mod response;
 mod service;
 mod target;
 pub(super) mod value;
+mod vault;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use mlua::{Function, Lua, MultiValue, Table, Value};
+use mlua::{Function, Lua, MultiValue, Table};
 
 use super::bind::{self, Answer, Ending, Fault};
 use super::{Options, configuration, state};
 use crate::pdk::{Exchange, Phase};
 
 pub(super) use self::node::hostname;
-pub(super) use self::request::BODY_LIMIT;
+pub(super) use self::request::{is_in_memory, read_body};
 
 /// The Kong whose plugins and configuration run here unchanged.
 const KONG_VERSION: (&str, i64) = ("3.10.0", 3_010_000);
@@ -129,10 +130,6 @@ pub(super) fn install(lua: &Lua, options: &Options) -> mlua::Result<()> {
     kong.set("configuration", configuration::table(lua, options)?)?;
     kong.set("log", log::table(lua)?)?;
     kong.set("ctx", ctx(lua)?)?;
-    let vault = lua.create_table()?;
-    vault.set("is_reference", lua.create_function(|_, value: Value| Ok(is_reference(&value)))?)?;
-    kong.set("vault", vault)?;
-
     kong.set("tracing", node::tracing(lua)?)?;
 
     let tables = [
@@ -144,6 +141,7 @@ pub(super) fn install(lua: &Lua, options: &Options) -> mlua::Result<()> {
         response::ROWS,
         service::ROWS,
         target::ROWS,
+        vault::ROWS,
     ];
     for row in tables.into_iter().flatten() {
         let ending =
@@ -236,9 +234,4 @@ fn ctx(lua: &Lua) -> mlua::Result<Table> {
     let ctx = lua.create_table()?;
     ctx.set_metatable(Some(meta))?;
     Ok(ctx)
-}
-
-fn is_reference(value: &Value) -> bool {
-    let text = value.as_string().and_then(|text| text.to_str().ok());
-    text.is_some_and(|text| crate::settings::is_reference(&text))
 }

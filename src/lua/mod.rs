@@ -5,6 +5,7 @@
 //! `kong-compat/`, and the user's own from `lua_package_path`, which win.
 
 mod bind;
+mod cache;
 mod cjson;
 mod configuration;
 mod crypto;
@@ -17,7 +18,9 @@ mod network;
 mod ngx;
 mod owner;
 mod pem;
+mod phase;
 pub mod plugin;
+mod rows;
 pub mod schema;
 mod spec;
 mod state;
@@ -32,6 +35,7 @@ use thiserror::Error;
 use crate::dicts::Dicts;
 use crate::guard::Guard;
 use crate::settings::{RouterFlavor, Settings, UntrustedLua};
+use crate::snapshot::Snapshot;
 
 pub use self::modules::{bundled_plugins, embedded};
 pub use self::network::Network;
@@ -63,12 +67,29 @@ pub struct Options {
     pub configuration: serde_json::Map<String, serde_json::Value>,
     /// Peers that `kong.ip.is_trusted` names.
     pub trusted_ips: Vec<ipnet::IpNet>,
+    /// Which request bodies plugins are given.
+    pub bodies: Bodies,
     /// `ngx.shared`, which all workers have in common.
     pub dicts: Arc<Dicts>,
     /// Which worker this VM belongs to, from 0; `None` for the loader's.
     pub worker: Option<usize>,
     /// Where its connections go; `None` for the loader's, which opens none.
     pub network: Option<Network>,
+}
+
+/// How long the request bodies that plugins are given may be, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Bodies {
+    /// What they find in memory; longer bodies are in a file for them.
+    pub buffer: usize,
+    /// The longest of all.
+    pub limit: usize,
+}
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Self { buffer: 8 << 10, limit: 64 << 20 }
+    }
 }
 
 impl Options {
@@ -79,6 +100,7 @@ impl Options {
             router_flavor: settings.router_flavor,
             untrusted_lua: settings.untrusted_lua,
             configuration: configuration::of(settings),
+            bodies: Bodies { buffer: settings.clients.body_buffer, limit: settings.body_limit() },
             trusted_ips: settings.trusted_ips.clone(),
             dicts: dicts.clone(),
             ..Self::default()
@@ -109,19 +131,24 @@ impl Vm {
         package.set("cpath", "")?;
         package.set("path", options.package_path.as_str())?;
         modules::install(&lua)?;
-        lua.load(include_str!("relay.lua"))
-            .set_name("=relay.lua")
-            .call::<()>(Lua::poll_pending())?;
-        bind::install(&lua)?;
+        let cover = bind::install(&lua)?;
         lua.set_app_data(Rc::new(options.clone()));
         if let Some(network) = &options.network {
             lua.set_app_data(network::Net::new(network));
         }
         host::install(&lua)?;
+        rows::install(&lua)?;
+        cache::install(&lua)?;
         ngx::install(&lua)?;
         kong::install(&lua, options)?;
         lua.load(include_str!("prelude.lua")).set_name("=prelude.lua").exec()?;
+        cover.call::<()>(())?;
         Ok(Self { lua })
+    }
+
+    /// Says which configuration is in use: what code without a request sees in `kong.db`.
+    pub fn use_snapshot(&self, snapshot: &Arc<Snapshot>) {
+        rows::put(&self.lua, snapshot);
     }
 
     /// Loads a module, as `require` does.

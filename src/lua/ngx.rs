@@ -12,12 +12,14 @@ mod ssl;
 mod timer;
 pub(super) mod var;
 
+pub(super) use self::timer::Light;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mlua::{Lua, LuaSerdeExt, MultiValue, Table, Value, Variadic};
 
 use super::bind::{self, Answer, Ending, Fault};
-use super::state;
+use super::{phase, state};
 use crate::pdk::Phase;
 
 /// OpenResty's log levels, by the number that `ngx.log` takes.
@@ -48,7 +50,7 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
         bind::settle(&lua, sleep(&lua, seconds).await)
     })?;
     ngx.set("sleep", bind::bind(lua, sleep, Ending::Return)?)?;
-    ngx.set("get_phase", lua.create_function(|_, ()| Ok(phase_name()))?)?;
+    ngx.set("get_phase", lua.create_function(|lua, ()| Ok(phase_name(lua)))?)?;
     ngx.set("config", config(lua)?)?;
     constants(&ngx)?;
     ngx.set("worker", worker(lua)?)?;
@@ -194,9 +196,9 @@ fn worker(lua: &Lua) -> mlua::Result<Table> {
 }
 
 /// OpenResty's name of the phase; `response` is Kong's own and runs in `access`.
-fn phase_name() -> &'static str {
+fn phase_name(lua: &Lua) -> &'static str {
     match state::current().map(|ex| ex.phase()) {
-        None => "timer",
+        None => phase::outside(lua),
         Some(Phase::Response) => "access",
         Some(phase) => phase.name(),
     }

@@ -15,10 +15,10 @@ use anyhow::anyhow;
 use bytes::Bytes;
 use mlua::{Function, LuaString, Table, Value as LuaValue};
 
-use super::ngx::output;
+use super::ngx::{Light, output};
 use super::schema::sets;
 use super::state::{self, Running, State};
-use super::{Vm, json};
+use super::{Vm, json, phase};
 use crate::entity::PluginEntity;
 use crate::pdk::{Chunk, Exchange};
 use crate::plugin::{Outcome, Phases, Plugin, Step, Stop};
@@ -53,7 +53,7 @@ const PHASES: [(&str, Phases); 6] = [
     ("access", Phases::ACCESS),
     ("response", Phases::RESPONSE),
     ("header_filter", Phases::HEADER_FILTER),
-    ("body_filter", Phases::BODY_FILTER),
+    ("body_filter", Phases::BODY_FILTER.and(Phases::MAY_FAIL)),
     ("log", Phases::LOG.and(Phases::RECORD)),
 ];
 
@@ -64,8 +64,7 @@ impl Handler {
     /// It is not there, does not run, or lacks what Kong demands of it, in Kong's words.
     pub fn load(vm: &Vm, name: &str) -> Result<Rc<Self>, String> {
         let module = format!("kong.plugins.{name}.handler");
-        let table: Table = vm
-            .require(&module)
+        let table: Table = phase::during(vm.lua(), "init", || vm.require(&module))
             .map_err(|error| format!("{name} plugin is enabled but not installed;\n{error}"))?;
         let refuse = |what: &str, got: LuaValue| {
             let got = got.to_string().unwrap_or_default();
@@ -125,7 +124,8 @@ impl Handler {
             Some(function) => function.bind(self.table.clone())?.call::<()>(args),
             None => Ok(()),
         };
-        run().map_err(|error: mlua::Error| error.to_string())
+        phase::during(self.vm.lua(), "init_worker", run)
+            .map_err(|error: mlua::Error| error.to_string())
     }
 
     /// The handler with a configuration.
@@ -217,9 +217,20 @@ impl LuaPlugin {
         let outcome = poll_fn(|cx| match call.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(result.map_err(fault)),
             Poll::Pending if state.exited.get() => Poll::Ready(Err(Stop::Exit)),
+            Poll::Pending if state.failed.borrow().is_some() => {
+                let told = state.failed.borrow_mut().take().unwrap_or_default();
+                Poll::Ready(Err(Stop::Fault(anyhow!("{told}"))))
+            }
+            Poll::Pending if state.ended.get() => Poll::Ready(Ok(())),
             Poll::Pending => Poll::Pending,
         });
+        let threads = Threads(&state);
         let outcome = outcome.await;
+        // nginx leaves a phase when all of its light threads are done; `ngx.exit` ends them.
+        if !ex.response.is_last_word.get() {
+            threads.wait().await;
+        }
+        drop(threads);
         if outcome.is_ok() && state.printed.borrow().is_some() {
             output::answer_printed(ex, &state);
             return Err(Stop::Exit);
@@ -245,10 +256,15 @@ impl LuaPlugin {
         arg.raw_set(1, &before)?;
         arg.raw_set(2, chunk.last)?;
         let (function, _) = self.enter("body_filter", ex)?;
-        function.call::<()>((&self.handler.table, &self.conf))?;
+        let ran = function.call::<()>((&self.handler.table, &self.conf));
+        let (after, last): (LuaValue, LuaValue) = (arg.raw_get(1)?, arg.raw_get(2)?);
+        // The next exchange must not find it there.
+        arg.raw_set(1, LuaValue::Nil)?;
+        arg.raw_set(2, LuaValue::Nil)?;
+        ran?;
         // A plugin may say that this piece is the last (`kong.response.set_raw_body` does).
-        chunk.last |= arg.raw_get::<LuaValue>(2)? == LuaValue::Boolean(true);
-        match arg.raw_get(1)? {
+        chunk.last |= last == LuaValue::Boolean(true);
+        match after {
             LuaValue::String(after) if after == before => {}
             LuaValue::String(after) => chunk.data = Bytes::copy_from_slice(&after.as_bytes()),
             LuaValue::Nil => chunk.data = Bytes::new(),
@@ -256,6 +272,29 @@ impl LuaPlugin {
             other => chunk.data = Bytes::from(other.to_string()?),
         }
         Ok(())
+    }
+}
+
+/// The light threads of a phase. They end with it, also when the client has gone.
+struct Threads<'a>(&'a State);
+
+impl Threads<'_> {
+    async fn wait(&self) {
+        while let Some(light) = self.next() {
+            light.over().await;
+        }
+    }
+
+    fn next(&self) -> Option<Rc<Light>> {
+        self.0.threads.borrow_mut().pop()
+    }
+}
+
+impl Drop for Threads<'_> {
+    fn drop(&mut self) {
+        while let Some(light) = self.next() {
+            light.stop();
+        }
     }
 }
 

@@ -53,3 +53,92 @@ function kong.log.deprecation(message, options)
 end
 
 kong.log.trace = function() end
+
+-- `kong.vault.update(options)`: the values that the references in `$refs` have now.
+function kong.vault.update(options)
+  if type(options) ~= "table" then
+    error("options must be a table", 2)
+  end
+  for name, reference in pairs(options["$refs"] or {}) do
+    if type(reference) == "table" then
+      for key, inner in pairs(reference) do
+        options[name] = options[name] or {}
+        options[name][key] = kong.vault.get(inner) or options[name][key]
+      end
+    else
+      options[name] = kong.vault.get(reference) or options[name]
+    end
+  end
+  return options
+end
+
+-- `kong.vault.try(callback, options)`: once more with fresh secrets, if it fails and there are any.
+function kong.vault.try(callback, options)
+  local result, err = callback(options)
+  if result or not (options and options["$refs"]) then
+    return result, err
+  end
+  return callback(kong.vault.update(options))
+end
+
+-- Kong Enterprise's spans and logs for OpenTelemetry go nowhere.
+kong.telemetry = { log = function() return true end }
+
+-- `kong.timer` by Kong's names; a timer's name is what it gives back.
+local function timer(start, named)
+  return function(_, ...)
+    local name, delay, callback
+    if named then
+      name, delay, callback = ...
+    else
+      delay, callback = ...
+    end
+    local args = { select(named and 4 or 3, ...) }
+    local count = select("#", ...) - (named and 3 or 2)
+    local ok, err = start(delay, callback, unpack(args, 1, count))
+    if not ok then
+      return nil, err
+    end
+    return name or true
+  end
+end
+
+kong.timer = {
+  at = timer(ngx.timer.at), every = timer(ngx.timer.every),
+  named_at = timer(ngx.timer.at, true), named_every = timer(ngx.timer.every, true),
+  stats = function() return { sys = {
+    pending = ngx.timer.pending_count(), running = ngx.timer.running_count() } } end,
+}
+
+-- What is in the configuration, caches for what plugins find out, and news between workers. None
+-- of it is loaded until a plugin asks for it.
+local later = {
+  db = function() return require "kong.db" end,
+  -- Without a database a value lives until the configuration changes (Kong).
+  cache = function()
+    return require("kong.cache").new { shm_name = "kong_db_cache", ttl = 0, neg_ttl = 0 }
+  end,
+  core_cache = function()
+    return require("kong.cache").new { shm_name = "kong_core_db_cache", ttl = 0, neg_ttl = 0 }
+  end,
+  worker_events = function() return require "silverback.events" end,
+  -- There is one node: nobody else is to be told.
+  cluster_events = function()
+    return {
+      broadcast = function() return true end,
+      subscribe = function() return true end,
+    }
+  end,
+}
+
+kong.default_workspace = "0dc6f45b-8f8d-40d2-a504-473544ee190b"
+
+setmetatable(kong, { __index = function(self, name)
+  local make = later[name]
+  if make then
+    later[name] = nil
+    local made = make()
+    rawset(self, name, made)
+    return made
+  end
+end })

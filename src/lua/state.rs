@@ -3,6 +3,10 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use mlua::{Lua, Table, WeakLua};
@@ -10,6 +14,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::json;
+use super::ngx::Light;
 use super::owner::Owner;
 use crate::pdk::{CURRENT, Exchange, Spaces};
 
@@ -24,6 +29,10 @@ pub(super) struct State {
     pub(super) owner: Rc<Owner>,
     /// The plugin is to go no further: it has answered, and waits for ever.
     pub(super) exited: Cell<bool>,
+    /// The plugin has yielded to Kong, which does not resume it.
+    pub(super) ended: Cell<bool>,
+    /// The plugin has failed in a way that it cannot catch.
+    pub(super) failed: RefCell<Option<String>>,
     /// What it has printed (`ngx.say`); `None` if nothing.
     pub(super) printed: RefCell<Option<Vec<u8>>>,
     /// What `kong.client.authenticate` was given as the consumer.
@@ -32,6 +41,11 @@ pub(super) struct State {
     pub(super) credential: RefCell<Option<Table>>,
     /// Pieces of the body that `kong.response.get_raw_body` has put aside.
     pub(super) pieces: RefCell<Option<Vec<u8>>>,
+    /// The request's body is one that a plugin has set, which is in memory however long it is.
+    pub(super) sets_body: Cell<bool>,
+    file: RefCell<Option<BodyFile>>,
+    /// Light threads of the phase that runs.
+    pub(super) threads: RefCell<Vec<Rc<Light>>>,
     running: RefCell<Option<Running>>,
     plugins: RefCell<HashMap<Uuid, Table>>,
 }
@@ -61,10 +75,15 @@ pub(super) fn of(lua: &Lua, ex: &Exchange) -> mlua::Result<Rc<State>> {
         ngx: RefCell::new(ngx),
         owner: Rc::default(),
         exited: Cell::new(false),
+        ended: Cell::new(false),
+        failed: RefCell::default(),
         printed: RefCell::default(),
         consumer: RefCell::default(),
         credential: RefCell::default(),
         pieces: RefCell::default(),
+        sets_body: Cell::new(false),
+        file: RefCell::default(),
+        threads: RefCell::default(),
         running: RefCell::default(),
         plugins: RefCell::default(),
     });
@@ -86,6 +105,7 @@ impl State {
     /// Notes which plugin runs from here on.
     pub(super) fn enter(&self, running: &Running) {
         self.exited.set(false);
+        self.ended.set(false);
         *self.running.borrow_mut() = Some(running.clone());
     }
 
@@ -110,6 +130,38 @@ impl State {
         if let Some(running) = self.running() {
             self.plugins.borrow_mut().insert(running.id, table);
         }
+    }
+}
+
+/// A body in a file, for plugins that ask for one (`ngx.req.get_body_file`). It goes with its
+/// exchange.
+struct BodyFile(PathBuf);
+
+impl BodyFile {
+    fn write(body: &[u8]) -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("silverback-body-{}", Uuid::new_v4()));
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&path)?;
+        let file_of = Self(path);
+        file.write_all(body).map(|()| file_of)
+    }
+}
+
+impl Drop for BodyFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl State {
+    /// The path of a file that holds the request's body; `None` if there is no room for it.
+    pub(super) fn body_file(&self, body: &[u8]) -> Option<String> {
+        let mut file = self.file.borrow_mut();
+        if file.is_none() {
+            let written = BodyFile::write(body);
+            *file = written.inspect_err(|error| tracing::error!("a body's file: {error}")).ok();
+        }
+        file.as_ref().map(|file| file.0.to_string_lossy().into_owned())
     }
 }
 

@@ -35,6 +35,7 @@ pub use shared::{Shared, Spaces};
 
 use crate::entity;
 use crate::respond::Pages;
+use crate::snapshot::Snapshot;
 
 tokio::task_local! {
     /// The exchange whose turn it is. Only `src/lua` reads it: Lua's `kong.*` are globals.
@@ -76,6 +77,11 @@ pub trait Entities {
 
     /// The consumer of an id or a username.
     fn consumer(&self, id_or_username: &str) -> Option<Arc<entity::Consumer>>;
+
+    /// The configuration itself, if there is one.
+    fn snapshot(&self) -> Option<&Arc<Snapshot>> {
+        None
+    }
 }
 
 /// The Route that matched, with its Service and what the match consumed.

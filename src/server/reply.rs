@@ -1,5 +1,6 @@
 //! The response body on its way to the client: filters, limits, and the end of the exchange.
 
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -51,6 +52,8 @@ pub(super) struct Reply {
     source: Source,
     /// Trailers that have come before filters have seen the end.
     trailers: Option<HeaderMap>,
+    /// What filters have made of the first piece; `Some(None)` is the end.
+    first: Option<Option<Frame<Bytes>>>,
     finish: Option<Finish>,
     _busy: Option<Busy>,
 }
@@ -80,7 +83,8 @@ impl Reply {
             Some(body) => Source::Upstream(body),
             None => Source::Whole(finish.exchange.response.take_body().unwrap_or_default()),
         };
-        let mut reply = Self { source, trailers: None, finish: Some(finish), _busy: None };
+        let mut reply =
+            Self { source, trailers: None, first: None, finish: Some(finish), _busy: None };
         if let Source::Whole(bytes) = &mut reply.source {
             let whole = std::mem::take(bytes);
             reply.source = Source::Whole(reply.filter_whole(whole));
@@ -90,7 +94,35 @@ impl Reply {
 
     /// A body without an exchange.
     pub(super) fn alone(bytes: Bytes) -> Self {
-        Self { source: Source::Whole(bytes), trailers: None, finish: None, _busy: None }
+        Self {
+            source: Source::Whole(bytes),
+            trailers: None,
+            first: None,
+            finish: None,
+            _busy: None,
+        }
+    }
+
+    /// Runs filters that may fail on the first piece while the client can still be told.
+    pub(super) async fn try_filters(&mut self, ex: &Exchange) {
+        let may_fail = self.finish.as_ref().is_some_and(|f| f.chain.may_fail_on_body());
+        if !may_fail || !matches!(self.source, Source::Upstream(_)) {
+            return;
+        }
+        let first = poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await;
+        // The first piece may be fine, and the end that was there with it not.
+        let failed = matches!(first, Some(Err(Cut::Plugin)))
+            || matches!(self.source, Source::Broken(Some(Cut::Plugin)));
+        if failed {
+            respond::fail(ex, Failure::Unexpected);
+            self.source = Source::Whole(ex.response.take_body().unwrap_or_default());
+            return;
+        }
+        match first {
+            Some(Err(cut)) => self.source = Source::Broken(Some(cut)),
+            Some(Ok(frame)) => self.first = Some(Some(frame)),
+            None => self.first = Some(None),
+        }
     }
 
     /// Keeps its connection busy to its end.
@@ -252,6 +284,10 @@ impl Body for Reply {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if let Some(first) = self.first.take() {
+            client_owes(first.is_some());
+            return Poll::Ready(first.map(Ok));
+        }
         let polled = match &mut self.source {
             Source::Done => Poll::Ready(None),
             Source::Whole(bytes) => {
@@ -268,6 +304,9 @@ impl Body for Reply {
     }
 
     fn is_end_stream(&self) -> bool {
+        if let Some(first) = &self.first {
+            return first.is_none() && matches!(self.source, Source::Done);
+        }
         match &self.source {
             Source::Done => true,
             Source::Whole(bytes) => bytes.is_empty(),
@@ -277,6 +316,9 @@ impl Body for Reply {
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.first.is_some() {
+            return SizeHint::default();
+        }
         match &self.source {
             Source::Done => SizeHint::with_exact(0),
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),

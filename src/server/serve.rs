@@ -84,8 +84,8 @@ pub(super) async fn serve(
     };
     let mut response = match (rest, upgrade) {
         (Rest::Tunnel(upstream), Some(client)) => switch(&ex, upstream, client, finish, &slot),
-        (Rest::Upstream(body), _) => answer(&ex, Some(body), finish),
-        _ => answer(&ex, None, finish),
+        (Rest::Upstream(body), _) => answer(&ex, Some(body), finish).await,
+        _ => answer(&ex, None, finish).await,
     };
     if refused && version < Version::HTTP_2 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -146,7 +146,9 @@ async fn run(finish: &mut Finish, can_switch: bool) -> Rest {
         // A filter has answered, or failed: the upstream's body is not the body any more.
         rest = Rest::Here;
     }
-    if let Some(charset) = &settings.clients.charset {
+    // The page that a redirect leads to would inherit it in old browsers, so nginx says none there.
+    let redirects = matches!(ex.response.status().as_u16(), 301 | 302);
+    if let Some(charset) = settings.clients.charset.as_ref().filter(|_| !redirects) {
         headers::add_charset(&mut ex.response.headers_mut(), charset);
     }
     if settings.allow_debug_header {
@@ -235,10 +237,11 @@ fn reply_failure(error: &Unread) -> (&'static str, Failure) {
 }
 
 /// The response for hyper: the exchange's head, and the body with its way to the end.
-fn answer(ex: &Exchange, body: Option<ReplyBody>, finish: Finish) -> Response<Reply> {
+async fn answer(ex: &Exchange, body: Option<ReplyBody>, finish: Finish) -> Response<Reply> {
     // Body filters and logs may still ask for them.
     let keeps_headers = finish.reads_record() || finish.chain.filters_body();
-    let reply = Reply::new(body, finish);
+    let mut reply = Reply::new(body, finish);
+    reply.try_filters(ex).await;
     let status = ex.response.status();
     let mut response = head(ex, reply, keeps_headers);
     if status == StatusCode::NO_CONTENT {

@@ -93,6 +93,9 @@ impl Worker {
                 Ok(new) => {
                     self.shared.tokens.take_over(mark);
                     *self.runloop.borrow_mut() = Rc::new(new);
+                    if old.snapshot.hash != snapshot.hash {
+                        self.shared.dicts.purge_caches();
+                    }
                 }
                 Err(refusals) => tracing::error!("configuration does not compile: {refusals:?}"),
             }

@@ -26,6 +26,9 @@ pub struct Clients {
     pub handshake_time: Duration,
     /// Largest request body, bytes; 0 is no limit (`client_max_body_size`).
     pub body_max: u64,
+    /// Body bytes that Lua plugins find in memory; longer bodies are in a file for them
+    /// (`client_body_buffer_size`).
+    pub body_buffer: usize,
     /// Requests that an HTTP/2 connection has at once (`http2_max_concurrent_streams`).
     pub streams_max: u32,
     /// Connections at once; 0 is no limit (`silverback_max_connections`).
@@ -37,6 +40,7 @@ pub struct Clients {
 /// Directives that are read here.
 pub(super) const DIRECTIVES: &[&str] = &[
     "charset",
+    "client_body_buffer_size",
     "client_body_timeout",
     "client_header_buffer_size",
     "client_header_timeout",
@@ -69,6 +73,7 @@ impl Layers {
             requests_max: self.number(&self.block("keepalive_requests"), 10_000) as usize,
             handshake_time: self.time("ssl_handshake_timeout", "60s"),
             body_max: self.body_max(),
+            body_buffer: self.body_buffer(),
             streams_max: u32::try_from(streams).unwrap_or(u32::MAX).max(1),
             connections_max: self.connections_max(workers),
             charset: Some(self.text(&self.block("charset"), "UTF-8")).filter(|name| name != "off"),
@@ -109,11 +114,19 @@ impl Layers {
         (line.max(small), head.max(small))
     }
 
-    /// Kong 1.x had a name of its own for it.
     fn body_max(&mut self) -> u64 {
-        let name = self.block("client_max_body_size");
-        let is_old = !self.has(&name) && self.has("client_max_body_size");
-        self.size(if is_old { "client_max_body_size" } else { &name }, "0")
+        self.size(&self.block_or_old("client_max_body_size"), "0")
+    }
+
+    fn body_buffer(&mut self) -> usize {
+        let size = self.size(&self.block_or_old("client_body_buffer_size"), "8k");
+        usize::try_from(size).unwrap_or(usize::MAX)
+    }
+
+    /// Kong 1.x had names of its own for two of them.
+    fn block_or_old(&self, directive: &str) -> String {
+        let name = self.block(directive);
+        if !self.has(&name) && self.has(directive) { directive.to_owned() } else { name }
     }
 
     /// nginx counts by worker. What we have a name for is for the process, and stands above it.

@@ -35,6 +35,7 @@ mod identity_oracle;
 mod listeners;
 mod log_lines;
 mod lua;
+mod lua_db;
 mod metrics;
 mod no_token;
 mod operations;

@@ -14,6 +14,7 @@ use silverback::plugins;
 /// Every module of the library and its floor: 0 nouns, 1 contract, 2 engines, 3 Lua and plugins,
 /// 4 configuration and runloop, 5 the process. A file imports its own floor or lower ones.
 const FLOORS: &[(&str, u8)] = &[
+    ("catalog", 0),
     ("dicts", 0),
     ("distance", 0),
     ("entity", 0),

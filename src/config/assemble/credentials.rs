@@ -13,62 +13,64 @@ use crate::entity::{Acl, BasicAuthCredential, HmacAuthCredential, JwtSecret, Key
 use crate::settings::is_reference;
 
 impl Builder<'_> {
-    /// Puts a credential into the snapshot.
-    pub(super) fn credential(&mut self, draft: &Draft, value: &Value) {
+    /// Puts a credential into the snapshot, or says no if nobody may use it.
+    pub(super) fn credential(&mut self, draft: &Draft, value: &Value) -> bool {
         match draft.kind.name {
             "keyauth_credentials" => self.keyauth(draft, value),
             "basicauth_credentials" => self.basicauth(draft, value),
             "jwt_secrets" => self.jwt(draft, value),
             "hmacauth_credentials" => self.hmacauth(draft, value),
             _ => {
-                let Some(acl) = self.typed::<Acl>(draft, value) else { return };
+                let Some(acl) = self.typed::<Acl>(draft, value) else { return false };
                 self.acls.entry(acl.consumer.id).or_default().push(acl);
+                true
             }
         }
     }
 
-    fn keyauth(&mut self, draft: &Draft, value: &Value) {
+    fn keyauth(&mut self, draft: &Draft, value: &Value) -> bool {
         if self.is_unknown(draft, value) || self.is_public(draft, "key") {
-            return;
+            return false;
         }
-        if let Some(credential) = self.typed::<KeyAuthCredential>(draft, value) {
-            if credential.ttl.is_some_and(|end| end <= self.now) {
-                let message =
-                    "the key has ended: in a file, ttl is the Unix time of its end (Kong)";
-                self.report.warn(draft.at("ttl"), message);
-            }
-            let key = credential.key.clone();
-            self.snapshot.keyauth_credentials.insert(key, Arc::new(credential));
+        let Some(credential) = self.typed::<KeyAuthCredential>(draft, value) else { return false };
+        if credential.ttl.is_some_and(|end| end <= self.now) {
+            let message = "the key has ended: in a file, ttl is the Unix time of its end (Kong)";
+            self.report.warn(draft.at("ttl"), message);
         }
+        let key = credential.key.clone();
+        self.snapshot.keyauth_credentials.insert(key, Arc::new(credential));
+        true
     }
 
-    fn basicauth(&mut self, draft: &Draft, value: &Value) {
+    fn basicauth(&mut self, draft: &Draft, value: &Value) -> bool {
         if self.is_public(draft, "password") {
-            return;
+            return false;
         }
-        if let Some(credential) = self.typed::<BasicAuthCredential>(draft, value) {
-            let username = credential.username.clone();
-            self.snapshot.basicauth_credentials.insert(username, Arc::new(credential));
-        }
+        let Some(credential) = self.typed::<BasicAuthCredential>(draft, value) else {
+            return false;
+        };
+        let username = credential.username.clone();
+        self.snapshot.basicauth_credentials.insert(username, Arc::new(credential));
+        true
     }
 
-    fn jwt(&mut self, draft: &Draft, value: &Value) {
+    fn jwt(&mut self, draft: &Draft, value: &Value) -> bool {
         if self.is_unknown(draft, value) || self.is_public(draft, "secret") {
-            return;
+            return false;
         }
-        if let Some(secret) = self.typed::<JwtSecret>(draft, value) {
-            self.snapshot.jwt_secrets.insert(secret.key.clone(), Arc::new(secret));
-        }
+        let Some(secret) = self.typed::<JwtSecret>(draft, value) else { return false };
+        self.snapshot.jwt_secrets.insert(secret.key.clone(), Arc::new(secret));
+        true
     }
 
-    fn hmacauth(&mut self, draft: &Draft, value: &Value) {
+    fn hmacauth(&mut self, draft: &Draft, value: &Value) -> bool {
         if self.is_public(draft, "secret") {
-            return;
+            return false;
         }
-        if let Some(credential) = self.typed::<HmacAuthCredential>(draft, value) {
-            let username = credential.username.clone();
-            self.snapshot.hmacauth_credentials.insert(username, Arc::new(credential));
-        }
+        let Some(credential) = self.typed::<HmacAuthCredential>(draft, value) else { return false };
+        let username = credential.username.clone();
+        self.snapshot.hmacauth_credentials.insert(username, Arc::new(credential));
+        true
     }
 
     /// Whether there is no key to ask for.

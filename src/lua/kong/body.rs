@@ -115,6 +115,7 @@ fn set_body(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
         _ => return Err(format!("unsupported content type {mime}").into()),
     };
     ex.request.set_body(Bytes::from(body));
+    state::of(lua, ex)?.sets_body.set(true);
     if let Ok(mime) = HeaderValue::from_str(&mime) {
         ex.request.set_header(CONTENT_TYPE, mime);
     }
@@ -163,6 +164,11 @@ fn multipart_body(table: &Table, mime: &str) -> Result<(Vec<u8>, String), Fault>
     }
     body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
     Ok((body, format!("{MULTIPART}; boundary={boundary}")))
+}
+
+/// Whether bodies of a media type without parameters can be taken apart.
+pub(super) fn is_readable(kind: &str) -> bool {
+    [FORM, JSON, MULTIPART].iter().any(|known| kind.starts_with(known))
 }
 
 fn upstream_body(ex: &Exchange) -> Result<Bytes, Fault> {

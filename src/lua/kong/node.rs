@@ -15,6 +15,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::anywhere("node.get_id", |lua, _| one(lua, node_id())),
     Row::anywhere("node.get_hostname", |lua, _| one(lua, hostname())),
     Row::anywhere("node.get_memory_stats", get_memory_stats),
+    Row::anywhere("cluster.get_id", |lua, _| one(lua, node_id())),
     Row::anywhere("nginx.get_subsystem", |lua, _| one(lua, "http")),
     Row::anywhere("ip.is_trusted", is_trusted),
     Row::anywhere("table.new", |lua, _| one(lua, lua.create_table()?)),

@@ -1,14 +1,15 @@
 //! `kong.request`: what the client sent.
 
-use http::header::COOKIE;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, COOKIE};
 use http::{HeaderValue, Version};
 use mlua::{Lua, LuaSerdeExt, MultiValue, Value};
 
 use super::value::{self, one};
 use super::{Call, Phases, Row};
-use crate::lua::bind::Answer;
-use crate::lua::json;
+use crate::lua::bind::{Answer, Fault};
 use crate::lua::ngx::{encode, var};
+use crate::lua::{Options, json, state};
 use crate::pdk::{Exchange, ReadError};
 use crate::router::path;
 
@@ -86,8 +87,57 @@ pub(super) const ROWS: &[Row] = &[
     }),
 ];
 
-/// Bodies longer than this are not given to Lua, as those that nginx keeps in a file are not.
-pub(in crate::lua) const BODY_LIMIT: usize = 8 << 20;
+/// Whether nginx would have a body in memory, and not in a file: one of known length may be longer
+/// than the buffer by a quarter.
+pub(in crate::lua) fn is_in_memory(lua: &Lua, ex: &Exchange, length: usize) -> mlua::Result<bool> {
+    let options = Options::of_vm(lua)?;
+    let is_known = ex.request.header(CONTENT_LENGTH).is_some();
+    let buffer = options.bodies.buffer;
+    let room = if is_known { buffer.saturating_add(buffer / 4) } else { buffer };
+    Ok(length <= room || state::of(lua, ex)?.sets_body.get())
+}
+
+/// Reads the body, as far as plugins may have it.
+pub(in crate::lua) async fn read_body(
+    lua: &Lua,
+    ex: &Exchange,
+) -> mlua::Result<Result<Bytes, ReadError>> {
+    let limit = Options::of_vm(lua)?.bodies.limit;
+    Ok(ex.request.body(limit).await)
+}
+
+const NOT_IN_BUFFER: &str = "request body did not fit into client body buffer, consider raising \
+                             'client_body_buffer_size'";
+
+/// The body for a caller that says up to which size it would read a file: 0 is any, nil is none.
+async fn given_body(
+    lua: &Lua,
+    ex: &Exchange,
+    file_limit: Option<Value>,
+) -> Result<Result<Bytes, String>, Fault> {
+    let file_limit = match file_limit {
+        None | Some(Value::Nil) => None,
+        Some(Value::Integer(limit)) => usize::try_from(limit).ok(),
+        Some(Value::Number(limit)) if limit >= 0.0 => Some(limit as usize),
+        Some(Value::Number(_)) => None,
+        Some(_) => return Err("max_allowed_file_size must be a number".into()),
+    };
+    let body = match read_body(lua, ex).await? {
+        Ok(body) => body,
+        Err(ReadError::TooLarge { .. }) => return Ok(Err(NOT_IN_BUFFER.to_owned())),
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    if is_in_memory(lua, ex, body.len())? {
+        return Ok(Ok(body));
+    }
+    Ok(match file_limit {
+        None => Err(NOT_IN_BUFFER.to_owned()),
+        Some(limit) if limit > 0 && body.len() > limit => {
+            Err(format!("request body file too big: {} > {limit}", body.len()))
+        }
+        Some(_) => Ok(body),
+    })
+}
 
 fn version(version: Version) -> f64 {
     match version {
@@ -146,19 +196,10 @@ fn get_header(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     }
 }
 
-async fn get_raw_body(lua: &Lua, ex: &Exchange, _: MultiValue) -> Answer {
-    match ex.request.body(BODY_LIMIT).await {
+async fn get_raw_body(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
+    match given_body(lua, ex, args.pop_front()).await? {
         Ok(body) => one(lua, lua.create_string(&body)?),
-        Err(error) => one(lua, (Value::Nil, unreadable(&error))),
-    }
-}
-
-fn unreadable(error: &ReadError) -> String {
-    match error {
-        ReadError::TooLarge { .. } => "request body did not fit into client body buffer, \
-                                       consider raising 'client_body_buffer_size'"
-            .to_owned(),
-        error => error.to_string(),
+        Err(told) => one(lua, (Value::Nil, told)),
     }
 }
 
@@ -170,12 +211,13 @@ async fn get_body(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     let Some(mime) = asked.or(sent) else {
         return one(lua, (Value::Nil, "missing content type"));
     };
-    let body = match ex.request.body(BODY_LIMIT).await {
-        Ok(body) => body,
-        Err(error) => {
-            let kind = mime.split(';').next().unwrap_or_default().to_ascii_lowercase();
-            return one(lua, (Value::Nil, unreadable(&error), kind));
-        }
-    };
-    super::body::decoded(lua, &body, Some(mime), args.pop_front())
+    let (arguments, file_limit) = (args.pop_front(), args.pop_front());
+    let kind = mime.split(';').next().unwrap_or_default().to_ascii_lowercase();
+    if !super::body::is_readable(&kind) {
+        return one(lua, (Value::Nil, format!("unsupported content type '{mime}'"), kind));
+    }
+    match given_body(lua, ex, file_limit).await? {
+        Ok(body) => super::body::decoded(lua, &body, Some(mime), arguments),
+        Err(told) => one(lua, (Value::Nil, told, kind)),
+    }
 }

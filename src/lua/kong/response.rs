@@ -1,13 +1,14 @@
 //! `kong.response`: what the client gets.
 
-use http::header::{CONTENT_TYPE, TRANSFER_ENCODING};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, StatusCode};
 use mlua::{Lua, MultiValue, Value};
 
 use super::value::{self, one};
 use super::{Call, Phases, Row};
 use crate::lua::bind::{Answer, Fault};
-use crate::lua::{cjson, state};
+use crate::lua::cjson;
 use crate::pdk::{Exchange, Phase, Source};
 use crate::respond;
 
@@ -104,22 +105,33 @@ fn status(value: Option<Value>, least: u16) -> Result<StatusCode, Fault> {
 fn exit(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     let status = status(args.pop_front(), 100)?;
     let (body, kind) = match args.pop_front() {
-        None | Some(Value::Nil) => (bytes::Bytes::new(), None),
-        Some(Value::String(text)) => (bytes::Bytes::copy_from_slice(&text.as_bytes()), None),
+        None | Some(Value::Nil) => (Bytes::new(), None),
+        Some(Value::String(text)) => (Bytes::copy_from_slice(&text.as_bytes()), None),
         Some(table @ Value::Table(_)) => (encoded(lua, &table)?, Some(JSON)),
         Some(_) => return Err("body must be a nil, string or table".into()),
     };
     let headers = headers(args.pop_front())?;
     let own_kind = headers.iter().any(|(name, _)| name == CONTENT_TYPE);
+    let body = promised(&headers, body);
     for (name, values) in headers {
         put(ex, &name, values);
     }
     let _ = ex.response.exit(status, kind.filter(|_| !own_kind), body);
-    one(lua, ends_here(lua, ex)?)
+    one(lua, ends_here(ex))
 }
 
-fn encoded(lua: &Lua, table: &Value) -> Result<bytes::Bytes, Fault> {
-    cjson::encode(lua, table).map(bytes::Bytes::from).map_err(|fault| match fault {
+/// The body as its reader gets it: no more of it than a `Content-Length` of the plugin's promises.
+fn promised(headers: &[(HeaderName, Vec<HeaderValue>)], body: Bytes) -> Bytes {
+    let length = headers.iter().find(|(name, _)| name == CONTENT_LENGTH);
+    let length = length.and_then(|(_, values)| values.last()?.to_str().ok()?.parse::<usize>().ok());
+    match length {
+        Some(length) if length < body.len() => body.slice(..length),
+        _ => body,
+    }
+}
+
+fn encoded(lua: &Lua, table: &Value) -> Result<Bytes, Fault> {
+    cjson::encode(lua, table).map(Bytes::from).map_err(|fault| match fault {
         Fault::Caller(told) => {
             format!("body encoding failed while flushing response: {told}").into()
         }
@@ -141,7 +153,7 @@ fn error(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
             let headers = headers(args.pop_front())?;
             headers.into_iter().for_each(|(name, values)| put(ex, &name, values));
             let _ = ex.response.exit(status, Some(JSON), body);
-            return one(lua, ends_here(lua, ex)?);
+            return one(lua, ends_here(ex));
         }
         Some(message) => message.to_string()?,
     };
@@ -149,7 +161,7 @@ fn error(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
         put(ex, &name, values);
     }
     let _ = respond::error(ex, status, &message);
-    one(lua, ends_here(lua, ex)?)
+    one(lua, ends_here(ex))
 }
 
 fn headers(value: Option<Value>) -> Result<Vec<(HeaderName, Vec<HeaderValue>)>, Fault> {
@@ -161,8 +173,6 @@ fn headers(value: Option<Value>) -> Result<Vec<(HeaderName, Vec<HeaderValue>)>, 
 }
 
 /// Whether the plugin ends with its answer: where it may wait, it never returns.
-fn ends_here(lua: &Lua, ex: &Exchange) -> mlua::Result<bool> {
-    let ends = matches!(ex.phase(), Phase::Rewrite | Phase::Access | Phase::Response);
-    state::of(lua, ex)?.exited.set(ends);
-    Ok(ends)
+fn ends_here(ex: &Exchange) -> bool {
+    matches!(ex.phase(), Phase::Rewrite | Phase::Access | Phase::Response)
 }

@@ -10,6 +10,7 @@ use super::{Phases, Row};
 use crate::entity::Protocol;
 use crate::guard::Named;
 use crate::lua::bind::Answer;
+use crate::lua::state;
 use crate::pdk::service::TlsChange;
 use crate::pdk::{Exchange, Source};
 
@@ -94,6 +95,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::now("service.request.set_raw_body", Phases::TARGET_CHANGE, |lua, ex, mut args| {
         let body = value::text(&mut args, "body must be a string")?;
         ex.request.set_body(bytes::Bytes::copy_from_slice(&body.as_bytes()));
+        state::of(lua, ex)?.sets_body.set(true);
         one(lua, ())
     }),
     Row::now("service.response.get_status", Phases::SERVICE_RESPONSE, |lua, ex, _| {

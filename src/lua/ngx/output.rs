@@ -26,9 +26,9 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
         ngx.set(name, bind::function(lua, |lua, _| one(lua, 1))?)?;
     }
     let leave = lua.create_function(|lua, args| bind::settle(lua, exit(lua, args)))?;
-    ngx.set("exit", bind::bind(lua, leave, Ending::Suspend)?)?;
+    ngx.set("exit", bind::bind(lua, leave, Ending::Leave)?)?;
     let leave = lua.create_function(|lua, args| bind::settle(lua, redirect(lua, args)))?;
-    ngx.set("redirect", bind::bind(lua, leave, Ending::Suspend)?)?;
+    ngx.set("redirect", bind::bind(lua, leave, Ending::Leave)?)?;
     ngx.set("header", header(lua)?)
 }
 
@@ -111,7 +111,6 @@ fn exit(lua: &Lua, mut args: MultiValue) -> Answer {
         respond::nginx_error(&ex, status);
     }
     ex.response.is_last_word.set(ex.response.exited());
-    state.exited.set(true);
     one(lua, true)
 }
 
@@ -136,13 +135,11 @@ fn redirect(lua: &Lua, mut args: MultiValue) -> Answer {
             .into());
     }
     let ex = exchange()?;
-    let state = state::of(lua, &ex)?;
     let location = HeaderValue::from_bytes(&uri.as_bytes())
         .map_err(|_| Fault::from("unsafe byte in redirect uri"))?;
     respond::nginx_error(&ex, StatusCode::from_u16(code).unwrap_or(StatusCode::FOUND));
     ex.response.set_header(LOCATION, location);
     ex.response.is_last_word.set(true);
-    state.exited.set(true);
     one(lua, true)
 }
 

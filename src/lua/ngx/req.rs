@@ -11,7 +11,7 @@ use mlua::{Lua, MultiValue, Table, Value};
 
 use super::{encode, number, one, var};
 use crate::lua::bind::{self, Answer, Fault};
-use crate::lua::kong::value;
+use crate::lua::kong::{is_in_memory, read_body, value};
 use crate::lua::state;
 use crate::pdk::Exchange;
 use crate::router::path;
@@ -113,13 +113,24 @@ const CALLS: &[(&str, Call)] = &[
     }),
     ("get_body_data", |lua, ex, _| {
         let body = ex.request.whole_body().filter(|body| !body.is_empty());
-        one(lua, body.map(|body| lua.create_string(&body)).transpose()?)
+        match body {
+            Some(body) if is_in_memory(lua, ex, body.len())? => one(lua, lua.create_string(&body)?),
+            _ => one(lua, ()),
+        }
     }),
-    // No body is ever kept in a file.
-    ("get_body_file", |lua, _, _| one(lua, ())),
+    ("get_body_file", |lua, ex, _| {
+        let body = ex.request.whole_body().filter(|body| !body.is_empty());
+        match body {
+            Some(body) if !is_in_memory(lua, ex, body.len())? => {
+                one(lua, state::of(lua, ex)?.body_file(&body))
+            }
+            _ => one(lua, ()),
+        }
+    }),
     ("set_body_data", |lua, ex, mut args| {
         let body = encode::text(&mut args, "set_body_data")?;
         ex.request.set_body(Bytes::from(body));
+        state::of(lua, ex)?.sets_body.set(true);
         one(lua, ())
     }),
 ];
@@ -132,9 +143,8 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
     }
     for name in ["read_body", "discard_body"] {
         let read = |lua: Lua, _: MultiValue| async move {
-            let limit = crate::lua::kong::BODY_LIMIT;
             // One that is too long or broken stays unread; `get_body_data` then finds none.
-            let _ = exchange()?.request.body(limit).await;
+            let _ = read_body(&lua, &*exchange()?).await?;
             one(&lua, ())
         };
         req.set(name, bind::waiting(lua, read)?)?;
@@ -145,7 +155,7 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
             return one(&lua, (Value::Nil, "raw request sockets are not available"));
         }
         // As in nginx, the upstream gets the body all the same: it is read here and kept.
-        match ex.request.body(crate::lua::kong::BODY_LIMIT).await {
+        match read_body(&lua, &ex).await? {
             Ok(body) if body.is_empty() => one(&lua, (Value::Nil, "no body")),
             Ok(body) => super::socket::of_body(&lua, &body),
             Err(_) => one(&lua, (Value::Nil, "the request body cannot be read")),

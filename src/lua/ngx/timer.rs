@@ -67,11 +67,6 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
         .set("running_count", bind::function(lua, move |lua, _| one(lua, counts.running.get()))?)?;
     ngx.set("timer", timer)?;
     let thread = lua.create_table()?;
-    let known = lua.create_table()?;
-    let weak = lua.create_table()?;
-    weak.set("__mode", "k")?;
-    known.set_metatable(Some(weak))?;
-    lua.set_named_registry_value(THREADS, known)?;
     thread.set("spawn", bind::function(lua, spawn)?)?;
     thread.set("wait", bind::waiting(lua, |lua, args| async move { wait(&lua, args).await })?)?;
     thread.set("kill", bind::function(lua, kill)?)?;
@@ -132,16 +127,15 @@ async fn run(counts: &Rc<Counts>, callback: &Function, mut args: MultiValue) {
     }
 }
 
-/// The registry's name for light threads by their coroutine.
-const THREADS: &str = "silverback.threads";
-
 /// A light thread.
-struct Light {
+pub(in crate::lua) struct Light {
     result: RefCell<Option<Result<MultiValue, Value>>>,
     /// It has ended and was not waited for yet.
     ended: Cell<bool>,
     gone: Cell<bool>,
     news: Notify,
+    /// Told when it has ended, however it has.
+    over: Notify,
     task: RefCell<Option<AbortHandle>>,
 }
 
@@ -154,6 +148,22 @@ impl Light {
         *self.result.borrow_mut() = Some(result);
         self.ended.set(true);
         self.news.notify_one();
+        self.over.notify_one();
+    }
+
+    /// Waits for its end.
+    pub(in crate::lua) async fn over(&self) {
+        if self.task.borrow().as_ref().is_some_and(|task| !task.is_finished()) {
+            self.over.notified().await;
+        }
+    }
+
+    /// Ends it where it waits.
+    pub(in crate::lua) fn stop(&self) {
+        if let Some(task) = self.task.borrow_mut().take() {
+            task.abort();
+            self.over.notify_one();
+        }
     }
 }
 
@@ -177,9 +187,10 @@ fn spawn(lua: &Lua, mut args: MultiValue) -> Answer {
         ended: Cell::new(false),
         gone: Cell::new(false),
         news: Notify::new(),
+        over: Notify::new(),
         task: RefCell::default(),
     });
-    let threads: Table = lua.named_registry_value(THREADS)?;
+    let threads: Table = lua.named_registry_value(bind::LIGHT)?;
     threads.raw_set(&thread, lua.create_userdata(Handle(light.clone()))?)?;
     let work = thread.clone().into_async::<MultiValue>(args)?;
     let done = light.clone();
@@ -207,12 +218,15 @@ fn spawn(lua: &Lua, mut args: MultiValue) -> Answer {
     if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
         let task = tokio::task::spawn_local(work);
         *light.task.borrow_mut() = Some(task.abort_handle());
+        if let Some(ex) = state::current() {
+            state::of(lua, &ex)?.threads.borrow_mut().push(light);
+        }
     }
     one(lua, thread)
 }
 
 fn light(lua: &Lua, value: &Value) -> Result<Rc<Light>, Fault> {
-    let threads: Table = lua.named_registry_value(THREADS)?;
+    let threads: Table = lua.named_registry_value(bind::LIGHT)?;
     let Value::Thread(thread) = value else {
         return Err("attempt to wait on a value that is no light thread".into());
     };
@@ -260,9 +274,7 @@ fn kill(lua: &Lua, mut args: MultiValue) -> Answer {
         return one(lua, (Value::Nil, "already terminated"));
     }
     light.gone.set(true);
-    if let Some(task) = light.task.borrow_mut().take() {
-        task.abort();
-    }
+    light.stop();
     one(lua, 1)
 }
 

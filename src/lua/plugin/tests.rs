@@ -169,14 +169,12 @@ fn an_answer_ends_the_plugin_even_inside_pcall() {
 }
 
 #[test]
-fn an_answer_ends_the_plugin_after_a_wait_and_in_its_own_coroutine() {
+fn an_answer_ends_the_plugin_after_a_wait() {
     let plugins = Plugins::new();
     let plugin = plugins.plugin(
         "function P:access(conf)
-           coroutine.wrap(function()
-             ngx.sleep(0)
-             kong.response.exit(200, 'text')
-           end)()
+           ngx.sleep(0)
+           pcall(kong.response.exit, 200, 'text')
            error('not reached')
          end",
         json!({}),
@@ -185,6 +183,96 @@ fn an_answer_ends_the_plugin_after_a_wait_and_in_its_own_coroutine() {
     assert!(matches!(on_a_worker(access(&plugin, &ex)), Err(Stop::Exit)));
     assert_eq!(ex.response.body().unwrap(), "text");
     assert_eq!(text(&ex.response.headers(), "content-type"), "");
+}
+
+#[test]
+fn an_answer_in_a_coroutine_ends_the_coroutine() {
+    let plugins = Plugins::new();
+    let plugin = plugins.plugin(
+        "function P:access(conf)
+           local co = coroutine.wrap(function()
+             ngx.sleep(0)
+             kong.response.exit(200, 'text')
+           end)
+           co()
+           kong.response.set_header('X-After', 'reached')
+         end",
+        json!({}),
+    );
+    let ex = exchange("/", &[], "");
+    on_a_worker(access(&plugin, &ex)).unwrap();
+    assert!(ex.response.exited());
+    assert_eq!(ex.response.body().unwrap(), "text");
+    assert_eq!(text(&ex.response.headers(), "x-after"), "reached");
+}
+
+#[test]
+fn a_plugin_that_yields_has_come_to_its_end() {
+    let plugins = Plugins::new();
+    let plugin = plugins.plugin(
+        "function P:access(conf)
+           coroutine.yield('what')
+           error('not reached')
+         end",
+        json!({}),
+    );
+    let ex = exchange("/", &[], "");
+    on_a_worker(access(&plugin, &ex)).unwrap();
+    assert!(!ex.response.exited());
+}
+
+/// OpenResty's rule, which costs a plugin its request where `pcall` should have helped.
+#[test]
+fn an_error_that_leaves_coroutine_wrap_ends_the_coroutine_around_it() {
+    let plugins = Plugins::new();
+    let plugin = plugins.plugin(
+        "function P:access(conf)
+           local co = coroutine.create(function() pcall(coroutine.wrap(error), 'inner') end)
+           local ok, err = coroutine.resume(co)
+           assert(not ok and err == 'inner' and coroutine.status(co) == 'dead')
+           pcall(coroutine.wrap(error), 'outer')
+         end",
+        json!({}),
+    );
+    let Err(Stop::Fault(fault)) = on_a_worker(access(&plugin, &exchange("/", &[], ""))) else {
+        panic!("no fault");
+    };
+    assert_eq!(fault.to_string(), "outer");
+}
+
+#[test]
+fn a_phase_lasts_as_long_as_its_light_threads() {
+    let plugins = Plugins::new();
+    let plugin = plugins.plugin(
+        "function P:access(conf)
+           ngx.thread.spawn(function()
+             ngx.sleep(0.005)
+             kong.response.set_header('X-Thread', 'done')
+           end)
+         end",
+        json!({}),
+    );
+    let ex = exchange("/", &[], "");
+    on_a_worker(access(&plugin, &ex)).unwrap();
+    assert_eq!(text(&ex.response.headers(), "x-thread"), "done");
+}
+
+#[test]
+fn a_light_thread_that_answers_does_not_hang_the_request() {
+    let plugins = Plugins::new();
+    let plugin = plugins.plugin(
+        "function P:access(conf)
+           local thread = ngx.thread.spawn(function()
+             ngx.sleep(0)
+             kong.response.exit(403)
+           end)
+           ngx.thread.wait(thread)
+         end",
+        json!({}),
+    );
+    let ex = exchange("/", &[], "");
+    on_a_worker(access(&plugin, &ex)).unwrap();
+    assert_eq!(ex.response.status(), 403);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! The format is described in `spec/golden/README.md`. What the tests do not compare is not read.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,27 @@ pub struct Step {
     /// The exact bytes instead of all that.
     #[serde(default)]
     pub raw: Option<Payload>,
+    /// Several requests at once instead of all that.
+    #[serde(default)]
+    pub parallel: Vec<Self>,
+}
+
+/// One response, or those of requests that were sent at once.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Answers {
+    Many(Vec<Got>),
+    One(Box<Got>),
+}
+
+impl Answers {
+    /// In the order in which the requests were sent.
+    pub fn into_vec(self) -> Vec<Got> {
+        match self {
+            Self::Many(many) => many,
+            Self::One(one) => vec![*one],
+        }
+    }
 }
 
 /// A request as the upstream got it.
@@ -76,8 +98,13 @@ pub struct Got {
 /// What the upstream answers.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Reply {
+    #[serde(default)]
     pub status: u16,
+    #[serde(default)]
     pub headers: Headers,
+    /// The exact bytes instead of all that; then the connection ends.
+    #[serde(default)]
+    pub raw: Option<Payload>,
     #[serde(default)]
     pub body: Option<Payload>,
     /// The body in HTTP chunks.
@@ -114,6 +141,13 @@ impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Value::deserialize(deserializer)? {
             Value::String(text) => Ok(Self(text.into_bytes())),
+            Value::Object(object) if object.contains_key("repeat") => {
+                let part = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or("");
+                let repeat: (String, usize) =
+                    serde_json::from_value(object["repeat"].clone()).map_err(D::Error::custom)?;
+                let middle = repeat.0.repeat(repeat.1);
+                Ok(Self([part("before"), &middle, part("after")].concat().into_bytes()))
+            }
             Value::Object(object) => {
                 let text = object.get("base64").and_then(Value::as_str);
                 let text = text.ok_or_else(|| D::Error::custom("expected base64"))?;
@@ -146,7 +180,12 @@ fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error
 impl Case {
     /// Every recorded case, by name.
     pub fn all() -> Vec<Self> {
-        let root = root().join("spec/golden/recorded");
+        Self::below("spec/golden/recorded")
+    }
+
+    /// The cases below a folder, by name.
+    pub fn below(folder: &str) -> Vec<Self> {
+        let root = root().join(folder);
         let folders = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path());
         let mut cases: Vec<Self> = folders
             .map(|folder| Self {
@@ -180,6 +219,27 @@ impl Case {
         self.read("response.json").unwrap()
     }
 
+    /// The plugins of `spec/probes/plugins` that it needs.
+    pub fn plugins(&self) -> Vec<String> {
+        let plugins = self.about().get("plugins").cloned().unwrap_or_default();
+        serde_json::from_value(plugins).unwrap_or_default()
+    }
+
+    /// Variables of the gateway: `KONG_TRUSTED_IPS`.
+    pub fn env(&self) -> BTreeMap<String, String> {
+        let env = self.about().get("env").cloned().unwrap_or_default();
+        serde_json::from_value(env).unwrap_or_default()
+    }
+
+    /// Whether an honest 5xx is as good as the connection that Kong drops.
+    pub fn accepts_5xx(&self) -> bool {
+        self.about()["accept_5xx"] == true
+    }
+
+    fn about(&self) -> Value {
+        self.read("case.json").unwrap()
+    }
+
     /// The lines that file-log wrote, step by step.
     pub fn log(&self) -> Option<Vec<Vec<Value>>> {
         self.read("log.json")
@@ -187,7 +247,7 @@ impl Case {
 
     /// What the upstream answers in each of so many steps.
     pub fn replies(&self, steps: usize) -> Vec<Reply> {
-        let about: Value = self.read("case.json").unwrap();
+        let about = self.about();
         let one = |value: &Value| match value {
             Value::Null => Reply::usual(),
             Value::String(text) if text == "default" => Reply::usual(),

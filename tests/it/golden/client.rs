@@ -62,12 +62,16 @@ fn received(message: Message, places: &Places) -> Got {
         let _ = GzDecoder::new(message.body.as_slice()).read_to_end(&mut decoded);
         Payload(decoded)
     });
+    let is_table = message.header("x-probe").is_some();
     let headers = message.headers.iter().map(|(n, value)| (n.clone(), places.leave(value)));
     Got {
         status: Some(message.status()),
         headers: headers.collect(),
         truncated: !message.complete,
-        body: Some(left(Payload(message.body), places)),
+        body: Some(match std::str::from_utf8(&message.body) {
+            Ok(text) if is_table => Payload(places.leave_code(text).into_bytes()),
+            _ => left(Payload(message.body), places),
+        }),
         body_decoded: decoded.map(|decoded| left(decoded, places)),
         ..Got::default()
     }

@@ -113,6 +113,23 @@ impl Differences {
         }
     }
 
+    /// What the probes answer: a line for each thing that they tried.
+    fn table(&mut self, want: &Got, got: &Got) {
+        let lines = |got: &Got| -> BTreeMap<String, String> {
+            let body = body(got);
+            let text = without_ids(body.text().unwrap_or_default());
+            let pairs = text.lines().filter_map(|line| line.split_once(" = "));
+            pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        };
+        let (want, got) = (lines(want), lines(got));
+        for (name, value) in &want {
+            let found = got.get(name).map_or("nothing", String::as_str);
+            if value != found {
+                self.push(name, value, found);
+            }
+        }
+    }
+
     fn response(&mut self, want: &Got, got: &Got) {
         if want.status != got.status {
             self.push("status", &summary(want), &summary(got));
@@ -121,6 +138,10 @@ impl Differences {
         self.headers(Side::Client, &want.headers, &got.headers);
         let kind = by_name(&want.headers).remove("content-type").unwrap_or_default();
         let is_stream = kind.first().is_some_and(|kind| kind.contains("event-stream"));
+        let is_table = |got: &Got| by_name(&got.headers).contains_key("x-probe");
+        if is_table(want) && is_table(got) {
+            return self.table(want, got);
+        }
         self.body("client body", &body(want), &body(got), is_stream);
     }
 

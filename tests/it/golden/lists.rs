@@ -24,7 +24,12 @@ impl Deviation {
     /// `spec/golden/deviations.txt`: the case, a colon, and what differs, separated by commas;
     /// then the reason on indented lines. `step 2` is everything in that step.
     pub fn all() -> Vec<Self> {
-        let text = read("deviations.txt");
+        Self::of("spec/golden")
+    }
+
+    /// The list of a folder.
+    pub fn of(folder: &str) -> Vec<Self> {
+        let text = std::fs::read_to_string(root().join(folder).join("deviations.txt")).unwrap();
         let mut deviations = Vec::new();
         for line in text.lines().filter(|line| !line.starts_with([' ', '#']) && !line.is_empty()) {
             let (case, what) = line.split_once(": ").unwrap_or_else(|| panic!("{line}"));

@@ -14,7 +14,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls_pki_types::PrivateKeyDer;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio_rustls::TlsAcceptor;
 
 use super::case::{Payload, Reply, Seen};
@@ -61,6 +61,15 @@ impl Mocks {
             places.add(port, listener.local_addr().unwrap());
             tokio::task::spawn_local(listen(listener, manner, script.clone()));
         }
+        let echo = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        places.add(19011, echo.local_addr().unwrap());
+        tokio::task::spawn_local(async move {
+            let mut datagram = [0; 2048];
+            while let Ok((length, from)) = echo.recv_from(&mut datagram).await {
+                let answer = [b"pong:", &datagram[..length]].concat();
+                let _ = echo.send_to(&answer, from).await;
+            }
+        });
         let closed = TcpSocket::new_v4().unwrap();
         closed.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         places.add(19009, closed.local_addr().unwrap());
@@ -119,6 +128,10 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             Manner::Answer | Manner::Tls => {}
         }
         let reply = script.borrow().reply.clone();
+        if let Some(Payload(raw)) = &reply.raw {
+            let _ = reader.stream.write_all(raw).await;
+            return;
+        }
         if write(&mut reader.stream, &reply, is_head).await.is_err() || reply.truncate {
             return;
         }

@@ -11,6 +11,7 @@ mod lists;
 mod metrics;
 mod mock;
 mod places;
+mod probes;
 mod record;
 mod replay;
 

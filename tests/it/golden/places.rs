@@ -32,6 +32,21 @@ impl Places {
         self.pairs.iter().fold(text.to_owned(), |text, (old, new)| swap(&text, *old, *new))
     }
 
+    /// Lua code with today's ports, which stand there as numbers.
+    pub fn enter_code(&self, code: &str) -> String {
+        self.pairs.iter().fold(code.to_owned(), |code, (old, new)| {
+            // Real code has no other numbers of five digits that begin so.
+            code.replace(&old.to_string(), &new.to_string())
+        })
+    }
+
+    /// The other way round.
+    pub fn leave_code(&self, text: &str) -> String {
+        self.pairs.iter().fold(text.to_owned(), |text, (old, new)| {
+            text.replace(&new.to_string(), &old.to_string())
+        })
+    }
+
     /// A text of today with the recorded ports.
     pub fn leave(&self, text: &str) -> String {
         // A value that is nothing but a port: X-Forwarded-Port.

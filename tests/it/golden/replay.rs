@@ -12,13 +12,13 @@ use silverback::shared::Shared;
 use tempfile::TempDir;
 use tokio::task::LocalSet;
 
-use super::case::{Case, Got, Seen, Step};
+use super::case::{Answers, Case, Got, Seen, Step};
 use super::client;
 use super::compare::{self, Difference, Differences};
 use super::metrics;
 use super::mock::{AUTHORITY, Mocks, NAMES};
 use super::places::{PROXY, Places};
-use super::record;
+use super::{probes, record};
 use crate::gateway::{Builder, TestGateway};
 
 /// The file that the recordings log to.
@@ -43,18 +43,26 @@ async fn replay(case: &Case) -> Vec<Difference> {
     };
     places.add(PROXY, gateway.address);
     let steps = case.steps();
-    let (seen, responses) = (case.seen(), case.responses::<Vec<Got>>());
+    let (seen, responses) = (case.seen(), case.responses::<Vec<Answers>>());
+    let responses: Vec<_> = responses.into_iter().map(Answers::into_vec).collect();
     let replies = case.replies(steps.len());
     let mut differences = Vec::new();
     for (n, step) in steps.iter().enumerate() {
         mocks.answer(replies[n].clone());
-        if is_about_metrics(step, &responses[n]) {
-            differences.extend(metrics(&gateway, (n, step), &responses[n], &places).await);
+        let want = &responses[n];
+        if let ([want], true) = (want.as_slice(), is_about_metrics(step, want)) {
+            differences.extend(metrics(&gateway, (n, step), want, &places).await);
             continue;
         }
-        let got = client::send(gateway.address, step, &places).await;
-        let came: Vec<Seen> = mocks.take().into_iter().map(|one| left(one, &places)).collect();
-        differences.extend(compare::step(n, (&responses[n], &seen[n]), (&got, &came)));
+        let sent =
+            if step.parallel.is_empty() { std::slice::from_ref(step) } else { &step.parallel };
+        let calls = sent.iter().map(|step| client::send(gateway.address, step, &places));
+        let got = futures_util::future::join_all(calls).await;
+        let mut came: Vec<Seen> = mocks.take().into_iter().map(|one| left(one, &places)).collect();
+        if got.len() > 1 {
+            came.sort_by(|a, b| a.target.cmp(&b.target));
+        }
+        differences.extend(answers(case, n, (want, &seen[n]), (&got, &came)));
     }
     // Every record is written when the last exchange has ended.
     drop(gateway);
@@ -64,10 +72,29 @@ async fn replay(case: &Case) -> Vec<Difference> {
     differences
 }
 
+/// Compares the responses of a step; the requests upstream belong to the first of them.
+fn answers(
+    case: &Case,
+    n: usize,
+    (want, seen): (&[Got], &[Seen]),
+    (got, came): (&[Got], &[Seen]),
+) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    for (i, (want, got)) in want.iter().zip(got).enumerate() {
+        let fails = got.status.is_some_and(|status| status >= 500);
+        if want.closed_without_reply && case.accepts_5xx() && fails {
+            continue;
+        }
+        let (seen, came) = if i == 0 { (seen, came) } else { (&[][..], &[][..]) };
+        differences.extend(compare::step(n, (want, seen), (got, came)));
+    }
+    differences
+}
+
 /// Whether a step asked Kong's Admin API for metrics; here the status listener has them.
-fn is_about_metrics(step: &Step, response: &Got) -> bool {
+fn is_about_metrics(step: &Step, responses: &[Got]) -> bool {
     let is_admins = |(name, _): &(String, String)| name == "X-Kong-Admin-Latency";
-    step.path == "/metrics" && response.headers.iter().any(is_admins)
+    step.path == "/metrics" && responses.iter().flat_map(|one| &one.headers).any(is_admins)
 }
 
 /// An exchange is counted when its client has had its last byte: ask again until it is.
@@ -104,6 +131,17 @@ fn start(case: &Case, places: &Places, folder: &TempDir) -> Result<TestGateway, 
         builder = builder.name(&format!("{name}:443"), places.today(443));
         let plain = places.today(19001);
         builder = builder.name(&format!("{name}:{}", plain.port()), plain);
+    }
+    let names = case.plugins();
+    if !names.is_empty() {
+        probes::install(&names, places, folder.path());
+        let path = format!("{0}/?.lua;{0}/?/init.lua;;", folder.path().display());
+        builder = builder.set("lua_package_path", &path).set("untrusted_lua", "on");
+        builder = builder.set("plugins", &format!("bundled,{}", names.join(",")));
+    }
+    for (name, value) in case.env() {
+        let name = name.trim_start_matches("KONG_").to_ascii_lowercase();
+        builder = builder.set(&name, &value);
     }
     let log = folder.path().join("log");
     builder.try_start(&places.enter(&case.config()).replace(LOG, log.to_str().unwrap()))

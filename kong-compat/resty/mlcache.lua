@@ -1,0 +1,458 @@
+-- The module `resty.mlcache`, which `kong.cache` is made of: a value is looked for in the worker's
+-- own memory, then in a shared dictionary, and then a callback finds it, one worker at a time.
+--
+-- What one worker sets or deletes the others hear of: before each lookup a worker asks the host
+-- whether anything has changed.
+
+local buffer = require "string.buffer"
+local host = require "silverback.cache"
+local lrucache = require "resty.lrucache"
+
+local _M = { _VERSION = "2.7.0", NO_TTL_FLAG = 0x1 }
+_M.__index = _M
+
+local STALE, MISS = 0x2, {}
+-- Values of a worker's own: those behind it are in the dictionary all the same.
+local LRU_MOST = 50000
+
+-- Caches of this worker by name, for news.
+local known = {}
+
+local function forget(caches, key)
+  for _, cache in pairs(caches or {}) do
+    if key then
+      cache.lru:delete(key)
+    else
+      cache.lru:flush_all()
+    end
+  end
+end
+
+local function hear(news)
+  if news == true then
+    for _, caches in pairs(known) do
+      forget(caches)
+    end
+    return
+  end
+  for i = 1, #news, 2 do
+    forget(known[news[i]], news[i + 1])
+  end
+end
+
+local function up_to_date()
+  local news = host.news()
+  if news then
+    hear(news)
+  end
+end
+
+local function number_of(options, name, default, least)
+  local value = options[name]
+  if value == nil then
+    return default
+  end
+  if type(value) ~= "number" then
+    error("opts." .. name .. " must be a number", 4)
+  end
+  if value < least then
+    error("opts." .. name .. " must be >= " .. least, 4)
+  end
+  return value
+end
+
+function _M.new(name, shm, options)
+  options = options or {}
+  if type(name) ~= "string" then
+    error("name must be a string", 2)
+  elseif type(shm) ~= "string" then
+    error("shm must be a string", 2)
+  elseif type(options) ~= "table" then
+    error("opts must be a table", 2)
+  end
+  local dict = ngx.shared[shm]
+  if not dict then
+    return nil, "no such lua_shared_dict: " .. shm
+  end
+  local miss
+  if options.shm_miss then
+    miss = ngx.shared[options.shm_miss]
+    if not miss then
+      return nil, "no such lua_shared_dict for opts.shm_miss: " .. options.shm_miss
+    end
+  end
+  local size = math.min(number_of(options, "lru_size", 100, 1), LRU_MOST)
+  local self = setmetatable({
+    name = name,
+    dict = dict,
+    shm = shm,
+    dict_miss = miss,
+    lru = options.lru or lrucache.new(size),
+    lru_size = size,
+    ttl = number_of(options, "ttl", 30, 0),
+    neg_ttl = number_of(options, "neg_ttl", 5, 0),
+    resurrect_ttl = options.resurrect_ttl,
+    l1_serializer = options.l1_serializer,
+    lock_timeout = options.resty_lock_opts and options.resty_lock_opts.timeout or 5,
+  }, _M)
+  known[name] = known[name] or setmetatable({}, { __mode = "v" })
+  table.insert(known[name], self)
+  return self
+end
+
+-- The terms of one lookup: what is not given is the cache's own.
+local function terms_of(self, options)
+  if options ~= nil and type(options) ~= "table" then
+    error("opts must be a table", 3)
+  end
+  options = options or {}
+  local serializer = options.l1_serializer
+  if serializer ~= nil and type(serializer) ~= "function" then
+    error("opts.l1_serializer must be a function", 3)
+  end
+  return {
+    ttl = number_of(options, "ttl", self.ttl, 0),
+    neg_ttl = number_of(options, "neg_ttl", self.neg_ttl, 0),
+    resurrect_ttl = number_of(options, "resurrect_ttl", self.resurrect_ttl, 0),
+    serializer = serializer or self.l1_serializer,
+  }
+end
+
+-- Keeps a value in the worker's own memory, in the form that its readers want.
+local function keep(self, key, value, ttl, serializer)
+  if value ~= nil and serializer then
+    local ok, made, told = pcall(serializer, value)
+    if not ok then
+      return nil, "l1_serializer threw an error: " .. tostring(made)
+    elseif told then
+      return nil, tostring(told)
+    elseif made == nil then
+      return nil, "l1_serializer returned a nil value"
+    end
+    value = made
+  end
+  self.lru:set(key, value == nil and MISS or value, ttl ~= 0 and ttl or nil)
+  return value
+end
+
+-- Stores what a callback has found, everywhere; the others drop what they have.
+local function store(self, key, value, ttl, serializer, flags)
+  local name = self.name .. key
+  local dict = value == nil and self.dict_miss or self.dict
+  local text = ""
+  if value ~= nil then
+    local ok, encoded = pcall(buffer.encode, { value })
+    if not ok then
+      return nil, "could not encode value: " .. tostring(encoded)
+    end
+    text = encoded
+  end
+  flags = (flags or 0) + (ttl == 0 and _M.NO_TTL_FLAG or 0)
+  local ok, told = dict:set(name, text, ttl, flags)
+  if not ok and told ~= "no memory" then
+    return nil, "could not write to lua_shared_dict '" .. self.shm .. "': " .. told
+  elseif not ok then
+    ngx.log(ngx.WARN, "could not write to lua_shared_dict '", self.shm,
+            "' after 1 tries (no memory), it is either fragmented or cannot allocate more ",
+            "memory, consider increasing 'opts.shm_set_tries'")
+  end
+  return keep(self, key, value, ttl, serializer)
+end
+
+local function decoded(text)
+  if text == "" then
+    return nil
+  end
+  local ok, box = pcall(buffer.decode, text)
+  if ok then
+    return box[1]
+  end
+end
+
+-- What the dictionary has: whether it has something, the value, whether its time is over, whether
+-- it was kept alive after that, and the seconds that are left.
+local function shared(self, key)
+  local name = self.name .. key
+  local text, flags, stale = self.dict:get_stale(name)
+  local dict = self.dict
+  if text == nil and self.dict_miss then
+    text, flags, stale = self.dict_miss:get_stale(name)
+    dict = self.dict_miss
+  end
+  if text == nil then
+    return false
+  end
+  flags = flags or 0
+  local left = 0
+  if flags % 2 == 0 and not stale then
+    left = dict:ttl(name) or 0
+    if left <= 0 then
+      stale = true
+    end
+  end
+  return true, decoded(text), stale, flags >= STALE, left
+end
+
+-- The value of the dictionary, kept in the worker's memory from here on; see `shared`.
+local function fetch(self, key, serializer)
+  local found, value, stale, revived, left = shared(self, key)
+  if not found or stale then
+    return found, value, stale, revived
+  end
+  local made, told = keep(self, key, value, left, serializer)
+  if told then
+    return found, nil, stale, revived, told
+  end
+  return found, made, stale, revived
+end
+
+local function traced(message)
+  return type(message) == "string" and debug.traceback(message, 2) or message
+end
+
+-- Finds a value with the callback, unless another worker has found it by now.
+local function find(self, key, terms, callback, ...)
+  local found, value, stale, revived, told = fetch(self, key, terms.serializer)
+  if told then
+    return nil, told
+  elseif found and not stale then
+    return value, nil, revived and 4 or 2
+  end
+  local ok, made, failure, ttl = xpcall(callback, traced, ...)
+  if not ok then
+    return nil, "callback threw an error: " .. tostring(made)
+  end
+  if failure then
+    failure = tostring(failure)
+    if not (found and stale and terms.resurrect_ttl) then
+      return made, failure
+    end
+    ngx.log(ngx.WARN, "callback returned an error (", failure, ") but stale value found in shm ",
+            "will be resurrected for ", terms.resurrect_ttl, "s (resurrect_ttl)")
+    local kept = store(self, key, value, terms.resurrect_ttl, terms.serializer, STALE)
+    return kept, nil, 4
+  end
+  local lives = made == nil and terms.neg_ttl or terms.ttl
+  if type(ttl) == "number" then
+    if ttl < 0 then
+      return made, nil, 3
+    end
+    lives = ttl
+  end
+  made, told = store(self, key, made, lives, terms.serializer)
+  if told then
+    return nil, told
+  end
+  return made, nil, 3
+end
+
+-- Phases in which nobody can wait for others.
+local HASTY = { header_filter = true, body_filter = true, log = true, init = true,
+                init_worker = true }
+
+local function unlocked(self, key, terms, ok, ...)
+  if ok then
+    return ...
+  end
+  -- Somebody else has been at it for too long.
+  local found, value, stale, revived = fetch(self, key, terms.serializer)
+  if found and not stale then
+    return value, nil, revived and 4 or 2
+  end
+  local told = "could not acquire callback lock: timeout"
+  if not (found and stale and terms.resurrect_ttl) then
+    return nil, told
+  end
+  ngx.log(ngx.WARN, told)
+  return value, nil, 4
+end
+
+function _M:get(key, options, callback, ...)
+  if type(key) ~= "string" then
+    error("key must be a string", 2)
+  end
+  if callback ~= nil and type(callback) ~= "function" then
+    error("callback must be nil or a function", 2)
+  end
+  up_to_date()
+  local value = self.lru:get(key)
+  if value == MISS then
+    return nil, nil, 1
+  elseif value ~= nil then
+    return value, nil, 1
+  end
+  local terms = terms_of(self, options)
+  local found, stale, revived, told
+  found, value, stale, revived, told = fetch(self, key, terms.serializer)
+  if told then
+    return nil, told
+  elseif found and not stale then
+    return value, nil, revived and 4 or 2
+  elseif callback == nil then
+    return nil, nil, -1
+  end
+  if HASTY[ngx.get_phase()] then
+    return find(self, key, terms, callback, ...)
+  end
+  return unlocked(self, key, terms, host.alone(self.name .. key, self.lock_timeout, find, self,
+                                               key, terms, callback, ...))
+end
+
+local function renewed(self, key, terms, callback, ...)
+  local ok, made, failure, ttl = xpcall(callback, traced, ...)
+  if not ok then
+    return nil, "callback threw an error: " .. tostring(made)
+  elseif failure then
+    return made, tostring(failure)
+  end
+  local lives = made == nil and terms.neg_ttl or terms.ttl
+  if type(ttl) == "number" then
+    if ttl < 0 then
+      return made, nil, ttl
+    end
+    lives = ttl
+  end
+  local name = self.name .. key
+  if made == nil and self.dict_miss then
+    self.dict:delete(name)
+  elseif self.dict_miss then
+    self.dict_miss:delete(name)
+  end
+  host.changed(self.name, key)
+  up_to_date()
+  local told
+  made, told = store(self, key, made, lives, terms.serializer)
+  if told then
+    return nil, told
+  end
+  return made, nil, lives
+end
+
+function _M:renew(key, options, callback, ...)
+  if type(key) ~= "string" then
+    error("key must be a string", 2)
+  end
+  local terms = terms_of(self, options)
+  if type(callback) ~= "function" then
+    error("callback must be a function", 2)
+  end
+  if HASTY[ngx.get_phase()] then
+    return renewed(self, key, terms, callback, ...)
+  end
+  return (function(ok, ...)
+    if not ok then
+      return nil, "could not acquire callback lock: timeout"
+    end
+    return ...
+  end)(host.alone(self.name .. key, self.lock_timeout, renewed, self, key, terms, callback, ...))
+end
+
+-- Seconds that a value has left, nil if there is none; what went wrong; the value; whether its
+-- time is over.
+function _M:peek(key, stale_too)
+  if type(key) ~= "string" then
+    error("key must be a string", 2)
+  end
+  local found, value, stale, _, left = shared(self, key)
+  if not found or (stale and not stale_too) then
+    return nil
+  end
+  return stale and 0 or left, nil, value, stale or false
+end
+
+function _M:set(key, options, value)
+  if type(key) ~= "string" then
+    error("key must be a string", 2)
+  end
+  local terms = terms_of(self, options)
+  local lives = value == nil and terms.neg_ttl or terms.ttl
+  host.changed(self.name, key)
+  up_to_date()
+  local _, told = store(self, key, value, lives, terms.serializer)
+  if told then
+    return nil, told
+  end
+  return true
+end
+
+function _M:delete(key)
+  if type(key) ~= "string" then
+    error("key must be a string", 2)
+  end
+  self.dict:delete(self.name .. key)
+  if self.dict_miss then
+    self.dict_miss:delete(self.name .. key)
+  end
+  host.changed(self.name, key)
+  up_to_date()
+  return true
+end
+
+function _M:purge(flush_expired)
+  self.dict:flush_all()
+  if self.dict_miss then
+    self.dict_miss:flush_all()
+  end
+  if flush_expired then
+    self.dict:flush_expired()
+    if self.dict_miss then
+      self.dict_miss:flush_expired()
+    end
+  end
+  host.changed(self.name)
+  up_to_date()
+  return true
+end
+
+function _M:update()
+  up_to_date()
+  return true
+end
+
+-- A list of lookups for `get_bulk`.
+local bulk = {}
+bulk.__index = bulk
+
+function _M.new_bulk()
+  return setmetatable({ n = 0 }, bulk)
+end
+
+function bulk:add(key, options, callback, arg)
+  local at = self.n * 4
+  self[at + 1], self[at + 2], self[at + 3], self[at + 4] = key, options, callback, arg
+  self.n = self.n + 1
+end
+
+function _M:get_bulk(list, options)
+  if type(list) ~= "table" then
+    error("bulk must be a table", 2)
+  elseif not list.n then
+    error("bulk must have n field", 2)
+  elseif options and type(options) ~= "table" then
+    error("opts must be a table", 2)
+  end
+  local results = { n = list.n * 3 }
+  for i = 0, list.n - 1 do
+    local key, own, callback, arg = list[i * 4 + 1], list[i * 4 + 2], list[i * 4 + 3],
+                                    list[i * 4 + 4]
+    local value, told, level = self:get(key, own, callback, arg)
+    results[i * 3 + 1], results[i * 3 + 2], results[i * 3 + 3] = value, told, level
+  end
+  return results
+end
+
+function _M.each_bulk_res(results)
+  if not results.n then
+    error("res must have res.n field; is this a get_bulk() result?", 2)
+  end
+  local at = 0
+  return function()
+    if at * 3 >= results.n then
+      return nil
+    end
+    at = at + 1
+    return at, results[at * 3 - 2], results[at * 3 - 1], results[at * 3]
+  end
+end
+
+return _M

@@ -1,0 +1,142 @@
+-- `kong.cache`: values that are found out once, for all workers.
+
+describe("kong.cache", function()
+  local cache = kong.cache
+  local count = 0
+  local function counted(value)
+    count = count + 1
+    return value
+  end
+
+  before_each(function()
+    count = 0
+    cache:purge()
+  end)
+
+  it("asks once, then the worker's memory, and keeps the very table", function()
+    local value = { a = { 1 } }
+    local first, err, level = cache:get("k", nil, counted, value)
+    assert.same({ a = { 1 } }, first)
+    assert.is_nil(err)
+    assert.equal(3, level)
+    local again, _, from = cache:get("k", nil, counted)
+    assert.equal(first, again)
+    assert.equal(1, from)
+    assert.equal(1, count)
+  end)
+
+  it("keeps that there is nothing", function()
+    assert.same({ nil, nil, 3 }, { cache:get("none", nil, counted) })
+    local value, err, level = cache:get("none", nil, counted)
+    assert.is_nil(value)
+    assert.is_nil(err)
+    assert.equal(1, level)
+    assert.equal(1, count)
+  end)
+
+  it("finds what another worker has put into the dictionary", function()
+    cache:get("far", nil, counted, false)
+    cache.mlcache.lru:delete("far")
+    local value, _, level = cache:get("far", nil, counted)
+    assert.equal(false, value)
+    assert.equal(2, level)
+  end)
+
+  it("says what the callback said or threw, and keeps neither", function()
+    local value, err = cache:get("e", nil, function() return nil, "no luck" end)
+    assert.is_nil(value)
+    assert.equal("failed to get from node cache: no luck", err)
+    value, err = cache:get("e", nil, function() error("bang") end)
+    assert.is_nil(value)
+    assert.matches("^failed to get from node cache: callback threw an error: .*bang", err)
+    assert.equal(7, (cache:get("e", nil, counted, 7)))
+  end)
+
+  it("takes a time to live from the callback, and none below 0", function()
+    local function never() return counted("v"), nil, -1 end
+    cache:get("short", nil, never)
+    cache:get("short", nil, never)
+    assert.equal(2, count)
+    cache:get("ttl", nil, function() return "v", nil, 100 end)
+    local left = cache:probe("ttl")
+    assert.is_true(left > 90 and left <= 100)
+  end)
+
+  it("lets a value live on when it cannot be found again", function()
+    cache:get("old", { ttl = 0.01, resurrect_ttl = 10 }, counted, "v")
+    ngx.sleep(0.02)
+    local value, err, level = cache:get("old", { resurrect_ttl = 10 },
+                                        function() return nil, "down" end)
+    assert.same({ "v", nil, 4 }, { value, err, level })
+    cache.mlcache.lru:delete("old")
+    value, err, level = cache:get("old", nil, counted)
+    assert.same({ "v", nil, 4 }, { value, err, level })
+  end)
+
+  it("makes the worker's copy with l1_serializer", function()
+    local options = { l1_serializer = function(value) return { made = value } end }
+    assert.same({ made = 1 }, (cache:get("s", options, counted, 1)))
+    assert.same({ made = 1 }, (cache:get("s", options, counted, 2)))
+    local value, err = cache:get("bad", { l1_serializer = function() error("x") end }, counted, 1)
+    assert.is_nil(value)
+    assert.matches("l1_serializer threw an error", err)
+  end)
+
+  it("calls one callback at a time", function()
+    local function slow()
+      ngx.sleep(0.01)
+      return counted("v")
+    end
+    local threads = {}
+    for i = 1, 5 do
+      threads[i] = ngx.thread.spawn(function() return (cache:get("slow", nil, slow)) end)
+    end
+    for i = 1, 5 do
+      assert.same({ true, "v" }, { ngx.thread.wait(threads[i]) })
+    end
+    assert.equal(1, count)
+  end)
+
+  it("forgets, renews and probes", function()
+    cache:get("k", nil, counted, 1)
+    cache:invalidate("k")
+    assert.is_nil((cache:probe("k")))
+    assert.equal(2, (cache:get("k", nil, counted, 2)))
+    assert.equal(3, (cache:renew("k", nil, counted, 3)))
+    local ttl, err, value = cache:probe("k")
+    assert.same({ 0, nil, 3 }, { ttl, err, value })
+    assert.is_true((cache:safe_set("safe", { 1 })))
+    assert.same({ 1 }, (cache:get("safe", nil, counted)))
+    assert.has_error(function() cache:get(1, nil, counted) end)
+  end)
+
+  it("looks up many at once", function()
+    local mlcache = require "kong.resty.mlcache"
+    local bulk = mlcache.new_bulk(2)
+    bulk:add("a", nil, counted, "A")
+    bulk:add("b", nil, function() return nil, "no" end)
+    local seen = {}
+    for i, value, err, level in mlcache.each_bulk_res(cache:get_bulk(bulk)) do
+      seen[i] = { value or false, err or false, level or false }
+    end
+    assert.same({ { "A", false, 3 }, { false, "no", false } }, seen)
+  end)
+end)
+
+describe("kong.worker_events", function()
+  it("tells every worker, this one too, later", function()
+    local got
+    kong.worker_events.register(function(data, event, source)
+      got = { data, event, source }
+    end, "mine", "changed")
+    assert.is_true((kong.worker_events.post("mine", "changed", { id = 1 })))
+    assert.is_nil(got)
+    for _ = 1, 100 do
+      if not got then
+        ngx.sleep(0.001)
+      end
+    end
+    assert.same({ { id = 1 }, "changed", "mine" }, got)
+    assert.equal("source is required", (select(2, kong.worker_events.post("", "e"))))
+  end)
+end)

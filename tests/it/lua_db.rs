@@ -1,0 +1,203 @@
+//! `kong.db` and `kong.cache` of Lua plugins, over the configuration that was loaded.
+
+use super::gateway::TestGateway;
+use super::http::Upstream;
+use super::lua::{install, with_plugins};
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// A plugin that runs the code of a request's body and answers with what it returns, one line for
+/// each value.
+pub const RUN: &str = "local P = { PRIORITY = 1000, VERSION = '1.0.0' }
+function P:access()
+  local function show(v)
+    if type(v) == 'table' and getmetatable(v) and getmetatable(v).__tostring then
+      return tostring(v)
+    end
+    return type(v) == 'table' and require('cjson').encode(v) or tostring(v)
+  end
+  local function all(ok, ...)
+    local out = { tostring(ok) }
+    for i = 1, select('#', ...) do out[i + 1] = show((select(i, ...))) end
+    return table.concat(out, '\\n')
+  end
+  local code = assert(loadstring(kong.request.get_raw_body()))
+  kong.response.exit(200, all(pcall(code)))
+end
+return P
+";
+
+const CONFIG: &str = r"
+_format_version: '3.0'
+services:
+- name: s
+  id: 11111111-1111-4111-8111-111111111111
+  url: http://127.0.0.1:1
+  tags: [blue]
+  routes:
+  - name: r
+    paths: [/a]
+    plugins:
+    - name: run
+consumers:
+- username: ann
+  id: 22222222-2222-4222-8222-222222222222
+  custom_id: c1
+  keyauth_credentials:
+  - key: secret-1
+    id: 33333333-3333-4333-8333-333333333333
+  - key: secret-2
+    id: 44444444-4444-4444-8444-444444444444
+  acls:
+  - group: gold
+- username: bob
+  keyauth_credentials:
+  - key: over
+    ttl: 1
+";
+
+/// What `code` returns in `access`, line by line; the first says whether it ran.
+async fn run(gateway: &TestGateway, code: &str) -> Vec<String> {
+    let answer = gateway.send("POST", "/a", &[], code.as_bytes()).await;
+    answer.text().lines().map(str::to_owned).collect()
+}
+
+async fn start(folder: &std::path::Path) -> TestGateway {
+    install(folder, "run", RUN);
+    with_plugins(folder, "bundled,run").start(CONFIG)
+}
+
+#[tokio::test]
+async fn entities_are_read_by_id_by_key_and_page_by_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = start(folder.path()).await;
+    for (code, want) in [
+        (
+            "return kong.db.consumers:select({id = '22222222-2222-4222-8222-222222222222'}).username",
+            "ann",
+        ),
+        ("return kong.db.consumers:select_by_custom_id('c1').username", "ann"),
+        ("return kong.db.consumers:select_by_username('nobody')", "nil"),
+        (
+            "return kong.db.services:select_by_name('s').port, kong.db.services:select_by_name('s').ws_id",
+            "1\nnil",
+        ),
+        (
+            "return kong.db.keyauth_credentials:select_by_key('secret-1').consumer.id",
+            "22222222-2222-4222-8222-222222222222",
+        ),
+        ("return kong.db.keyauth_credentials:select_by_key('over')", "nil"),
+        (
+            "local keys = {} for row, err in kong.db.keyauth_credentials:each_for_consumer(\
+             {id = '22222222-2222-4222-8222-222222222222'}, 1) do keys[#keys + 1] = row.key end \
+             return unpack(keys)",
+            "secret-1\nsecret-2",
+        ),
+        (
+            "local names = {} for row in kong.db.consumers:each(1) do names[#names + 1] = \
+             row.username end table.sort(names) return unpack(names)",
+            "ann\nbob",
+        ),
+        (
+            "local dao = kong.db.consumers local one, _, _, offset = dao:page(1) \
+             local two, _, _, last = dao:page(1, offset) return #one, #two, last, \
+             one[1].id ~= two[1].id",
+            "1\n1\nnil\ntrue",
+        ),
+        ("return (kong.db.services:page(10, nil, {tags = {'red'}}))", "[]"),
+        (
+            "return kong.db.workspaces:select_by_name('default').id == kong.default_workspace",
+            "true",
+        ),
+        (
+            "return kong.db.acls:select_by_cache_key({consumer = {id = '22222222-2222-4222-8222-222222222222'}, group = 'gold'}).group",
+            "gold",
+        ),
+        ("return kong.db.no_such_thing", "nil"),
+        ("return kong.db.plugins:page()[1].name, kong.db.strategy", "run\noff"),
+    ] {
+        assert_eq!(run(&gateway, code).await.join("\n"), format!("true\n{want}"), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn cache_keys_and_refusals_are_kongs() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = start(folder.path()).await;
+    let workspace = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
+    for (code, want) in [
+        (
+            "return kong.db.keyauth_credentials:cache_key('secret-1')",
+            format!("keyauth_credentials:secret-1:::::{workspace}"),
+        ),
+        (
+            "return kong.db.consumers:cache_key({id = 'x', username = 'u'})",
+            format!("consumers:x:::::{workspace}"),
+        ),
+        (
+            "return select(2, kong.db.consumers:insert({username = 'x'}))",
+            "[off] cannot create 'consumers' entities when not using a database".to_owned()
+                + "\n[off] cannot create 'consumers' entities when not using a database",
+        ),
+        (
+            "local ok, err, t = kong.db.consumers:delete_by_username('ann') return t.code, t.name, t.message",
+            "12\noperation unsupported\ncannot remove 'consumers' entities by 'username' when not using a database".to_owned(),
+        ),
+        ("return kong.db.consumers:delete_by_username('nobody')", "true".to_owned()),
+        (
+            "return select(2, kong.db.consumers:select({id = 'x'}))",
+            "[off] invalid primary key: '{id=\"expected a valid UUID\"}'".to_owned()
+                + "\n[off] invalid primary key: '{id=\"expected a valid UUID\"}'",
+        ),
+        (
+            "return select(2, kong.db.consumers:page(0))",
+            "[off] size must be an integer between 1 and 50000".to_owned()
+                + "\n[off] size must be an integer between 1 and 50000",
+        ),
+    ] {
+        assert_eq!(run(&gateway, code).await.join("\n"), format!("true\n{want}"), "{code}");
+    }
+    let raised = run(&gateway, "return kong.db.consumers:select('x')").await;
+    assert_eq!(raised[0], "false");
+    assert!(raised[1].ends_with("primary_key must be a table"), "{raised:?}");
+}
+
+#[tokio::test]
+async fn a_reload_empties_the_caches_and_shows_new_entities() {
+    let folder = tempfile::tempdir().unwrap();
+    install(folder.path(), "run", RUN);
+    let file = folder.path().join("kong.yaml");
+    std::fs::write(&file, CONFIG).unwrap();
+    let gateway = with_plugins(folder.path(), "bundled,run").start_with_file(&file);
+    let code = "return kong.cache:get('n', nil, function() \
+                local n = 0 for _ in kong.db.consumers:each() do n = n + 1 end return n end)";
+    assert_eq!(run(&gateway, code).await, ["true", "2", "nil", "3"]);
+    assert_eq!(run(&gateway, code).await, ["true", "2", "nil", "1"]);
+    std::fs::write(&file, CONFIG.replace("- username: bob", "- username: eve\n- username: bob"))
+        .unwrap();
+    gateway.reload().await.unwrap();
+    assert_eq!(run(&gateway, code).await, ["true", "3", "nil", "3"]);
+}
+
+#[tokio::test]
+async fn workers_find_what_one_of_them_has_found() {
+    let folder = tempfile::tempdir().unwrap();
+    install(folder.path(), "run", RUN);
+    let upstream = Upstream::replying(OK).await;
+    let config = CONFIG.replace("127.0.0.1:1", &upstream.address.to_string());
+    let gateway = with_plugins(folder.path(), "bundled,run")
+        .set("nginx_worker_processes", "2")
+        .start(&config);
+    let code = "return kong.cache:get('once', nil, function() ngx.sleep(0.02) \
+                return ngx.shared.kong:incr('calls', 1, 0) end)";
+    let address = gateway.address;
+    let calls = (0..16).map(|_| {
+        tokio::spawn(async move {
+            super::http::send(address, "POST", "/a", &[], code.as_bytes()).await.text()
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        let answer = call.await.unwrap();
+        assert!(answer.starts_with("true\n1\n"), "{answer}");
+    }
+}
