@@ -86,10 +86,32 @@ pub trait Check {
     fn fields(&self, path: &[Step]) -> Vec<&str>;
 }
 
+/// A collection of a plugin: how its entities are named and linked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Custom {
+    /// Such as `greetings`.
+    pub name: String,
+    /// The field that names an entity instead of its id.
+    pub endpoint_key: Option<String>,
+    /// The fields that tell entities apart.
+    pub cache_key: Vec<String>,
+    /// Fields that no two entities may share.
+    pub unique: Vec<String>,
+    /// Fields that point to another collection, and to which.
+    pub foreign: Vec<(String, String)>,
+    /// The value of the endpoint key is a secret.
+    pub secret_key: bool,
+}
+
 /// Where schemas come from: the loader's Lua VM.
 pub trait Schemas {
     /// The schema of an entity by its collection, such as `services` or `keyauth_credentials`.
     fn entity(&self, collection: &str) -> Option<Rc<dyn Check>>;
+
+    /// The collections that plugins bring (`daos.lua`).
+    fn of_plugins(&self) -> Vec<Custom> {
+        Vec::new()
+    }
 
     /// Names of the plugins that are switched on, for hints.
     fn plugin_names(&self) -> Vec<String> {

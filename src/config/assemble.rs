@@ -142,12 +142,18 @@ impl Builder<'_> {
         if !value.is_object() {
             *value = json!({});
         }
-        value["id"] = json!(draft.id);
+        let has = |field: &str| {
+            let fields = self.schema.as_ref().map(|schema| schema.fields(&[]));
+            fields.is_none_or(|fields| fields.contains(&field))
+        };
+        if has("id") {
+            value["id"] = json!(draft.id);
+        }
         for (field, id) in &draft.links {
             value[*field] = json!({ "id": id });
         }
         for field in ["created_at", "updated_at"] {
-            if value[field].is_null() {
+            if has(field) && value[field].is_null() {
                 // Targets are the one entity whose times Kong keeps to the millisecond.
                 let is_target = draft.kind.name == "targets";
                 let now = (self.now * 1000.0).round() / 1000.0;

@@ -4,6 +4,13 @@
 //! knows beyond them: the key that other entities may use instead of the id, the fields that
 //! point elsewhere (each makes a nested array under the entity it points to), and what the
 //! generated id is made of.
+//!
+//! Plugins bring collections of their own, which are there while a configuration is read.
+
+use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
+
+use crate::schema::Custom;
 
 /// One collection, such as `services`.
 #[derive(Debug)]
@@ -209,17 +216,73 @@ static ALL: &[Collection] = &[
     refused("custom_plugins", "list Lua plugins in the 'plugins' setting instead"),
 ];
 
+/// The collections of plugins, while a configuration is read on this thread.
+pub(super) struct OfPlugins(());
+
+thread_local! {
+    static OF_PLUGINS: RefCell<Vec<&'static Collection>> = const { RefCell::new(Vec::new()) };
+}
+
+impl OfPlugins {
+    /// They are known until this is dropped.
+    pub(super) fn new(customs: &[Custom]) -> Self {
+        let is_new = |custom: &&Custom| !ALL.iter().any(|known| known.name == custom.name);
+        let collections = customs.iter().filter(is_new).map(lasting).collect();
+        OF_PLUGINS.with(|own| *own.borrow_mut() = collections);
+        Self(())
+    }
+}
+
+impl Drop for OfPlugins {
+    fn drop(&mut self) {
+        OF_PLUGINS.with(|own| own.borrow_mut().clear());
+    }
+}
+
+/// A collection of a plugin for the time of the process. Equal ones are one: a reload takes no
+/// memory unless the code of a plugin has changed.
+fn lasting(custom: &Custom) -> &'static Collection {
+    static KNOWN: Mutex<Vec<(Custom, &'static Collection)>> = Mutex::new(Vec::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, collection)) = known.iter().find(|(one, _)| one == custom) {
+        return collection;
+    }
+    let text = |text: &String| -> &'static str { text.clone().leak() };
+    let texts = |list: &[String]| -> &'static [&'static str] {
+        list.iter().map(text).collect::<Vec<_>>().leak()
+    };
+    let foreign: Vec<_> = custom.foreign.iter().map(|(a, b)| (text(a), text(b))).collect();
+    let identity = match (&custom.endpoint_key, custom.cache_key.is_empty()) {
+        (Some(_), _) => Identity::Key,
+        (None, false) => Identity::Fields(texts(&custom.cache_key)),
+        (None, true) => Identity::Place,
+    };
+    let collection: &'static Collection = Box::leak(Box::new(Collection {
+        name: text(&custom.name),
+        key: custom.endpoint_key.as_ref().map(text),
+        unique: texts(&custom.unique),
+        secret_key: custom.secret_key,
+        identity,
+        foreign: foreign.leak(),
+        support: Support::Schema,
+    }));
+    known.push((custom.clone(), collection));
+    collection
+}
+
 /// The collection of a name.
 ///
 /// `consumer_group_plugins` is the older way to write plugins of a consumer group.
 pub(super) fn by_name(name: &str) -> Option<&'static Collection> {
     let name = if name == "consumer_group_plugins" { "plugins" } else { name };
-    ALL.iter().find(|collection| collection.name == name)
+    let own = || OF_PLUGINS.with(|own| own.borrow().iter().find(|one| one.name == name).copied());
+    ALL.iter().find(|collection| collection.name == name).or_else(own)
 }
 
 /// Every name that may stand at the top of a file.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    ALL.iter().map(|collection| collection.name).chain(["consumer_group_plugins"])
+    let own: Vec<_> = OF_PLUGINS.with(|own| own.borrow().iter().map(|one| one.name).collect());
+    ALL.iter().map(|collection| collection.name).chain(["consumer_group_plugins"]).chain(own)
 }
 
 impl Collection {

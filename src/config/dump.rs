@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::assemble::drop_nulls;
-use super::collections::{self, Support};
+use super::collections::{self, OfPlugins, Support};
 use super::draft::Draft;
 use super::judge::Judged;
 use super::{Errors, Problem, Reading, Source, emit, problem, vault};
@@ -49,6 +49,7 @@ pub fn dump(
     env: &Env,
     with_secrets: bool,
 ) -> Result<Dump, Errors> {
+    let _of_plugins = OfPlugins::new(&schemas.of_plugins());
     let reading = Reading::new(sources, schemas, env);
     if !reading.is_sound() {
         return Err(reading.refuse());

@@ -56,7 +56,7 @@ fn entity(
     let Value::Object(mut input) = draft.node.to_value() else {
         return Judged { entity: json!({}), config: Value::Null, checks: [None, None] };
     };
-    if draft.node.field("id").is_none() {
+    if draft.node.field("id").is_none() && schema.fields(&[]).contains(&"id") {
         input.insert("id".to_owned(), json!(draft.id));
     }
     for (field, id) in &draft.links {

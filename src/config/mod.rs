@@ -43,6 +43,7 @@ pub use dump::{Dump, dump};
 pub use errors::{Errors, Subject};
 pub use problem::{Path, Problem};
 
+use collections::OfPlugins;
 use draft::Draft;
 use judge::Judged;
 use problem::{At, Report};
@@ -77,6 +78,7 @@ pub struct Loaded {
 ///
 /// All errors are reported at once, except that a text that cannot be read hides what it means.
 pub fn load(sources: &[Source], schemas: &dyn Schemas, env: &Env) -> Result<Loaded, Errors> {
+    let _of_plugins = OfPlugins::new(&schemas.of_plugins());
     let mut reading = Reading::new(sources, schemas, env);
     let mut snapshot = Snapshot::default();
     if reading.is_sound() {

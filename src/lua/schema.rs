@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use self::read::Reader;
 use super::{Vm, bundled_plugins};
-use crate::schema::{Check, Error, PluginConfig, Record, Schemas, Step};
+use crate::schema::{Check, Custom, Error, PluginConfig, Record, Schemas, Step};
 
 /// The schemas of entities and of the plugins that are switched on.
 pub struct LuaSchemas {
@@ -73,23 +73,25 @@ impl LuaSchemas {
         })
     }
 
-    /// The schema of a collection that a plugin brings in its `daos.lua`.
+    /// The schema of a collection that a plugin brings.
     fn plugin_entity(&self, collection: &str) -> Option<Result<Table, super::Error>> {
+        let named = |dao: &Table| dao.get::<String>("name").is_ok_and(|name| name == collection);
+        self.daos().into_iter().find(named).map(Ok)
+    }
+
+    /// The entities that plugins bring in their `daos.lua`.
+    fn daos(&self) -> Vec<Table> {
         let modules = self.plugins.iter().map(|name| format!("kong.plugins.{name}.daos"));
-        for module in modules.filter(|module| self.vm.has_module(module)) {
-            match self.vm.require::<Vec<Table>>(&module) {
-                Ok(daos) => {
-                    let named = |dao: &Table| {
-                        dao.get::<String>("name").is_ok_and(|name| name == collection)
-                    };
-                    if let Some(dao) = daos.into_iter().find(named) {
-                        return Some(Ok(dao));
-                    }
-                }
-                Err(error) => tracing::error!("cannot read {module}: {error}"),
+        let modules = modules.filter(|module| self.vm.has_module(module));
+        let read = |module: String| match self.vm.require::<Table>(&module) {
+            // A list, or in older plugins a map.
+            Ok(daos) => daos.pairs::<mlua::Value, Table>().flatten().map(|(_, dao)| dao).collect(),
+            Err(error) => {
+                tracing::error!("cannot read {module}: {error}");
+                Vec::new()
             }
-        }
-        None
+        };
+        modules.flat_map(read).collect()
     }
 
     fn read_plugin(&self, name: &str) -> PluginCheck {
@@ -119,6 +121,14 @@ impl Schemas for LuaSchemas {
         let entity = self.read_entity(collection);
         self.entities.borrow_mut().insert(collection.to_owned(), entity.clone());
         entity
+    }
+
+    fn of_plugins(&self) -> Vec<Custom> {
+        let customs = self.daos().into_iter().map(|dao| read::custom(&dao));
+        let told = |result: Result<Custom, String>| {
+            result.inspect_err(|reason| tracing::error!("an entity of a plugin: {reason}")).ok()
+        };
+        customs.filter_map(told).collect()
     }
 
     fn plugin_names(&self) -> Vec<String> {

@@ -201,3 +201,82 @@ async fn workers_find_what_one_of_them_has_found() {
         assert!(answer.starts_with("true\n1\n"), "{answer}");
     }
 }
+
+/// A plugin with entities of its own.
+const DAOS: &str = "local typedefs = require 'kong.db.schema.typedefs'
+return {
+  {
+    name = 'greetings',
+    primary_key = { 'id' },
+    endpoint_key = 'title',
+    cache_key = { 'title' },
+    workspaceable = true,
+    generate_admin_api = true,
+    admin_api_name = 'greetings',
+    fields = {
+      { id = typedefs.uuid },
+      { created_at = typedefs.auto_timestamp_s },
+      { consumer = { type = 'foreign', reference = 'consumers', on_delete = 'cascade' } },
+      { title = { type = 'string', required = true, unique = true } },
+      { text = { type = 'string', default = 'hello' } },
+      { weight = { type = 'integer', between = { 1, 9 } } },
+      { tags = typedefs.tags },
+    },
+  },
+}
+";
+
+fn install_with_daos(folder: &std::path::Path) {
+    install(folder, "run", RUN);
+    std::fs::write(folder.join("kong/plugins/run/daos.lua"), DAOS).unwrap();
+}
+
+#[tokio::test]
+async fn entities_of_a_plugin_stand_in_the_file_and_in_kong_db() {
+    let folder = tempfile::tempdir().unwrap();
+    install_with_daos(folder.path());
+    let config = CONFIG.replace("  acls:", "  greetings:\n  - title: nested\n  acls:")
+        + "greetings:\n- title: top\n  text: good day\n  weight: 3\n";
+    let gateway = with_plugins(folder.path(), "bundled,run").start(&config);
+    for (code, want) in [
+        ("return kong.db.greetings:select_by_title('top').text", "good day"),
+        ("return kong.db.greetings:select_by_title('nested').text", "hello"),
+        (
+            "local all = {} for row in kong.db.greetings:each_for_consumer(\
+             {id = '22222222-2222-4222-8222-222222222222'}) do all[#all + 1] = row.title end \
+             return unpack(all)",
+            "nested",
+        ),
+        (
+            "return kong.db.greetings:cache_key('top')",
+            "greetings:top:::::0dc6f45b-8f8d-40d2-a504-473544ee190b",
+        ),
+        ("return kong.db.greetings:select_by_cache_key('top').weight", "3"),
+        ("return kong.db.greetings.schema.fields.text.default", "hello"),
+        (
+            "return (select(2, kong.db.greetings:insert({ title = 'x' })))",
+            "[off] cannot create 'greetings' entities when not using a database",
+        ),
+    ] {
+        assert_eq!(run(&gateway, code).await.join("\n"), format!("true\n{want}"), "{code}");
+    }
+}
+
+#[test]
+fn wrong_entities_of_a_plugin_are_told_of_as_kong_does() {
+    let folder = tempfile::tempdir().unwrap();
+    install_with_daos(folder.path());
+    let refused = |entities: &str| {
+        let config = format!("{CONFIG}greetings:\n{entities}");
+        let started = with_plugins(folder.path(), "bundled,run").try_start(&config);
+        started.err().expect("it starts").join("\n")
+    };
+    assert!(refused("- text: x\n").contains("greetings[0].title: required field missing"));
+    let weight = refused("- title: a\n  weight: 12\n");
+    assert!(weight.contains("weight: value should be between 1 and 9"), "{weight}");
+    let twice = refused("- title: a\n- title: a\n");
+    assert!(twice.contains("greetings[1].title"), "{twice}");
+    assert!(refused("- title: a\n  consumer: nobody\n").contains("consumer"));
+    let unknown = refused("- title: a\n  colour: red\n");
+    assert!(unknown.contains("colour: unknown field"), "{unknown}");
+}

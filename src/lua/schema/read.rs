@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{functions, rules};
 use crate::lua::{Vm, json};
 use crate::schema::{
-    Deprecation, Field, ImpliedElement, Kind, Record, Replacement, Shorthand, Variants,
+    Custom, Deprecation, Field, ImpliedElement, Kind, Record, Replacement, Shorthand, Variants,
 };
 
 /// Reads schemas out of one VM. Errors say which field they are about.
@@ -278,6 +278,31 @@ fn implied_element(table: &Table) -> Result<Option<ImpliedElement>, String> {
         array: attribute(&table, "array")?,
         fields: attribute(&table, "fields")?,
     }))
+}
+
+/// How the entities of a plugin's collection are named and linked.
+pub(super) fn custom(dao: &Table) -> Result<Custom, String> {
+    let mut custom = Custom {
+        name: attribute(dao, "name")?,
+        endpoint_key: attribute(dao, "endpoint_key")?,
+        cache_key: attribute::<Option<Vec<String>>>(dao, "cache_key")?.unwrap_or_default(),
+        ..Custom::default()
+    };
+    for (name, field) in entries(dao, "fields")? {
+        let kind: Option<String> = attribute(&field, "type")?;
+        let is_set = |attribute_name: &str| {
+            attribute::<Option<bool>>(&field, attribute_name).map(Option::unwrap_or_default)
+        };
+        if kind.as_deref() == Some("foreign") {
+            custom.foreign.push((name.clone(), attribute(&field, "reference")?));
+        }
+        if Some(&name) == custom.endpoint_key.as_ref() {
+            custom.secret_key = is_set("encrypted")?;
+        } else if is_set("unique")? {
+            custom.unique.push(name);
+        }
+    }
+    Ok(custom)
 }
 
 /// An attribute of a table, past its metatable; the error names it.
