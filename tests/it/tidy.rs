@@ -193,7 +193,9 @@ fn files_and_lines_are_short() {
         if lines > LINES_MAX {
             faults.push(format!("{}: {lines} lines", text.path));
         }
-        for (number, line) in text.text.lines().enumerate() {
+        // Recorded with a Kong as they are.
+        let lines = text.text.lines().filter(|_| !text.path.starts_with("spec/probes/"));
+        for (number, line) in lines.enumerate() {
             let columns = line.chars().count();
             if columns > COLUMNS_MAX {
                 faults.push(format!("{}:{}: {columns} columns", text.path, number + 1));

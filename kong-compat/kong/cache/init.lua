@@ -23,7 +23,8 @@ function Cache.new(options)
   if not inner then
     return nil, "failed to instantiate mlcache: " .. told
   end
-  return setmetatable({ mlcache = inner, shm_name = name, ttl = ttl, dict = ngx.shared[name] }, Cache)
+  local self = { mlcache = inner, shm_name = name, ttl = ttl, dict = ngx.shared[name] }
+  return setmetatable(self, Cache)
 end
 
 local function check(key)

@@ -102,7 +102,8 @@ function Errors:invalid_unique(name, reason)
 end
 
 function Errors:invalid_unique_global(name)
-  return made(self, "INVALID_UNIQUE_GLOBAL", ("unique key %s is invalid for global query"):format(name))
+  local told = ("unique key %s is invalid for global query"):format(name)
+  return made(self, "INVALID_UNIQUE_GLOBAL", told)
 end
 
 function Errors:database_error(reason)

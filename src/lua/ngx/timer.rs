@@ -130,8 +130,8 @@ async fn run(counts: &Rc<Counts>, callback: &Function, mut args: MultiValue) {
 /// A light thread.
 pub(in crate::lua) struct Light {
     result: RefCell<Option<Result<MultiValue, Value>>>,
-    /// It has ended and was not waited for yet.
-    ended: Cell<bool>,
+    /// It has ended, as which of all, and was not waited for yet.
+    ended: Cell<Option<u64>>,
     gone: Cell<bool>,
     news: Notify,
     /// Told when it has ended, however it has.
@@ -146,7 +146,9 @@ impl UserData for Handle {}
 impl Light {
     fn finish(&self, result: Result<MultiValue, Value>) {
         *self.result.borrow_mut() = Some(result);
-        self.ended.set(true);
+        thread_local!(static ENDED: Cell<u64> = const { Cell::new(0) });
+        let nth = ENDED.replace(ENDED.get() + 1);
+        self.ended.set(Some(nth));
         self.news.notify_one();
         self.over.notify_one();
     }
@@ -184,7 +186,7 @@ fn spawn(lua: &Lua, mut args: MultiValue) -> Answer {
     let thread = lua.create_thread(body)?;
     let light = Rc::new(Light {
         result: RefCell::default(),
-        ended: Cell::new(false),
+        ended: Cell::default(),
         gone: Cell::new(false),
         news: Notify::new(),
         over: Notify::new(),
@@ -244,8 +246,9 @@ async fn wait(lua: &Lua, args: MultiValue) -> Answer {
         return Err("at least one coroutine should be specified".into());
     }
     loop {
-        if let Some(light) = lights.iter().find(|light| light.ended.get()) {
-            light.ended.set(false);
+        let ended = lights.iter().filter(|light| light.ended.get().is_some());
+        if let Some(light) = ended.min_by_key(|light| light.ended.get()) {
+            light.ended.set(None);
             light.gone.set(true);
             let result = light.result.borrow_mut().take();
             return match result {
@@ -270,7 +273,7 @@ fn kill(lua: &Lua, mut args: MultiValue) -> Answer {
     if light.gone.get() {
         return one(lua, (Value::Nil, "already waited or killed"));
     }
-    if light.ended.get() {
+    if light.ended.get().is_some() {
         return one(lua, (Value::Nil, "already terminated"));
     }
     light.gone.set(true);

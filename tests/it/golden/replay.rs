@@ -59,7 +59,8 @@ async fn replay(case: &Case) -> Vec<Difference> {
         let calls = sent.iter().map(|step| client::send(gateway.address, step, &places));
         let got = futures_util::future::join_all(calls).await;
         let mut came: Vec<Seen> = mocks.take().into_iter().map(|one| left(one, &places)).collect();
-        if got.len() > 1 {
+        if !case.plugins().is_empty() {
+            // The requests of a probe may overlap, and are recorded in this order.
             came.sort_by(|a, b| a.target.cmp(&b.target));
         }
         differences.extend(answers(case, n, (want, &seen[n]), (&got, &came)));

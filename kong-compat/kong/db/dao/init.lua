@@ -139,7 +139,7 @@ function DAO:select_by_cache_key(key, options)
     local value = key
     if type(key) == "table" then
       value = key[fields[1]]
-    elseif type(key) == "string" and key:sub(1, #self.schema.name + 1) == self.schema.name .. ":" then
+    elseif type(key) == "string" and key:find(self.schema.name .. ":", 1, true) == 1 then
       value = key:sub(#self.schema.name + 2):match("^(.-):")
     end
     return self["select_by_" .. fields[1]](self, value, options)
