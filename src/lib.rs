@@ -40,3 +40,4 @@ pub mod systemd;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;
+pub mod vms;

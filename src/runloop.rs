@@ -81,10 +81,12 @@ impl Scripts {
         if let Some(vm) = self.vm.get() {
             return Ok(vm);
         }
-        let worker = Some(shared.workers_with_lua.fetch_add(1, Ordering::Relaxed));
+        let number = shared.workers_with_lua.fetch_add(1, Ordering::Relaxed);
+        let worker = Some(number);
+        let place = Some(shared.vms.add(number, &shared.control));
         let network = Some(lua::Network::of(shared));
         let common = lua::Options::of(&shared.settings, &shared.dicts);
-        let options = lua::Options { worker, network, ..common };
+        let options = lua::Options { worker, place, network, ..common };
         let vm = Vm::new(&options).map_err(|error| error.to_string())?;
         vm.use_snapshot(&self.snapshot.borrow());
         Ok(self.vm.get_or_init(|| vm))

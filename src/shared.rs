@@ -23,6 +23,7 @@ use crate::respond::{Format, Pages};
 use crate::settings::Settings;
 use crate::systemd::Systemd;
 use crate::tls::{Certificates, UpstreamTls};
+use crate::vms::Vms;
 
 /// One for the process.
 pub struct Shared {
@@ -60,6 +61,8 @@ pub struct Shared {
     pub dicts: Arc<Dicts>,
     /// Workers that have a Lua VM.
     pub workers_with_lua: AtomicUsize,
+    /// What these VMs are at.
+    pub vms: Arc<Vms>,
     /// Who started the process, and wants to know how it is.
     pub systemd: Systemd,
 }
@@ -106,6 +109,7 @@ impl Shared {
             certificates: Arc::default(),
             dicts: Arc::default(),
             workers_with_lua: AtomicUsize::new(0),
+            vms: Arc::default(),
             tls,
             control,
             settings,

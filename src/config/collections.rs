@@ -261,6 +261,7 @@ fn lasting(custom: &Custom) -> &'static Collection {
         name: text(&custom.name),
         key: custom.endpoint_key.as_ref().map(text),
         unique: texts(&custom.unique),
+        own: &[],
         secret_key: custom.secret_key,
         identity,
         foreign: foreign.leak(),

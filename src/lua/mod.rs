@@ -36,6 +36,7 @@ use crate::dicts::Dicts;
 use crate::guard::Guard;
 use crate::settings::{RouterFlavor, Settings, UntrustedLua};
 use crate::snapshot::Snapshot;
+use crate::vms::Place;
 
 pub use self::modules::{bundled_plugins, embedded};
 pub use self::network::Network;
@@ -71,6 +72,8 @@ pub struct Options {
     pub bodies: Bodies,
     /// `ngx.shared`, which all workers have in common.
     pub dicts: Arc<Dicts>,
+    /// Where it says what it is at; `None` for the loader's.
+    pub place: Option<Arc<Place>>,
     /// Which worker this VM belongs to, from 0; `None` for the loader's.
     pub worker: Option<usize>,
     /// Where its connections go; `None` for the loader's, which opens none.
@@ -102,6 +105,7 @@ impl Options {
             configuration: configuration::of(settings),
             bodies: Bodies { buffer: settings.clients.body_buffer, limit: settings.body_limit() },
             trusted_ips: settings.trusted_ips.clone(),
+            memory_limit_bytes: settings.lua_vm_memory,
             dicts: dicts.clone(),
             ..Self::default()
         }

@@ -9,7 +9,8 @@ pub mod fields;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use anyhow::anyhow;
 use bytes::Bytes;
@@ -18,16 +19,20 @@ use mlua::{Function, LuaString, Table, Value as LuaValue};
 use super::ngx::{Light, output};
 use super::schema::sets;
 use super::state::{self, Running, State};
-use super::{Vm, json, phase};
+use super::{Options, Vm, json, phase};
 use crate::entity::PluginEntity;
 use crate::pdk::{Chunk, Exchange};
 use crate::plugin::{Outcome, Phases, Plugin, Step, Stop};
 use crate::schema::Record;
+use crate::vms;
+use crate::vms::Place;
 
 /// A handler.lua, loaded once in a VM.
 pub struct Handler {
     vm: Vm,
-    name: Rc<str>,
+    /// Where its calls are noted, for whoever looks after stuck workers.
+    place: Option<Arc<Place>>,
+    name: Arc<str>,
     table: Table,
     /// Greater runs earlier.
     pub priority: i64,
@@ -93,6 +98,7 @@ impl Handler {
         let schema = sets::schema_of(vm, name);
         Ok(Rc::new(Self {
             vm: vm.clone(),
+            place: Options::of_vm(vm.lua()).ok().and_then(|options| options.place.clone()),
             name: name.into(),
             table,
             priority,
@@ -192,7 +198,7 @@ impl Plugin for LuaPlugin {
     }
 
     fn body_filter(&self, ex: &Exchange, chunk: &mut Chunk) -> Outcome {
-        self.filter(ex, chunk).map_err(|error| Stop::Fault(anyhow!("{error}")))
+        self.filter(ex, chunk).map_err(|error| Stop::Fault(self.told(&error)))
     }
 
     fn log(&self, ex: &Exchange) {
@@ -210,11 +216,15 @@ impl LuaPlugin {
     }
 
     /// Runs a phase that may wait, to its end or to the plugin's answer.
-    async fn drive(&self, phase: &str, ex: &Exchange) -> Outcome {
-        let fault = |error: mlua::Error| Stop::Fault(anyhow!("{error}"));
+    async fn drive(&self, phase: &'static str, ex: &Exchange) -> Outcome {
+        let fault = |error: mlua::Error| Stop::Fault(self.told(&error));
         let (function, state) = self.enter(phase, ex).map_err(fault)?;
         let mut call = pin!(function.call_async::<()>((&self.handler.table, &self.conf)));
-        let outcome = poll_fn(|cx| match call.as_mut().poll(cx) {
+        let mut poll = |cx: &mut Context<'_>| {
+            let _running = self.note(phase, ex);
+            call.as_mut().poll(cx)
+        };
+        let outcome = poll_fn(|cx| match poll(cx) {
             Poll::Ready(result) => Poll::Ready(result.map_err(fault)),
             Poll::Pending if state.exited.get() => Poll::Ready(Err(Stop::Exit)),
             Poll::Pending if state.failed.borrow().is_some() => {
@@ -239,12 +249,33 @@ impl LuaPlugin {
     }
 
     /// Runs a phase that may not wait.
-    fn call(&self, phase: &str, ex: &Exchange) -> Outcome {
+    fn call(&self, phase: &'static str, ex: &Exchange) -> Outcome {
         let run = || {
             let (function, _) = self.enter(phase, ex)?;
+            let _running = self.note(phase, ex);
             function.call::<()>((&self.handler.table, &self.conf))
         };
-        run().map_err(|error| Stop::Fault(anyhow!("{error}")))
+        run().map_err(|error| Stop::Fault(self.told(&error)))
+    }
+
+    /// Notes that its code runs, until the answer is dropped.
+    fn note(&self, phase: &'static str, ex: &Exchange) -> Option<vms::Running<'_>> {
+        let place = self.handler.place.as_ref()?;
+        place.set_bytes(self.handler.vm.lua().used_memory());
+        Some(place.enter(&self.running.name, phase, Some(ex.id)))
+    }
+
+    /// An error for the operator: who has no memory is told where there is more.
+    fn told(&self, error: &mlua::Error) -> anyhow::Error {
+        let is_memory = error.to_string().contains("not enough memory");
+        let options = Options::of_vm(self.handler.vm.lua());
+        match options.map_or(0, |options| options.memory_limit_bytes) {
+            limit if limit > 0 && is_memory => {
+                let mib = limit >> 20;
+                anyhow!("{error}\nthe Lua VM of a worker has {mib} MiB: silverback_lua_vm_memory")
+            }
+            _ => anyhow!("{error}"),
+        }
     }
 
     /// `body_filter` sees a piece of the body as `ngx.arg[1]` and the end as `ngx.arg[2]`, and
@@ -256,7 +287,9 @@ impl LuaPlugin {
         arg.raw_set(1, &before)?;
         arg.raw_set(2, chunk.last)?;
         let (function, _) = self.enter("body_filter", ex)?;
+        let running = self.note("body_filter", ex);
         let ran = function.call::<()>((&self.handler.table, &self.conf));
+        drop(running);
         let (after, last): (LuaValue, LuaValue) = (arg.raw_get(1)?, arg.raw_get(2)?);
         // The next exchange must not find it there.
         arg.raw_set(1, LuaValue::Nil)?;

@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use mlua::{Lua, Table, WeakLua};
 use serde_json::Value;
@@ -56,7 +57,7 @@ pub(super) struct Running {
     /// Its entity: two configurations of one plugin do not share `kong.ctx.plugin`.
     pub(super) id: Uuid,
     /// Its name, for log lines.
-    pub(super) name: Rc<str>,
+    pub(super) name: Arc<str>,
 }
 
 /// The state of an exchange, made when it is first asked for.

@@ -196,7 +196,7 @@ impl Exchange {
 }
 
 /// A request id as Kong makes them: 32 lower-case hex digits.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestId([u8; 32]);
 
 impl RequestId {

@@ -47,6 +47,7 @@ const READ: &[&str] = &[
     "untrusted_lua_sandbox_environment",
     "untrusted_lua_sandbox_requires",
     "silverback_log_format",
+    "silverback_lua_vm_memory",
     "silverback_env_file",
     "silverback_buffer_budget",
     "silverback_buffer_limit",

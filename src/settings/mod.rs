@@ -79,6 +79,9 @@ pub struct Settings {
     pub lua_package_path: String,
     /// Idle connections in a pool of Lua code.
     pub lua_socket_pool_size: usize,
+    /// The most memory that the Lua VM of a worker may have, bytes; 0 is no limit
+    /// (`silverback_lua_vm_memory`).
+    pub lua_vm_memory: usize,
     /// What Lua code in the configuration may do (`untrusted_lua`).
     pub untrusted_lua: UntrustedLua,
     /// Modules that sandboxed code may load.

@@ -211,6 +211,7 @@ impl Status {
         let health = || upstreams::render(&shared.healths.list());
         let refused = shared.budget.refused();
         let ours = tokens::render(&shared.tokens.list())
+            + &shared.vms.render()
             + &format!(
                 "# HELP silverback_buffer_refusals_total Bodies that silverback_buffer_budget had \
                  no room for\n# TYPE silverback_buffer_refusals_total counter\n\

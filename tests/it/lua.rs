@@ -192,3 +192,22 @@ async fn a_body_that_is_still_on_its_way_survives_a_drain() {
     assert_eq!((response.complete, response.body.len()), (true, LENGTH));
     soon("the drain", drained).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_plugin_that_wants_more_memory_than_a_vm_has_fails_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let handler = "local P = { PRIORITY = 1000, VERSION = '1.0.0' }\n\
+        function P:access() if kong.request.get_header('x-greedy') then local t = {} \
+        for i = 1, 1e9 do t[i] = ('x'):rep(1024) .. i end end end\nreturn P\n";
+    install(folder.path(), "greedy", handler);
+    let upstream = Upstream::replying(OK).await;
+    let gateway = with_plugins(folder.path(), "bundled,greedy")
+        .set("silverback_lua_vm_memory", "32m")
+        .start(&config(&upstream, "    - name: greedy\n"));
+    assert_eq!(gateway.send("GET", "/a", &[("x-greedy", "1")], b"").await.status(), 500);
+    assert_eq!(gateway.get("/a").await.status(), 200);
+    let metrics = gateway.status("/metrics").await.text();
+    let line = metrics.lines().find(|line| line.starts_with("silverback_lua_vm_bytes{worker="));
+    let bytes: f64 = line.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(bytes > 0.0 && bytes <= f64::from(32 << 20), "{bytes}");
+}

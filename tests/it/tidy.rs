@@ -27,6 +27,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("plugin", 1),
     ("respond", 1),
     ("schema", 1),
+    ("vms", 1),
     ("azure", 2),
     ("balancer", 2),
     ("cache", 2),

@@ -1,0 +1,161 @@
+//! What the Lua VM of each worker is at: how much memory it has, and which call runs in it.
+//!
+//! A compiled LuaJIT loop cannot be interrupted, so a plugin that loops holds up its worker. The
+//! others serve on; the control thread looks here and tells the operator whose code it is.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+use crate::pdk::RequestId;
+
+/// How long a call may run before the operator hears of it.
+const PATIENCE: Duration = Duration::from_millis(700);
+/// How often the control thread looks.
+const PERIOD: Duration = Duration::from_millis(200);
+
+/// The VMs of all workers.
+#[derive(Debug, Default)]
+pub struct Vms(Mutex<Vec<Arc<Place>>>);
+
+/// The VM of one worker.
+#[derive(Debug, Default)]
+pub struct Place {
+    worker: usize,
+    bytes: AtomicUsize,
+    call: Mutex<Option<Call>>,
+}
+
+/// A call that runs.
+#[derive(Debug)]
+struct Call {
+    began: Instant,
+    plugin: Arc<str>,
+    phase: &'static str,
+    request: Option<RequestId>,
+    is_told: bool,
+}
+
+/// A call that is over when this is dropped.
+pub struct Running<'a>(&'a Place);
+
+impl Vms {
+    fn places(&self) -> MutexGuard<'_, Vec<Arc<Place>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the VM of one more worker; the first one sends the control thread on its rounds.
+    pub fn add(self: &Arc<Self>, worker: usize, control: &Handle) -> Arc<Place> {
+        let place = Arc::new(Place { worker, ..Place::default() });
+        let mut places = self.places();
+        if places.is_empty() {
+            let vms = Arc::downgrade(self);
+            control.spawn(async move {
+                loop {
+                    tokio::time::sleep(PERIOD).await;
+                    let Some(vms) = vms.upgrade() else { break };
+                    vms.look();
+                }
+            });
+        }
+        places.push(place.clone());
+        place
+    }
+
+    fn look(&self) {
+        for place in self.places().iter() {
+            place.look();
+        }
+    }
+
+    /// For `/metrics`; nothing where no worker has a VM.
+    pub fn render(&self) -> String {
+        let places = self.places();
+        let mut text = String::new();
+        if !places.is_empty() {
+            text += "# HELP silverback_lua_vm_bytes Memory of the Lua VM of a worker\n\
+                     # TYPE silverback_lua_vm_bytes gauge\n";
+        }
+        for place in places.iter() {
+            let bytes = place.bytes.load(Ordering::Relaxed);
+            let _ =
+                writeln!(text, "silverback_lua_vm_bytes{{worker=\"{}\"}} {bytes}", place.worker);
+        }
+        text
+    }
+}
+
+impl Place {
+    fn call(&self) -> MutexGuard<'_, Option<Call>> {
+        self.call.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says which call runs from here on, until the answer is dropped.
+    pub fn enter(
+        &self,
+        plugin: &Arc<str>,
+        phase: &'static str,
+        request: Option<RequestId>,
+    ) -> Running<'_> {
+        let plugin = plugin.clone();
+        let began = Instant::now();
+        *self.call() = Some(Call { began, plugin, phase, request, is_told: false });
+        Running(self)
+    }
+
+    /// Says how much memory the VM has.
+    pub fn set_bytes(&self, bytes: usize) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    fn look(&self) {
+        let mut call = self.call();
+        let Some(call) = call.as_mut().filter(|call| !call.is_told) else { return };
+        let ms = call.began.elapsed().as_millis();
+        if call.began.elapsed() < PATIENCE {
+            return;
+        }
+        call.is_told = true;
+        let (worker, plugin, phase) = (self.worker, &*call.plugin, call.phase);
+        let told = "Lua code holds up its worker: other requests of this worker wait";
+        match call.request {
+            Some(id) => {
+                tracing::error!(request_id = %id, worker, plugin, phase, ms, "{told}");
+            }
+            None => tracing::error!(worker, plugin, phase, ms, "{told}"),
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let call = self.0.call().take();
+        if let Some(call) = call.filter(|call| call.is_told) {
+            let ms = call.began.elapsed().as_millis();
+            let worker = self.0.worker;
+            tracing::warn!(worker, plugin = &*call.plugin, ms, "the worker goes on");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_told_of_once_and_forgotten_when_it_ends() {
+        let place = Place::default();
+        let name: Arc<str> = "loops".into();
+        let running = place.enter(&name, "access", None);
+        place.look();
+        assert!(!place.call().as_ref().unwrap().is_told, "it has just begun");
+        place.call().as_mut().unwrap().began = Instant::now().checked_sub(PATIENCE).unwrap();
+        place.look();
+        assert!(place.call().as_ref().unwrap().is_told);
+        drop(running);
+        assert!(place.call().is_none());
+    }
+}
