@@ -371,3 +371,13 @@ describe("a UDP socket", function()
       "(including the object), but seen 1", told(sock.setpeername, sock))
   end)
 end)
+
+describe("kong.resty.dns.client", function()
+  local client = require "kong.resty.dns.client"
+
+  it("resolves names", function()
+    assert.same({ "127.0.0.1", peers.echo, {} }, { client.toip("a.test", peers.echo) })
+    assert.same({ "10.0.0.1", 80, {} }, { client.toip("10.0.0.1", 80) })
+    assert.same({ nil, "no such name", {} }, { client.toip("nowhere.test", 80) })
+  end)
+end)

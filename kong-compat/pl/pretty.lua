@@ -9,7 +9,8 @@ for word in ([[and break do else elseif end false for function goto if in local 
 end
 
 local function name_of(key, not_clever)
-  if not not_clever and type(key) == "string" and key:find("^[%a_][%w_]*$") and not RESERVED[key] then
+  local is_name = type(key) == "string" and key:find("^[%a_][%w_]*$") and not RESERVED[key]
+  if is_name and not not_clever then
     return key
   end
   return type(key) == "number" and "[" .. key .. "]" or ("[%q]"):format(tostring(key))

@@ -144,6 +144,7 @@ impl Vm {
         rows::install(&lua)?;
         cache::install(&lua)?;
         ngx::install(&lua)?;
+        network::install(&lua)?;
         kong::install(&lua, options)?;
         lua.load(include_str!("prelude.lua")).set_name("=prelude.lua").exec()?;
         cover.call::<()>(())?;

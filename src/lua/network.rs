@@ -6,11 +6,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mlua::Lua;
+use mlua::{IntoLuaMulti, Lua, MultiValue, Table, Value};
 use rustls::ClientConfig;
 use rustls::sign::CertifiedKey;
 
-use crate::dns::{Dns, Names};
+use super::bind::{self, Answer};
+use super::ngx::socket;
+use crate::dns::{Dns, Names, Unresolved};
 use crate::guard::{Guard, Named};
 use crate::shared::Shared;
 use crate::tls::UpstreamTls;
@@ -100,12 +102,17 @@ impl Net {
         Ok(kept.get_or_init(|| config).clone())
     }
 
+    /// The address of a host, if nothing is to be opened there.
+    async fn resolved(&self, host: &str, port: u16) -> Result<SocketAddr, Unresolved> {
+        self.names.address(host, port).await
+    }
+
     /// The address of a host that a plugin named.
     ///
     /// # Errors
     /// What the plugin is told: the name is not known, or nobody may go there.
     pub(super) async fn address(&self, host: &str, port: u16) -> Result<SocketAddr, String> {
-        let address = self.names.address(host, port).await.map_err(|error| {
+        let address = self.resolved(host, port).await.map_err(|error| {
             // Kong resolves names for OpenResty's sockets, and says so.
             format!(
                 "[cosocket] DNS resolution failed: {}. Tried: [\"{}\"]",
@@ -119,4 +126,32 @@ impl Net {
         })?;
         Ok(address)
     }
+}
+
+/// The module `silverback.dns`, on which `kong.resty.dns.client` stands.
+pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
+    let dns = lua.create_table()?;
+    dns.set("toip", bind::waiting(lua, |lua, args| async move { toip(&lua, &args).await })?)?;
+    let preload: Table = lua.globals().get::<Table>("package")?.get("preload")?;
+    preload.set("silverback.dns", lua.create_function(move |_, _: String| Ok(dns.clone()))?)
+}
+
+/// Address and port of a name; nil and why there is none.
+async fn toip(lua: &Lua, args: &MultiValue) -> Answer {
+    socket::waiter(lua)?;
+    let Some(Value::String(name)) = args.front() else {
+        return Err("bad argument #1 to 'toip' (string expected)".into());
+    };
+    let port = lua.coerce_number(args.get(1).cloned().unwrap_or(Value::Nil))?;
+    let name = name.to_string_lossy();
+    let found = match Net::of(lua) {
+        Some(net) => {
+            net.resolved(&name, port.unwrap_or_default() as u16).await.map_err(|error| error.reason)
+        }
+        None => Err("no network".to_owned()),
+    };
+    Ok(match found {
+        Ok(address) => (address.ip().to_string(), address.port()).into_lua_multi(lua)?,
+        Err(reason) => (Value::Nil, reason).into_lua_multi(lua)?,
+    })
 }

@@ -7,7 +7,7 @@ pub(super) mod output;
 mod re;
 mod req;
 mod shared;
-mod socket;
+pub(super) mod socket;
 mod ssl;
 mod timer;
 pub(super) mod var;

@@ -20,7 +20,7 @@ use tokio::net::UnixStream;
 
 use super::one;
 use crate::lua::bind::{self, Answer, Fault};
-pub(super) use args::waiter;
+pub(in crate::lua) use args::waiter;
 use args::{Args, Handle, type_of};
 use conn::{Conn, Failure, Limits, Socket, WAIT};
 use connect::{connect, failed, handshake, opened, setkeepalive};

@@ -19,7 +19,7 @@ pub(super) struct Handle<S>(pub(super) Rc<S>);
 impl<S: 'static> UserData for Handle<S> {}
 
 /// Who runs now, if it may wait for sockets.
-pub(in crate::lua::ngx) fn waiter(lua: &Lua) -> Result<Rc<Owner>, Fault> {
+pub(in crate::lua) fn waiter(lua: &Lua) -> Result<Rc<Owner>, Fault> {
     let phase = state::current().map(|ex| ex.phase());
     let disabled = |name: &str| Fault::from(format!("API disabled in the context of {name}*"));
     if let Some(phase) = phase

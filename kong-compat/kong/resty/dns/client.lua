@@ -1,0 +1,19 @@
+-- What plugins use of Kong's DNS client. Names are resolved as those of upstreams are.
+
+local dns = require "silverback.dns"
+
+local _M = {}
+
+-- It is set up already.
+function _M.init()
+  return true
+end
+
+-- Address, port, and what was tried; nil, what went wrong, and what was tried. An SRV record has a
+-- port of its own.
+function _M.toip(name, port, _, tried)
+  local ip, its_port = dns.toip(name, port)
+  return ip, its_port, tried or {}
+end
+
+return _M
