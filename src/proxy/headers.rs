@@ -65,7 +65,10 @@ pub fn to_upstream(ex: &Exchange, host: HeaderValue, request_id: bool) -> Header
     }
     forwarded(ex, &mut headers);
     append_via(&mut headers, version(ex.request.version));
-    put(&mut headers, REQUEST_ID, request_id.then(|| id(ex)).flatten());
+    if request_id {
+        // Without ours, that of a gateway in front of this one passes (Kong).
+        put(&mut headers, REQUEST_ID, id(ex));
+    }
     headers
 }
 
@@ -171,7 +174,9 @@ pub fn to_client(ex: &Exchange, tokens: Tokens) {
         // Kong keeps its name to itself, and that of a plugin's making, too.
         headers.remove(SERVER);
     }
-    put(&mut headers, REQUEST_ID, tokens.request_id.then(|| id(ex)).flatten());
+    if tokens.request_id {
+        put(&mut headers, REQUEST_ID, id(ex));
+    }
 }
 
 /// Tells a client that sent `Kong-Debug`, with any value, which Route and Service it reached.

@@ -175,3 +175,20 @@ async fn error_bodies_follow_the_settings() {
         .try_start(&config(&upstream, &["{name: r, paths: [/a]}"]));
     assert!(missing.err().unwrap()[0].starts_with("error_template_json: /nowhere: "));
 }
+
+#[tokio::test]
+async fn a_request_id_of_somebody_else_passes_where_ours_is_not_wanted() {
+    const THEIRS: &[u8] =
+        b"HTTP/1.1 200 OK\r\nx-kong-request-id: theirs\r\ncontent-length: 0\r\n\r\n";
+    for (value, ours) in [("X-Kong-Request-Id", true), ("off", false)] {
+        let upstream = Upstream::replying(THEIRS).await;
+        let builder = Builder::default().set("headers", value).set("headers_upstream", value);
+        let gateway = builder.start(&config(&upstream, &["{name: r, paths: [/a]}"]));
+        let reply = gateway.send("GET", "/a", &[("X-Kong-Request-Id", "mine")], b"").await;
+        let seen = upstream.seen();
+        let sent = seen[0].header("x-kong-request-id");
+        assert_eq!(sent == Some("mine"), !ours, "{sent:?}");
+        assert_eq!(reply.header("x-kong-request-id") == Some("theirs"), !ours);
+        assert!(!ours || sent == reply.header("x-kong-request-id"));
+    }
+}
