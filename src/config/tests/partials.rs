@@ -137,3 +137,12 @@ fn fields_of_enterprise_plugins_that_ask_for_nothing_are_left_out() {
     let errors = read(asks).unwrap_err().to_string();
     assert!(errors.contains("unknown field (consumer groups do not count"), "{errors}");
 }
+
+#[test]
+fn the_name_of_a_consumer_group_may_have_blanks() {
+    let body = "consumer_groups: [{name: Custom Development}]\nconsumers:\n\
+                - {username: c, groups: [{name: Custom Development}]}\n";
+    let loaded = read(body).unwrap();
+    let consumer = loaded.snapshot.consumers.values().next().unwrap();
+    assert_eq!(consumer.groups[0].name, "Custom Development");
+}
