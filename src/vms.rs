@@ -4,7 +4,7 @@
 //! others serve on; the control thread looks here and tells the operator whose code it is.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,7 @@ pub struct Vms(Mutex<Vec<Arc<Place>>>);
 pub struct Place {
     worker: usize,
     bytes: AtomicUsize,
+    is_full: AtomicBool,
     call: Mutex<Option<Call>>,
 }
 
@@ -104,6 +105,16 @@ impl Place {
         let began = Instant::now();
         *self.call() = Some(Call { began, plugin, phase, request, is_told: false });
         Running(self)
+    }
+
+    /// Says that the VM had no memory left for a call.
+    pub fn set_full(&self) {
+        self.is_full.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was so since this was last asked.
+    pub fn was_full(&self) -> bool {
+        self.is_full.swap(false, Ordering::Relaxed)
     }
 
     /// Says how much memory the VM has.

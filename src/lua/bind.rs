@@ -42,7 +42,8 @@ pub(super) type Answer = Result<MultiValue, Fault>;
 pub(super) enum Ending {
     /// Return it.
     Return,
-    /// It says whether the plugin ends here: it waits for ever, and its driver drops it. A coroutine
+    /// It says whether the plugin ends here: it waits for ever, and its driver drops it. A
+    /// coroutine
     /// that the plugin has made yields instead (Kong).
     Suspend,
     /// It says whether the request ends here, wherever in the plugin the caller is (`ngx.exit`).

@@ -111,7 +111,7 @@ fn listen(lua: &Lua, mut args: MultiValue) -> Answer {
                     }
                 }
                 Err(tokio::sync::broadcast::error::RecvError::Lagged(lost)) => {
-                    tracing::error!(target: "lua", lost, "worker events came faster than they went");
+                    tracing::error!(target: "lua", lost, "worker events were lost");
                 }
                 Err(_) => break,
             }

@@ -210,7 +210,12 @@ impl Plugin for LuaPlugin {
 
 impl LuaPlugin {
     fn enter(&self, phase: &str, ex: &Exchange) -> mlua::Result<(Function, Rc<State>)> {
-        let state = state::of(self.handler.vm.lua(), ex)?;
+        let lua = self.handler.vm.lua();
+        if self.handler.place.as_ref().is_some_and(|place| place.was_full()) {
+            // LuaJIT does not collect by itself when it finds no memory.
+            lua.gc_collect()?;
+        }
+        let state = state::of(lua, ex)?;
         state.enter(&self.running);
         Ok((self.handler.table.get(phase)?, state))
     }
@@ -268,6 +273,9 @@ impl LuaPlugin {
     /// An error for the operator: who has no memory is told where there is more.
     fn told(&self, error: &mlua::Error) -> anyhow::Error {
         let is_memory = error.to_string().contains("not enough memory");
+        if let (true, Some(place)) = (is_memory, &self.handler.place) {
+            place.set_full();
+        }
         let options = Options::of_vm(self.handler.vm.lua());
         match options.map_or(0, |options| options.memory_limit_bytes) {
             limit if limit > 0 && is_memory => {

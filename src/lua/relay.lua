@@ -23,8 +23,8 @@ local function relay(co, ok, first, ...)
   return ok, first, ...
 end
 
--- In OpenResty an error that leaves `coroutine.wrap` ends the coroutine around it, whatever that one
--- does to catch it.
+-- In OpenResty an error that leaves `coroutine.wrap` ends the coroutine around it, whatever that
+-- one does to catch it.
 local function raise(ok, ...)
   if ok then
     return ...

@@ -73,13 +73,15 @@ async fn entities_are_read_by_id_by_key_and_page_by_page() {
     let gateway = start(folder.path()).await;
     for (code, want) in [
         (
-            "return kong.db.consumers:select({id = '22222222-2222-4222-8222-222222222222'}).username",
+            "return kong.db.consumers:select({id = \
+              '22222222-2222-4222-8222-222222222222'}).username",
             "ann",
         ),
         ("return kong.db.consumers:select_by_custom_id('c1').username", "ann"),
         ("return kong.db.consumers:select_by_username('nobody')", "nil"),
         (
-            "return kong.db.services:select_by_name('s').port, kong.db.services:select_by_name('s').ws_id",
+            "return kong.db.services:select_by_name('s').port, \
+              kong.db.services:select_by_name('s').ws_id",
             "1\nnil",
         ),
         (
@@ -110,7 +112,8 @@ async fn entities_are_read_by_id_by_key_and_page_by_page() {
             "true",
         ),
         (
-            "return kong.db.acls:select_by_cache_key({consumer = {id = '22222222-2222-4222-8222-222222222222'}, group = 'gold'}).group",
+            "return kong.db.acls:select_by_cache_key({consumer = {id = \
+              '22222222-2222-4222-8222-222222222222'}, group = 'gold'}).group",
             "gold",
         ),
         ("return kong.db.no_such_thing", "nil"),
@@ -140,8 +143,11 @@ async fn cache_keys_and_refusals_are_kongs() {
                 + "\n[off] cannot create 'consumers' entities when not using a database",
         ),
         (
-            "local ok, err, t = kong.db.consumers:delete_by_username('ann') return t.code, t.name, t.message",
-            "12\noperation unsupported\ncannot remove 'consumers' entities by 'username' when not using a database".to_owned(),
+            "local ok, err, t = kong.db.consumers:delete_by_username('ann') return t.code, \
+              t.name, t.message",
+            "12\noperation unsupported\ncannot remove 'consumers' entities by 'username' when \
+              not using a database"
+                .to_owned(),
         ),
         ("return kong.db.consumers:delete_by_username('nobody')", "true".to_owned()),
         (

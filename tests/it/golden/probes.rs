@@ -1,5 +1,5 @@
-//! Recordings of a real Kong that runs small Lua plugins: a plugin that does odd things must meet the
-//! same answers here.
+//! Recordings of a real Kong that runs small Lua plugins: a plugin that does odd things must meet
+//! the same answers here.
 //!
 //! `spec/probes/recorded` has the cases, in the format of the other recordings, and
 //! `spec/probes/plugins` the plugins. `deviations.txt` beside them lists what differs on purpose.
