@@ -67,7 +67,7 @@ impl Gateway {
         });
         let status_addresses = control.serve_status(&shared, &status)?;
         let workers = server::start(&shared, &bound, &news, &status.ready)
-            .map_err(|error| vec![format!("worker threads: {error}")])?;
+            .map_err(|error| vec![error.to_string()])?;
         let addresses = bound.iter().map(|one: &Bound| one.address).collect();
         Ok(Self { addresses, status_addresses, shared, control, loader, workers, status })
     }
@@ -90,6 +90,11 @@ impl Gateway {
     /// What is logged from now on: `log_level` has changed.
     pub fn set_log_level(&self, level: &str) {
         self.status.log_level.configure(level);
+    }
+
+    /// Opens the access log anew: its file has been moved away.
+    pub fn reopen_logs(&self) {
+        self.workers.reopen_log();
     }
 
     /// Takes no more connections, lets open exchanges end, and stops every thread.

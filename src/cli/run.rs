@@ -1,9 +1,11 @@
 //! `silverback run`.
 
+use std::future::poll_fn;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use notify::{RecursiveMode, Watcher};
@@ -92,15 +94,25 @@ pub(super) fn serve(
     log_level: impl Fn() -> Result<Option<String>, Vec<String>>,
 ) -> Outcome {
     let reload = gateway.reload_trigger();
-    while signals.next() == Order::Reload {
-        tracing::info!("HUP: loading the configuration again");
-        // Not waited for: a stop signal must be heard while a load takes long.
-        reload();
-        match log_level() {
-            Ok(level) => level.iter().for_each(|level| gateway.set_log_level(level)),
-            Err(errors) => {
-                errors.iter().for_each(|error| tracing::error!("the log level stays: {error}"));
+    loop {
+        match signals.next() {
+            Order::Reload => {
+                tracing::info!("HUP: loading the configuration again");
+                // Not waited for: a stop signal must be heard while a load takes long.
+                reload();
+                match log_level() {
+                    Ok(level) => level.iter().for_each(|level| gateway.set_log_level(level)),
+                    Err(errors) => errors
+                        .iter()
+                        .for_each(|error| tracing::error!("the log level stays: {error}")),
+                }
             }
+            Order::Reopen => {
+                tracing::info!("USR1: opening the access log anew");
+                gateway.reopen_logs();
+            }
+            Order::Nothing(name) => tracing::warn!("{name} does nothing here"),
+            Order::Stop => break,
         }
     }
     tracing::info!("draining; a second signal ends at once");
@@ -115,20 +127,32 @@ pub(super) fn serve(
     Ok(ExitCode::SUCCESS)
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Order {
     Reload,
+    /// Log files have been moved away.
+    Reopen,
+    /// It means something to nginx: a script that was written for Kong must not end the process.
+    Nothing(&'static str),
     Stop,
 }
+
+/// What the signals of nginx and Kong mean here.
+const ORDERS: [(SignalKind, Order); 7] = [
+    (SignalKind::hangup(), Order::Reload),
+    (SignalKind::user_defined1(), Order::Reopen),
+    (SignalKind::user_defined2(), Order::Nothing("USR2")),
+    (SignalKind::window_change(), Order::Nothing("WINCH")),
+    (SignalKind::terminate(), Order::Stop),
+    (SignalKind::interrupt(), Order::Stop),
+    (SignalKind::quit(), Order::Stop),
+];
 
 /// The signals of the process. Until they are taken, each of them kills: so they are taken before
 /// anybody is told that the gateway is there.
 pub(super) struct Signals {
     runtime: Runtime,
-    hup: Signal,
-    term: Signal,
-    int: Signal,
-    quit: Signal,
+    taken: Vec<(Signal, Order)>,
 }
 
 impl Signals {
@@ -138,17 +162,15 @@ impl Signals {
         let runtime = server::single_thread().map_err(failed)?;
         let taken = {
             let _guard = runtime.enter();
-            let take = |kind| signal(kind).map_err(failed);
-            let (hup, term) = (take(SignalKind::hangup())?, take(SignalKind::terminate())?);
-            (hup, term, take(SignalKind::interrupt())?, take(SignalKind::quit())?)
+            let take = |(kind, order)| signal(kind).map(|signal| (signal, order)).map_err(failed);
+            ORDERS.into_iter().map(take).collect::<Result<_, _>>()?
         };
-        let (hup, term, int, quit) = taken;
-        Ok(Self { runtime, hup, term, int, quit })
+        Ok(Self { runtime, taken })
     }
 
     fn next(&mut self) -> Order {
-        let Self { runtime, hup, term, int, quit } = self;
-        runtime.block_on(order(hup, term, int, quit))
+        let Self { runtime, taken } = self;
+        runtime.block_on(order(taken))
     }
 
     /// Waits until a signal says that it is over.
@@ -158,11 +180,11 @@ impl Signals {
 
     /// Whether a stop signal comes before `done`.
     fn stop_before(&mut self, mut done: oneshot::Receiver<()>) -> bool {
-        let Self { runtime, hup, term, int, quit } = self;
+        let Self { runtime, taken } = self;
         runtime.block_on(async {
             loop {
                 tokio::select! {
-                    order = order(hup, term, int, quit) => {
+                    order = order(taken) => {
                         if order == Order::Stop {
                             return true;
                         }
@@ -174,13 +196,14 @@ impl Signals {
     }
 }
 
-async fn order(hup: &mut Signal, term: &mut Signal, int: &mut Signal, quit: &mut Signal) -> Order {
-    tokio::select! {
-        _ = hup.recv() => Order::Reload,
-        _ = term.recv() => Order::Stop,
-        _ = int.recv() => Order::Stop,
-        _ = quit.recv() => Order::Stop,
-    }
+async fn order(taken: &mut [(Signal, Order)]) -> Order {
+    poll_fn(|cx| {
+        let come = taken
+            .iter_mut()
+            .find_map(|(signal, order)| signal.poll_recv(cx).is_ready().then_some(*order));
+        come.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
 }
 
 /// The paths whose change means a reload, and how they looked before they were loaded.

@@ -55,6 +55,18 @@ pub(super) enum Seen {
     Broken(usize),
 }
 
+/// Tells the operator why a head is refused, as quietly as nginx does; the client learns no more
+/// than from nginx.
+pub(super) fn refused(failure: Failure, why: &str) -> Failure {
+    tracing::info!(fault = "client", "a request is refused: {why}");
+    failure
+}
+
+/// The same for what gets a 400.
+pub(super) fn bad(why: &str) -> Failure {
+    refused(Failure::BadRequest, why)
+}
+
 impl Framing {
     pub(super) fn new(limits: Limits) -> Self {
         let state = State::Head(Head::default());
@@ -161,7 +173,7 @@ impl Head {
             let line = bytes.get(self.line..end).unwrap_or_default();
             // nginx also takes a lone LF. Others do not, and two readers of the same bytes that
             // see other lines are how requests are smuggled.
-            let line = line.strip_suffix(b"\r\n").ok_or(Failure::BadRequest)?;
+            let line = line.strip_suffix(b"\r\n").ok_or_else(|| bad("a line ends without CR"))?;
             (self.line, self.searched) = (end, end);
             if !line.is_empty() {
                 self.take(line)?;
@@ -176,8 +188,12 @@ impl Head {
     fn check_size(&self, end: usize, limits: Limits) -> Result<(), Failure> {
         let too_long = end - self.line > limits.line;
         match self.has_request_line {
-            false if too_long || end > limits.head => Err(Failure::UriTooLong),
-            true if too_long || end > limits.head => Err(Failure::HeadersTooLarge),
+            false if too_long || end > limits.head => {
+                Err(refused(Failure::UriTooLong, "the request line is too long"))
+            }
+            true if too_long || end > limits.head => {
+                Err(refused(Failure::HeadersTooLarge, "its headers are too large"))
+            }
             _ => Ok(()),
         }
     }
@@ -185,24 +201,25 @@ impl Head {
     fn take(&mut self, line: &[u8]) -> Result<(), Failure> {
         if !self.has_request_line {
             self.has_request_line = true;
-            self.is_http_10 = request_line(line).ok_or(Failure::BadRequest)?;
+            self.is_http_10 = request_line(line).ok_or_else(|| bad("its request line is none"))?;
             return Ok(());
         }
         self.lines += 1;
         if self.lines > LINES_MAX {
-            return Err(Failure::HeadersTooLarge);
+            return Err(refused(Failure::HeadersTooLarge, "it has too many headers"));
         }
-        let (name, value) = header(line).ok_or(Failure::BadRequest)?;
+        let (name, value) = header(line).ok_or_else(|| bad("one of its header lines is none"))?;
         if name.eq_ignore_ascii_case(b"content-length") {
             // One, and digits alone: no list, no sign, no second opinion.
             let length = std::str::from_utf8(value).ok().filter(|_| is_number(value));
-            let length = length.and_then(|text| text.parse().ok()).ok_or(Failure::BadRequest)?;
+            let length = length.and_then(|text| text.parse().ok());
+            let length = length.ok_or_else(|| bad("its Content-Length is no number"))?;
             if self.length.replace(length).is_some() {
-                return Err(Failure::BadRequest);
+                return Err(bad("it has two Content-Lengths"));
             }
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             if std::mem::replace(&mut self.is_coded, true) {
-                return Err(Failure::BadRequest);
+                return Err(bad("it has two Transfer-Encodings"));
             }
             self.is_chunked = value.eq_ignore_ascii_case(b"chunked");
         } else if name.eq_ignore_ascii_case(b"upgrade") {
@@ -215,9 +232,13 @@ impl Head {
     /// off it is not passed on.
     fn check_framing(&self) -> Result<(), Failure> {
         match (self.is_coded, self.is_chunked) {
-            (true, _) if self.is_http_10 => Err(Failure::BadRequest),
-            (true, true) if self.length.is_some() => Err(Failure::BadRequest),
-            (true, false) => Err(Failure::NotImplemented),
+            (true, _) if self.is_http_10 => Err(bad("HTTP/1.0 has no Transfer-Encoding")),
+            (true, true) if self.length.is_some() => {
+                Err(bad("it has Content-Length and Transfer-Encoding"))
+            }
+            (true, false) => {
+                Err(refused(Failure::NotImplemented, "its Transfer-Encoding is not chunked"))
+            }
             _ => Ok(()),
         }
     }

@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Version};
 use smallvec::SmallVec;
 
 use super::checked;
+use super::framing::{bad, refused};
 use crate::pdk::request::host_name;
 use crate::proxy::headers;
 use crate::respond::Failure;
@@ -37,17 +38,17 @@ pub(super) fn check_line(head: &Parts, limits: &Clients) -> Result<(), Failure> 
         return Ok(());
     }
     if !head.method.as_str().bytes().all(|b| b.is_ascii_uppercase() || b == b'_' || b == b'-') {
-        return Err(Failure::BadRequest);
+        return Err(bad("its method is none"));
     }
     // `host:port` and `*` are no paths, and no path leads above the root.
     let path = head.uri.path();
     if !path.starts_with('/') || !path::is_well_escaped(path) || path::climbs_out(path) {
-        return Err(Failure::BadRequest);
+        return Err(bad("its path is none, is badly escaped, or leads above the root"));
     }
     const VERSION: usize = " HTTP/1.1\r\n".len();
     let target = head.uri.path_and_query().map_or("", |target| target.as_str());
     if target.len() + head.method.as_str().len() + VERSION > limits.line_max {
-        return Err(Failure::UriTooLong);
+        return Err(refused(Failure::UriTooLong, "the request line is too long"));
     }
     Ok(())
 }
@@ -65,20 +66,22 @@ pub(super) fn check(head: &Parts, limits: &Clients) -> Result<usize, Failure> {
     let headers = check_headers(&head.headers, limits)?;
     let mut hosts = head.headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next(), head.version) {
-        (_, Some(_), _) | (None, _, Version::HTTP_11) => return Err(Failure::BadRequest),
+        (_, Some(_), _) => return Err(bad("it has two Hosts")),
+        (None, _, Version::HTTP_11) => return Err(bad("it has no Host")),
         (Some(host), ..) if host_name(host.as_bytes()).is_none() => {
-            return Err(Failure::BadRequest);
+            return Err(bad("its Host is none"));
         }
         _ => {}
     }
     if head.method == Method::CONNECT || head.method == Method::TRACE {
-        return Err(Failure::MethodNotAllowed);
+        return Err(refused(Failure::MethodNotAllowed, "CONNECT and TRACE are not taken"));
     }
     let length = head.headers.get(CONTENT_LENGTH);
     let length = length.and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     match length {
         Some(length) if limits.body_max > 0 && length > limits.body_max => {
-            Err(Failure::PayloadTooLarge)
+            let why = "its body is longer than nginx_http_client_max_body_size";
+            Err(refused(Failure::PayloadTooLarge, why))
         }
         _ => Ok(line_len(head) + headers + "\r\n".len()),
     }
@@ -97,11 +100,14 @@ fn check_headers(headers: &HeaderMap, limits: &Clients) -> Result<usize, Failure
         let line = name.as_str().len() + value.len() + 4;
         total += line;
         if line > limits.line_max || total > limits.head_max {
-            return Err(Failure::HeadersTooLarge);
+            return Err(refused(Failure::HeadersTooLarge, "its headers are too large"));
         }
     }
     let is_single = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_none();
-    if UNIQUE.iter().all(is_single) { Ok(total) } else { Err(Failure::BadRequest) }
+    match UNIQUE.iter().all(is_single) {
+        true => Ok(total),
+        false => Err(bad("it has a header twice that may be there once")),
+    }
 }
 
 /// Puts a head in order. One that was refused before it was a request may have no method, and what

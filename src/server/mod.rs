@@ -100,7 +100,7 @@ pub struct Workers {
 /// counts those that take requests.
 ///
 /// # Errors
-/// A thread or a runtime cannot be made.
+/// The access log cannot be opened, or a thread or a runtime cannot be made.
 pub fn start(
     shared: &Arc<Shared>,
     bound: &[Bound],
@@ -163,16 +163,19 @@ fn wait_for(starting: &mpsc::Receiver<()>, workers: usize) -> std::io::Result<()
     Ok(())
 }
 
-/// The thread that writes the access log. Without a file to write to there is none.
+/// The thread that writes the access log.
 fn access_log(shared: &Shared) -> std::io::Result<Option<(Lines, telemetry::Writer)>> {
     let Some(path) = &shared.settings.access_log else { return Ok(None) };
-    let failed = |error: &std::io::Error| {
-        tracing::error!("access log {}: {error}", path.display());
+    let path = path.clone();
+    let open = move || {
+        telemetry::open_access_log(&path).map_err(|error| {
+            let text = format!("proxy_access_log {}: {error}", path.display());
+            std::io::Error::new(error.kind(), text)
+        })
     };
-    let Ok(file) = telemetry::open_access_log(path).inspect_err(failed) else { return Ok(None) };
     let help = "Lines of the access log that were dropped because its reader was too slow";
     let dropped = shared.metrics.counter("silverback_access_log_dropped_total", help, &[]);
-    Lines::to(file, dropped).map(Some)
+    Lines::to(open, dropped).map(Some)
 }
 
 /// A runtime for one thread.
@@ -189,6 +192,11 @@ fn local_runtime() -> std::io::Result<LocalRuntime> {
 }
 
 impl Workers {
+    /// Opens the access log anew: its file has been moved away.
+    pub fn reopen_log(&self) {
+        self.log.iter().for_each(telemetry::Writer::reopen);
+    }
+
     /// Waits until every worker works with the configuration that is in force.
     pub async fn have_followed(&self, news: &watch::Receiver<Arc<Snapshot>>) {
         let mut followed = self.followed.subscribe();

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -21,8 +21,11 @@ pub struct Lines {
     state: Arc<State>,
 }
 
+#[derive(Default)]
 struct State {
     waiting: AtomicUsize,
+    /// The file has been moved away.
+    moved: AtomicBool,
     /// Lines dropped that nobody has been told of.
     untold: AtomicU64,
     dropped: Counter,
@@ -30,27 +33,31 @@ struct State {
 
 /// The thread, which ends after the last [`Lines`].
 pub struct Writer {
+    state: Arc<State>,
     /// Nothing is ever sent: it closes when the thread has ended.
     ended: mpsc::Receiver<()>,
 }
 
 impl Lines {
-    /// Starts a thread that writes to `out`; `dropped` counts lines that it never gets.
+    /// Starts a thread that writes to what `open` opens; `dropped` counts lines that it never gets.
     ///
     /// # Errors
-    /// The thread cannot be made.
-    pub fn to(out: impl Write + Send + 'static, dropped: Counter) -> io::Result<(Self, Writer)> {
+    /// There is nothing to write to, or the thread cannot be made.
+    pub fn to<W: Write + Send + 'static>(
+        mut open: impl FnMut() -> io::Result<W> + Send + 'static,
+        dropped: Counter,
+    ) -> io::Result<(Self, Writer)> {
         let (sender, lines) = mpsc::channel::<Vec<u8>>();
         let (running, ended) = mpsc::channel::<()>();
-        let (waiting, untold) = (AtomicUsize::new(0), AtomicU64::new(0));
-        let state = Arc::new(State { waiting, untold, dropped });
+        let state = Arc::new(State { dropped, ..State::default() });
+        let out = open()?;
         let thread = std::thread::Builder::new().name("access-log".into());
         let of_thread = state.clone();
         thread.spawn(move || {
-            of_thread.write(out, &lines);
+            of_thread.write(out, open, &lines);
             drop(running);
         })?;
-        Ok((Self { sender, state }, Writer { ended }))
+        Ok((Self { sender, state: state.clone() }, Writer { state, ended }))
     }
 
     /// Hands whole lines over. It never waits.
@@ -69,8 +76,19 @@ impl Lines {
 }
 
 impl State {
-    fn write(&self, mut out: impl Write, lines: &mpsc::Receiver<Vec<u8>>) {
+    fn write<W: Write>(
+        &self,
+        mut out: W,
+        mut open: impl FnMut() -> io::Result<W>,
+        lines: &mpsc::Receiver<Vec<u8>>,
+    ) {
         while let Ok(lines) = lines.recv() {
+            if self.moved.swap(false, Ordering::Relaxed) {
+                match open() {
+                    Ok(new) => out = new,
+                    Err(error) => tracing::error!("access log: {error}; the old file goes on"),
+                }
+            }
             // Nobody is left to tell when the log itself cannot be written.
             let _ = out.write_all(&lines);
             self.waiting.fetch_sub(lines.len(), Ordering::Relaxed);
@@ -86,6 +104,11 @@ impl State {
 }
 
 impl Writer {
+    /// Opens the file anew before the next line: it has been moved away (`logrotate`).
+    pub fn reopen(&self) {
+        self.state.moved.store(true, Ordering::Relaxed);
+    }
+
     /// Waits until everything is written, at most `limit`: a reader that has stopped must not hold
     /// up the end of the process.
     pub fn finish(self, limit: Duration) {
@@ -120,7 +143,9 @@ mod tests {
         let (go, waits) = mpsc::channel();
         let (sizes, written) = mpsc::channel();
         let dropped = Counter::default();
-        let (lines, writer) = Lines::to(Stuck(waits, sizes), dropped.clone()).unwrap();
+        let mut stuck = Some(Stuck(waits, sizes));
+        let open = move || Ok(stuck.take().unwrap());
+        let (lines, writer) = Lines::to(open, dropped.clone()).unwrap();
         let piece = [vec![b'x'; PIECE - 2], b"\n\n".to_vec()].concat();
         for _ in 0..WAITING_MAX / PIECE + 3 {
             lines.put(piece.clone());

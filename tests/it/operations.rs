@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::cli_process::silverback;
 use super::gateway::Builder;
 use super::http;
+use super::stream_ends::soon;
 
 const FILE: &str = "_format_version: '3.0'\nservices:\n- {name: s, url: 'http://127.0.0.1:9'}\n";
 
@@ -42,6 +43,67 @@ async fn systemd_is_told_of_the_start_of_reloads_and_of_the_stop() {
     process.signal("QUIT");
     assert_eq!(manager.told(), "STOPPING=1");
     assert_eq!(process.ended().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn signals_of_scripts_for_nginx_do_not_end_the_process_and_usr1_opens_the_access_log_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, log) = (folder.path().join("kong.yaml"), folder.path().join("access.log"));
+    let moved = folder.path().join("access.log.1");
+    std::fs::write(&path, FILE).unwrap();
+    let start = silverback(&["run", path.to_str().unwrap()]).on_free_ports();
+    let mut process = start.env("KONG_PROXY_ACCESS_LOG", log.to_str().unwrap()).spawn();
+    let proxy = process.proxy().await;
+    http::send(proxy, "GET", "/before", &[], b"").await;
+    let has = async |file: &Path, text: &str| {
+        while !std::fs::read_to_string(file).is_ok_and(|lines| lines.contains(text)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the line is written", has(&log, "/before")).await;
+    std::fs::rename(&log, &moved).unwrap();
+    for (signal, line) in [("USR2", "USR2 does nothing"), ("WINCH", "WINCH does nothing")] {
+        process.signal(signal);
+        process.line_with(line).await;
+    }
+    process.signal("USR1");
+    process.line_with("opening the access log anew").await;
+    http::send(proxy, "GET", "/after", &[], b"").await;
+    soon("the line is in a new file", has(&log, "/after")).await;
+    assert!(!std::fs::read_to_string(&moved).unwrap().contains("/after"));
+    process.signal("TERM");
+    assert_eq!(process.ended().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn an_access_log_that_cannot_be_opened_stops_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kong.yaml");
+    std::fs::write(&path, FILE).unwrap();
+    let log = folder.path().join("none/access.log");
+    let start = silverback(&["run", path.to_str().unwrap()]).on_free_ports();
+    let ended = start.env("KONG_PROXY_ACCESS_LOG", log.to_str().unwrap()).ended().await;
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.output.contains("proxy_access_log"), "{}", ended.output);
+}
+
+#[tokio::test]
+async fn a_refused_request_has_its_reason_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kong.yaml");
+    std::fs::write(&path, FILE).unwrap();
+    let start = silverback(&["run", path.to_str().unwrap()]).on_free_ports();
+    let mut process = start.env("KONG_LOG_LEVEL", "info").spawn();
+    let proxy = process.proxy().await;
+    for (headers, why) in [
+        ("Host: a\r\nHost: b\r\n", "it has two Hosts"),
+        ("Host: a\r\nX : b\r\n", "one of its header lines is none"),
+        ("Host: a\nX: b\r\n", "a line ends without CR"),
+    ] {
+        let request = format!("GET / HTTP/1.1\r\n{headers}\r\n");
+        assert_eq!(http::raw(proxy, request.as_bytes()).await.unwrap().status(), 400);
+        process.line_with(why).await;
+    }
 }
 
 #[tokio::test]
