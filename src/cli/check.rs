@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{CheckArgs, Outcome, complain, print, settings};
+use super::{CheckArgs, Outcome, complain, print, run, settings};
 use crate::config::Errors;
 use crate::gateway::Control;
 use crate::loader::{self, Complaint, Refused};
@@ -15,7 +15,7 @@ use crate::tls;
 
 pub(super) fn check(args: &CheckArgs) -> Outcome {
     let read = settings(&Flags::new(), args.conf.as_deref())?;
-    let inputs = loader::inputs(&args.files)?;
+    let inputs = run::inputs(&args.files, &read.settings)?;
     tls::install_provider();
     let control = Control::start().map_err(|error| vec![error.to_string()])?;
     let shared = Arc::new(Shared::new(read.settings, control.handle.clone(), None)?);
@@ -45,7 +45,11 @@ fn tell(args: &CheckArgs, refused: Option<&Refused>, warnings: &[Complaint], ok:
         complain(&error);
     }
     if ok {
-        print(&format!("{}: ok\n", args.files.join(", ")));
+        let files = match args.files.as_slice() {
+            [] => "the configuration".to_owned(),
+            files => files.join(", "),
+        };
+        print(&format!("{files}: ok\n"));
     } else if refused.is_none() {
         complain("warnings fail with --strict");
     }

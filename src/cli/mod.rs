@@ -57,7 +57,8 @@ enum Command {
 
 #[derive(Subcommand)]
 enum ConfigCommand {
-    /// Print the effective configuration, with ids and all defaults, as a file that loads again
+    /// Print the effective configuration, with ids and all defaults; --with-secrets makes it a file
+    /// that loads again
     #[command(after_help = DUMP_EXAMPLES)]
     Dump(DumpArgs),
 }
@@ -159,8 +160,8 @@ struct RunArgs {
 
 #[derive(Args)]
 struct CheckArgs {
-    /// Configuration files and folders; `-` is standard input
-    #[arg(value_name = "FILE", required = true)]
+    /// Configuration files and folders; `-` is standard input. Without any, those that `run` takes
+    #[arg(value_name = "FILE or DIR")]
     files: Vec<String>,
     /// Print errors and warnings as JSON
     #[arg(long)]

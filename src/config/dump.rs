@@ -13,12 +13,10 @@ use super::assemble::drop_nulls;
 use super::collections::{self, OfPlugins, Support};
 use super::draft::Draft;
 use super::judge::Judged;
+use super::masked::MASK;
 use super::{Errors, Problem, Reading, Source, emit, problem, vault};
 use crate::schema::{Check, Schemas};
 use crate::settings::{Env, is_reference};
-
-/// What stands for a secret.
-const MASK: &str = "***";
 
 /// An effective configuration.
 #[derive(Debug)]

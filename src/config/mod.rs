@@ -27,6 +27,7 @@ mod judge;
 mod kong;
 mod libyaml;
 mod links;
+mod masked;
 mod node;
 mod partials;
 mod problem;
@@ -84,6 +85,7 @@ pub fn load(sources: &[Source], schemas: &dyn Schemas, env: &Env) -> Result<Load
     if reading.is_sound() {
         let Reading { drafts, judged, report, .. } = &mut reading;
         let mut judged = std::mem::take(judged);
+        masked::refuse(drafts, &mut judged, report);
         resolve_references(drafts, &mut judged, env, report);
         unbuilt::warn(drafts, &judged, report);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();

@@ -176,14 +176,14 @@ impl Status {
     async fn change_level(&self, level: &str, request: Request<Incoming>) -> Response<Full<Bytes>> {
         const DEFAULT: f64 = 60.0;
         let timeout = argument(request, "timeout").await;
-        let timeout = timeout.and_then(|text| text.parse::<f64>().ok()).unwrap_or(DEFAULT).ceil();
+        let timeout = timeout.map_or(Ok(DEFAULT), |text| text.parse::<f64>()).map(f64::ceil);
         if !LogLevel::knows(level) {
             return message(StatusCode::BAD_REQUEST, &format!("unknown log level: {level}"));
         }
-        if timeout < 0.0 {
+        let Some(timeout) = timeout.ok().filter(|seconds| *seconds >= 0.0) else {
             let text = "timeout must be greater than or equal to 0";
             return message(StatusCode::BAD_REQUEST, text);
-        }
+        };
         if self.log_level.current() == level {
             return message(StatusCode::OK, &format!("log level is already {level}"));
         }

@@ -51,7 +51,7 @@ fn assert_code(ended: &Ended, code: i32) {
 
 #[tokio::test]
 async fn wrong_usage_ends_with_status_2_and_says_what_is_right() {
-    for arguments in [&["runn"][..], &["run", "--no-such-flag"], &["check"], &[]] {
+    for arguments in [&["runn"][..], &["run", "--no-such-flag"], &["health", "x"], &[]] {
         let ended = silverback(arguments).ended().await;
         assert_code(&ended, 2);
         assert!(ended.output.contains("--help"), "{}", ended.output);

@@ -164,3 +164,18 @@ fn a_text_that_looks_like_a_placeholder_is_none_in_a_dump() {
     assert_eq!(dumped(&first.yaml(), true).document, first.document);
     assert_eq!(first.document["consumers"][0]["username"], "a${{ `${{` }} x }}");
 }
+
+#[test]
+fn a_dump_without_secrets_does_not_load_with_asterisks_for_keys() {
+    let schemas = LuaSchemas::new(Vm::new(&Options::default()).unwrap(), &["bundled"]);
+    let text = dumped(EVERYTHING, false).yaml();
+    let source = Source { name: "k".to_owned(), text };
+    let errors = load(&[source], &schemas, &env()).unwrap_err();
+    let lines: Vec<String> = errors.problems().iter().map(ToString::to_string).collect();
+    for field in ["key", "password", "secret"] {
+        let masked = |line: &&String| {
+            line.contains(&format!(".{field}:")) && line.contains("that `config dump` has masked")
+        };
+        assert_eq!(lines.iter().filter(masked).count(), 1, "{field}: {lines:#?}");
+    }
+}
