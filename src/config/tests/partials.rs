@@ -114,8 +114,8 @@ fn a_wrong_partial_is_told_once() {
 fn the_secrets_of_a_partial_are_resolved_and_not_shown() {
     let schemas = LuaSchemas::new(Vm::new(&Options::default()).unwrap(), &["bundled"]);
     let text = "_format_version: '3.0'\npartials:\n- name: p\n  type: redis-ce\n  \
-                config: {host: h, username: '{vault://env/user}', password: plain-secret}\nplugins:\n- name: \
-                rate-limiting\n  config: {minute: 1}\n  partials: [{name: p}]\n";
+                config: {host: h, username: '{vault://env/user}', password: plain-secret}\n\
+                plugins:\n- name: rate-limiting\n  config: {minute: 1}\n  partials: [{name: p}]\n";
     let sources = [Source { name: "k".to_owned(), text: text.to_owned() }];
     let env = Env::from_iter([("USER", "redis-user")]);
     let loaded = load(&sources, &schemas, &env).unwrap();
