@@ -110,6 +110,33 @@ describe("kong.cache", function()
     assert.has_error(function() cache:get(1, nil, counted) end)
   end)
 
+  it("does not find an old value after one was set to nil", function()
+    local inner = cache.mlcache
+    assert.is_true((inner:set("k", nil, 1)))
+    assert.equal(1, (cache:get("k", nil, counted)))
+    assert.is_true((inner:set("k", nil, nil)))
+    inner.lru:delete("k")
+    assert.is_nil((cache:get("k", nil, counted, 3)))
+    assert.equal(0, count)
+  end)
+
+  it("tells others of a value when it is there", function()
+    local host = require "silverback.cache"
+    local changed, inner, seen = host.changed, cache.mlcache, {}
+    host.changed = function(...)
+      seen[#seen + 1] = select(3, inner:peek("k"))
+      return changed(...)
+    end
+    local ok, told = pcall(function()
+      inner:set("k", nil, "set")
+      cache:renew("k", nil, counted, "renewed")
+    end)
+    host.changed = changed
+    assert.is_true(ok, told)
+    assert.same({ "set", "renewed" }, seen)
+    assert.equal("renewed", (cache:get("k", nil, counted)))
+  end)
+
   it("looks up many at once", function()
     local mlcache = require "kong.resty.mlcache"
     local bulk = mlcache.new_bulk(2)

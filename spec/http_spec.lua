@@ -41,8 +41,9 @@ describe("resty.http", function()
     end
     assert.equal("abcdefg", (body("/chunked")))
     assert.equal("to the end", (body("/until-close")))
-    assert.is_nil((body("/no-content")))
-    assert.is_nil((body("/head", "HEAD")))
+    assert.equal("", (body("/no-content")))
+    assert.equal("", (body("/not-modified")))
+    assert.equal("", (body("/head", "HEAD")))
     assert.equal("went on", (body("/continue")))
     assert.equal("ok", (body("/closing")))
     assert.same({ nil, "closed" }, { body("/broken") })
@@ -75,7 +76,8 @@ describe("resty.http", function()
     assert.equal("ok", res:read_body())
     assert.same({ 2, "connection must be closed" }, { httpc:set_keepalive() })
     res = connected():request { path = "/no-content" }
-    assert.same({ nil, "no body to be read" }, { res:read_body() })
+    assert.is_false(res.has_body)
+    assert.equal("", res:read_body())
   end)
 
   it("finds headers by any spelling", function()
@@ -106,6 +108,45 @@ describe("resty.http", function()
     assert.matches("^Request body is nil but POST method expects a body", refused {
       method = "POST" })
     assert.equal("header X has a line break", refused { headers = { X = "a\r\nY: b" } })
+  end)
+
+  it("does not send a length beside chunks", function()
+    local res = assert(connected():request {
+      method = "POST", path = "/echo", body = "3\r\nabc\r\n0\r\n\r\n",
+      headers = { ["Transfer-Encoding"] = "chunked", ["Content-Length"] = "3" },
+    })
+    local echoed = res:read_body()
+    assert.is_nil(echoed:lower():find("content-length", 1, true))
+    assert.matches("abc\r\n0\r\n\r\n$", echoed)
+  end)
+
+  it("counts the length of a number, and writes methods in capitals", function()
+    local res = assert(connected():request { method = "post", path = "/echo", body = 1234 })
+    local echoed = res:read_body()
+    assert.matches("^POST /echo", echoed)
+    assert.matches("\r\nContent%-Length: 4\r\n", echoed)
+    assert.matches("\r\n\r\n1234$", echoed)
+  end)
+
+  it("refuses a chunk whose size is no number", function()
+    for _, size in ipairs { "zz", "", "3zz", "-1" } do
+      local read = require("silverback.http_body").chunked {
+        receive = function() return size end,
+      }
+      assert.same({ nil, "unable to read chunksize" }, { read() })
+    end
+  end)
+
+  it("connects to a port that is a text, and leaves the port of HTTPS out of Host", function()
+    local httpc = http.new()
+    assert(httpc:connect("127.0.0.1", tostring(peers.http)))
+    local res = assert(httpc:request { path = "/echo" })
+    assert.matches("\r\nHost: 127.0.0.1:" .. peers.http .. "\r\n", res:read_body())
+    assert(httpc:connect("a.test", peers.tls))
+    assert(httpc:ssl_handshake(nil, "a.test", true))
+    httpc.port = 443
+    res = assert(httpc:request { path = "/echo" })
+    assert.matches("\r\nHost: a.test\r\n", res:read_body())
   end)
 
   it("reads what was sent in a row, one after the other", function()

@@ -38,9 +38,16 @@ end
 
 _M.set_timeout = delegated "settimeout"
 _M.set_timeouts = delegated "settimeouts"
-_M.ssl_handshake = delegated "sslhandshake"
 _M.get_reused_times = delegated "getreusedtimes"
 _M.close = delegated "close"
+
+function _M.ssl_handshake(self, ...)
+  if not self.sock then
+    return nil, "not initialized"
+  end
+  self.ssl = true
+  return self.sock:sslhandshake(...)
+end
 
 -- A table says everything; host and port alone open a TCP connection.
 function _M.connect(self, options, ...)
@@ -54,6 +61,7 @@ function _M.tcp_only_connect(self, host, port, ...)
   if not self.sock then
     return nil, "not initialized"
   end
+  port = tonumber(port) or port
   self.host, self.port = host, type(port) == "number" and port or nil
   self.keepalive, self.ssl = true, false
   if port == nil then
@@ -223,7 +231,7 @@ local response = {}
 response.__index = response
 
 function response.read_body(self)
-  if not self.has_body then
+  if not self.body_reader then
     return nil, "no body to be read"
   end
   return bodies.whole(self.body_reader)
@@ -386,15 +394,13 @@ function _M.request_uri(self, uri, params)
     self:close()
     return nil, err
   end
-  if res.has_body then
-    local body
-    body, err = res:read_body()
-    if not body then
-      self:close()
-      return nil, err
-    end
-    res.body = body
+  local body
+  body, err = res:read_body()
+  if not body then
+    self:close()
+    return nil, err
   end
+  res.body = body
   if res.trailer_reader then
     res:read_trailers()
   end

@@ -135,10 +135,13 @@ local function keep(self, key, value, ttl, serializer)
   return value
 end
 
--- Stores what a callback has found, everywhere; the others drop what they have.
-local function store(self, key, value, ttl, serializer, flags)
+-- Writes into the dictionary of values, or that of misses; the other one forgets the key.
+local function write(self, key, value, ttl, flags)
   local name = self.name .. key
-  local dict = value == nil and self.dict_miss or self.dict
+  local dict, other = self.dict, self.dict_miss
+  if value == nil and other then
+    dict, other = other, dict
+  end
   local text = ""
   if value ~= nil then
     local ok, encoded = pcall(buffer.encode, { value })
@@ -156,6 +159,30 @@ local function store(self, key, value, ttl, serializer, flags)
             "' after 1 tries (no memory), it is either fragmented or cannot allocate more ",
             "memory, consider increasing 'opts.shm_set_tries'")
   end
+  if other then
+    other:delete(name)
+  end
+  return true
+end
+
+-- Stores what a callback has found.
+local function store(self, key, value, ttl, serializer, flags)
+  local ok, told = write(self, key, value, ttl, flags)
+  if not ok then
+    return nil, told
+  end
+  return keep(self, key, value, ttl, serializer)
+end
+
+-- Stores a value in place of another. The others are told when it is there: who hears of it any
+-- earlier would find the old one, and keep that.
+local function replace(self, key, value, ttl, serializer)
+  local ok, told = write(self, key, value, ttl)
+  if not ok then
+    return nil, told
+  end
+  host.changed(self.name, key)
+  up_to_date()
   return keep(self, key, value, ttl, serializer)
 end
 
@@ -312,16 +339,8 @@ local function renewed(self, key, terms, callback, ...)
     end
     lives = ttl
   end
-  local name = self.name .. key
-  if made == nil and self.dict_miss then
-    self.dict:delete(name)
-  elseif self.dict_miss then
-    self.dict_miss:delete(name)
-  end
-  host.changed(self.name, key)
-  up_to_date()
   local told
-  made, told = store(self, key, made, lives, terms.serializer)
+  made, told = replace(self, key, made, lives, terms.serializer)
   if told then
     return nil, told
   end
@@ -366,9 +385,7 @@ function _M:set(key, options, value)
   end
   local terms = terms_of(self, options)
   local lives = value == nil and terms.neg_ttl or terms.ttl
-  host.changed(self.name, key)
-  up_to_date()
-  local _, told = store(self, key, value, lives, terms.serializer)
+  local _, told = replace(self, key, value, lives, terms.serializer)
   if told then
     return nil, told
   end

@@ -12,11 +12,12 @@ function _M.chunked(sock, default)
     if not line then
       return nil, err
     end
-    local size = tonumber(line:match("^%s*(%x+)"), 16)
-    if not size then
+    local digits = line:match("^%s*(%x+)%s*$") or line:match("^%s*(%x+)%s*;")
+    if not digits then
       return nil, "unable to read chunksize"
     end
-    left, done = size, size == 0
+    left = tonumber(digits, 16)
+    done = left == 0
     return true
   end
 

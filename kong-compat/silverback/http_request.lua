@@ -32,7 +32,7 @@ end
 function _M.head(self, params)
   local version = params.version == 1.0 and " HTTP/1.0\r\n" or " HTTP/1.1\r\n"
   local path = (self.path_prefix or "") .. (params.path or "/")
-  local parts = { params.method or "GET", " ", path, query_of(params.query), version }
+  local parts = { (params.method or "GET"):upper(), " ", path, query_of(params.query), version }
   for name, value in pairs(params.headers) do
     local values = type(value) == "table" and value or { value }
     for _, one in ipairs(values) do
@@ -49,8 +49,8 @@ end
 
 -- The length of a body; nil for one that is a function.
 local function length_of(body)
-  if type(body) == "string" then
-    return #body
+  if type(body) == "string" or type(body) == "number" then
+    return #tostring(body)
   end
   if type(body) == "table" then
     local length = 0
@@ -88,7 +88,10 @@ function _M.headers(self, params)
   if not headers["Proxy-Authorization"] and self.http_proxy_auth then
     headers["Proxy-Authorization"] = self.http_proxy_auth
   end
-  if not headers["Content-Length"] and not _M.is_chunked(headers) then
+  if _M.is_chunked(headers) then
+    -- A length beside it is how requests are smuggled (RFC 9112, section 6.1).
+    headers["Content-Length"] = nil
+  elseif not headers["Content-Length"] then
     local method = (params.method or "GET"):upper()
     if type(body) == "function" then
       return nil, "Request body is a function but a length or chunked encoding is not specified"

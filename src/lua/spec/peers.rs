@@ -172,6 +172,7 @@ fn answer(path: &str, head: &str, body: &str) -> (String, bool) {
             (format!("HTTP/1.1 200 OK\r\n{two}Content-Length: 0\r\n\r\n"), false)
         }
         "/no-content" => ("HTTP/1.1 204 No Content\r\n\r\n".to_owned(), false),
+        "/not-modified" => ("HTTP/1.1 304 Not Modified\r\n\r\n".to_owned(), false),
         "/closing" => {
             ("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok".to_owned(), true)
         }
