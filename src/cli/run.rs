@@ -138,11 +138,10 @@ enum Order {
 }
 
 /// What the signals of nginx and Kong mean here.
-const ORDERS: [(SignalKind, Order); 7] = [
+const ORDERS: [(SignalKind, Order); 6] = [
     (SignalKind::hangup(), Order::Reload),
     (SignalKind::user_defined1(), Order::Reopen),
     (SignalKind::user_defined2(), Order::Nothing("USR2")),
-    (SignalKind::window_change(), Order::Nothing("WINCH")),
     (SignalKind::terminate(), Order::Stop),
     (SignalKind::interrupt(), Order::Stop),
     (SignalKind::quit(), Order::Stop),

@@ -96,7 +96,7 @@ impl Partials {
             let path = path.index(index);
             let at = At { document, path: &path, pos: item.pos };
             let Some(partial) = self.named(item, name, at, report) else { continue };
-            let place = item.field("path").and_then(Node::as_str).map(str::to_owned);
+            let Some(place) = said_place(item, at, report) else { continue };
             links.push(Link { plugin, partial, place, document, path, pos: item.pos });
         }
     }
@@ -135,6 +135,17 @@ impl Partials {
         let (document, path, pos) = (draft.document, draft.path.clone(), draft.node.pos);
         Some(Link { plugin, partial, place, document, path, pos })
     }
+}
+
+/// What a link says of the place; nothing if it says what cannot be one.
+fn said_place(item: &Node, at: At<'_>, report: &mut Report) -> Option<Option<String>> {
+    let Some(said) = item.field("path").filter(|said| !said.is_null()) else { return Some(None) };
+    let text = said.as_str().map(str::to_owned);
+    if text.is_none() {
+        let path = at.path.field("path");
+        report.error(At { path: &path, pos: said.pos, ..at }, "expected a string");
+    }
+    text.map(Some)
 }
 
 /// Where in the plugin the partial goes. Nothing for a plugin that is not known: that is told

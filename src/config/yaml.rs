@@ -22,6 +22,9 @@ const MAX_UNFOLDED: usize = 1 << 20;
 /// Characters that are read once more after a tab was made a space, over all tabs of a text.
 const MAX_READ_AGAIN: usize = 1 << 20;
 
+/// So many tabs are for free: a long file with a few of them is none that somebody made up.
+const FREE_TABS: usize = 16;
+
 /// Reads one YAML document.
 ///
 /// A syntax error ends the reading; keys given twice are all reported.
@@ -34,11 +37,14 @@ pub(super) fn parse(text: &str, origin: &Origin) -> Result<Node, Vec<Fault>> {
     }
     let mut reader = Reader::new(origin);
     let mut text = Cow::Borrowed(text);
-    let mut budget = MAX_READ_AGAIN;
+    let (mut budget, mut free) = (MAX_READ_AGAIN, FREE_TABS);
     while let Err(stop) = reader.read(&text) {
         match stop {
-            Stop::Tab(marker) if budget >= marker.index() => {
-                budget -= marker.index();
+            Stop::Tab(marker) if free > 0 || budget >= marker.index() => {
+                match free {
+                    0 => budget -= marker.index(),
+                    _ => free -= 1,
+                }
                 blank_tabs(text.to_mut(), &marker);
                 reader = Reader::new(origin);
             }

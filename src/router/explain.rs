@@ -97,7 +97,12 @@ impl Router {
         let others = categories.order().filter(|rank| Some(*rank) != found);
         let entries = found.into_iter().chain(others);
         let entries = entries.filter_map(|rank| self.entries.get(rank as usize)).enumerate();
-        entries.map(|(rank, entry)| Look::new(rank, entry, query, true)).collect()
+        let look = |(rank, entry)| {
+            let look = Look::new(rank, entry, query, true);
+            // Where it finds none, those that agree stand in a category that it does not look at.
+            Look { agrees: look.agrees && found.is_some(), ..look }
+        };
+        entries.map(look).collect()
     }
 }
 

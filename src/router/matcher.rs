@@ -95,7 +95,7 @@ impl Matcher {
         flavor: RouterFlavor,
     ) -> Result<Self, String> {
         let fields = Fields {
-            paths: Paths::new(paths),
+            paths: Paths::new(paths, flavor),
             hosts: route.hosts.iter().flatten().map(|host| Host::new(host, flavor)).collect(),
             headers: headers(route, flavor)?,
             snis: route.snis.iter().flatten().map(|sni| Pattern::of_sni(sni)).collect(),
@@ -281,11 +281,11 @@ fn any_or_none<T>(rules: &[T], agrees: impl Fn(&T) -> bool) -> bool {
 }
 
 impl Paths {
-    fn new(paths: &[&str]) -> Self {
+    fn new(paths: &[&str], flavor: RouterFlavor) -> Self {
         match paths.first() {
             None => Self::Any,
             Some(path) if path.starts_with('~') => {
-                Self::Regexes(paths.iter().map(|path| PathRegex::new(path)).collect())
+                Self::Regexes(paths.iter().map(|path| PathRegex::new(path, flavor)).collect())
             }
             Some(_) => Self::Prefixes(paths.iter().map(|&path| path.to_owned()).collect()),
         }
@@ -327,10 +327,15 @@ impl Paths {
 }
 
 impl PathRegex {
-    /// Of a path that begins with `~`. Kong binds it to the beginning.
-    pub(super) fn new(path: &str) -> Self {
+    /// Of a path that begins with `~`. Kong binds it to the beginning: the old router all of it,
+    /// the others by a `^` in front, which does not reach the second of two alternatives.
+    pub(super) fn new(path: &str, flavor: RouterFlavor) -> Self {
         let pattern = path.strip_prefix('~').unwrap_or(path);
-        Self { pattern: format!("^{pattern}"), compiled: OnceCell::new() }
+        let pattern = match flavor {
+            RouterFlavor::Traditional => format!("^(?:{pattern})"),
+            _ => format!("^{pattern}"),
+        };
+        Self { pattern, compiled: OnceCell::new() }
     }
 
     fn compile(&self) -> &Result<Regex, String> {

@@ -14,6 +14,7 @@ use http::HeaderMap;
 use super::matcher::PathRegex;
 use super::{Query, header_names};
 use crate::entity::{Route, Service};
+use crate::settings::RouterFlavor;
 
 const HOST: u8 = 1 << 6;
 const HEADER: u8 = 1 << 5;
@@ -169,7 +170,8 @@ impl Categories {
         if let Some(path) = part.path {
             bits |= URI;
             if let Some(pattern) = path.strip_prefix('~') {
-                self.regexes.push((pattern.to_owned(), PathRegex::new(path)));
+                self.regexes
+                    .push((pattern.to_owned(), PathRegex::new(path, RouterFlavor::Traditional)));
             } else if self.prefixes.insert(path.to_owned()) {
                 self.lengths.push(path.len());
             }

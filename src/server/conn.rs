@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::proxy_protocol;
@@ -68,16 +69,18 @@ pub(super) async fn run(
         let Some(http2) = http2 else { return };
         return speak(worker, Rc::new(connection), stream, http2, drain).await;
     };
-    match tokio::time::timeout(limit, lacks_tls(&stream)).await {
-        Ok(Some(false)) => {}
-        Ok(Some(true)) => {
+    let end = Instant::now() + limit;
+    let looked = tokio::time::timeout_at(end, lacks_tls(&stream)).await;
+    match told(peer, "TLS handshake", looked) {
+        Some(false) => {}
+        Some(true) => {
             connection.tls = false;
             connection.lacks_tls = true;
             return speak(worker, Rc::new(connection), stream, false, drain).await;
         }
-        Ok(None) | Err(_) => return,
+        None => return,
     }
-    let shaken = tokio::time::timeout(limit, acceptor.accept(stream)).await;
+    let shaken = tokio::time::timeout_at(end, acceptor.accept(stream)).await;
     if let Some(stream) = told(peer, "TLS handshake", shaken) {
         let (_, session) = stream.get_ref();
         connection.sni = session.server_name().map(Arc::from);
@@ -101,14 +104,16 @@ fn told<T>(
     None
 }
 
-/// Whether a client on a TLS listener begins with something else, by nginx' rule; `None` is one
-/// that sends nothing at all. The byte is not taken.
-async fn lacks_tls(stream: &TcpStream) -> Option<bool> {
+/// Whether a client on a TLS listener begins with something else, by nginx' rule. The byte is not
+/// taken.
+async fn lacks_tls(stream: &TcpStream) -> std::io::Result<bool> {
     const HELLO: u8 = 0x16;
     const HELLO_OF_SSL_2: u8 = 0x80;
     let mut first = [0];
-    let seen = stream.peek(&mut first).await.ok()?;
-    (seen > 0).then(|| first[0] != HELLO && first[0] & HELLO_OF_SSL_2 == 0)
+    match stream.peek(&mut first).await? {
+        0 => Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the client left")),
+        _ => Ok(first[0] != HELLO && first[0] & HELLO_OF_SSL_2 == 0),
+    }
 }
 
 /// Looks at the first bytes without taking them. A client that sends half a preface and waits gets

@@ -67,6 +67,8 @@ enum Source {
     Upstream(ReplyBody),
     /// Only the upstream's trailers are still to come.
     Trailers(HeaderMap),
+    /// The same one turn before: the head is still to go out.
+    Breaking(Option<Cut>),
     /// Nothing more to come, and the client must not take that for the end.
     Broken(Option<Cut>),
 }
@@ -103,10 +105,14 @@ impl Reply {
         }
     }
 
-    /// Runs filters that may fail on the first piece while the client can still be told.
+    /// Runs filters that may fail on the first piece while the client can still be told. nginx
+    /// holds the head back for as long, but not that of a call nor that of an answer it does not
+    /// buffer: the upstream may be waiting for a client that has seen it.
     pub(super) async fn try_filters(&mut self, ex: &Exchange) {
         let may_fail = self.finish.as_ref().is_some_and(|f| f.chain.may_fail_on_body());
-        if !may_fail || !matches!(self.source, Source::Upstream(_)) {
+        let buffers = ex.matched().is_none_or(|matched| matched.route.response_buffering);
+        let holds_back = may_fail && buffers && !is_call(ex);
+        if !holds_back || !matches!(self.source, Source::Upstream(_)) {
             return;
         }
         let first = poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await;
@@ -115,11 +121,13 @@ impl Reply {
             || matches!(self.source, Source::Broken(Some(Cut::Plugin)));
         if failed {
             respond::fail(ex, Failure::Unexpected);
-            self.source = Source::Whole(ex.response.take_body().unwrap_or_default());
+            let body = ex.response.take_body().unwrap_or_default();
+            ex.response.sent.set(body.len() as u64);
+            self.source = Source::Whole(body);
             return;
         }
         match first {
-            Some(Err(cut)) => self.source = Source::Broken(Some(cut)),
+            Some(Err(cut)) => self.source = Source::Breaking(Some(cut)),
             Some(Ok(frame)) => self.first = Some(Some(frame)),
             None => self.first = Some(None),
         }
@@ -297,6 +305,10 @@ impl Body for Reply {
             }
             Source::Upstream(_) => self.poll_upstream(cx),
             Source::Trailers(_) => Poll::Ready(self.last_frame()),
+            Source::Breaking(cut) => match cut.take() {
+                Some(cut) => self.cut(cut, cx),
+                None => Poll::Ready(None),
+            },
             Source::Broken(cut) => Poll::Ready(cut.take().map(Err)),
         };
         client_owes(matches!(polled, Poll::Ready(Some(_))));
@@ -311,7 +323,7 @@ impl Body for Reply {
             Source::Done => true,
             Source::Whole(bytes) => bytes.is_empty(),
             Source::Upstream(body) => body.is_end_stream() && !self.has_filters(),
-            Source::Trailers(_) | Source::Broken(_) => false,
+            Source::Trailers(_) | Source::Breaking(_) | Source::Broken(_) => false,
         }
     }
 
@@ -324,7 +336,7 @@ impl Body for Reply {
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Upstream(_) if self.has_filters() => SizeHint::default(),
             Source::Upstream(body) => body.size_hint(),
-            Source::Trailers(_) | Source::Broken(_) => SizeHint::default(),
+            Source::Trailers(_) | Source::Breaking(_) | Source::Broken(_) => SizeHint::default(),
         }
     }
 }

@@ -272,22 +272,21 @@ fn certified(
 
 fn of_entity(entity: &Value) -> Result<Pairs, String> {
     let kinds = [("cert", "key"), ("cert_alt", "key_alt")];
-    // What an unresolved reference stands for is not there (Kong); a warning has told of it.
-    let is_here = |field: &str| !entity[field].as_str().is_some_and(is_reference);
-    let kinds = kinds.into_iter().filter(|(cert, key)| is_here(cert) && is_here(key));
-    let pairs = kinds.filter_map(|(cert, key)| pair_of(entity, cert, key));
+    let pairs = kinds.into_iter().filter_map(|(cert, key)| pair_of(entity, cert, key));
     let mut pairs = pairs.collect::<Result<Pairs, _>>()?;
     sort(&mut pairs);
     Ok(pairs)
 }
 
-/// The pair in two fields of an entity; `None` if it has none there.
+/// The pair in two fields of an entity; `None` if it has none there. What an unresolved reference
+/// stands for is not there (Kong); a warning has told of it.
 pub(super) fn pair_of(
     entity: &Value,
     cert: &str,
     key: &str,
 ) -> Option<Result<Arc<CertifiedKey>, String>> {
-    let (chain, private) = (entity[cert].as_str()?, entity[key].as_str()?);
+    let text = |field: &str| entity[field].as_str().filter(|text| !is_reference(text));
+    let (chain, private) = (text(cert)?, text(key)?);
     let read = || {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
         let chain = chain.map_err(|error| format!("{cert}: {error}"))?;

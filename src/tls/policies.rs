@@ -75,7 +75,7 @@ impl Policies {
         }
         if let Some(certificate) = &service.client_certificate {
             let pair = store.pair(certificate.id);
-            terms.shown = Some(pair.map_err(|error| ("client_certificate", error))?);
+            terms.shown = pair.map_err(|error| ("client_certificate", error))?;
         }
         let asks = service.tls_verify.is_some()
             || service.tls_verify_depth.is_some()
@@ -88,7 +88,7 @@ impl Policies {
             let pair = store.pair(certificate.id).map_err(|error| {
                 ("host", format!("client_certificate of upstream '{}': {error}", service.host))
             });
-            let terms = Terms { shown: Some(pair?), ..terms.clone() };
+            let terms = Terms { shown: pair?, ..terms.clone() };
             self.balanced.insert(service.id, self.tls.policy(terms).map_err(failed)?);
         }
         if asks {
@@ -131,12 +131,13 @@ pub fn probe_config(
 ) -> Result<Arc<ClientConfig>, String> {
     let mut store = Store { snapshot, pairs: HashMap::new(), trusted: HashMap::new() };
     let given = tls.terms();
-    let shown = upstream.client_certificate.as_ref().map(|certificate| store.pair(certificate.id));
+    let shown = upstream.client_certificate.as_ref();
+    let shown = shown.map(|certificate| store.pair(certificate.id)).transpose()?.flatten();
     let terms = Terms {
         verify: upstream.healthchecks.active.https_verify_certificate,
         depth: given.depth,
         trusted: tls.everybody().clone(),
-        shown: shown.transpose()?.or_else(|| given.shown.clone()),
+        shown: shown.or_else(|| given.shown.clone()),
     };
     Ok(tls.policy(terms).map_err(|error| error.to_string())?.config().clone())
 }
@@ -152,14 +153,16 @@ struct Store<'a> {
 }
 
 impl Store<'_> {
-    fn pair(&mut self, id: Uuid) -> Result<Arc<CertifiedKey>, String> {
+    /// The certificate with this id. None is shown as long as the secret that it refers to is not
+    /// there.
+    fn pair(&mut self, id: Uuid) -> Result<Option<Arc<CertifiedKey>>, String> {
         if let Some(pair) = self.pairs.get(&id) {
-            return Ok(pair.clone());
+            return Ok(Some(pair.clone()));
         }
         let missing = || format!("there is no certificate with the id {id}");
         let record = self.record("certificates", id).ok_or_else(missing)?;
-        let pair = pair_of(&record.json, "cert", "key").ok_or_else(missing)??;
-        self.pairs.insert(id, pair.clone());
+        let pair = pair_of(&record.json, "cert", "key").transpose()?;
+        self.pairs.extend(pair.iter().map(|pair| (id, pair.clone())));
         Ok(pair)
     }
 

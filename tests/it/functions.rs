@@ -1,7 +1,12 @@
 //! pre-function, post-function and `custom_fields_by_lua`: Lua code in the configuration.
 
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
 use super::gateway::{Builder, TestGateway};
-use super::http::Upstream;
+use super::http::{Reader, Upstream};
+use super::stream_ends::soon;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -204,4 +209,50 @@ plugins:
     let first = gateway.get("/").await;
     assert_eq!((first.header("content-length"), first.text().as_str()), (Some("2"), "ok"));
     assert_eq!(gateway.get("/").await.header("x-ended"), Some("yes"));
+}
+
+/// A gateway whose body filter may fail, in front of an upstream that waits with its body until it
+/// is told, and then breaks off.
+async fn waiting(buffering: bool) -> (TestGateway, oneshot::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = format!(
+        "_format_version: '3.0'\nservices:\n- name: s\n  url: http://{}\n  routes:\n  \
+         - paths: [/]\n    response_buffering: {buffering}\nplugins:\n- name: pre-function\n  config:\n    \
+         body_filter: ['ngx.ctx.seen = true']\n",
+        listener.local_addr().unwrap()
+    );
+    let (go, told) = oneshot::channel();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut reader = Reader::new(stream);
+        reader.head().await.unwrap();
+        reader.stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").await.unwrap();
+        let _ = told.await;
+    });
+    (TestGateway::start(&config), go)
+}
+
+async fn asked(gateway: &TestGateway) -> Reader {
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    Reader::new(stream)
+}
+
+#[tokio::test]
+async fn the_head_of_an_answer_that_breaks_before_its_body_is_not_lost_on_body_filters() {
+    let (gateway, go) = waiting(true).await;
+    let mut client = asked(&gateway).await;
+    go.send(()).unwrap();
+    let head = soon("the head", client.head()).await.unwrap();
+    assert_eq!(head.status(), 200);
+    assert_eq!(soon("the end", client.exactly(9)).await, (Vec::new(), false));
+}
+
+#[tokio::test]
+async fn body_filters_do_not_hold_back_the_head_of_an_answer_that_is_not_buffered() {
+    let (gateway, go) = waiting(false).await;
+    let mut client = asked(&gateway).await;
+    let head = soon("the head", client.head()).await.unwrap();
+    assert_eq!(head.status(), 200);
+    go.send(()).unwrap();
 }

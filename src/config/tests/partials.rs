@@ -92,6 +92,12 @@ fn links_that_lead_nowhere_are_told_with_their_place() {
         let errors = read(&body).unwrap_err().to_string();
         assert_eq!(errors, format!("k:9: plugins[0].partials[0]: {message}"));
     }
+    let body = format!(
+        "{SHARED}plugins:\n- name: rate-limiting\n  config: {{minute: 1}}\n  \
+         partials: [{{name: shared, path: 5}}]\n"
+    );
+    let errors = read(&body).unwrap_err().to_string();
+    assert_eq!(errors, "k:9: plugins[0].partials[0].path: expected a string");
     let twice = "[{name: shared}, {id: 13dc230d-d65e-439a-9f05-9fd71abfee4d}]";
     let body = format!(
         "{SHARED}plugins:\n- {{name: rate-limiting, config: {{minute: 1}}, partials: {twice}}}"

@@ -99,6 +99,8 @@ fn tabs_behind_a_colon_are_blanks() {
     assert!(fault(bad).starts_with("1:"));
     let many: String = (0..2_000).map(|key| format!("k{key}:\tb\n")).collect();
     assert!(fault(&many).contains("too many tabs"));
+    let long = format!("{}last:\tone", "#\n".repeat(1 << 20));
+    assert_eq!(value(&long), json!({"last": "one"}), "a few tabs are taken wherever they are");
 }
 
 #[test]
