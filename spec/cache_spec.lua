@@ -137,6 +137,21 @@ describe("kong.cache", function()
     assert.equal("renewed", (cache:get("k", nil, counted)))
   end)
 
+  it("does not keep what a request finds in a configuration that is over", function()
+    local rows = require "silverback.rows"
+    local hash = rows.hash
+    rows.hash = function() return "old" end
+    local ok, value = pcall(function()
+      assert.equal("old", (cache:renew("k", nil, counted, "old")))
+      return (cache:get("k", nil, counted, "old"))
+    end)
+    rows.hash = hash
+    assert.is_true(ok, value)
+    assert.equal("old", value)
+    assert.is_nil((cache:probe("k")))
+    assert.equal("new", (cache:get("k", nil, counted, "new")))
+  end)
+
   it("looks up many at once", function()
     local mlcache = require "kong.resty.mlcache"
     local bulk = mlcache.new_bulk(2)

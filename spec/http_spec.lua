@@ -186,6 +186,29 @@ describe("resty.http", function()
     assert.equal(1, reused(false))
   end)
 
+  it("does not reuse a connection with another client certificate", function()
+    local ssl = require "ngx.ssl"
+    local function reused(cert, key)
+      local httpc = http.new()
+      local ok, err = httpc:connect {
+        scheme = "https", host = "a.test", port = peers.tls, ssl_verify = false,
+        ssl_client_cert = assert(ssl.parse_pem_cert(peers.clients[cert].cert)),
+        ssl_client_priv_key = assert(ssl.parse_pem_priv_key(peers.clients[key or cert].key)),
+      }
+      if not ok then
+        return err
+      end
+      local times = httpc:get_reused_times()
+      httpc:request({ path = "/" }):read_body()
+      httpc:set_keepalive()
+      return times
+    end
+    assert.equal(0, reused(1))
+    assert.equal(0, reused(2))
+    assert.equal(1, reused(1))
+    assert.matches("^could not set client certificate: ", reused(1, 2))
+  end)
+
   it("goes through a proxy", function()
     local httpc = http.new()
     httpc:set_proxy_options { http_proxy = uri(""), no_proxy = "other.test,.direct.test" }

@@ -72,7 +72,8 @@ local function route(httpc, options)
   return way
 end
 
--- Connections with the same name may serve each other's requests.
+-- Connections with the same name may serve each other's requests. A client certificate is told by
+-- its fingerprint.
 local function pool_name(options, way, server_name, verify)
   if options.pool then
     return options.pool
@@ -88,14 +89,7 @@ local function pool_name(options, way, server_name, verify)
 end
 
 local function handshake(httpc, options, server_name, verify)
-  local sock = httpc.sock
-  if options.ssl_client_cert then
-    local ok, err = sock:setclientcert(options.ssl_client_cert, options.ssl_client_priv_key)
-    if not ok then
-      return nil, "could not set client certificate: " .. err
-    end
-  end
-  return sock:sslhandshake(options.ssl_reused_session, server_name, verify,
+  return httpc.sock:sslhandshake(options.ssl_reused_session, server_name, verify,
     options.ssl_send_status_req)
 end
 
@@ -132,6 +126,13 @@ return function(httpc, options)
     server_name = options.host
   end
   local ok
+  if is_tls and options.ssl_client_cert then
+    -- First, so that a kept connection is not for who has the certificate without its key.
+    ok, err = httpc.sock:setclientcert(options.ssl_client_cert, options.ssl_client_priv_key)
+    if not ok then
+      return nil, "could not set client certificate: " .. err
+    end
+  end
   ok, err = open(httpc, way, pool_name(options, way, server_name, verify), options)
   if not ok then
     return nil, err

@@ -7,6 +7,7 @@
 local buffer = require "string.buffer"
 local host = require "silverback.cache"
 local lrucache = require "resty.lrucache"
+local rows = require "silverback.rows"
 
 local _M = { _VERSION = "2.7.0", NO_TTL_FLAG = 0x1 }
 _M.__index = _M
@@ -233,6 +234,12 @@ local function fetch(self, key, serializer)
   return found, made, stale, revived
 end
 
+-- Whether what a callback has found may be kept. A request goes on with the configuration that it
+-- began with; what it finds there must not outlive the purge that comes with the next one.
+local function may_keep(hash)
+  return hash == nil or hash == rows.hash_in_use()
+end
+
 local function traced(message)
   return type(message) == "string" and debug.traceback(message, 2) or message
 end
@@ -245,6 +252,7 @@ local function find(self, key, terms, callback, ...)
   elseif found and not stale then
     return value, nil, revived and 4 or 2
   end
+  local hash = rows.hash()
   local ok, made, failure, ttl = xpcall(callback, traced, ...)
   if not ok then
     return nil, "callback threw an error: " .. tostring(made)
@@ -265,6 +273,9 @@ local function find(self, key, terms, callback, ...)
       return made, nil, 3
     end
     lives = ttl
+  end
+  if not may_keep(hash) then
+    return made, nil, 3
   end
   made, told = store(self, key, made, lives, terms.serializer)
   if told then
@@ -326,6 +337,7 @@ function _M:get(key, options, callback, ...)
 end
 
 local function renewed(self, key, terms, callback, ...)
+  local hash = rows.hash()
   local ok, made, failure, ttl = xpcall(callback, traced, ...)
   if not ok then
     return nil, "callback threw an error: " .. tostring(made)
@@ -338,6 +350,9 @@ local function renewed(self, key, terms, callback, ...)
       return made, nil, ttl
     end
     lives = ttl
+  end
+  if not may_keep(hash) then
+    return made, nil, lives
   end
   local told
   made, told = replace(self, key, made, lives, terms.serializer)

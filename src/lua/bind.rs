@@ -5,7 +5,7 @@
 
 use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Table, Value};
 
-use super::state;
+use super::state::{self, Verdict};
 use crate::pdk::Phase;
 
 /// Why a host function failed.
@@ -102,7 +102,7 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<Function> {
         match state::current() {
             // Kong resumes a plugin once in `access`: one that yields has come to its end.
             Some(ex) if !is_light && ex.phase() == Phase::Access => {
-                state::of(&lua, &ex)?.ended.set(true);
+                state::of(&lua, &ex)?.end(Verdict::Ended);
                 std::future::pending::<()>().await;
             }
             _ => tokio::task::yield_now().await,
@@ -115,7 +115,7 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<Function> {
     lua.set_named_registry_value(LIGHT, light)?;
     let suspend = lua.create_async_function(|lua, ()| async move {
         if let Some(ex) = state::current() {
-            state::of(&lua, &ex)?.exited.set(true);
+            state::of(&lua, &ex)?.end(Verdict::Exited);
         }
         std::future::pending::<mlua::Result<()>>().await
     })?;
@@ -129,7 +129,7 @@ fn fail(lua: &Lua) -> mlua::Result<Function> {
     let wait = lua.create_async_function(|lua, error: Value| async move {
         if let Some(ex) = state::current() {
             let told = error.to_string()?;
-            *state::of(&lua, &ex)?.failed.borrow_mut() = Some(told);
+            state::of(&lua, &ex)?.end(Verdict::Failed(told));
         }
         std::future::pending::<mlua::Result<()>>().await
     })?;

@@ -18,7 +18,7 @@ use mlua::{Function, LuaString, Table, Value as LuaValue};
 
 use super::ngx::{Light, output};
 use super::schema::sets;
-use super::state::{self, Running, State};
+use super::state::{self, Running, State, Verdict};
 use super::{Options, Vm, json, phase};
 use crate::entity::PluginEntity;
 use crate::pdk::{Chunk, Exchange};
@@ -229,21 +229,22 @@ impl LuaPlugin {
             let _running = self.note(phase, ex);
             call.as_mut().poll(cx)
         };
-        let outcome = poll_fn(|cx| match poll(cx) {
-            Poll::Ready(result) => Poll::Ready(result.map_err(fault)),
-            Poll::Pending if state.exited.get() => Poll::Ready(Err(Stop::Exit)),
-            Poll::Pending if state.failed.borrow().is_some() => {
-                let told = state.failed.borrow_mut().take().unwrap_or_default();
-                Poll::Ready(Err(Stop::Fault(anyhow!("{told}"))))
-            }
-            Poll::Pending if state.ended.get() => Poll::Ready(Ok(())),
-            Poll::Pending => Poll::Pending,
-        });
         let threads = Threads(&state);
-        let outcome = outcome.await;
-        // nginx leaves a phase when all of its light threads are done; `ngx.exit` ends them.
-        if !ex.response.is_last_word.get() {
-            threads.wait().await;
+        let mut outcome = loop {
+            let mut told = pin!(state.told());
+            let ended = poll_fn(|cx| match (poll(cx), state.verdict()) {
+                (Poll::Ready(result), None) => Poll::Ready(Some(result.map_err(fault))),
+                (_, Some(verdict)) => Poll::Ready(Some(outcome_of(verdict))),
+                (Poll::Pending, None) => told.as_mut().poll(cx).map(|()| None),
+            });
+            if let Some(outcome) = ended.await {
+                break outcome;
+            }
+        };
+        // nginx leaves a phase when all of its light threads are done; `ngx.exit` and an error end
+        // them.
+        if !ex.response.is_last_word.get() && !matches!(outcome, Err(Stop::Fault(_))) {
+            outcome = outcome.and(threads.wait().await);
         }
         drop(threads);
         if outcome.is_ok() && state.printed.borrow().is_some() {
@@ -320,14 +321,32 @@ impl LuaPlugin {
 struct Threads<'a>(&'a State);
 
 impl Threads<'_> {
-    async fn wait(&self) {
-        while let Some(light) = self.next() {
-            light.over().await;
+    /// Waits for all of them, or until one ends the plugin.
+    async fn wait(&self) -> Outcome {
+        loop {
+            if let Some(verdict) = self.0.verdict() {
+                return outcome_of(verdict);
+            }
+            let Some(light) = self.0.threads.borrow().last().cloned() else { return Ok(()) };
+            tokio::select! {
+                () = light.over() => {
+                    self.0.threads.borrow_mut().retain(|other| !Rc::ptr_eq(other, &light));
+                }
+                () = self.0.told() => {}
+            }
         }
     }
 
     fn next(&self) -> Option<Rc<Light>> {
         self.0.threads.borrow_mut().pop()
+    }
+}
+
+fn outcome_of(verdict: Verdict) -> Outcome {
+    match verdict {
+        Verdict::Exited => Err(Stop::Exit),
+        Verdict::Ended => Ok(()),
+        Verdict::Failed(told) => Err(Stop::Fault(anyhow!("{told}"))),
     }
 }
 

@@ -45,6 +45,13 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
             one(lua, snapshot(lua).map(|snapshot| snapshot.hash.clone()))
         })?,
     )?;
+    rows.set(
+        "hash_in_use",
+        bind::function(lua, |lua, _| {
+            let hash = lua.app_data_ref::<InUse>().map(|used| used.0.borrow().hash.clone());
+            one(lua, hash)
+        })?,
+    )?;
     let preload: Table = lua.globals().get::<Table>("package")?.get("preload")?;
     preload.set("silverback.rows", lua.create_function(move |_, _: String| Ok(rows.clone()))?)
 }

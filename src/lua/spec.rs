@@ -75,6 +75,13 @@ mod tests {
         vm.guard(&Guard::default());
         let table = vm.lua().create_table().unwrap();
         ports.iter().for_each(|(name, port)| table.set(*name, *port).unwrap());
+        let clients = [&trusted, &other].map(|client| {
+            let pair = vm.lua().create_table().unwrap();
+            pair.set("cert", client.cert.pem()).unwrap();
+            pair.set("key", client.signing_key.serialize_pem()).unwrap();
+            pair
+        });
+        table.set("clients", clients.to_vec()).unwrap();
         vm.lua().globals().set("peers", table).unwrap();
         vm
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use mlua::{Lua, Table, WeakLua};
 use serde_json::Value;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::json;
@@ -28,12 +29,10 @@ pub(super) struct State {
     pub(super) ngx: RefCell<Table>,
     /// What its code has open.
     pub(super) owner: Rc<Owner>,
-    /// The plugin is to go no further: it has answered, and waits for ever.
-    pub(super) exited: Cell<bool>,
-    /// The plugin has yielded to Kong, which does not resume it.
-    pub(super) ended: Cell<bool>,
-    /// The plugin has failed in a way that it cannot catch.
-    pub(super) failed: RefCell<Option<String>>,
+    /// How the plugin ends though its code waits for ever.
+    verdict: RefCell<Option<Verdict>>,
+    /// Wakes its driver for a verdict: it may come from a light thread, which is a task of its own.
+    told: Notify,
     /// What it has printed (`ngx.say`); `None` if nothing.
     pub(super) printed: RefCell<Option<Vec<u8>>>,
     /// What `kong.client.authenticate` was given as the consumer.
@@ -49,6 +48,16 @@ pub(super) struct State {
     pub(super) threads: RefCell<Vec<Rc<Light>>>,
     running: RefCell<Option<Running>>,
     plugins: RefCell<HashMap<Uuid, Table>>,
+}
+
+/// How a plugin ends whose code goes no further.
+pub(super) enum Verdict {
+    /// It has answered.
+    Exited,
+    /// It has yielded to Kong, which does not resume it.
+    Ended,
+    /// It has failed in a way that it cannot catch.
+    Failed(String),
 }
 
 /// The plugin whose code is running.
@@ -75,9 +84,8 @@ pub(super) fn of(lua: &Lua, ex: &Exchange) -> mlua::Result<Rc<State>> {
         shared: RefCell::new(shared),
         ngx: RefCell::new(ngx),
         owner: Rc::default(),
-        exited: Cell::new(false),
-        ended: Cell::new(false),
-        failed: RefCell::default(),
+        verdict: RefCell::default(),
+        told: Notify::new(),
         printed: RefCell::default(),
         consumer: RefCell::default(),
         credential: RefCell::default(),
@@ -105,9 +113,24 @@ pub(super) fn current() -> Option<Rc<Exchange>> {
 impl State {
     /// Notes which plugin runs from here on.
     pub(super) fn enter(&self, running: &Running) {
-        self.exited.set(false);
-        self.ended.set(false);
+        *self.verdict.borrow_mut() = None;
         *self.running.borrow_mut() = Some(running.clone());
+    }
+
+    /// Ends the plugin. What was said first counts.
+    pub(super) fn end(&self, verdict: Verdict) {
+        self.verdict.borrow_mut().get_or_insert(verdict);
+        self.told.notify_one();
+    }
+
+    /// How the plugin is to end, if somebody has said so.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        self.verdict.borrow_mut().take()
+    }
+
+    /// Waits for a verdict; there may be none after all.
+    pub(super) async fn told(&self) {
+        self.told.notified().await;
     }
 
     /// The plugin whose code is running.

@@ -1,8 +1,9 @@
 //! The module `ngx.ssl`: certificates and keys for `sock:setclientcert`.
 
-use mlua::{Lua, LuaString, MultiValue, Table, UserData, Value};
+use mlua::{Lua, LuaString, MetaMethod, MultiValue, Table, UserData, UserDataMethods, Value};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest as _, Sha256};
 
 use super::one;
 use crate::lua::bind::{self, Answer};
@@ -10,7 +11,19 @@ use crate::lua::state;
 
 struct Chain(Vec<CertificateDer<'static>>);
 
-impl UserData for Chain {}
+impl UserData for Chain {
+    /// As a text it is its fingerprint: `resty.http` keeps connections apart by it, and the place
+    /// in memory of a chain that is gone may be that of another.
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_meta_method(MetaMethod::ToString, |_, chain, ()| {
+            let mut digest = Sha256::new();
+            chain.0.iter().for_each(|certificate| digest.update(certificate));
+            let hex =
+                digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            Ok(format!("chain: {hex}"))
+        });
+    }
+}
 
 struct Key(PrivateKeyDer<'static>);
 

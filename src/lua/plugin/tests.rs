@@ -275,6 +275,44 @@ fn a_light_thread_that_answers_does_not_hang_the_request() {
     assert_eq!(ex.response.status(), 403);
 }
 
+/// What `access` with this code answers; `None` if it hangs.
+fn status_of(code: &str) -> Option<u16> {
+    let plugins = Plugins::new();
+    let plugin = plugins.plugin(&format!("function P:access(conf) {code} end"), json!({}));
+    let ex = exchange("/", &[], "");
+    let limit = std::time::Duration::from_secs(10);
+    let ended = on_a_worker(async { tokio::time::timeout(limit, access(&plugin, &ex)).await });
+    match ended.ok()? {
+        Err(Stop::Fault(_)) => Some(500),
+        _ => Some(ex.response.status().as_u16()),
+    }
+}
+
+#[test]
+fn ngx_exit_in_a_light_thread_that_has_waited_does_not_hang_the_request() {
+    let exits = "ngx.thread.spawn(function() ngx.sleep(0.001) ngx.exit(403) end)";
+    for waits in ["", "ngx.thread.wait(t)", "ngx.sleep(600)"] {
+        assert_eq!(status_of(&format!("local t = {exits} {waits}")), Some(403), "{waits}");
+    }
+    let beside = format!("ngx.thread.spawn(function() ngx.sleep(600) end) {exits}");
+    assert_eq!(status_of(&beside), Some(403));
+}
+
+#[test]
+fn the_end_of_a_plugin_within_a_callback_of_the_cache_in_a_light_thread_does_not_hang_it() {
+    let within = |code: &str| {
+        status_of(&format!(
+            "local t = ngx.thread.spawn(function()
+               ngx.sleep(0.001)
+               kong.cache:get('k', nil, function() {code} end)
+             end)
+             ngx.thread.wait(t)"
+        ))
+    };
+    assert_eq!(within("ngx.exit(429)"), Some(429));
+    assert_eq!(within("coroutine.wrap(function() error('x') end)()"), Some(500));
+}
+
 #[test]
 fn an_answer_in_a_filter_does_not_end_it() {
     let plugins = Plugins::new();

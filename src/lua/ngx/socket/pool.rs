@@ -31,8 +31,9 @@ pub(super) struct Pool {
     waiting: RefCell<VecDeque<oneshot::Sender<Turn>>>,
 }
 
-/// Counts as a connection of its pool while it lives.
-pub(super) struct Seat(Rc<Pool>);
+/// Counts as a connection of its pool while it lives. The pool has its idle connections, and they
+/// have their seats.
+pub(super) struct Seat(Weak<Pool>);
 
 /// What somebody who waited gets.
 pub(super) enum Turn {
@@ -95,7 +96,13 @@ impl Pool {
 
     pub(super) fn seat(self: &Rc<Self>) -> Seat {
         self.open.set(self.open.get() + 1);
-        Seat(self.clone())
+        // It was forgotten if its last connection has ended while it was asked for one.
+        if let Some(pools) = self.pools.upgrade()
+            && let Ok(mut pools) = pools.0.try_borrow_mut()
+        {
+            pools.entry(self.name.clone()).or_insert_with(|| self.clone());
+        }
+        Seat(Rc::downgrade(self))
     }
 
     fn idle_conn(&self) -> Option<Conn> {
@@ -114,7 +121,7 @@ impl Pool {
 
     /// Keeps a connection for others, for so long.
     pub(super) fn keep(self: &Rc<Self>, mut conn: Conn, idle: Option<Duration>) {
-        if conn.seat.is_none() {
+        if !conn.seat.as_ref().is_some_and(|seat| std::ptr::eq(seat.0.as_ptr(), Rc::as_ptr(self))) {
             conn.seat = Some(self.seat());
         }
         let mut kept = Box::new(conn);
@@ -167,7 +174,7 @@ impl Drop for Idle {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let pool = &self.0;
+        let Some(pool) = self.0.upgrade() else { return };
         pool.open.set(pool.open.get().saturating_sub(1));
         loop {
             let Some(waiter) = pool.waiting.borrow_mut().pop_front() else { break };
@@ -182,8 +189,67 @@ impl Drop for Seat {
         if pool.open.get() == 0
             && let Some(pools) = pool.pools.upgrade()
             && let Ok(mut pools) = pools.0.try_borrow_mut()
+            && pools.get(&pool.name).is_some_and(|known| Rc::ptr_eq(known, &pool))
         {
             pools.remove(&pool.name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixStream;
+
+    use super::super::stream::{Plain, Stream};
+    use super::*;
+
+    fn conn() -> (Conn, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Conn::new(Stream::Plain(Plain::Unix(ours)), "a".into(), None), theirs)
+    }
+
+    fn on_a_worker<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, future)
+    }
+
+    #[test]
+    fn a_dead_connection_does_not_take_the_pool_from_who_asks_it() {
+        on_a_worker(async {
+            let pools: Rc<Pools> = Rc::default();
+            let pool = pools.pool(&"a".into(), Some(1), Some(0)).unwrap();
+            let (mut kept, _peer) = conn();
+            kept.is_read_over = true;
+            pool.keep(kept, None);
+            let Ok(Turn::Free(seat)) = pool.turn(Duration::ZERO).await else { panic!("no seat") };
+            let same = pools.pool(&"a".into(), Some(1), None).unwrap();
+            assert!(Rc::ptr_eq(&same, &pool));
+            assert!(same.turn(Duration::ZERO).await.is_err(), "its size is not kept");
+            drop(seat);
+            assert!(pools.0.borrow().is_empty());
+        });
+    }
+
+    #[test]
+    fn the_last_seat_of_a_forgotten_pool_does_not_remove_another_of_its_name() {
+        let pools: Rc<Pools> = Rc::default();
+        let seat = pools.pool(&"a".into(), Some(1), None).unwrap().seat();
+        let old = pools.0.borrow_mut().remove("a").unwrap();
+        let new = pools.pool(&"a".into(), Some(1), None).unwrap();
+        drop(seat);
+        assert!(pools.0.borrow().get("a").is_some_and(|known| Rc::ptr_eq(known, &new)));
+        assert_eq!(old.open.get(), 0);
+    }
+
+    #[test]
+    fn idle_connections_end_with_the_vm() {
+        on_a_worker(async {
+            let pools: Rc<Pools> = Rc::default();
+            let pool = pools.pool(&"a".into(), Some(1), None).unwrap();
+            pool.keep(conn().0, None);
+            let left = Rc::downgrade(&pool);
+            drop((pool, pools));
+            assert!(left.upgrade().is_none());
+        });
     }
 }
