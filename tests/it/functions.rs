@@ -217,8 +217,8 @@ async fn waiting(buffering: bool) -> (TestGateway, oneshot::Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let config = format!(
         "_format_version: '3.0'\nservices:\n- name: s\n  url: http://{}\n  routes:\n  \
-         - paths: [/]\n    response_buffering: {buffering}\nplugins:\n- name: pre-function\n  config:\n    \
-         body_filter: ['ngx.ctx.seen = true']\n",
+         - paths: [/]\n    response_buffering: {buffering}\nplugins:\n- name: pre-function\n  \
+         config:\n    body_filter: ['ngx.ctx.seen = true']\n",
         listener.local_addr().unwrap()
     );
     let (go, told) = oneshot::channel();
