@@ -13,6 +13,8 @@ use super::state;
 tokio::task_local! {
     /// The timer whose turn it is; light threads have that of their maker.
     static TIMER: Rc<Owner>;
+    /// The call of a phase or the light thread whose turn it is.
+    static HOLDER: Rc<Owner>;
 }
 
 /// Something that is open and can be closed.
@@ -39,6 +41,19 @@ impl Owner {
     /// Runs a timer, or what else has no request.
     pub(super) async fn timer<T>(work: impl Future<Output = T>) -> T {
         TIMER.scope(Rc::default(), work).await
+    }
+
+    /// Runs a phase's call or a light thread: what it holds is let go when this ends or is dropped.
+    pub(super) async fn holding<T>(work: impl Future<Output = T>) -> T {
+        HOLDER.scope(Rc::default(), work).await
+    }
+
+    /// Who holds what is not to outlive the code that runs.
+    pub(super) fn holder(lua: &Lua) -> mlua::Result<Option<Rc<Self>>> {
+        match HOLDER.try_with(Rc::clone) {
+            Ok(holder) => Ok(Some(holder)),
+            Err(_) => Self::current(lua),
+        }
     }
 
     /// Runs a light thread of a timer.

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use mlua::{Function, LuaString, Table, Value as LuaValue};
 
 use super::ngx::{Light, output};
+use super::owner::Owner;
 use super::schema::sets;
 use super::state::{self, Running, State, Verdict};
 use super::{Options, Vm, json, phase};
@@ -224,7 +225,8 @@ impl LuaPlugin {
     async fn drive(&self, phase: &'static str, ex: &Exchange) -> Outcome {
         let fault = |error: mlua::Error| Stop::Fault(self.told(&error));
         let (function, state) = self.enter(phase, ex).map_err(fault)?;
-        let mut call = pin!(function.call_async::<()>((&self.handler.table, &self.conf)));
+        let call = function.call_async::<()>((&self.handler.table, &self.conf));
+        let mut call = pin!(Owner::holding(call));
         let mut poll = |cx: &mut Context<'_>| {
             let _running = self.note(phase, ex);
             call.as_mut().poll(cx)

@@ -209,6 +209,7 @@ fn spawn(lua: &Lua, mut args: MultiValue) -> Answer {
         };
         done.finish(result);
     };
+    let work = Owner::holding(work);
     let mut work: Pin<Box<dyn Future<Output = ()>>> = match state::current() {
         Some(ex) => Box::pin(pdk::CURRENT.scope(ex, work)),
         None => match Owner::current(lua)? {

@@ -314,6 +314,18 @@ fn the_end_of_a_plugin_within_a_callback_of_the_cache_in_a_light_thread_does_not
 }
 
 #[test]
+fn a_callback_of_the_cache_that_is_ended_does_not_keep_others_waiting() {
+    let killed = "collectgarbage('stop')
+        local function endless() ngx.sleep(600) end
+        local t = ngx.thread.spawn(function() kong.cache:get('k', nil, endless) end)
+        ngx.thread.kill(t)
+        ngx.sleep(0.001)
+        local found = kong.cache:get('k', nil, function() return 201 end)
+        kong.response.exit(found or 504)";
+    assert_eq!(status_of(killed), Some(201));
+}
+
+#[test]
 fn an_answer_in_a_filter_does_not_end_it() {
     let plugins = Plugins::new();
     let plugin = plugins.plugin(
