@@ -92,14 +92,8 @@ function _M.new_with_value(values)
   return build(pairs(values))
 end
 
-function _M.match(self, text)
-  local bytes, bits = nil, nil
-  if type(text) == "string" then
-    bytes, bits = packed(text)
-  end
-  if not bytes then
-    return false, "invalid ip address, not ipv4 and ipv6"
-  end
+-- What stands for the narrowest network that an address is in.
+local function found(self, bytes, bits)
   for _, length in ipairs(self.ordered[bits] or {}) do
     local value = self.networks[prefix(bytes, length)]
     if value ~= nil then
@@ -109,18 +103,23 @@ function _M.match(self, text)
   return false
 end
 
+function _M.match(self, text)
+  local bytes, bits = nil, nil
+  if type(text) == "string" then
+    bytes, bits = packed(text)
+  end
+  if not bytes then
+    return false, "invalid ip address, not ipv4 and ipv6"
+  end
+  return found(self, bytes, bits)
+end
+
 -- The same for the four or sixteen bytes of an address.
 function _M.match_bin(self, bytes)
   if type(bytes) ~= "string" or #bytes ~= 4 and #bytes ~= 16 then
     return false, "invalid ip address"
   end
-  for _, length in ipairs(self.ordered[#bytes * 8] or {}) do
-    local value = self.networks[prefix(bytes, length)]
-    if value ~= nil then
-      return value
-    end
-  end
-  return false
+  return found(self, bytes, #bytes * 8)
 end
 
 return _M
