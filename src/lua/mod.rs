@@ -2,7 +2,7 @@
 //!
 //! Everything that Lua may see enters through this folder, and no other module names `mlua`.
 //! A VM is LuaJIT with the libraries OpenResty gives its plugins, Kong's modules from
-//! `kong-compat/`, and the user's own from `lua_package_path`, which win.
+//! `kong-compat/`, and the user's own from `lua_package_path` (`modules.rs` says which win).
 
 mod bind;
 mod cache;
@@ -166,8 +166,11 @@ impl Vm {
         embedded(module).is_some() || self.path_of(module).is_some()
     }
 
-    /// The user's file that provides a module; it wins over an embedded one.
+    /// The user's file that provides a module, in place of an embedded one if there is one.
     pub fn path_of(&self, module: &str) -> Option<String> {
+        if modules::is_core(module) {
+            return None;
+        }
         let package: mlua::Table = self.lua.globals().get("package").ok()?;
         let path: String = package.get("path").ok()?;
         package.get::<mlua::Function>("searchpath").ok()?.call((module, path)).ok()?
@@ -200,11 +203,17 @@ mod tests {
     fn a_user_module_on_the_path_wins_over_an_embedded_one() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("kong")).unwrap();
-        std::fs::write(dir.path().join("kong/meta.lua"), "return { mine = true }").unwrap();
+        for file in ["kong/meta.lua", "kong/mine.lua", "inspect.lua"] {
+            std::fs::write(dir.path().join(file), "return { mine = true }").unwrap();
+        }
         let path = format!("{}/?.lua;{}/?/init.lua", dir.path().display(), dir.path().display());
         let vm = Vm::new(&Options { package_path: path, ..Options::default() }).unwrap();
-        let meta: mlua::Table = vm.require("kong.meta").unwrap();
-        assert!(meta.get::<bool>("mine").unwrap());
+        let is_mine = |module: &str| {
+            let table: mlua::Table = vm.require(module).unwrap();
+            table.get::<Option<bool>>("mine").unwrap() == Some(true)
+        };
+        assert!(is_mine("inspect") && is_mine("kong.mine"));
+        assert!(!is_mine("kong.meta"), "a module of Kong's core that is embedded");
     }
 
     #[test]

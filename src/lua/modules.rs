@@ -1,5 +1,10 @@
 //! Where `require` finds modules: the user's path, then the files embedded in the binary.
 //!
+//! Kong's own modules are the other way round: those that are embedded are part of this runtime, and
+//! a checkout of Kong on the path must not replace them one by one. Its plugins do win.
+//!
+//! A debug build reads embedded files from the repository, so that Lua is edited without a build.
+//!
 //! A module that exists nowhere is reported with the `kong-compat` file that would provide it, so
 //! the message says what to write.
 
@@ -21,21 +26,36 @@ pub fn bundled_plugins() -> impl Iterator<Item = &'static str> {
         .filter_map(|(name, ..)| name.strip_prefix("kong.plugins.")?.strip_suffix(".schema"))
 }
 
-/// Puts the embedded modules behind the loaders for `package.preload` and `package.path`.
+/// Whether a module belongs to the runtime: the user's path cannot replace it.
+pub(super) fn is_core(module: &str) -> bool {
+    module.starts_with("kong.")
+        && !module.starts_with("kong.plugins.")
+        && embedded(module).is_some()
+}
+
+/// Puts the embedded modules around the loader for `package.path`.
 pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     let package: Table = lua.globals().get("package")?;
     let loaders: Table = package.get("loaders")?;
-    // Slots 3 and 4 load C modules; see `cpath` in mod.rs.
+    let path: Value = loaders.raw_get(2)?;
+    // The slots from 3 on load C modules; see `cpath` in mod.rs.
     for slot in 3..=loaders.raw_len() {
         loaders.raw_set(slot, Value::Nil)?;
     }
-    loaders.raw_set(3, lua.create_function(|lua, name: String| load(lua, &name))?)
+    let core = |lua: &Lua, name: String| {
+        if is_core(&name) { load(lua, &name) } else { Ok(Value::Nil) }
+    };
+    loaders.raw_set(2, lua.create_function(core)?)?;
+    loaders.raw_set(3, path)?;
+    loaders.raw_set(4, lua.create_function(|lua, name: String| load(lua, &name))?)
 }
 
 /// A loader function for the module, or the line that `require` adds to its message.
 fn load(lua: &Lua, name: &str) -> mlua::Result<Value> {
     if let Some((path, source)) = embedded(name) {
-        let chunk = lua.load(source).set_name(format!("@{path}"));
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let edited = cfg!(debug_assertions).then(|| std::fs::read_to_string(file).ok()).flatten();
+        let chunk = lua.load(edited.as_deref().unwrap_or(source)).set_name(format!("@{path}"));
         return chunk.into_function().map(Value::Function);
     }
     let file = match name.strip_prefix("kong.plugins.") {
