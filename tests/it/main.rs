@@ -12,6 +12,7 @@ mod azure_secrets;
 mod azure_wire;
 mod balancing;
 mod broken_uploads;
+mod bundled;
 mod caching;
 mod cli;
 mod cli_process;
