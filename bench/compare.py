@@ -73,6 +73,8 @@ class Load:
 
 LOADS = [
     Load("plain", "a Route without plugins, 1 KB", AZURE_PATH),
+    Load("lua", "as plain, and a Lua plugin of five PDK calls", "/lua" + AZURE_PATH),
+    Load("lua10", "as plain, and ten such plugins", "/lua10" + AZURE_PATH),
     Load("key", "key-auth, ai-proxy-advanced with an API key, 1 KB", "/key"),
     Load("identity", "the same with a managed identity", "/identity"),
     Load("hello", "as key, and the Lua plugin hello", "/hello", expects=(b"x-hello: hello",)),
@@ -151,7 +153,7 @@ def run(options):
     options.out.parent.mkdir(parents=True, exist_ok=True)
     raw = {"machine": about, "pace": pace, "rows": rows}
     options.out.write_text(json.dumps(raw, indent=1, default=dataclasses.asdict) + "\n")
-    print(table(rows) + f"\n\nraw values: {options.out}")
+    print(table(rows) + added(rows) + f"\n\nraw values: {options.out}")
     return 1 if any(row.voided for row in rows) else 0
 
 
@@ -323,6 +325,21 @@ def table(rows):
         about = row.about + (f" ({row.voided} windows void)" if row.voided else "")
         lines.append(line(row.case, row.unit, *halves, ratio, spread, about))
     return "\n".join(lines)
+
+
+def added(rows):
+    """What the Lua plugins add to a plain request, in microseconds of nginx' windows."""
+    by_case = {row.case: row for row in rows if row.ratios}
+    if "plain" not in by_case:
+        return ""
+    line = ""
+    for case in ("lua", "lua10"):
+        if case in by_case:
+            here, plain = by_case[case], by_case["plain"]
+            more = statistics.median(here.ratios) - statistics.median(plain.ratios)
+            micros = more * statistics.median(here.nginx + plain.nginx)
+            line += f"\n{case} adds {micros:.1f} us to plain"
+    return "\n" + line if line else ""
 
 
 def machine(binary, cores):

@@ -21,6 +21,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 START_SECONDS = 10
 STOP_SECONDS = 5
+LUA_PLUGINS = [f"five-{n}" for n in range(1, 11)]
 PACKAGES = {"nginx": "nginx-light", "wrk": "wrk"}
 # Debian has nginx in a folder that is not on every user's PATH.
 PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
@@ -163,6 +164,16 @@ class Rig:
         command = [tool("nginx"), "-c", conf, "-p", self.directory, "-e", "stderr"]
         return self.start("nginx", command, self.cores.gateway), port
 
+    def lua_plugins(self):
+        """Where the plugin of bench/lua is, under ten names: a Route may have each only once."""
+        path = self.directory / "lua"
+        for name in LUA_PLUGINS:
+            plugin = path / "kong" / "plugins" / name
+            plugin.parent.mkdir(parents=True, exist_ok=True)
+            if not plugin.exists():
+                shutil.copytree(HERE / "lua", plugin)
+        return path
+
     def silverback(self):
         """silverback with its port, one worker, access log off as in nginx."""
         port = free_port()
@@ -171,6 +182,8 @@ class Rig:
             "DECK_AZURE": azure,
             "AZURE_POD_IDENTITY_AUTHORITY_HOST": azure,
             "KONG_PROXY_ACCESS_LOG": "off",
+            "KONG_PLUGINS": ",".join(["bundled", *LUA_PLUGINS]),
+            "KONG_LUA_PACKAGE_PATH": f"{self.lua_plugins()}/?.lua",
         }
         command = [self.binary, "run", "--conf", "/dev/null", "--workers", "1"]
         command += ["--proxy-listen", f"127.0.0.1:{port}", "--status-listen", "off"]
