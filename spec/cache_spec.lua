@@ -110,6 +110,25 @@ describe("kong.cache", function()
     assert.has_error(function() cache:get(1, nil, counted) end)
   end)
 
+  it("renews once for all who ask at the same time", function()
+    cache:get("k", nil, counted, 0)
+    count = 0
+    local function slow()
+      ngx.sleep(0.01)
+      return counted(count)
+    end
+    local threads = {}
+    for i = 1, 5 do
+      threads[i] = ngx.thread.spawn(function() return (cache:renew("k", nil, slow)) end)
+    end
+    for i = 1, 5 do
+      assert.same({ true, 0 }, { ngx.thread.wait(threads[i]) })
+    end
+    assert.equal(1, count)
+    assert.equal(1, (cache:renew("k", nil, slow)))
+    assert.equal(2, count)
+  end)
+
   it("does not find an old value after one was set to nil", function()
     local inner = cache.mlcache
     assert.is_true((inner:set("k", nil, 1)))

@@ -222,6 +222,48 @@ describe("resty.http", function()
     assert.matches("^uri parse error: bad uri", err)
   end)
 
+  it("goes through a tunnel of a proxy, once for each who may", function()
+    local function ask(authorization)
+      local httpc = http.new()
+      httpc:set_proxy_options { https_proxy = "http://127.0.0.1:" .. peers.proxy,
+        https_proxy_authorization = authorization }
+      local target = { scheme = "https", host = "a.test", port = peers.tls,
+        ssl_server_name = "a.test" }
+      local ok, err = httpc:connect(target)
+      if not ok then
+        return err
+      end
+      local times, res = httpc:get_reused_times(), httpc:request { path = "/echo" }
+      local head = res:read_body()
+      assert.is_nil(head:find("Proxy-Authorization", 1, true))
+      assert.matches("Host: a%.test:", head)
+      assert.equal(1, httpc:set_keepalive())
+      return times
+    end
+    assert.equal("failed to establish a tunnel through a proxy: 407", ask())
+    assert.equal(0, ask("let me"))
+    assert.equal(1, ask("let me"))
+    assert.equal("failed to establish a tunnel through a proxy: 407", ask("let us"))
+    local httpc = http.new()
+    httpc:set_proxy_options { https_proxy = "http://127.0.0.1:" .. peers.proxy }
+    local res = assert(httpc:request_uri("https://a.test:" .. peers.tls .. "/safe",
+      { headers = { ["Proxy-Authorization"] = "let me" } }))
+    assert.equal("/safe", res.body)
+  end)
+
+  it("goes through a tunnel step by step", function()
+    local httpc, proxy = http.new(), "http://127.0.0.1:" .. peers.proxy
+    httpc:set_proxy_options { https_proxy = proxy, no_proxy = "a.test" }
+    assert.equal(proxy, httpc:get_proxy_uri("https", "b.test"))
+    assert.is_nil(httpc:get_proxy_uri("https", "a.test"))
+    assert.is_nil(httpc:get_proxy_uri("http", "b.test"))
+    local _, err = httpc:connect_proxy(proxy, "https", "a.test", peers.tls)
+    assert.equal("failed to establish a tunnel through a proxy: 407", err)
+    assert.equal(1, httpc:connect_proxy(proxy, "https", "a.test", peers.tls, "let me"))
+    assert(httpc:ssl_handshake(nil, "a.test", true))
+    assert.equal("/safe", httpc:request({ path = "/safe" }):read_body())
+  end)
+
   it("reads URIs", function()
     local httpc = http.new()
     assert.same({ "http", "a.test", 80, "/", "" }, httpc:parse_uri("http://a.test"))

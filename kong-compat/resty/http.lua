@@ -2,7 +2,9 @@
 
 local bodies = require "silverback.http_body"
 local connect = require "resty.http_connect"
+local delegated = require "silverback.delegate" "sock"
 local http_headers = require "resty.http_headers"
+local proxies = require "silverback.http_proxy"
 local requests = require "silverback.http_request"
 
 local _M = { _VERSION = "0.17.2" }
@@ -25,16 +27,6 @@ function _M.new(_)
 end
 
 function _M.debug() end
-
-local function delegated(name)
-  return function(self, ...)
-    local sock = self.sock
-    if not sock then
-      return nil, "not initialized"
-    end
-    return sock[name](sock, ...)
-  end
-end
 
 _M.set_timeout = delegated "settimeout"
 _M.set_timeouts = delegated "settimeouts"
@@ -88,6 +80,9 @@ end
 function _M.set_proxy_options(self, options)
   self.proxy_opts = table.clone(options)
 end
+
+_M.get_proxy_uri = proxies.of_client
+_M.connect_proxy = proxies.connect
 
 -- { scheme, host, port, path, query }; the path has the query unless `query_in_path` is false.
 function _M.parse_uri(_, uri, query_in_path)
@@ -383,6 +378,8 @@ function _M.request_uri(self, uri, params)
   params.scheme, params.host, params.port = parsed[1], parsed[2], parsed[3]
   params.path = params.path or parsed[4]
   params.query = params.query or parsed[5]
+  params.ssl_server_name = params.ssl_server_name or params.host
+  params.proxy_opts = proxies.authorized(self.proxy_opts or params.proxy_opts, params.headers)
   local ok
   ok, err = self:connect(params)
   if not ok then

@@ -1,6 +1,8 @@
 -- `httpc:connect{ scheme, host, port, ... }`: TCP, a proxy in between if there is one for the host,
 -- TLS, and a pool for connections that are alike in all of that.
 
+local proxy = require "silverback.http_proxy"
+
 local function port_of(scheme)
   return scheme == "https" and 443 or scheme == "http" and 80 or nil
 end
@@ -9,48 +11,12 @@ local function with_port(host, port, scheme)
   return port == port_of(scheme) and host or host .. ":" .. port
 end
 
--- The proxy for a host, or nil: the options name it, and hosts that it is not for.
-local function proxy_uri(options, scheme, host)
-  local uri = options[scheme .. "_proxy"]
-  if not uri or uri == "" then
-    return nil
-  end
-  local excluded = options.no_proxy
-  if excluded == "*" then
-    return nil
-  end
-  for name in (excluded or ""):gmatch("[^,]+") do
-    name = name:match("^%s*%.?(.-)%s*$")
-    if name ~= "" and (host == name or host:sub(-#name - 1) == "." .. name) then
-      return nil
-    end
-  end
-  return uri
-end
-
--- A tunnel through the proxy that the socket leads to.
-local function tunnel(httpc, host, port, authorization)
-  local target = host .. ":" .. port
-  local res, err = httpc:request {
-    method = "CONNECT",
-    path = target,
-    headers = { Host = target, ["Proxy-Authorization"] = authorization },
-  }
-  if not res then
-    return nil, "failed to issue CONNECT to proxy: " .. err
-  end
-  if res.status < 200 or res.status > 299 then
-    return nil, "failed to establish a tunnel through a proxy: " .. res.status
-  end
-  return true
-end
-
 -- Where TCP leads to, and what is to be done after.
 local function route(httpc, options)
   local scheme, host = options.scheme, options.host
   local way = { host = host, port = options.port or port_of(scheme) }
   local proxies = options.proxy_opts or httpc.proxy_opts
-  local uri = scheme and proxies and proxy_uri(proxies, scheme, host)
+  local uri = scheme and proxies and proxy.uri(proxies, scheme, host)
   if not uri then
     return way
   end
@@ -142,7 +108,7 @@ return function(httpc, options)
   local session
   if (httpc.sock:getreusedtimes() or 0) == 0 then
     if way.tunnels then
-      ok, err = tunnel(httpc, way.target_host, way.target_port, way.authorization)
+      ok, err = proxy.tunnel(httpc, way.target_host, way.target_port, way.authorization)
       if not ok then
         httpc:close()
         return nil, err

@@ -12,7 +12,10 @@ local rows = require "silverback.rows"
 local _M = { _VERSION = "2.7.0", NO_TTL_FLAG = 0x1 }
 _M.__index = _M
 
-local STALE, MISS = 0x2, {}
+-- What the flags of a value in the dictionary say beside that: it was kept alive after its time; and
+-- from VERSION on, how often it was renewed.
+local STALE, VERSION, MISS = 0x2, 0x4, {}
+local VERSIONS = 2^20
 -- Values of a worker's own: those behind it are in the dictionary all the same.
 local LRU_MOST = 50000
 
@@ -177,8 +180,8 @@ end
 
 -- Stores a value in place of another. The others are told when it is there: who hears of it any
 -- earlier would find the old one, and keep that.
-local function replace(self, key, value, ttl, serializer)
-  local ok, told = write(self, key, value, ttl)
+local function replace(self, key, value, ttl, serializer, flags)
+  local ok, told = write(self, key, value, ttl, flags)
   if not ok then
     return nil, told
   end
@@ -198,7 +201,7 @@ local function decoded(text)
 end
 
 -- What the dictionary has: whether it has something, the value, whether its time is over, whether
--- it was kept alive after that, and the seconds that are left.
+-- it was kept alive after that, the seconds that are left, and its version.
 local function shared(self, key)
   local name = self.name .. key
   local text, flags, stale = self.dict:get_stale(name)
@@ -218,7 +221,8 @@ local function shared(self, key)
       stale = true
     end
   end
-  return true, decoded(text), stale, flags >= STALE, left
+  local revived = math.floor(flags / STALE) % 2 == 1
+  return true, decoded(text), stale, revived, left, math.floor(flags / VERSION)
 end
 
 -- The value of the dictionary, kept in the worker's memory from here on; see `shared`.
@@ -336,7 +340,19 @@ function _M:get(key, options, callback, ...)
                                                key, terms, callback, ...))
 end
 
-local function renewed(self, key, terms, callback, ...)
+-- What is there if somebody has renewed it since it had this version, and its time.
+local function renewed_since(self, key, version)
+  local found, value, _, _, left, now = shared(self, key)
+  if found and now ~= version then
+    return true, value, left
+  end
+end
+
+local function renewed(self, key, terms, version, callback, ...)
+  local changed, value, left = renewed_since(self, key, version)
+  if changed then
+    return value, nil, left
+  end
   local hash = rows.hash()
   local ok, made, failure, ttl = xpcall(callback, traced, ...)
   if not ok then
@@ -355,7 +371,8 @@ local function renewed(self, key, terms, callback, ...)
     return made, nil, lives
   end
   local told
-  made, told = replace(self, key, made, lives, terms.serializer)
+  local flags = (version + 1) % VERSIONS * VERSION
+  made, told = replace(self, key, made, lives, terms.serializer, flags)
   if told then
     return nil, told
   end
@@ -370,15 +387,21 @@ function _M:renew(key, options, callback, ...)
   if type(callback) ~= "function" then
     error("callback must be a function", 2)
   end
+  local version = select(6, shared(self, key)) or 0
   if HASTY[ngx.get_phase()] then
-    return renewed(self, key, terms, callback, ...)
+    return renewed(self, key, terms, version, callback, ...)
   end
   return (function(ok, ...)
-    if not ok then
-      return nil, "could not acquire callback lock: timeout"
+    if ok then
+      return ...
     end
-    return ...
-  end)(host.alone(self.name .. key, self.lock_timeout, renewed, self, key, terms, callback, ...))
+    local changed, value, left = renewed_since(self, key, version)
+    if changed then
+      return value, nil, left
+    end
+    return nil, "could not acquire callback lock: timeout"
+  end)(host.alone(self.name .. key, self.lock_timeout, renewed, self, key, terms, version,
+                  callback, ...))
 end
 
 -- Seconds that a value has left, nil if there is none; what went wrong; the value; whether its

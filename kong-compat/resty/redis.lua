@@ -1,6 +1,8 @@
 -- A client for Redis over OpenResty's sockets, with the interface of lua-resty-redis. Any method
 -- that is not here is a command of Redis.
 
+local delegated = require "silverback.delegate" "_sock"
+
 local _M = { _VERSION = "0.30" }
 
 -- How deep an answer may be nested.
@@ -13,16 +15,6 @@ local prefixes = {}
 
 local function not_initialized()
   return nil, "not initialized"
-end
-
-local function delegated(name)
-  return function(self, ...)
-    local sock = rawget(self, "_sock")
-    if not sock then
-      return not_initialized()
-    end
-    return sock[name](sock, ...)
-  end
 end
 
 _M.set_timeout = delegated "settimeout"

@@ -79,6 +79,12 @@ local function host_of(self)
   return self.port == default and self.host or self.host .. ":" .. self.port
 end
 
+-- The trace that the current request belongs to, if there is one.
+local function trace()
+  local ok, parent = pcall(function() return ngx.var.http_traceparent end)
+  return ok and parent or nil
+end
+
 -- The headers of a request, with those that every request has.
 function _M.headers(self, params)
   local headers, body = http_headers.new(), params.body
@@ -110,6 +116,9 @@ function _M.headers(self, params)
     headers["Host"] = host
   end
   headers["User-Agent"] = headers["User-Agent"] or _M.USER_AGENT
+  if not headers["traceparent"] then
+    headers["traceparent"] = trace()
+  end
   if params.version == 1.0 and not headers["Connection"] then
     headers["Connection"] = "Keep-Alive"
   end

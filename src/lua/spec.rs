@@ -64,6 +64,8 @@ mod tests {
             ("tls", peers::tls(&trusted.cert, &trusted.signing_key)),
             ("own", peers::tls(&other.cert, &other.signing_key)),
             ("echo", peers::echo()),
+            ("proxy", peers::proxy()),
+            ("dns", peers::dns()),
         ];
         let names = ports.iter().map(|(_, port)| {
             let address = std::net::SocketAddr::from(([127, 0, 0, 1], *port));

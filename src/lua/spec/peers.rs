@@ -122,6 +122,92 @@ pub(super) fn http() -> u16 {
     serve(session)
 }
 
+/// A proxy that makes tunnels to this machine, for clients that say `let me`.
+pub(super) fn proxy() -> u16 {
+    serve(|mut client| {
+        let mut reader = BufReader::new(client.try_clone().unwrap());
+        let Some((head, _)) = request(&mut reader) else { return };
+        let port = head.split(' ').nth(1).and_then(|target| target.rsplit(':').next());
+        let port = port.and_then(|port| port.parse::<u16>().ok()).unwrap_or_default();
+        if !head.starts_with("CONNECT ") || !head.contains("Authorization: let me\r\n") {
+            let refused = "HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n";
+            return client.write_all(refused.as_bytes()).unwrap();
+        }
+        let mut server = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        client.write_all(b"HTTP/1.1 200 Go on\r\n\r\n").unwrap();
+        let mut up = server.try_clone().unwrap();
+        thread::spawn(move || std::io::copy(&mut reader, &mut up));
+        // A client that goes breaks the tunnel off.
+        let _ = std::io::copy(&mut server, &mut client);
+    })
+}
+
+/// A DNS server that knows a few names below `test`, over UDP and TCP.
+pub(super) fn dns() -> u16 {
+    let (udp, tcp) = std::iter::repeat_with(|| UdpSocket::bind("127.0.0.1:0").unwrap())
+        .find_map(|udp| {
+            let tcp = TcpListener::bind(udp.local_addr().unwrap()).ok()?;
+            Some((udp, tcp))
+        })
+        .unwrap();
+    let port = udp.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while let Ok((count, from)) = udp.recv_from(&mut buffer) {
+            let question = &buffer[..count];
+            // Somebody else's answer comes first: it has another id.
+            let mut stray = reply(question, false);
+            stray[0] ^= 1;
+            udp.send_to(&stray, from).unwrap();
+            udp.send_to(&reply(question, false), from).unwrap();
+        }
+    });
+    thread::spawn(move || {
+        for mut stream in tcp.incoming().flatten() {
+            let mut length = [0; 2];
+            stream.read_exact(&mut length).unwrap();
+            let mut question = vec![0; u16::from_be_bytes(length).into()];
+            stream.read_exact(&mut question).unwrap();
+            let answer = reply(&question, true);
+            let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
+            stream.write_all(&[&length[..], &answer].concat()).unwrap();
+        }
+    });
+    port
+}
+
+/// The answer to a question. A name in a record points at the one in the question.
+fn reply(question: &[u8], is_whole: bool) -> Vec<u8> {
+    let text = String::from_utf8_lossy(&question[12..question.len() - 4]).into_owned();
+    let name = &[0xc0, 12];
+    let record = |kind: u8, data: &[u8]| {
+        let length = u8::try_from(data.len()).unwrap();
+        [&name[..], &[0, kind, 0, 1, 0, 0, 0, 60, 0, length], data].concat()
+    };
+    // Truncated is a flag of the first byte, an unknown name a code of the second.
+    let (flags, code, records) = match text.as_str() {
+        "\u{1}a\u{4}test\0" => {
+            (0x81, 0x80, vec![record(5, b"\x01b\xc0\x0e"), record(1, &[127, 0, 0, 9])])
+        }
+        "\u{3}six\u{4}test\0" => {
+            let mut address = [0; 16];
+            address[..4].copy_from_slice(&[0x20, 1, 0xd, 0xb8]);
+            address[15] = 1;
+            (0x81, 0x80, vec![record(28, &address)])
+        }
+        "\u{3}srv\u{4}test\0" => {
+            (0x81, 0x80, vec![record(33, b"\0\x01\0\x02\x1f\x90\x01a\xc0\x10")])
+        }
+        "\u{3}txt\u{4}test\0" => (0x81, 0x80, vec![record(16, b"\x03one\x03two")]),
+        "\u{3}big\u{4}test\0" if is_whole => (0x81, 0x80, vec![record(1, &[127, 0, 0, 8])]),
+        "\u{3}big\u{4}test\0" => (0x83, 0x80, Vec::new()),
+        _ => (0x81, 0x83, Vec::new()),
+    };
+    let count = u8::try_from(records.len()).unwrap();
+    let head = [&question[..2], &[flags, code, 0, 1, 0, count, 0, 0, 0, 0]].concat();
+    [head, question[12..].to_vec(), records.concat()].concat()
+}
+
 fn session<S: Read + Write>(stream: S) {
     let mut stream = BufReader::new(stream);
     while let Some((head, body)) = request(&mut stream) {
