@@ -1,21 +1,44 @@
 //! One at a time: what several workers would work out at once is worked out by one of them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::{Mutex as Lock, OwnedMutexGuard};
+use tokio::time::Instant;
+
+/// Who holds a name for longer than this does not hold it any more (lua-resty-lock's `exptime`).
+const HELD_MAX: Duration = Duration::from_secs(30);
 
 /// Locks by name. A name is forgotten when nobody holds it or waits for it.
 #[derive(Debug, Default)]
 pub struct Flights(Arc<Mutex<Locks>>);
 
-type Locks = HashMap<Vec<u8>, Arc<Lock<()>>>;
+type Locks = HashMap<Vec<u8>, Held>;
 
-/// A lock that is held until this is dropped.
+/// The lock of a name, and since when somebody has it.
+#[derive(Debug, Default)]
+struct Held {
+    lock: Arc<Lock<()>>,
+    since: Option<Instant>,
+}
+
+impl Held {
+    fn is(&self, lock: &Weak<Lock<()>>) -> bool {
+        std::ptr::eq(Arc::as_ptr(&self.lock), lock.as_ptr())
+    }
+
+    fn until(&self) -> Instant {
+        self.since.unwrap_or_else(Instant::now) + HELD_MAX
+    }
+}
+
+/// A lock that is held until this is dropped, or for too long.
 #[derive(Debug)]
 pub struct Flight {
     flights: Flights,
     name: Vec<u8>,
+    lock: Weak<Lock<()>>,
     held: Option<OwnedMutexGuard<()>>,
 }
 
@@ -24,14 +47,36 @@ impl Flights {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The lock of a name, and how long to wait for it: then it is taken from who has it.
+    fn lock(&self, name: &[u8]) -> (Arc<Lock<()>>, Instant) {
+        let mut locks = self.locks();
+        let held = locks.entry(name.to_owned()).or_default();
+        if held.since.is_some() && held.until() <= Instant::now() {
+            *held = Held::default();
+        }
+        (held.lock.clone(), held.until())
+    }
+
     /// Waits until the name is free, and takes it.
     pub async fn take(&self, name: &[u8]) -> Flight {
-        let lock = self.locks().entry(name.to_owned()).or_default().clone();
-        // Made first, so that who gives up waiting also tidies up.
-        let mut flight =
-            Flight { flights: Self(self.0.clone()), name: name.to_owned(), held: None };
-        flight.held = Some(lock.lock_owned().await);
-        flight
+        loop {
+            let (lock, until) = self.lock(name);
+            // Made first, so that who gives up waiting also tidies up.
+            let mut flight = Flight {
+                flights: Self(self.0.clone()),
+                name: name.to_owned(),
+                lock: Arc::downgrade(&lock),
+                held: None,
+            };
+            if let Ok(guard) = tokio::time::timeout_at(until, lock.lock_owned()).await {
+                flight.held = Some(guard);
+                if let Some(held) = self.locks().get_mut(name).filter(|held| held.is(&flight.lock))
+                {
+                    held.since = Some(Instant::now());
+                }
+                return flight;
+            }
+        }
     }
 
     #[cfg(test)]
@@ -42,11 +87,16 @@ impl Flights {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.held = None;
+        let was_held = self.held.take().is_some();
         let mut locks = self.flights.locks();
+        let Some(held) = locks.get_mut(&self.name).filter(|held| held.is(&self.lock)) else {
+            return;
+        };
         // The map's own is the last one.
-        if locks.get(&self.name).is_some_and(|lock| Arc::strong_count(lock) == 1) {
+        if Arc::strong_count(&held.lock) == 1 {
             locks.remove(&self.name);
+        } else if was_held {
+            held.since = None;
         }
     }
 }
@@ -67,5 +117,17 @@ mod tests {
         drop(first);
         drop(flights.take(b"a").await);
         assert_eq!(flights.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_never_gives_a_name_back_does_not_keep_it() {
+        let flights = Flights::default();
+        let stuck = flights.take(b"a").await;
+        let next = flights.take(b"a").await;
+        drop(stuck);
+        let waiting = tokio::time::timeout(Duration::from_secs(1), flights.take(b"a"));
+        assert!(waiting.await.is_err(), "the next one holds it now");
+        drop(next);
+        assert_eq!(flights.len(), 0);
     }
 }

@@ -3,9 +3,10 @@
 //! An error that crosses from Rust by itself arrives as userdata with a traceback, and plugins that
 //! look into the text of an error would fail over it.
 
-use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Table, Value};
+use mlua::{Function, IntoLua, Lua, MultiValue, Table, Value};
 
 use super::state::{self, Verdict};
+use super::{limit, owner};
 use crate::pdk::Phase;
 
 /// Why a host function failed.
@@ -146,7 +147,8 @@ pub(super) fn function(
     lua: &Lua,
     call: impl Fn(&Lua, MultiValue) -> Answer + 'static,
 ) -> mlua::Result<Function> {
-    let function = lua.create_function(move |lua, args| settle(lua, call(lua, args)))?;
+    let run = move |lua: &Lua, args| limit::off(lua, || settle(lua, call(lua, args)));
+    let function = lua.create_function(run)?;
     bind(lua, function, Ending::Return)
 }
 
@@ -158,7 +160,10 @@ where
 {
     let function = lua.create_async_function(move |lua, args| {
         let answer = call(lua.clone(), args);
-        async move { settle(&lua, answer.await) }
+        async move {
+            let answer = owner::held(answer).await;
+            limit::off(&lua, || settle(&lua, answer))
+        }
     })?;
     bind(lua, function, Ending::Return)
 }
@@ -174,14 +179,11 @@ pub(super) fn bind(lua: &Lua, function: Function, ending: Ending) -> mlua::Resul
     binder.call(function)
 }
 
-/// An answer as a bound function must return it.
-pub(super) fn settle(lua: &Lua, answer: Answer) -> mlua::Result<MultiValue> {
+/// An answer as a bound function must return it: what to raise, or nil and the values.
+pub(super) fn settle(lua: &Lua, answer: Answer) -> mlua::Result<(Value, MultiValue)> {
     match answer {
-        Ok(mut values) => {
-            values.push_front(Value::Nil);
-            Ok(values)
-        }
-        Err(Fault::Caller(message)) => message.into_lua_multi(lua),
+        Ok(values) => Ok((Value::Nil, values)),
+        Err(Fault::Caller(message)) => Ok((message.into_lua(lua)?, MultiValue::new())),
         Err(Fault::Lua(error)) => Err(error),
     }
 }

@@ -1,8 +1,7 @@
 //! What `resty.mlcache` and `kong.worker_events` stand on: news of caches, one caller at a time,
 //! and events for all workers.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::cell::Cell;
 use std::time::Duration;
 
 use mlua::{Function, Lua, LuaString, MultiValue, Table, Value};
@@ -10,8 +9,8 @@ use mlua::{Function, Lua, LuaString, MultiValue, Table, Value};
 use super::Options;
 use super::bind::{self, Answer};
 use super::kong::value::{one, text};
-use super::owner::{Closes, Owner};
-use crate::dicts::{Change, Event, Flight};
+use super::owner::Owner;
+use crate::dicts::{Change, Event};
 
 /// Installs the module `silverback.cache`.
 pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
@@ -58,17 +57,6 @@ fn changed(lua: &Lua, mut args: MultiValue) -> Answer {
     one(lua, ())
 }
 
-/// The turn of a call of [`alone`]. Code that is ended where it waits goes only when Lua collects
-/// it, which others must not wait for: the turn ends with the phase or the light thread.
-#[derive(Default)]
-struct Held(RefCell<Option<Flight>>);
-
-impl Closes for Held {
-    fn close(&self) {
-        drop(self.0.borrow_mut().take());
-    }
-}
-
 /// `alone(name, seconds, f, ...)`: calls `f` while nobody else in the process is in a call of this
 /// name. True and its results; or false, if the others take too long.
 async fn alone(lua: &Lua, mut args: MultiValue) -> Answer {
@@ -81,21 +69,11 @@ async fn alone(lua: &Lua, mut args: MultiValue) -> Answer {
     let Some(Value::Function(f)) = args.pop_front() else { return Err("no function".into()) };
     let options = Options::of_vm(lua)?;
     let limit = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    let held: Rc<Held> = Rc::default();
-    let holder = Owner::holder(lua)?.inspect(|holder| holder.add(&held));
-    let holder = holder.map(|holder| Rc::downgrade(&holder));
-    let results = match tokio::time::timeout(limit, options.dicts.flights.take(&name)).await {
-        Ok(flight) => {
-            *held.0.borrow_mut() = Some(flight);
-            Some(f.call_async::<MultiValue>(args).await)
-        }
-        Err(_) => None,
+    let Ok(flight) = tokio::time::timeout(limit, options.dicts.flights.take(&name)).await else {
+        return one(lua, false);
     };
-    held.close();
-    if let Some(holder) = holder.and_then(|holder| holder.upgrade()) {
-        holder.remove(Rc::as_ptr(&held));
-    }
-    let Some(results) = results else { return one(lua, false) };
+    let results = f.call_async::<MultiValue>(args).await;
+    drop(flight);
     let mut results = results?;
     results.push_front(Value::Boolean(true));
     Ok(results)

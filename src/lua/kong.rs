@@ -20,10 +20,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use mlua::{Function, Lua, MultiValue, Table};
+use mlua::{Function, Lua, LuaString, MultiValue, Table, Value};
 
 use super::bind::{self, Answer, Ending, Fault};
-use super::{Options, configuration, state};
+use super::{Options, configuration, limit, owner, state};
 use crate::pdk::{Exchange, Phase};
 
 pub(super) use self::node::hostname;
@@ -169,14 +169,18 @@ impl Row {
         let phases = self.phases;
         match self.call {
             Call::Anywhere(call) => {
-                lua.create_function(move |lua, args| bind::settle(lua, call(lua, args)))
+                let run = move |lua: &Lua, args| bind::settle(lua, call(lua, args));
+                lua.create_function(move |lua, args| limit::off(lua, || run(lua, args)))
             }
-            Call::Now(call) | Call::Exit(call) => lua.create_function(move |lua, args| {
-                bind::settle(lua, phases.exchange().and_then(|ex| call(lua, &ex, args)))
-            }),
+            Call::Now(call) | Call::Exit(call) => {
+                let run = move |lua: &Lua, args| {
+                    bind::settle(lua, phases.exchange().and_then(|ex| call(lua, &ex, args)))
+                };
+                lua.create_function(move |lua, args| limit::off(lua, || run(lua, args)))
+            }
             Call::Wait(call) => lua.create_async_function(move |lua, args| async move {
                 let result = match phases.exchange() {
-                    Ok(ex) => call(lua.clone(), ex, args).await,
+                    Ok(ex) => owner::held(call(lua.clone(), ex, args)).await,
                     Err(fault) => Err(fault),
                 };
                 bind::settle(&lua, result)
@@ -212,13 +216,15 @@ fn ctx(lua: &Lua) -> mlua::Result<Table> {
             .ok_or_else(|| mlua::Error::runtime("kong.ctx is not there outside of a request"))?;
         state::of(lua, &ex)
     };
-    let index = move |lua: &Lua, (_, key): (Table, String)| {
-        let state = state_of(lua)?;
-        match key.as_str() {
-            "shared" => Ok(Some(state.shared.borrow().clone())),
-            "plugin" => state.plugin(lua),
-            _ => Ok(None),
-        }
+    let index = move |lua: &Lua, (_, key): (Value, LuaString)| {
+        limit::off(lua, || {
+            let state = state_of(lua)?;
+            match &*key.as_bytes() {
+                b"shared" => Ok(Some(state.shared.borrow().clone())),
+                b"plugin" => state.plugin(lua),
+                _ => Ok(None),
+            }
+        })
     };
     let meta = lua.create_table()?;
     meta.set("__index", lua.create_function(index)?)?;

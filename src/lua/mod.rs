@@ -12,6 +12,7 @@ mod crypto;
 mod host;
 mod json;
 mod kong;
+mod limit;
 mod members;
 mod modules;
 mod network;

@@ -18,8 +18,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mlua::{Lua, LuaSerdeExt, MultiValue, Table, Value, Variadic};
 
-use super::bind::{self, Answer, Ending, Fault};
-use super::{phase, state};
+use super::bind::{self, Answer, Fault};
+use super::{limit, phase, state};
 use crate::pdk::Phase;
 
 /// OpenResty's log levels, by the number that `ngx.log` takes.
@@ -46,10 +46,7 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     ngx.set("time", lua.create_function(|_, ()| Ok(now().as_secs()))?)?;
     ngx.set("now", lua.create_function(|_, ()| Ok(now().as_millis() as f64 / 1000.0))?)?;
     ngx.set("update_time", lua.create_function(|_, ()| Ok(()))?)?;
-    let sleep = lua.create_async_function(|lua: Lua, seconds| async move {
-        bind::settle(&lua, sleep(&lua, seconds).await)
-    })?;
-    ngx.set("sleep", bind::bind(lua, sleep, Ending::Return)?)?;
+    ngx.set("sleep", bind::waiting(lua, |lua, args| async move { sleep(&lua, args).await })?)?;
     ngx.set("get_phase", lua.create_function(|lua, ()| Ok(phase_name(lua)))?)?;
     ngx.set("config", config(lua)?)?;
     constants(&ngx)?;
@@ -77,7 +74,10 @@ fn of_exchange(lua: &Lua, (_, key): (Table, Value)) -> mlua::Result<Value> {
     let Value::String(key) = key else { return Ok(Value::Nil) };
     let ex = state::current();
     match (&*key.to_string_lossy(), ex) {
-        ("ctx", Some(ex)) => Ok(Value::Table(state::of(lua, &ex)?.ngx.borrow().clone())),
+        ("ctx", Some(ex)) => {
+            let state = limit::off(lua, || state::of(lua, &ex))?;
+            Ok(Value::Table(state.ngx.borrow().clone()))
+        }
         ("ctx", None) => lua.create_table().map(Value::Table),
         ("status", Some(ex)) => Ok(Value::Integer(ex.response.status().as_u16().into())),
         ("headers_sent", Some(ex)) => {
@@ -247,7 +247,9 @@ pub(super) fn concat(parts: &[Value]) -> mlua::Result<String> {
 }
 
 /// `ngx.sleep`, in the phases that may wait.
-async fn sleep(lua: &Lua, seconds: f64) -> Answer {
+async fn sleep(lua: &Lua, args: MultiValue) -> Answer {
+    let seconds = lua.coerce_number(args.front().cloned().unwrap_or(Value::Nil))?;
+    let seconds = seconds.ok_or_else(|| Fault::from("invalid sleep duration"))?;
     socket::waiter(lua)?;
     let pause = Duration::try_from_secs_f64(seconds)
         .map_err(|_| Fault::from(format!("invalid sleep duration: {seconds}")))?;

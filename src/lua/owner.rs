@@ -3,8 +3,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
+use std::task::Poll;
 
 use mlua::Lua;
 
@@ -43,17 +45,10 @@ impl Owner {
         TIMER.scope(Rc::default(), work).await
     }
 
-    /// Runs a phase's call or a light thread: what it holds is let go when this ends or is dropped.
+    /// Runs a phase's call or a light thread: what its host calls hold is let go when this ends or
+    /// is dropped.
     pub(super) async fn holding<T>(work: impl Future<Output = T>) -> T {
         HOLDER.scope(Rc::default(), work).await
-    }
-
-    /// Who holds what is not to outlive the code that runs.
-    pub(super) fn holder(lua: &Lua) -> mlua::Result<Option<Rc<Self>>> {
-        match HOLDER.try_with(Rc::clone) {
-            Ok(holder) => Ok(Some(holder)),
-            Err(_) => Self::current(lua),
-        }
     }
 
     /// Runs a light thread of a timer.
@@ -71,6 +66,42 @@ impl Owner {
     pub(super) fn remove<C>(&self, closed: *const C) {
         self.open.borrow_mut().remove(&closed.cast());
     }
+}
+
+/// What a host call waits for.
+struct Wait<T>(RefCell<Option<Pin<Box<dyn Future<Output = T>>>>>);
+
+impl<T> Closes for Wait<T> {
+    fn close(&self) {
+        if let Ok(mut wait) = self.0.try_borrow_mut() {
+            drop(wait.take());
+        }
+    }
+}
+
+/// Waits for a host call. Code that is ended where it waits goes only when Lua collects it; what it
+/// waits for must not be held for so long: it goes with the phase or the light thread.
+pub(super) async fn held<T: 'static>(work: impl Future<Output = T> + 'static) -> T {
+    let mut work: Pin<Box<dyn Future<Output = T>>> = Box::pin(work);
+    let first = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx)));
+    if let Poll::Ready(done) = first.await {
+        return done;
+    }
+    // Weak, because this future may be all that is left of the code.
+    let Ok(holder) = HOLDER.try_with(Rc::downgrade) else { return work.await };
+    let wait = Rc::new(Wait(RefCell::new(Some(work))));
+    if let Some(holder) = holder.upgrade() {
+        holder.add(&wait);
+    }
+    let done = poll_fn(|cx| match wait.0.borrow_mut().as_mut() {
+        Some(work) => work.as_mut().poll(cx),
+        None => Poll::Pending,
+    });
+    let done = done.await;
+    if let Some(holder) = holder.upgrade() {
+        holder.remove(Rc::as_ptr(&wait));
+    }
+    done
 }
 
 impl Drop for Owner {

@@ -14,13 +14,13 @@ use std::task::{Context, Poll};
 
 use anyhow::anyhow;
 use bytes::Bytes;
-use mlua::{Function, LuaString, Table, Value as LuaValue};
+use mlua::{Function, Lua, LuaString, Table, Value as LuaValue};
 
 use super::ngx::{Light, output};
 use super::owner::Owner;
 use super::schema::sets;
 use super::state::{self, Running, State, Verdict};
-use super::{Options, Vm, json, phase};
+use super::{Options, Vm, json, limit, phase};
 use crate::entity::PluginEntity;
 use crate::pdk::{Chunk, Exchange};
 use crate::plugin::{Outcome, Phases, Plugin, Step, Stop};
@@ -40,6 +40,8 @@ pub struct Handler {
     /// `x.y.z`.
     pub version: String,
     phases: Phases,
+    /// What calls each phase that it has, with a configuration.
+    calls: Vec<(&'static str, Function)>,
     /// Knows which lists of a config are sets; `None` if there is no schema to say so.
     schema: Option<Record>,
 }
@@ -97,6 +99,7 @@ impl Handler {
             ));
         }
         let schema = sets::schema_of(vm, name);
+        let calls = calls(vm.lua(), &table, phases).map_err(|error| error.to_string())?;
         Ok(Rc::new(Self {
             vm: vm.clone(),
             place: Options::of_vm(vm.lua()).ok().and_then(|options| options.place.clone()),
@@ -105,6 +108,7 @@ impl Handler {
             priority,
             version,
             phases,
+            calls,
             schema,
         }))
     }
@@ -177,6 +181,20 @@ impl Handler {
     }
 }
 
+/// Functions that call the phases of a handler. It may put others in their places while it runs, so
+/// each looks its own up; in Lua, where that costs little.
+fn calls(
+    lua: &Lua,
+    handler: &Table,
+    phases: Phases,
+) -> mlua::Result<Vec<(&'static str, Function)>> {
+    let code = "local handler, phase = ...
+        return function(conf) return handler[phase](handler, conf) end";
+    let code = lua.load(code).set_name("=handler").into_function()?;
+    let of = |(name, _)| Ok((name, code.call((handler, name))?));
+    PHASES.into_iter().filter(|(_, phase)| phases.has(*phase)).map(of).collect()
+}
+
 impl Plugin for LuaPlugin {
     fn phases(&self) -> Phases {
         self.phases
@@ -210,22 +228,24 @@ impl Plugin for LuaPlugin {
 }
 
 impl LuaPlugin {
-    fn enter(&self, phase: &str, ex: &Exchange) -> mlua::Result<(Function, Rc<State>)> {
+    fn enter(&self, phase: &str, ex: &Exchange) -> mlua::Result<(&Function, Rc<State>)> {
         let lua = self.handler.vm.lua();
         if self.handler.place.as_ref().is_some_and(|place| place.was_full()) {
             // LuaJIT does not collect by itself when it finds no memory.
             lua.gc_collect()?;
         }
-        let state = state::of(lua, ex)?;
+        let state = limit::off(lua, || state::of(lua, ex))?;
         state.enter(&self.running);
-        Ok((self.handler.table.get(phase)?, state))
+        let known = self.handler.calls.iter().find(|(name, _)| *name == phase);
+        let (_, call) = known.ok_or_else(|| mlua::Error::runtime("no such phase"))?;
+        Ok((call, state))
     }
 
     /// Runs a phase that may wait, to its end or to the plugin's answer.
     async fn drive(&self, phase: &'static str, ex: &Exchange) -> Outcome {
         let fault = |error: mlua::Error| Stop::Fault(self.told(&error));
         let (function, state) = self.enter(phase, ex).map_err(fault)?;
-        let call = function.call_async::<()>((&self.handler.table, &self.conf));
+        let call = limit::off(self.handler.vm.lua(), || function.call_async::<()>(&self.conf));
         let mut call = pin!(Owner::holding(call));
         let mut poll = |cx: &mut Context<'_>| {
             let _running = self.note(phase, ex);
@@ -261,7 +281,7 @@ impl LuaPlugin {
         let run = || {
             let (function, _) = self.enter(phase, ex)?;
             let _running = self.note(phase, ex);
-            function.call::<()>((&self.handler.table, &self.conf))
+            function.call::<()>(&self.conf)
         };
         run().map_err(|error| Stop::Fault(self.told(&error)))
     }
@@ -299,7 +319,7 @@ impl LuaPlugin {
         arg.raw_set(2, chunk.last)?;
         let (function, _) = self.enter("body_filter", ex)?;
         let running = self.note("body_filter", ex);
-        let ran = function.call::<()>((&self.handler.table, &self.conf));
+        let ran = function.call::<()>(&self.conf);
         drop(running);
         let (after, last): (LuaValue, LuaValue) = (arg.raw_get(1)?, arg.raw_get(2)?);
         // The next exchange must not find it there.

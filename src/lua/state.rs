@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -47,7 +46,8 @@ pub(super) struct State {
     /// Light threads of the phase that runs.
     pub(super) threads: RefCell<Vec<Rc<Light>>>,
     running: RefCell<Option<Running>>,
-    plugins: RefCell<HashMap<Uuid, Table>>,
+    /// `kong.ctx.plugin` of each plugin that has asked for it; there are few.
+    plugins: RefCell<Vec<(Uuid, Table)>>,
 }
 
 /// How a plugin ends whose code goes no further.
@@ -140,19 +140,27 @@ impl State {
 
     /// `kong.ctx.plugin` of the running plugin.
     pub(super) fn plugin(&self, lua: &Lua) -> mlua::Result<Option<Table>> {
-        let Some(running) = self.running() else { return Ok(None) };
-        if let Some(table) = self.plugins.borrow().get(&running.id) {
-            return Ok(Some(table.clone()));
+        let running = self.running.borrow().as_ref().map(|running| running.id);
+        let Some(running) = running else { return Ok(None) };
+        let known = {
+            let plugins = self.plugins.borrow();
+            plugins.iter().find(|(id, _)| *id == running).map(|(_, table)| table.clone())
+        };
+        if known.is_some() {
+            return Ok(known);
         }
         let table = lua.create_table()?;
-        self.plugins.borrow_mut().insert(running.id, table.clone());
+        self.plugins.borrow_mut().push((running, table.clone()));
         Ok(Some(table))
     }
 
     /// Puts another table in place of `kong.ctx.plugin`.
     pub(super) fn set_plugin(&self, table: Table) {
-        if let Some(running) = self.running() {
-            self.plugins.borrow_mut().insert(running.id, table);
+        let Some(running) = self.running() else { return };
+        let mut plugins = self.plugins.borrow_mut();
+        match plugins.iter_mut().find(|(id, _)| *id == running.id) {
+            Some((_, known)) => *known = table,
+            None => plugins.push((running.id, table)),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Arguments and results of the PDK: texts, headers, query arguments.
 
+use std::fmt;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use mlua::{IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value};
 
@@ -82,9 +84,9 @@ fn pair(
         let (shown, kind) = (name.to_string()?, name.type_name());
         return Err(format!("invalid header name \"{shown}\": got {kind}, expected string").into());
     };
-    let shown = text.to_string_lossy();
     let name = HeaderName::from_bytes(&text.as_bytes())
-        .map_err(|_| Fault::from(format!("invalid header name '{shown}'")))?;
+        .map_err(|_| Fault::from(format!("invalid header name '{}'", text.display())))?;
+    let shown = text.display();
     let values = match value {
         Value::Table(list) => {
             let values: Vec<Value> = list.sequence_values().collect::<mlua::Result<_>>()?;
@@ -98,7 +100,8 @@ fn pair(
             values
         }
         Value::String(_) | Value::Integer(_) | Value::Number(_) | Value::Boolean(_) => {
-            vec![value.clone()]
+            let value = header_value(&shown, value)?;
+            return Ok((name, vec![value]));
         }
         other => {
             let kind = other.type_name();
@@ -113,14 +116,15 @@ fn pair(
 }
 
 /// One value. An empty text becomes a blank (Kong), because nginx would drop the header.
-fn header_value(name: &str, value: &Value) -> Result<HeaderValue, Fault> {
-    let text = match value {
-        Value::String(text) => text.as_bytes().trim_ascii().to_vec(),
-        value => value.to_string()?.into_bytes(),
+fn header_value(name: &impl fmt::Display, value: &Value) -> Result<HeaderValue, Fault> {
+    let made = match value {
+        Value::String(text) => match text.as_bytes().trim_ascii() {
+            b"" => Ok(HeaderValue::from_static(" ")),
+            text => HeaderValue::from_bytes(text),
+        },
+        value => HeaderValue::try_from(value.to_string()?),
     };
-    let text = if text.is_empty() { b" ".to_vec() } else { text };
-    HeaderValue::from_bytes(&text)
-        .map_err(|_| format!("invalid header value for \"{name}\": control characters").into())
+    made.map_err(|_| format!("invalid header value for \"{name}\": control characters").into())
 }
 
 /// A header's values as OpenResty takes them: numbers in a list, too.
@@ -129,11 +133,10 @@ pub(in crate::lua) fn header_values(
     value: &Value,
 ) -> Result<Vec<HeaderValue>, Fault> {
     match value {
-        Value::Table(list) => list
-            .sequence_values::<Value>()
-            .map(|value| header_value(name.as_str(), &value?))
-            .collect(),
-        value => Ok(vec![header_value(name.as_str(), value)?]),
+        Value::Table(list) => {
+            list.sequence_values::<Value>().map(|value| header_value(name, &value?)).collect()
+        }
+        value => Ok(vec![header_value(name, value)?]),
     }
 }
 
@@ -155,8 +158,10 @@ pub(in crate::lua) fn header<'a>(
     headers: &'a HeaderMap,
     name: &LuaString,
 ) -> Option<&'a HeaderValue> {
-    let name = name.to_string_lossy();
-    headers.get(&name).or_else(|| headers.get(name.replace('_', "-")))
+    let name = name.as_bytes();
+    let name = std::str::from_utf8(&name).ok()?;
+    let as_dashes = || headers.get(name.replace('_', "-"));
+    headers.get(name).or_else(|| name.contains('_').then(as_dashes).flatten())
 }
 
 /// Headers as Kong gives them: lower-case names that are found in any case, several values as a

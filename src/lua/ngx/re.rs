@@ -9,6 +9,7 @@ use pcre2::bytes::{CaptureLocations, Regex, RegexBuilder};
 
 use super::{number, one};
 use crate::lua::bind::{self, Answer, Fault};
+use crate::lua::limit;
 
 /// Compiled patterns that a VM keeps (`lua_regex_cache_max_entries` in Kong: 8192).
 const CACHE: usize = 8192;
@@ -368,7 +369,7 @@ fn replaced(
             Replacement::Function(function) => {
                 let table = lua.create_table()?;
                 captures(lua, call, &groups, &table)?;
-                let value: Value = function.call(table)?;
+                let value: Value = limit::on(lua, || function.call(table))?;
                 out.extend_from_slice(&string(lua, Some(value))?.as_bytes());
             }
         }

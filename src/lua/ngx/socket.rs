@@ -21,7 +21,7 @@ use tokio::net::UnixStream;
 use super::one;
 use crate::lua::bind::{self, Answer, Fault};
 pub(in crate::lua) use args::waiter;
-use args::{Args, Handle, type_of};
+use args::{Args, object, type_of};
 use conn::{Conn, Failure, Limits, Socket, WAIT};
 use connect::{connect, failed, handshake, opened, setkeepalive};
 use pool::Pools;
@@ -75,11 +75,9 @@ fn shortcut(lua: &Lua, tcp: &Function) -> mlua::Result<Function> {
 }
 
 fn tcp(lua: &Lua, args: MultiValue) -> Answer {
-    if !args.is_empty() {
-        return Err(format!("expecting zero arguments, but got {}", args.len()).into());
-    }
+    args::none(&args)?;
     waiter(lua)?;
-    object(lua, Rc::default())
+    object(lua, TCP, Rc::<Socket>::default())
 }
 
 /// `ngx.req.socket`: the body of a request as a socket that its peer has closed.
@@ -90,24 +88,13 @@ pub(super) fn of_body(lua: &Lua, body: &[u8]) -> Answer {
     conn.buffer.extend_from_slice(body);
     let socket = Rc::<Socket>::default();
     socket.open(conn, &owner);
-    object(lua, socket)
-}
-
-/// The Lua object of a socket.
-fn object(lua: &Lua, socket: Rc<Socket>) -> Answer {
-    let object = lua.create_table()?;
-    object.raw_set(1, lua.create_userdata(Handle(socket))?)?;
-    object.set_metatable(Some(lua.named_registry_value(TCP)?))?;
-    one(lua, object)
+    object(lua, TCP, socket)
 }
 
 /// `sock:send(data)`: how many bytes went out.
 async fn send(lua: Lua, args: MultiValue) -> Answer {
     let args = Args::new("send", args);
-    if args.len() != 2 {
-        let got = format!("(including the object), but got {}", args.len());
-        return Err(format!("expecting 2 arguments {got}").into());
-    }
+    args.expect(2)?;
     let socket: Rc<Socket> = args.socket()?;
     let owner = waiter(&lua)?;
     if socket.is_anothers(&owner) {
@@ -187,10 +174,7 @@ async fn receive(lua: Lua, args: MultiValue) -> Answer {
 /// `sock:receiveany(max)`
 async fn receiveany(lua: Lua, args: MultiValue) -> Answer {
     let args = Args::new("receiveany", args);
-    if args.len() != 2 {
-        let got = format!("(including the object), but got {}", args.len());
-        return Err(format!("expecting 2 arguments {got}").into());
-    }
+    args.expect(2)?;
     let socket: Rc<Socket> = args.socket()?;
     let most = args.number(&lua, 1)?.filter(|most| *most >= 1.0);
     let most = most.ok_or_else(|| args.bad(1, "bad max argument"))?;

@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 use super::{number, one};
 use crate::lua::bind::{self, Answer, Fault};
 use crate::lua::owner::Owner;
-use crate::lua::{Options, state};
+use crate::lua::{Options, limit, state};
 use crate::pdk;
 
 /// Timers that may wait at a time (Kong's `lua_max_pending_timers`).
@@ -218,7 +218,8 @@ fn spawn(lua: &Lua, mut args: MultiValue) -> Answer {
         },
     };
     // It runs at once, up to where it first waits.
-    if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+    let first = limit::on(lua, || work.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+    if first.is_pending() {
         let task = tokio::task::spawn_local(work);
         *light.task.borrow_mut() = Some(task.abort_handle());
         if let Some(ex) = state::current() {

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use mlua::{Lua, MultiValue, Table, UserData, Value};
 
-use crate::lua::bind::Fault;
-use crate::lua::ngx::number;
+use crate::lua::bind::{Answer, Fault};
+use crate::lua::ngx::{number, one};
 use crate::lua::owner::Owner;
 use crate::lua::{Options, state};
 use crate::pdk::Phase;
@@ -33,6 +33,22 @@ pub(in crate::lua) fn waiter(lua: &Lua) -> Result<Rc<Owner>, Fault> {
     })
 }
 
+/// Refuses arguments of `ngx.socket.tcp` and `ngx.socket.udp`: they take none.
+pub(super) fn none(args: &MultiValue) -> Result<(), Fault> {
+    match args.len() {
+        0 => Ok(()),
+        got => Err(format!("expecting zero arguments, but got {got}").into()),
+    }
+}
+
+/// The Lua object of a socket, with the methods of its kind.
+pub(super) fn object<S: 'static>(lua: &Lua, kind: &str, socket: Rc<S>) -> Answer {
+    let object = lua.create_table()?;
+    object.raw_set(1, lua.create_userdata(Handle(socket))?)?;
+    object.set_metatable(Some(lua.named_registry_value(kind)?))?;
+    one(lua, object)
+}
+
 /// The arguments of a method, the object in front.
 pub(super) struct Args {
     method: &'static str,
@@ -42,6 +58,16 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn new(method: &'static str, args: MultiValue) -> Self {
         Self { method, values: args.into_vec() }
+    }
+
+    /// Refuses another number of them, the object included.
+    pub(super) fn expect(&self, count: usize) -> Result<(), Fault> {
+        let got = self.len();
+        if got == count {
+            return Ok(());
+        }
+        let got = format!("(including the object), but got {got}");
+        Err(format!("expecting {count} arguments {got}").into())
     }
 
     pub(super) fn len(&self) -> usize {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use mlua::{Function, Lua, MultiValue, Value};
 use tokio::net::{UdpSocket, UnixDatagram};
 
-use super::args::{Args, Handle, waiter};
+use super::args::{self, Args, object, waiter};
 use super::conn::{Busy, Failure, WAIT};
 use super::connect::failed;
 use crate::lua::bind::{self, Answer};
@@ -50,6 +50,12 @@ impl Drop for Socket {
 }
 
 impl Socket {
+    /// Whether somebody else's turn it is to use this socket.
+    fn is_anothers(&self, owner: &Rc<Owner>) -> bool {
+        self.peer.borrow().is_some()
+            && !std::ptr::eq(self.owner.borrow().as_ptr(), Rc::as_ptr(owner))
+    }
+
     fn peer(&self) -> Option<Rc<Datagrams>> {
         self.peer.borrow().clone()
     }
@@ -70,9 +76,7 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<Function> {
 }
 
 fn udp(lua: &Lua, args: MultiValue) -> Answer {
-    if !args.is_empty() {
-        return Err(format!("expecting zero arguments, but got {}", args.len()).into());
-    }
+    args::none(&args)?;
     waiter(lua)?;
     let socket = Rc::new(Socket {
         peer: RefCell::default(),
@@ -80,10 +84,7 @@ fn udp(lua: &Lua, args: MultiValue) -> Answer {
         read: Cell::new(WAIT),
         is_busy: Cell::new(false),
     });
-    let object = lua.create_table()?;
-    object.raw_set(1, lua.create_userdata(Handle(socket))?)?;
-    object.set_metatable(Some(lua.named_registry_value(UDP)?))?;
-    one(lua, object)
+    object(lua, UDP, socket)
 }
 
 async fn setpeername(lua: Lua, args: MultiValue) -> Answer {
@@ -94,6 +95,14 @@ async fn setpeername(lua: Lua, args: MultiValue) -> Answer {
     }
     let socket: Rc<Socket> = args.socket()?;
     let owner = waiter(&lua)?;
+    if socket.is_anothers(&owner) {
+        return Err("bad request".into());
+    }
+    if socket.is_busy.get() {
+        return failed(&lua, "socket busy");
+    }
+    socket.close();
+    let _busy = Busy::new(&socket.is_busy);
     let host = args.text(&lua, 1)?.to_string_lossy();
     let port = match args.port(&lua, 2)? {
         Some(Ok(port)) => port,
@@ -141,7 +150,7 @@ async fn dial(address: SocketAddr) -> io::Result<UdpSocket> {
 fn opened(lua: &Lua, socket: &Socket) -> Result<Result<Rc<Datagrams>, MultiValue>, bind::Fault> {
     let owner = waiter(lua)?;
     let Some(peer) = socket.peer() else { return Ok(Err(failed(lua, "closed")?)) };
-    if !std::ptr::eq(socket.owner.borrow().as_ptr(), Rc::as_ptr(&owner)) {
+    if socket.is_anothers(&owner) {
         return Err("bad request".into());
     }
     Ok(Ok(peer))
@@ -149,15 +158,15 @@ fn opened(lua: &Lua, socket: &Socket) -> Result<Result<Rc<Datagrams>, MultiValue
 
 async fn send(lua: Lua, args: MultiValue) -> Answer {
     let args = Args::new("send", args);
-    if args.len() != 2 {
-        let got = format!("(including the object), but got {}", args.len());
-        return Err(format!("expecting 2 arguments {got}").into());
-    }
+    args.expect(2)?;
     let socket: Rc<Socket> = args.socket()?;
     let peer = match opened(&lua, &socket)? {
         Ok(peer) => peer,
         Err(answer) => return Ok(answer),
     };
+    if socket.is_busy.get() {
+        return failed(&lua, "socket busy");
+    }
     let data = args.data(&lua, 1)?;
     let sent = match &*peer {
         Datagrams::Udp(udp) => udp.send(&data).await,
