@@ -260,6 +260,19 @@ describe("a TCP socket", function()
     assert.equal("true|abc", told(ngx.thread.wait, reader))
   end)
 
+  it("is free again when the thread that reads from it is killed", function()
+    collectgarbage("stop")
+    local sock = connected()
+    local reader = ngx.thread.spawn(function() return sock:receive(3) end)
+    ngx.thread.kill(reader)
+    while told(sock.receive, sock, 0) == "nil|socket busy reading" do
+      ngx.sleep(0.001)
+    end
+    sock:send("say abc\n")
+    assert.equal("abc", sock:receive(3))
+    collectgarbage("restart")
+  end)
+
   it("belongs to its maker", function()
     local sock, got = connected("say abc"), {}
     ngx.timer.at(0, function()
@@ -361,6 +374,25 @@ describe("a UDP socket", function()
     assert.equal(1, sock:close())
     assert.equal("nil|closed", told(sock.close, sock))
     assert.equal("nil|closed", told(sock.receive, sock))
+  end)
+
+  it("is used by one at a time, and by its maker", function()
+    local sock, got = ngx.socket.udp(), nil
+    sock:setpeername("127.0.0.1", peers.echo)
+    local reader = ngx.thread.spawn(function() return sock:receive() end)
+    assert.equal("nil|socket busy", told(sock.setpeername, sock, "127.0.0.1", peers.echo))
+    assert.equal("nil|socket busy", told(sock.receive, sock))
+    ngx.thread.kill(reader)
+    ngx.timer.at(0, function()
+      got = told(sock.setpeername, sock, "127.0.0.1", peers.echo)
+    end)
+    while not got do
+      ngx.sleep(0.001)
+    end
+    assert.equal("bad request", got)
+    assert.equal(1, sock:setpeername("127.0.0.1", peers.echo))
+    sock:send("ping")
+    assert.equal("pong:ping", sock:receive())
   end)
 
   it("says what is wrong", function()

@@ -32,6 +32,20 @@ describe("light threads", function()
     assert.is_false(hit)
   end)
 
+  it("do not wait for semaphores any more when they are killed", function()
+    collectgarbage("stop")
+    local semaphore = require("ngx.semaphore").new(0)
+    local waits = ngx.thread.spawn(function() semaphore:wait(600) end)
+    assert.equal(-1, semaphore:count())
+    ngx.thread.kill(waits)
+    while semaphore:count() < 0 do
+      ngx.sleep(0.001)
+    end
+    semaphore:post(1)
+    assert.is_true((semaphore:wait(0)))
+    collectgarbage("restart")
+  end)
+
   it("wait for semaphores", function()
     local semaphore = require("ngx.semaphore").new(0)
     local order = {}
