@@ -1,156 +1,130 @@
--- A small part of busted: describe, it, before_each and assert, as the specs here use them.
+-- Specs as busted has them: `describe`, `it`, `before_each`, `assert`, `spy` and the like. The
+-- cases run inside this runtime, so what they call is what plugins call.
 
-local busted = {}
+local block = require "busted.block"
 
-local function show(value, depth)
-  if type(value) == "string" then
-    return ("%q"):format(value)
-  end
-  if type(value) ~= "table" or depth > 4 then
-    return tostring(value)
-  end
-  local keys = {}
-  for key in pairs(value) do
-    keys[#keys + 1] = key
-  end
-  table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
-  local parts = {}
-  for i, key in ipairs(keys) do
-    local name = key == i and "" or tostring(key) .. " = "
-    parts[i] = name .. show(value[key], depth + 1)
-  end
-  return #parts == 0 and "{}" or "{ " .. table.concat(parts, ", ") .. " }"
+local busted = { version = "2.2.0" }
+
+-- The one that runs; modules that specs require add to it, too.
+local current
+
+local function place_of(level)
+  local info = debug.getinfo(level + 1, "Sl")
+  return info and info.source:gsub("^[@=]", "") .. ":" .. info.currentline or "?"
 end
 
-local function same(a, b)
-  if type(a) ~= "table" or type(b) ~= "table" then
-    return a == b
+local function only_outside(what)
+  if current.case_running then
+    error("'" .. what .. "' not supported inside current context block", 3)
   end
-  for key, value in pairs(a) do
-    if not same(value, b[key]) then
-      return false
-    end
-  end
-  for key in pairs(b) do
-    if a[key] == nil then
-      return false
-    end
-  end
-  return true
 end
 
-local function fail(text, ...)
-  local values = { ... }
+local api = {}
+
+local function container(kind)
+  return function(name, body)
+    only_outside(kind)
+    if body == nil and type(name) == "function" then
+      name, body = nil, name
+    end
+    local children = current.current.children
+    children[#children + 1] = block.new(kind, name, body, current.current, place_of(2))
+  end
+end
+
+api.describe, api.context = container("describe"), container("describe")
+api.insulate, api.expose = container("insulate"), container("expose")
+
+function api.it(name, body)
+  only_outside("it")
+  local children = current.current.children
+  children[#children + 1] = block.new("it", name, body, current.current, place_of(2))
+end
+api.spec, api.test = api.it, api.it
+
+-- Inside a case it ends the case; outside it is a case that does not run.
+function api.pending(name, body)
+  if current.in_step then
+    error(busted.pending_error(name), 2)
+  end
+  local children = current.current.children
+  local made = block.new("it", name, nil, current.current, place_of(2))
+  made.why = type(body) == "string" and body or nil
+  children[#children + 1] = made
+end
+
+for name, list in pairs {
+  before_each = "before_each", after_each = "after_each",
+  setup = "strict_setup", teardown = "strict_teardown",
+  strict_setup = "strict_setup", strict_teardown = "strict_teardown",
+  lazy_setup = "lazy_setup", lazy_teardown = "lazy_teardown",
+} do
+  api[name] = function(f)
+    only_outside(name)
+    local of = current.current[list]
+    of[#of + 1] = f
+  end
+end
+
+function api.finally(f)
+  if not current.case_running then
+    error("'finally' not supported inside current context block", 2)
+  end
+  current.case_running.finally(f)
+end
+
+function api.randomize() end
+api.randomise = api.randomize
+
+-- An error that ends a case without a failure.
+function busted.pending_error(message)
+  local text = message and tostring(message) or ""
+  return setmetatable({ is_pending = true, message = text }, {
+    __tostring = function(self) return self.message end,
+  })
+end
+
+function busted.fail(message, level)
+  error(message, (level or 1) + 1)
+end
+
+for name, f in pairs(api) do
+  busted[name] = f
+end
+
+local function shows(...)
+  local parts = { ... }
   for i = 1, select("#", ...) do
-    values[i] = show(values[i], 0)
+    parts[i] = tostring(parts[i])
   end
-  -- Level 3 is the line of the case that made the assertion.
-  error(text:format(unpack(values)), 3)
+  io.stdout:write(table.concat(parts, "\t"), "\n")
+  io.stdout:flush()
 end
 
--- `assert(value, message)` stays Lua's own; the rest is looked up by name.
-local assertions = {}
-
-function assertions.equal(expected, actual)
-  if expected ~= actual then
-    fail("expected %s, got %s", expected, actual)
+-- Runs a spec's code and its cases. `host` tells of each case and watches the time.
+function busted.run(spec, options, host)
+  local assert = require "luassert"
+  busted.assert = assert
+  local runner = block.runner(options, host)
+  current = runner
+  -- `pending` in a step of a case is another thing than `pending` in a block.
+  local safe = runner.safe
+  function runner.safe(self, f, what)
+    local before = self.in_step
+    self.in_step = what ~= "describe"
+    local problem = safe(self, f, what)
+    self.in_step = before
+    return problem
   end
-end
-
-function assertions.same(expected, actual)
-  if not same(expected, actual) then
-    fail("expected the same as %s, got %s", expected, actual)
+  local env = setmetatable({
+    assert = assert, spy = require "luassert.spy", stub = require "luassert.stub",
+    mock = require "luassert.mock", match = require "luassert.match", print = shows,
+  }, { __index = _G })
+  for name, f in pairs(api) do
+    env[name] = f
+    _G[name] = f
   end
-end
-
-function assertions.is_nil(value)
-  if value ~= nil then
-    fail("expected nil, got %s", value)
-  end
-end
-
-function assertions.is_true(value)
-  if value ~= true then
-    fail("expected true, got %s", value)
-  end
-end
-
-function assertions.is_false(value)
-  if value ~= false then
-    fail("expected false, got %s", value)
-  end
-end
-
-function assertions.matches(pattern, value)
-  if type(value) ~= "string" or not value:find(pattern) then
-    fail("expected a match of %s, got %s", pattern, value)
-  end
-end
-
--- Returns the error, so that a case can look at more of it.
-function assertions.has_error(f, expected)
-  local ok, err = pcall(f)
-  if ok then
-    fail("expected an error")
-  end
-  if expected ~= nil and not same(expected, err) then
-    fail("expected the error %s, got %s", expected, err)
-  end
-  return err
-end
-
-busted.assert = setmetatable(assertions, {
-  __call = function(_, value, message, ...)
-    if not value then
-      error(message or "assertion failed!", 2)
-    end
-    return value, message, ...
-  end,
-})
-
--- Runs a spec's outer code and returns its cases as { name =, run = }, in order.
-function busted.collect(spec)
-  local cases = {}
-  local names, setups = {}, {}
-  local env = setmetatable({ assert = busted.assert }, { __index = _G, __newindex = _G })
-
-  function env.describe(name, body)
-    local depth, before = #names, #setups
-    names[depth + 1] = name
-    body()
-    names[depth + 1] = nil
-    for i = #setups, before + 1, -1 do
-      setups[i] = nil
-    end
-  end
-
-  function env.before_each(setup)
-    setups[#setups + 1] = setup
-  end
-
-  function env.it(name, body)
-    local full = {}
-    for i, part in ipairs(names) do
-      full[i] = part
-    end
-    full[#full + 1] = name
-    local before = {}
-    for i, setup in ipairs(setups) do
-      before[i] = setup
-    end
-    cases[#cases + 1] = {
-      name = table.concat(full, " "),
-      run = function()
-        for _, setup in ipairs(before) do
-          setup()
-        end
-        body()
-      end,
-    }
-  end
-
-  setfenv(spec, env)()
-  return cases
+  runner:block(block.new("insulate", nil, setfenv(spec, env), nil, options.path .. ":1"))
 end
 
 return busted

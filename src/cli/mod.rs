@@ -10,6 +10,7 @@ mod identity;
 mod quickstart;
 mod run;
 mod sim;
+mod spec;
 
 use std::process::ExitCode;
 
@@ -45,6 +46,9 @@ enum Command {
     /// Ask the gateway of this machine whether it is ready: a probe for containers
     #[command(after_help = HEALTH_EXAMPLES)]
     Health(HealthArgs),
+    /// Run Lua specs of plugins inside the runtime that plugins run in
+    #[command(after_help = SPEC_EXAMPLES)]
+    Spec(SpecArgs),
     /// Run the Azure simulator: Azure OpenAI, Entra and IMDS on one local port
     #[command(after_help = SIM_EXAMPLES)]
     AzureSim(SimArgs),
@@ -114,6 +118,16 @@ Examples:
   silverback health --status-listen 127.0.0.1:9007
 
 Exit status: 0 ready, 1 not ready or not there, 2 usage.";
+
+const SPEC_EXAMPLES: &str = "\
+Examples:
+  silverback spec spec/                     every *_spec.lua below this folder
+  silverback spec spec/my-plugin/01-access_spec.lua --filter 'answers 401'
+  silverback spec spec/ -o tap              for machines; also json, gtest, plain
+
+Modules of plugins are found as `run` finds them: lua_package_path, by default this folder.
+
+Exit status: 0 all passed, 1 a case failed, 2 usage.";
 
 const SIM_EXAMPLES: &str = "\
 Examples:
@@ -251,6 +265,41 @@ struct IdentityArgs {
 }
 
 #[derive(Args)]
+struct SpecArgs {
+    /// Spec files, and folders that are searched for *_spec.lua
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<String>,
+    /// Only cases whose full name matches this Lua pattern; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    filter: Vec<String>,
+    /// No cases whose full name matches this Lua pattern; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    filter_out: Vec<String>,
+    /// Only cases with #TAG in their name
+    #[arg(short, long, value_name = "TAG", value_delimiter = ',')]
+    tags: Vec<String>,
+    /// No cases with #TAG in their name
+    #[arg(long, value_name = "TAG", value_delimiter = ',')]
+    exclude_tags: Vec<String>,
+    /// How cases are shown
+    #[arg(short, long, value_name = "FORMAT", default_value = "terminal")]
+    output: spec::Output,
+    /// Seconds that a case, or a step around it, may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    #[arg(value_parser = value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+    /// End with the first case that fails
+    #[arg(long)]
+    fail_fast: bool,
+    /// What code in the specs' own VM logs to standard error; gateways have files of their own
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// A kong.conf to read settings from
+    #[arg(short, long, value_name = "FILE")]
+    conf: Option<String>,
+}
+
+#[derive(Args)]
 struct SimArgs {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9001")]
@@ -293,6 +342,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::explain(&args),
         Command::Identity(args) => identity::identity(&args),
         Command::Health(args) => health::health(&args),
+        Command::Spec(args) => spec::run(&args),
         Command::AzureSim(args) => sim::run(args),
         Command::Quickstart(args) => quickstart::run(&args),
         Command::Version => {

@@ -41,7 +41,7 @@ use crate::vms::Place;
 
 pub use self::modules::{bundled_plugins, embedded};
 pub use self::network::Network;
-pub use self::spec::Case;
+pub use self::spec::{Case, Outcome, Spec, Watch};
 
 /// Why Lua code could not be loaded or run: Lua's own message, with its traceback if it has one.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -1,6 +1,6 @@
 //! Where `require` finds modules: the user's path, then the files embedded in the binary.
 //!
-//! Kong's own modules are the other way round: those that are embedded are part of this runtime, and
+//! Modules of the runtime are the other way round: those that are embedded are part of it, and
 //! a checkout of Kong on the path must not replace them one by one. Its plugins do win.
 //!
 //! A debug build reads embedded files from the repository, so that Lua is edited without a build.
@@ -28,9 +28,10 @@ pub fn bundled_plugins() -> impl Iterator<Item = &'static str> {
 
 /// Whether a module belongs to the runtime: the user's path cannot replace it.
 pub(super) fn is_core(module: &str) -> bool {
-    module.starts_with("kong.")
-        && !module.starts_with("kong.plugins.")
-        && embedded(module).is_some()
+    const OF_SPECS: [&str; 4] = ["busted", "luassert", "say", "spec"];
+    let first = module.split('.').next().unwrap_or_default();
+    let is_ours = first == "kong" && !module.starts_with("kong.plugins.");
+    (is_ours || OF_SPECS.contains(&first)) && embedded(module).is_some()
 }
 
 /// Puts the embedded modules around the loader for `package.path`.

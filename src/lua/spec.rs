@@ -2,37 +2,157 @@
 //!
 //! A case is a coroutine of the VM's driver, so it may wait as a plugin's access phase may.
 
-use mlua::{Function, Table};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use mlua::{FromLuaMulti as _, Function, IntoLuaMulti as _, Lua, MultiValue, Table};
 
 use super::owner::Owner;
-use super::{Error, Vm};
+use super::{Error, Vm, bind};
 
-/// One `it` of a spec, and what it failed with.
+/// A file of specs, and which of its cases run.
+#[derive(Debug, Clone, Default)]
+pub struct Spec {
+    /// Where it is, for messages.
+    pub path: String,
+    /// Its text.
+    pub source: String,
+    /// Lua patterns: a case runs if its name has one of them. Without any, all run.
+    pub filter: Vec<String>,
+    /// Lua patterns of names that do not run.
+    pub filter_out: Vec<String>,
+    /// Words that names have as `#word`: only these run.
+    pub tags: Vec<String>,
+    /// Words of those that do not run.
+    pub exclude_tags: Vec<String>,
+    /// How long a case, or what is around it, may take.
+    pub timeout: Duration,
+}
+
+/// How a case ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it should.
+    Success,
+    /// An assertion of the case does not hold, or its code fails.
+    Failure,
+    /// What is around it fails, or it took too long.
+    Error,
+    /// It is not meant to run yet, or says that it cannot here.
+    Pending,
+    /// A setup before it failed, which was told of.
+    Skipped,
+}
+
+/// One `it` of a spec, or a block whose setup failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
     /// The texts of its `describe`s and its own.
     pub name: String,
-    /// The failed assertion or the error, with its traceback.
-    pub failure: Option<String>,
+    /// File and line where it begins.
+    pub place: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What went wrong, or why it is pending.
+    pub message: String,
+    /// Where, down to the case.
+    pub trace: Option<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Who looks on while specs run.
+pub trait Watch {
+    /// A case begins.
+    fn begin(&self, _name: &str, _place: &str) {}
+    /// A step of it begins, or of what is around it.
+    fn step(&self) {}
+    /// It has ended.
+    fn end(&self, case: Case);
+    /// Whether nothing more is to run.
+    fn stops(&self) -> bool {
+        false
+    }
 }
 
 impl Vm {
     /// Runs the cases of a spec one after the other.
     ///
-    /// An error is about the file itself: it does not compile, or fails outside a case.
-    pub async fn run_spec(&self, path: &str, source: &str) -> Result<Vec<Case>, Error> {
+    /// # Errors
+    /// The file does not compile. What fails outside a case is told of as an error of its block.
+    pub async fn run_spec(&self, spec: &Spec, watch: Rc<dyn Watch>) -> Result<(), Error> {
+        let lua = self.lua();
         let busted: Table = self.require("busted")?;
-        let chunk = self.lua().load(source).set_name(format!("@{path}")).into_function()?;
-        let cases: Vec<Table> = busted.get::<Function>("collect")?.call(chunk)?;
-        let mut done = Vec::with_capacity(cases.len());
-        for case in cases {
-            let run = case.get::<Function>("run")?;
-            let outcome = Owner::timer(run.call_async::<()>(())).await;
-            let failure = outcome.err().map(|error| error.to_string());
-            done.push(Case { name: case.get("name")?, failure });
-        }
-        Ok(done)
+        let chunk = lua.load(&spec.source).set_name(format!("@{}", spec.path)).into_function()?;
+        let options = lua.create_table()?;
+        options.set("path", spec.path.as_str())?;
+        options.set("filter", spec.filter.as_slice())?;
+        options.set("filter_out", spec.filter_out.as_slice())?;
+        options.set("tags", spec.tags.as_slice())?;
+        options.set("exclude_tags", spec.exclude_tags.as_slice())?;
+        options.set("timeout", spec.timeout.as_secs_f64())?;
+        let host = host(lua, &watch)?;
+        let run: Function = busted.get("run")?;
+        Ok(Owner::timer(run.call_async::<()>((chunk, options, host))).await?)
     }
+}
+
+/// What `busted.lua` calls.
+fn host(lua: &Lua, watch: &Rc<dyn Watch>) -> mlua::Result<Table> {
+    let host = lua.create_table()?;
+    let looks = watch.clone();
+    let limit = bind::waiting(lua, move |lua, args| {
+        looks.step();
+        async move { Ok(limited(&lua, args).await?.into_lua_multi(&lua)?) }
+    })?;
+    host.set("limit", limit)?;
+    let looks = watch.clone();
+    let begin = move |_: &Lua, (name, place): (String, String)| {
+        looks.begin(&name, &place);
+        Ok(())
+    };
+    host.set("begin", lua.create_function(begin)?)?;
+    let looks = watch.clone();
+    let tell = move |_: &Lua, told: Table| {
+        looks.end(case_of(&told)?);
+        Ok(())
+    };
+    host.set("tell", lua.create_function(tell)?)?;
+    let looks = watch.clone();
+    host.set("stops", lua.create_function(move |_, ()| Ok(looks.stops()))?)?;
+    let began = Instant::now();
+    host.set("now", lua.create_function(move |_, ()| Ok(began.elapsed().as_secs_f64()))?)?;
+    Ok(host)
+}
+
+/// Calls a function for at most so many seconds: true, or false and what it died of.
+async fn limited(lua: &Lua, args: MultiValue) -> mlua::Result<(bool, Option<String>)> {
+    let (seconds, step, what) = <(f64, Function, String)>::from_lua_multi(args, lua)?;
+    let limit = Duration::try_from_secs_f64(seconds).map_err(mlua::Error::external)?;
+    Ok(match tokio::time::timeout(limit, step.call_async::<()>(())).await {
+        Ok(Ok(())) => (true, None),
+        Ok(Err(error)) => (false, Some(error.to_string())),
+        Err(_) => (false, Some(format!("timed out: {what} took longer than {seconds} seconds"))),
+    })
+}
+
+fn case_of(told: &Table) -> mlua::Result<Case> {
+    let outcome = match told.get::<String>("outcome")?.as_str() {
+        "success" => Outcome::Success,
+        "failure" => Outcome::Failure,
+        "pending" => Outcome::Pending,
+        "skipped" => Outcome::Skipped,
+        _ => Outcome::Error,
+    };
+    let seconds = told.get::<Option<f64>>("seconds")?.unwrap_or_default();
+    Ok(Case {
+        name: told.get("name")?,
+        place: told.get("place")?,
+        outcome,
+        message: told.get::<Option<String>>("message")?.unwrap_or_default(),
+        trace: told.get("trace")?,
+        took: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
+    })
 }
 
 #[cfg(test)]
@@ -40,6 +160,7 @@ mod peers;
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
     use std::io::Write as _;
     use std::sync::Arc;
 
@@ -88,7 +209,22 @@ mod tests {
         vm
     }
 
+    /// Collects the cases.
+    #[derive(Default)]
+    struct Cases(RefCell<Vec<Case>>);
+
+    impl Watch for Cases {
+        fn end(&self, case: Case) {
+            self.0.borrow_mut().push(case);
+        }
+    }
+
     fn run(source: &str) -> Result<Vec<Case>, Error> {
+        run_with(Spec { source: source.to_owned(), ..Spec::default() })
+    }
+
+    fn run_with(spec: Spec) -> Result<Vec<Case>, Error> {
+        let source = spec.source.as_str();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let vm = |network| {
             let options = Options { worker: Some(0), network, ..Options::default() };
@@ -105,7 +241,11 @@ mod tests {
             table.set("redis", redis.path()).unwrap();
         }
         let local = tokio::task::LocalSet::new();
-        local.block_on(&runtime, vm.run_spec("a_spec.lua", source))
+        let cases = Rc::new(Cases::default());
+        let timeout = if spec.timeout.is_zero() { Duration::from_secs(60) } else { spec.timeout };
+        let spec = Spec { path: "a_spec.lua".to_owned(), timeout, ..spec.clone() };
+        local.block_on(&runtime, vm.run_spec(&spec, cases.clone()))?;
+        Ok(cases.0.take())
     }
 
     #[test]
@@ -121,10 +261,75 @@ mod tests {
         let cases = run(source).unwrap();
         let names: Vec<_> = cases.iter().map(|case| case.name.as_str()).collect();
         assert_eq!(names, ["a passes", "a fails", "a waits"]);
-        let failed: Vec<_> = cases.iter().map(|case| case.failure.is_some()).collect();
-        assert_eq!(failed, [false, true, false], "{cases:?}");
-        let text = cases[1].failure.as_deref().unwrap();
-        assert!(text.contains("a_spec.lua:6") && text.contains("a = { 1 }"), "{text}");
+        let outcomes: Vec<_> = cases.iter().map(|case| case.outcome).collect();
+        use Outcome::{Failure, Success};
+        assert_eq!(outcomes, [Success, Failure, Success], "{cases:?}");
+        let text = &cases[1].message;
+        assert!(text.contains("a_spec.lua:6") && text.contains("*[a] = {"), "{text}");
+    }
+
+    #[test]
+    fn setups_run_in_the_order_that_busted_has() {
+        let source = r#"
+            local order = {}
+            local function add(what) return function() order[#order + 1] = what end end
+            describe("outer", function()
+              lazy_setup(add "lazy") strict_setup(add "strict")
+              before_each(add "before") after_each(add "after")
+              describe("inner", function()
+                before_each(add "inner before") after_each(add "inner after")
+                it("one", function() add "one" () finally(add "finally") end)
+              end)
+              lazy_teardown(add "lazy end") strict_teardown(add "strict end")
+            end)
+            it("is so", function()
+              assert.same({ "strict", "lazy", "before", "inner before", "one", "finally",
+                "inner after", "after", "lazy end", "strict end" }, order)
+            end)"#;
+        let cases = run(source).unwrap();
+        assert!(cases.iter().all(|case| case.outcome == Outcome::Success), "{cases:?}");
+        assert_eq!(cases.len(), 2);
+    }
+
+    #[test]
+    fn what_hangs_or_cannot_be_prepared_is_an_error_and_the_rest_runs() {
+        let source = r#"
+            it("hangs", function() ngx.semaphore = require "ngx.semaphore"
+              ngx.semaphore.new():wait(60) end)
+            describe("unprepared", function()
+              lazy_setup(function() error("no setup") end)
+              it("is not run", function() end)
+            end)
+            it("cannot", function() pending("not here") end)
+            pending("later")
+            it("runs", function() end)"#;
+        let timeout = Duration::from_millis(20);
+        let spec = Spec { source: source.to_owned(), timeout, ..Spec::default() };
+        let cases = run_with(spec).unwrap();
+        let outcomes: Vec<_> = cases.iter().map(|case| case.outcome).collect();
+        use Outcome::{Error, Pending, Skipped, Success};
+        assert_eq!(outcomes, [Error, Error, Skipped, Pending, Pending, Success], "{cases:?}");
+        let told: Vec<_> = cases.iter().map(|case| case.message.as_str()).collect();
+        assert!(told[0].contains("timed out") && told[1].contains("no setup"), "{told:?}");
+        assert_eq!(told[3], "not here");
+        assert_eq!(cases[0].place, "a_spec.lua:2");
+    }
+
+    #[test]
+    fn a_filter_chooses_cases_by_name() {
+        let source = "describe('a', function() it('x', function() end) it('y', function() end) \
+                      end)";
+        let spec = |filter: &[&str], out: &[&str]| Spec {
+            source: source.to_owned(),
+            filter: filter.iter().map(|&pattern| pattern.to_owned()).collect(),
+            filter_out: out.iter().map(|&pattern| pattern.to_owned()).collect(),
+            ..Spec::default()
+        };
+        let names = |spec| -> Vec<String> {
+            run_with(spec).unwrap().into_iter().map(|case| case.name).collect()
+        };
+        assert_eq!(names(spec(&["^a x$"], &[])), ["a x"]);
+        assert_eq!(names(spec(&[], &["x"])), ["a y"]);
     }
 
     #[test]
@@ -141,7 +346,8 @@ mod tests {
         let mut count = 0;
         for path in specs {
             let cases = run(&std::fs::read_to_string(&path).unwrap()).unwrap();
-            let failed: Vec<_> = cases.iter().filter(|case| case.failure.is_some()).collect();
+            let failed: Vec<_> =
+                cases.iter().filter(|case| case.outcome != Outcome::Success).collect();
             assert!(failed.is_empty(), "{}: {failed:#?}", path.display());
             assert!(!cases.is_empty(), "{}", path.display());
             count += 1;

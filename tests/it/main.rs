@@ -47,6 +47,7 @@ mod reload_load;
 mod rotation;
 mod routing;
 mod sdk;
+mod specs;
 mod stream;
 mod stream_ends;
 mod tidy;

@@ -1,0 +1,2 @@
+-- Assertions, modifiers and matchers by name.
+return { assertion = {}, modifier = {}, matcher = {} }

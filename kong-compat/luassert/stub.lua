@@ -1,0 +1,2 @@
+require "luassert"
+return require("luassert.spies").stub
