@@ -1,7 +1,7 @@
 local typedefs = require "kong.db.schema.typedefs"
-local llm = require "kong.llm.schemas"
-local embeddings = require "kong.llm.schemas.embeddings"
-local vectordb = require "kong.llm.schemas.vectordb"
+local llm = require "silverback.llm"
+local embeddings = require "silverback.llm.embeddings"
+local vectordb = require "silverback.llm.vectordb"
 
 local function one_of(values, default, description)
   return {

@@ -1,5 +1,5 @@
 local typedefs = require "kong.db.schema.typedefs"
-local llm = require "kong.llm.schemas"
+local llm = require "silverback.llm"
 
 -- Clients may speak these formats to the provider of the same name, for chats.
 local function native_format(format)

@@ -27,6 +27,7 @@ use super::{Options, configuration, limit, owner, state};
 use crate::pdk::{Exchange, Phase};
 
 pub(super) use self::node::hostname;
+pub(super) use self::target::Retries;
 pub(super) use self::request::{is_in_memory, read_body};
 
 /// The Kong whose plugins and configuration run here unchanged.

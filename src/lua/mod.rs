@@ -9,6 +9,7 @@ mod cache;
 mod cjson;
 mod configuration;
 mod crypto;
+mod gzip;
 mod host;
 mod json;
 mod kong;

@@ -26,6 +26,32 @@ pub fn bundled_plugins() -> impl Iterator<Item = &'static str> {
         .filter_map(|(name, ..)| name.strip_prefix("kong.plugins.")?.strip_suffix(".schema"))
 }
 
+/// What Kong brings and the binary does not: plugins that the user may have on the path.
+pub(super) const KONGS: [&str; 22] = [
+    "acme",
+    "ai-prompt-decorator",
+    "ai-prompt-guard",
+    "ai-prompt-template",
+    "ai-request-transformer",
+    "ai-response-transformer",
+    "aws-lambda",
+    "azure-functions",
+    "datadog",
+    "grpc-gateway",
+    "grpc-web",
+    "ldap-auth",
+    "loggly",
+    "oauth2",
+    "opentelemetry",
+    "session",
+    "standard-webhooks",
+    "statsd",
+    "syslog",
+    "tcp-log",
+    "udp-log",
+    "zipkin",
+];
+
 /// Whether a module belongs to the runtime: the user's path cannot replace it.
 pub(super) fn is_core(module: &str) -> bool {
     const OF_SPECS: [&str; 4] = ["busted", "luassert", "say", "spec"];

@@ -19,6 +19,7 @@ use mlua::Table;
 use serde_json::Value;
 
 use self::read::Reader;
+use super::modules::KONGS;
 use super::{Vm, bundled_plugins};
 use crate::schema::{Check, Custom, Error, PluginConfig, Record, Schemas, Step};
 
@@ -30,17 +31,25 @@ pub struct LuaSchemas {
     configs: RefCell<HashMap<String, PluginCheck>>,
 }
 
+/// The plugins that the setting calls `bundled`.
+fn bundled(vm: &Vm) -> Vec<String> {
+    let is_there = |name: &&str| vm.has_module(&format!("kong.plugins.{name}.schema"));
+    let on_path = KONGS.into_iter().filter(is_there);
+    bundled_plugins().chain(on_path).map(str::to_owned).collect()
+}
+
 /// The schema of a plugin's config, or why there is none.
 type PluginCheck = Result<Rc<dyn Check>, String>;
 
 impl LuaSchemas {
     /// Schemas from a VM, for the plugins of Kong's `plugins` setting.
     ///
-    /// The name `bundled` stands for every plugin that comes with the gateway.
+    /// The name `bundled` stands for every plugin that comes with the gateway, and for those of
+    /// Kong's that are on the path.
     pub fn new<S: AsRef<str>>(vm: Vm, plugins: &[S]) -> Self {
         let plugins = plugins.iter().map(AsRef::as_ref);
         let plugins = plugins.flat_map(|name| match name {
-            "bundled" => bundled_plugins().map(str::to_owned).collect(),
+            "bundled" => bundled(&vm),
             name => vec![name.to_owned()],
         });
         Self {

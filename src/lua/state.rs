@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::json;
+use super::kong::Retries;
 use super::ngx::Light;
 use super::owner::Owner;
 use crate::pdk::{CURRENT, Exchange, Spaces};
@@ -32,6 +33,8 @@ pub(super) struct State {
     verdict: RefCell<Option<Verdict>>,
     /// Wakes its driver for a verdict: it may come from a light thread, which is a task of its own.
     told: Notify,
+    /// What is called ahead of a retry (`kong.service.set_target_retry_callback`).
+    pub(super) retries: RefCell<Option<Rc<Retries>>>,
     /// What it has printed (`ngx.say`); `None` if nothing.
     pub(super) printed: RefCell<Option<Vec<u8>>>,
     /// What `kong.client.authenticate` was given as the consumer.
@@ -86,6 +89,7 @@ pub(super) fn of(lua: &Lua, ex: &Exchange) -> mlua::Result<Rc<State>> {
         owner: Rc::default(),
         verdict: RefCell::default(),
         told: Notify::new(),
+        retries: RefCell::default(),
         printed: RefCell::default(),
         consumer: RefCell::default(),
         credential: RefCell::default(),

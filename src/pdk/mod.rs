@@ -103,6 +103,7 @@ pub struct Matched {
 pub enum Phase {
     Rewrite,
     Access,
+    Balancer,
     Response,
     HeaderFilter,
     BodyFilter,
@@ -115,6 +116,7 @@ impl Phase {
         match self {
             Self::Rewrite => "rewrite",
             Self::Access => "access",
+            Self::Balancer => "balancer",
             Self::Response => "response",
             Self::HeaderFilter => "header_filter",
             Self::BodyFilter => "body_filter",

@@ -143,7 +143,7 @@ impl Reply {
     /// honest 500.
     fn filter_whole(&mut self, whole: Bytes) -> Bytes {
         let before = whole.len();
-        let filtered = self.filter(&mut Chunk { data: whole, last: true, broken: false });
+        let filtered = self.filter_pieces(whole);
         let Some(finish) = &self.finish else { return filtered.unwrap_or_default() };
         let response = &finish.exchange.response;
         let body = filtered.unwrap_or_else(|_| {
@@ -158,6 +158,20 @@ impl Reply {
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         response.sent.set(if bodiless { 0 } else { body.len() as u64 });
         body
+    }
+
+    /// Filters see such a body as nginx shows it to them: the whole, and then an end without bytes.
+    fn filter_pieces(&mut self, whole: Bytes) -> Result<Bytes, Cut> {
+        if !whole.is_empty() && self.has_filters() {
+            let mut chunk = Chunk { data: whole, last: false, broken: false };
+            let first = self.filter(&mut chunk)?;
+            if chunk.last {
+                return Ok(first);
+            }
+            let end = self.filter(&mut Chunk { data: Bytes::new(), last: true, broken: false })?;
+            return Ok(if end.is_empty() { first } else { [first, end].concat().into() });
+        }
+        self.filter(&mut Chunk { data: whole, last: true, broken: false })
     }
 
     /// Runs the body filters on a piece and counts what goes out.

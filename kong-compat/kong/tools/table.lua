@@ -2,6 +2,14 @@
 
 local _M = {}
 
+function _M.pack(...)
+  return { n = select("#", ...), ... }
+end
+
+function _M.unpack(list, first, last)
+  return unpack(list, first or 1, last or list.n or #list)
+end
+
 -- A new table with the fields of both; the second's win.
 function _M.table_merge(a, b)
   local merged = {}
@@ -56,10 +64,6 @@ function _M.deep_copy(value, copy_mt)
   return copy(value, copy_mt ~= false, {})
 end
 
-function _M.cycle_aware_deep_copy(value, remove_metatables)
-  return copy(value, not remove_metatables, {})
-end
-
 function _M.shallow_copy(value)
   return type(value) == "table" and table.clone(value) or value
 end
@@ -76,7 +80,50 @@ function _M.deep_merge(a, b)
   return merged
 end
 
-_M.cycle_aware_deep_merge = _M.deep_merge
+-- A copy that goes through `__pairs`, and gets the metatable once it is filled: what a view of
+-- another table shows as tables is copied, the rest is still seen through the metatable.
+function _M.cycle_aware_deep_copy(value, remove_metatables, deep_copy_keys, seen)
+  if type(value) ~= "table" then
+    return value
+  end
+  seen = seen or {}
+  if seen[value] then
+    return seen[value]
+  end
+  local new = table.clone(value)
+  seen[value] = new
+  for key, inner in pairs(value) do
+    if type(inner) == "table" then
+      new[key] = _M.cycle_aware_deep_copy(inner, remove_metatables, deep_copy_keys, seen)
+    end
+    if deep_copy_keys and type(key) == "table" then
+      inner, new[key] = new[key], nil
+      new[_M.cycle_aware_deep_copy(key, remove_metatables, true, seen)] = inner
+    end
+  end
+  local meta = getmetatable(value)
+  if meta and not remove_metatables then
+    setmetatable(new, meta)
+  end
+  return new
+end
+
+-- A copy of the first with what is in the second, all the way down.
+function _M.cycle_aware_deep_merge(a, b, remove_metatables, deep_copy_keys, seen)
+  seen = seen or {}
+  local merged = _M.cycle_aware_deep_copy(a, remove_metatables, deep_copy_keys, seen)
+  for key, value in pairs(b) do
+    if type(value) ~= "table" then
+      merged[key] = value
+    elseif type(merged[key]) == "table" then
+      merged[key] =
+        _M.cycle_aware_deep_merge(merged[key], value, remove_metatables, deep_copy_keys, seen)
+    else
+      merged[key] = _M.cycle_aware_deep_copy(value, remove_metatables, deep_copy_keys, seen)
+    end
+  end
+  return merged
+end
 
 -- All lists as one.
 function _M.concat(...)

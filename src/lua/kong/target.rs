@@ -1,15 +1,19 @@
 //! Where a request goes and who sent it: Upstreams, limits, retries, consumers.
 
+use std::rc::{Rc, Weak};
+
 use mlua::{Function, Lua, MultiValue, Table, Value};
 use uuid::Uuid;
 
 use super::value::{self, one};
 use super::{Phases, Row};
 use crate::lua::bind::{Answer, Fault};
+use crate::lua::state::{Running, State};
 use crate::lua::{json, state};
 use crate::pdk::client::{Credential, Id, Named};
-use crate::pdk::{Attempts, Exchange, Lost, Next};
+use crate::pdk::{Attempts, Exchange, Lost, Next, Phase};
 use crate::plugin::{Step, Stop};
+use crate::respond::{self, Failure};
 
 pub(super) const ROWS: &[Row] = &[
     Row::now("service.set_upstream", Phases::ACCESS, |lua, ex, mut args| {
@@ -37,16 +41,7 @@ pub(super) const ROWS: &[Row] = &[
         ex.service.limits.set(limits);
         one(lua, ())
     }),
-    Row::now("service.set_target_retry_callback", Phases::ACCESS, |lua, ex, mut args| {
-        let Some(Value::Function(callback)) = args.pop_front() else {
-            return Err("retry_callback must be a function".into());
-        };
-        if ex.service.attempts().is_some() {
-            return Err("another plugin drives the attempts of this request".into());
-        }
-        ex.service.drive(std::rc::Rc::new(Retries(callback)));
-        one(lua, ())
-    }),
+    Row::now("service.set_target_retry_callback", Phases::ACCESS, set_target_retry_callback),
     Row::now("client.load_consumer", Phases::ROUTED, load_consumer),
     Row::now("client.authenticate", Phases::ACCESS, authenticate),
 ];
@@ -67,21 +62,61 @@ fn whole(value: Option<Value>, name: &str, least: u64, most: u64) -> Result<u64,
     }
 }
 
+/// A native plugin that drives the attempts knows better; of Lua's callbacks the last counts (Kong).
+fn set_target_retry_callback(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
+    let Some(Value::Function(callback)) = args.pop_front() else {
+        return Err("retry_callback must be a function".into());
+    };
+    let state = state::of(lua, ex)?;
+    let kept = state.retries.borrow().clone();
+    let is_mine = |driver: &Rc<dyn Attempts>| {
+        kept.is_some_and(|kept| std::ptr::addr_eq(Rc::as_ptr(&kept), Rc::as_ptr(driver)))
+    };
+    if ex.service.attempts().is_none_or(|driver| is_mine(&driver)) {
+        let retries = Rc::new(Retries { callback, state: Rc::downgrade(&state), running: state.running() });
+        *state.retries.borrow_mut() = Some(retries.clone());
+        ex.service.drive(retries);
+    }
+    one(lua, ())
+}
+
 /// A function that chooses another target ahead of each retry.
-struct Retries(Function);
+pub(in crate::lua) struct Retries {
+    callback: Function,
+    state: Weak<State>,
+    /// Whose function it is.
+    running: Option<Running>,
+}
+
+impl Retries {
+    /// Calls the function as Kong's balancer does, in a phase of its own.
+    fn call(&self, ex: &Exchange) -> Result<(), String> {
+        if let (Some(state), Some(running)) = (self.state.upgrade(), &self.running) {
+            state.enter(running);
+        }
+        let before = ex.phase();
+        ex.enter(Phase::Balancer);
+        let answer = self.callback.call::<(Value, Value)>(());
+        ex.enter(before);
+        match answer.map_err(|error| error.to_string())? {
+            (Value::Boolean(false) | Value::Nil, error) => {
+                Err(error.to_string().unwrap_or_default())
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 impl Attempts for Retries {
-    fn before<'a>(&'a self, _: &'a Exchange, n: u32) -> Step<'a> {
+    fn before<'a>(&'a self, ex: &'a Exchange, n: u32) -> Step<'a> {
         if n == 1 {
             return Step::DONE;
         }
-        Step::Done(match self.0.call::<Value>(()) {
-            Ok(Value::Boolean(false) | Value::Nil) => {
-                Err(Stop::Fault(anyhow::anyhow!("the target retry callback did not succeed")))
-            }
-            Ok(_) => Ok(()),
-            Err(error) => Err(Stop::Fault(anyhow::anyhow!("target retry callback: {error}"))),
-        })
+        Step::Done(self.call(ex).map_err(|error| {
+            tracing::error!(request_id = %ex.id, "retry handler failed: {error}");
+            respond::fail(ex, Failure::Unavailable);
+            Stop::Exit
+        }))
     }
 
     fn answered<'a>(

@@ -14,8 +14,10 @@ mod places;
 mod probes;
 mod record;
 mod replay;
+mod unmodified;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,7 +35,7 @@ fn recordings_of_kong_are_replayed() {
     let mut faults = Vec::new();
     let mut counts = [0, 0, 0];
     let cases = chosen();
-    for (case, differences) in cases.iter().zip(replay_all(&cases)) {
+    for (case, differences) in cases.iter().zip(replay_all(&cases, None)) {
         let deviation = deviations.iter().find(|one| one.case == case.name);
         let waits = pending.iter().find(|one| one.covers(&case.name));
         let (kind, complaints) = match (deviation, waits) {
@@ -62,7 +64,7 @@ fn chosen() -> Vec<Case> {
 }
 
 /// Only one list of cases at a time: their clients have six seconds of patience.
-fn replay_all(cases: &[Case]) -> Vec<Vec<Difference>> {
+fn replay_all(cases: &[Case], lua: Option<&Path>) -> Vec<Vec<Difference>> {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let next = AtomicUsize::new(0);
@@ -71,7 +73,7 @@ fn replay_all(cases: &[Case]) -> Vec<Vec<Difference>> {
         while let Some((n, case)) =
             Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|n| Some((n, cases.get(n)?)))
         {
-            let differences = catch_unwind(AssertUnwindSafe(|| replay::case(case)));
+            let differences = catch_unwind(AssertUnwindSafe(|| replay::case(case, lua)));
             *done[n].lock().unwrap() = differences.unwrap_or_else(|_| vec![panicked()]);
         }
     };

@@ -20,7 +20,7 @@ fn lua_plugins_meet_what_kong_answers() {
     let cases: Vec<_> = cases.into_iter().filter(is_wanted).collect();
     let deviations = Deviation::of("spec/probes");
     let mut faults = Vec::new();
-    for (case, differences) in cases.iter().zip(replay_all(&cases)) {
+    for (case, differences) in cases.iter().zip(replay_all(&cases, None)) {
         let complaints = match deviations.iter().find(|one| one.case == case.name) {
             Some(deviation) => deviation.verdict(&differences),
             None => differences.iter().map(show).collect(),

@@ -1,6 +1,7 @@
 //! Replays a recording against a gateway of its own, and tries a configuration without one.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -24,20 +25,20 @@ use crate::gateway::{Builder, TestGateway};
 /// The file that the recordings log to.
 const LOG: &str = "/tmp/kong-golden-case.log";
 
-/// Everything in which a case differs from its recording.
-pub fn case(case: &Case) -> Vec<Difference> {
+/// Everything in which a case differs from its recording; `lua` is a folder of Lua to run it with.
+pub fn case(case: &Case, lua: Option<&Path>) -> Vec<Difference> {
     if case.is_about_loading() {
         return load(case);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    LocalSet::new().block_on(&runtime, replay(case))
+    LocalSet::new().block_on(&runtime, replay(case, lua))
 }
 
-async fn replay(case: &Case) -> Vec<Difference> {
+async fn replay(case: &Case, lua: Option<&Path>) -> Vec<Difference> {
     let mut places = Places::default();
     let mocks = Mocks::start(&mut places).await;
     let folder = tempfile::tempdir().unwrap();
-    let gateway = match start(case, &places, &folder) {
+    let gateway = match start(case, &places, &folder, lua) {
         Ok(gateway) => gateway,
         Err(errors) => return refused(&errors),
     };
@@ -121,7 +122,12 @@ async fn metrics(
     differences
 }
 
-fn start(case: &Case, places: &Places, folder: &TempDir) -> Result<TestGateway, Vec<String>> {
+fn start(
+    case: &Case,
+    places: &Places,
+    folder: &TempDir,
+    lua: Option<&Path>,
+) -> Result<TestGateway, Vec<String>> {
     let trusted = folder.path().join("ca.pem");
     std::fs::write(&trusted, &AUTHORITY.pem).unwrap();
     let mut builder = Builder::default()
@@ -132,6 +138,9 @@ fn start(case: &Case, places: &Places, folder: &TempDir) -> Result<TestGateway, 
         builder = builder.name(&format!("{name}:443"), places.today(443));
         let plain = places.today(19001);
         builder = builder.name(&format!("{name}:{}", plain.port()), plain);
+    }
+    if let Some(lua) = lua {
+        builder = builder.set("lua_package_path", &format!("{0}/?.lua;{0}/?/init.lua", lua.display()));
     }
     let names = case.plugins();
     if !names.is_empty() {

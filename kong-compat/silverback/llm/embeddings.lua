@@ -1,8 +1,8 @@
 -- The model that turns texts into vectors for the semantic balancer.
 
 local typedefs = require "kong.db.schema.typedefs"
-local auth = require "kong.llm.schemas.auth"
-local providers = require "kong.llm.schemas.providers"
+local auth = require "silverback.llm.auth"
+local providers = require "silverback.llm.providers"
 
 return {
   type = "record",

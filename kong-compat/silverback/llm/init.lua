@@ -3,8 +3,8 @@
 -- ai-proxy has these fields in its config, ai-proxy-advanced in each of its targets. The fields are
 -- those of Kong Gateway 3.15; the azure_* ones that Kong does not have say so.
 
-local auth = require "kong.llm.schemas.auth"
-local options = require "kong.llm.schemas.options"
+local auth = require "silverback.llm.auth"
+local options = require "silverback.llm.options"
 
 local PROVIDERS = {
   "anthropic", "azure", "bedrock", "cerebras", "cohere", "dashscope", "databricks", "deepseek",

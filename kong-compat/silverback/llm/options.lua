@@ -1,7 +1,7 @@
 -- The options of a model: what requests ask of it, where it is, and what it costs.
 
 local typedefs = require "kong.db.schema.typedefs"
-local providers = require "kong.llm.schemas.providers"
+local providers = require "silverback.llm.providers"
 
 local function text(description)
   return { type = "string", required = false, description = description }

@@ -1,0 +1,53 @@
+//! The recordings of the AI plugins once more, with Kong's own plugins in place of ours.
+//!
+//! `SILVERBACK_KONG_CHECKOUT` names a checkout of Kong, of which nothing is in this repository.
+//! Without it this says that it was skipped, and proves nothing.
+
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use super::case::Case;
+use super::lists::show;
+use super::replay_all;
+
+/// What of a checkout the AI plugins are: Kong has code that they share.
+const PARTS: [&str; 8] = [
+    "llm",
+    "tools/aws_stream.lua",
+    "plugins/ai-proxy",
+    "plugins/ai-prompt-decorator",
+    "plugins/ai-prompt-guard",
+    "plugins/ai-prompt-template",
+    "plugins/ai-request-transformer",
+    "plugins/ai-response-transformer",
+];
+
+#[test]
+fn recordings_hold_for_the_ai_plugins_of_kong_itself() {
+    let Some(checkout) = std::env::var_os("SILVERBACK_KONG_CHECKOUT").map(PathBuf::from) else {
+        writeln!(std::io::stderr(), "skipped, SILVERBACK_KONG_CHECKOUT is not set").unwrap();
+        return;
+    };
+    let lua = tempfile::tempdir().unwrap();
+    for part in PARTS {
+        link(&checkout.join("kong").join(part), &lua.path().join("kong").join(part));
+    }
+    let start = std::env::var("GOLDEN").unwrap_or_else(|_| "ai-".to_owned());
+    let is_meant = |case: &Case| case.name.starts_with("ai-") && case.name.starts_with(&start);
+    let cases: Vec<_> = Case::all().into_iter().filter(is_meant).collect();
+    let mut faults = Vec::new();
+    for (case, differences) in cases.iter().zip(replay_all(&cases, Some(lua.path()))) {
+        let complaints: Vec<_> = differences.iter().map(show).collect();
+        if !complaints.is_empty() {
+            faults.push(format!("{}\n    {}", case.name, complaints.join("\n    ")));
+        }
+    }
+    println!("{} of {} passed", cases.len() - faults.len(), cases.len());
+    assert!(faults.is_empty(), "{} cases:\n{}", faults.len(), faults.join("\n"));
+}
+
+fn link(original: &Path, link: &Path) {
+    std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+    symlink(original, link).unwrap();
+}
