@@ -25,4 +25,9 @@ local function new()
   return _M
 end
 
-return new()
+-- Kong has this one write 16 digits, and arrays with many holes.
+local _M = new()
+_M.encode_number_precision(16)
+_M.encode_sparse_array(nil, nil, 2 ^ 15)
+
+return _M

@@ -1,6 +1,6 @@
 //! JSON as the module `cjson` reads and writes it: Kong's plugins see its texts and its numbers.
 //!
-//! Numbers have 14 digits, slashes are not escaped (Kong turns that off), bytes that are no UTF-8
+//! Numbers have 14 digits (16 in `cjson.safe` and in the PDK), slashes are not escaped (Kong turns that off), bytes that are no UTF-8
 //! pass, and a table is an array if its keys are whole numbers from 1 on or its metatable says so.
 
 mod decode;
@@ -38,6 +38,8 @@ pub(super) fn install(lua: &Lua, host: &Table) -> mlua::Result<()> {
         Ok(mlua::IntoLuaMulti::into_lua_multi(value, lua)?)
     };
     host.set("json_decode", bind::function(lua, decoded)?)?;
+    // Copies of a table take its metatable along, and compare it.
+    lua.array_metatable().raw_remove("__metatable")?;
     host.set("array_mt", lua.array_metatable())?;
     let empty = lua.create_table()?;
     lua.set_named_registry_value(EMPTY_ARRAY, &empty)?;

@@ -27,8 +27,8 @@ use super::{Options, configuration, limit, owner, state};
 use crate::pdk::{Exchange, Phase};
 
 pub(super) use self::node::hostname;
-pub(super) use self::target::Retries;
 pub(super) use self::request::{is_in_memory, read_body};
+pub(super) use self::target::Retries;
 
 /// The Kong whose plugins and configuration run here unchanged.
 const KONG_VERSION: (&str, i64) = ("3.10.0", 3_010_000);

@@ -9,7 +9,6 @@ mod cache;
 mod cjson;
 mod configuration;
 mod crypto;
-mod gzip;
 mod host;
 mod json;
 mod kong;

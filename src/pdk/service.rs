@@ -40,6 +40,8 @@ pub struct Call {
     pub hash_cookie: RefCell<Option<HeaderValue>>,
     /// The reply is read whole before its head goes out (`kong.service.request.enable_buffering`).
     pub buffered: Cell<bool>,
+    /// The headers of such a reply, as the upstream has sent them.
+    pub buffered_headers: RefCell<Option<HeaderMap>>,
     /// Names the Upstream entity whose targets are balanced, by its host name.
     pub balanced: Cell<bool>,
 }

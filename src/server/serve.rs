@@ -207,7 +207,10 @@ async fn upstream(
         return Rest::Upstream(body);
     }
     match body.read_whole(settings.buffer_limit, &worker.shared.budget).await {
-        Ok(whole) => ex.response.hold_body(whole),
+        Ok(whole) => {
+            *ex.service.buffered_headers.borrow_mut() = Some(ex.response.headers().clone());
+            ex.response.hold_body(whole);
+        }
         Err(error) => {
             let (fault, failure) = reply_failure(&error);
             tracing::warn!(request_id = %ex.id, fault, "reply body: {error}");

@@ -162,7 +162,14 @@ impl Reader<'_> {
         {
             return Ok(Value::Integer(integer));
         }
-        match text.parse::<f64>() {
+        let number = match text.parse::<f64>() {
+            // lua-cjson reads whole numbers with strtoll, which stops at the ends of 64 bits.
+            Ok(number) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Ok(number.clamp(i64::MIN as f64, i64::MAX as f64))
+            }
+            other => other,
+        };
+        match number {
             Ok(number) if !padded => Ok(Value::Number(number)),
             _ => {
                 let at = start + 1;

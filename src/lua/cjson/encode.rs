@@ -60,10 +60,11 @@ impl Options {
     }
 }
 
-/// A value as JSON with lua-cjson's defaults.
+/// A value as JSON as the PDK writes it: with what Kong changes of `cjson.safe`.
 pub(in crate::lua) fn encode(lua: &Lua, value: &Value) -> Result<Vec<u8>, Fault> {
     let mut text = Vec::new();
-    write(lua, value, Options::default(), &mut text)?;
+    let options = Options { precision: 16, sparse_safe: 1 << 15, ..Options::default() };
+    write(lua, value, options, &mut text)?;
     Ok(text)
 }
 

@@ -1,7 +1,7 @@
 //! `kong.service`: what the upstream gets and said.
 
 use http::header::HOST;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use mlua::{Lua, MultiValue, Value};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
@@ -103,18 +103,17 @@ pub(super) const ROWS: &[Row] = &[
     }),
     Row::now("service.response.get_header", Phases::SERVICE_RESPONSE, |lua, ex, mut args| {
         let name = value::text(&mut args, "name must be a string")?;
-        let headers = ex.response.headers();
-        match value::header(&headers, &name).filter(|_| from_upstream(ex)) {
-            Some(found) => one(lua, lua.create_string(found.as_bytes())?),
-            None => one(lua, Value::Nil),
-        }
+        let found = upstream_headers(ex, |headers| {
+            value::header(headers, &name).map(|found| lua.create_string(found.as_bytes()))
+        });
+        one(lua, found.flatten().transpose()?)
     }),
     Row::now("service.response.get_headers", Phases::SERVICE_RESPONSE, |lua, ex, mut args| {
         let limit = value::limit(&mut args, "max_headers")?;
-        if !from_upstream(ex) {
-            return one(lua, lua.create_table()?);
+        match upstream_headers(ex, |headers| value::headers(lua, headers, limit)) {
+            Some(answer) => answer,
+            None => one(lua, lua.create_table()?),
         }
-        value::headers(lua, &ex.response.headers(), limit)
     }),
 ];
 
@@ -180,6 +179,19 @@ fn put(ex: &Exchange, name: &HeaderName, values: Vec<HeaderValue>) {
     for value in values {
         ex.request.add_header(name.clone(), value);
     }
+}
+
+/// The upstream's headers. Those of a reply that was read whole stay what they were; others are
+/// what filters have made of them (Kong).
+fn upstream_headers<T>(ex: &Exchange, look: impl FnOnce(&HeaderMap) -> T) -> Option<T> {
+    if !from_upstream(ex) {
+        return None;
+    }
+    let kept = ex.service.buffered_headers.borrow();
+    Some(match &*kept {
+        Some(headers) => look(headers),
+        None => look(&ex.response.headers()),
+    })
 }
 
 fn from_upstream(ex: &Exchange) -> bool {

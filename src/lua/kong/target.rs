@@ -11,7 +11,7 @@ use crate::lua::bind::{Answer, Fault};
 use crate::lua::state::{Running, State};
 use crate::lua::{json, state};
 use crate::pdk::client::{Credential, Id, Named};
-use crate::pdk::{Attempts, Exchange, Lost, Next, Phase};
+use crate::pdk::{Attempts, Exchange, Loss, Lost, Next, Phase};
 use crate::plugin::{Step, Stop};
 use crate::respond::{self, Failure};
 
@@ -73,7 +73,8 @@ fn set_target_retry_callback(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> 
         kept.is_some_and(|kept| std::ptr::addr_eq(Rc::as_ptr(&kept), Rc::as_ptr(driver)))
     };
     if ex.service.attempts().is_none_or(|driver| is_mine(&driver)) {
-        let retries = Rc::new(Retries { callback, state: Rc::downgrade(&state), running: state.running() });
+        let retries =
+            Rc::new(Retries { callback, state: Rc::downgrade(&state), running: state.running() });
         *state.retries.borrow_mut() = Some(retries.clone());
         ex.service.drive(retries);
     }
@@ -129,8 +130,11 @@ impl Attempts for Retries {
         Next::Accept
     }
 
-    /// nginx' rule, as without a callback.
+    /// nginx' rule, as without a callback. A name without an address ends the request (Kong).
     fn failed(&self, ex: &Exchange, n: u32, lost: Lost) -> Next {
+        if lost.how == Loss::NoAddress {
+            return Next::Accept;
+        }
         let idempotent = !matches!(ex.request.method, http::Method::POST | http::Method::PATCH);
         let again = n <= ex.service.limits.get().retries && (lost.unsent || idempotent);
         if again { Next::Again } else { Next::Accept }

@@ -17,8 +17,8 @@ mod replay;
 mod unmodified;
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

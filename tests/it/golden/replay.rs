@@ -140,7 +140,8 @@ fn start(
         builder = builder.name(&format!("{name}:{}", plain.port()), plain);
     }
     if let Some(lua) = lua {
-        builder = builder.set("lua_package_path", &format!("{0}/?.lua;{0}/?/init.lua", lua.display()));
+        builder =
+            builder.set("lua_package_path", &format!("{0}/?.lua;{0}/?/init.lua", lua.display()));
     }
     let names = case.plugins();
     if !names.is_empty() {
