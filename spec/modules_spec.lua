@@ -22,6 +22,40 @@ describe("modules that plugins require", function()
     assert.same({ nil, 1 }, { (cache:get("t")), (select(2, cache:get("t"))) })
   end)
 
+  it("write and read numbers as Kong has lua-cjson do", function()
+    local cjson, safe = require "cjson", require "cjson.safe"
+    assert.equal("9007199254740992", safe.encode(2 ^ 53))
+    assert.equal("9.007199254741e+15", cjson.encode(2 ^ 53))
+    assert.equal(2 ^ 63, cjson.decode "12345678901234567890")
+    assert.equal(-2 ^ 63, cjson.decode "-12345678901234567890")
+    assert.equal(cjson.array_mt, getmetatable(setmetatable({}, cjson.array_mt)))
+  end)
+
+  it("copy a view of a table", function()
+    local copy = require("kong.tools.table").cycle_aware_deep_copy
+    local inner = { list = { 1 }, text = "a" }
+    local view = setmetatable({}, {
+      __index = inner,
+      __newindex = function() error "read-only" end,
+      __pairs = function() return next, inner end,
+    })
+    local copied = copy(view)
+    copied.list = { 2 }
+    assert.same({ 1 }, inner.list)
+    assert.equal("a", copied.text)
+    local loop = {}
+    loop.self = loop
+    local again = copy(loop)
+    assert.equal(again, again.self)
+  end)
+
+  it("load where libraries for clouds are not there", function()
+    assert.is_table(require("resty.aws.config").global)
+    assert.is_false((pcall(require "resty.aws", {})))
+    assert.is_nil((require "resty.aws.request.sign"()))
+    assert.is_false((pcall(require("resty.gcp.request.credentials.accesstoken").new)))
+  end)
+
   it("show values", function()
     local inspect = require "inspect"
     assert.equal('{ 1, "x",\n  a = {}\n}', inspect({ 1, "x", a = {} }))
