@@ -1,31 +1,76 @@
--- What plugins use of Penlight's `stringx`.
+-- Texts: Penlight's `stringx`.
 
-local strings = require "kong.tools.string"
+local _M = {}
 
-local _M = { split = strings.split }
+-- A class of characters for a pattern; blanks if there are none.
+local function class_of(chars)
+  return chars and "[" .. chars:gsub("[%]%^%-%%]", "%%%0") .. "]" or "%s"
+end
+
+function _M.lstrip(text, chars)
+  return text:sub((select(2, text:find("^" .. class_of(chars) .. "*"))) + 1)
+end
+
+function _M.rstrip(text, chars)
+  local class, last = class_of(chars), #text
+  while last > 0 and text:find(class, last) == last do
+    last = last - 1
+  end
+  return text:sub(1, last)
+end
 
 function _M.strip(text, chars)
-  if not chars then
-    return strings.strip(text)
+  return _M.rstrip(_M.lstrip(text, chars), chars)
+end
+
+-- A list of pieces: at a plain separator, or at blanks.
+function _M.split(text, separator, limit)
+  local List = require "pl.List"
+  local pieces, from, plain = List(), 1, separator ~= nil
+  if not plain then
+    separator, from = "%s+", (text:find("%S")) or #text + 1
+  elseif separator == "" then
+    return List { text }
+  elseif text == "" then
+    return List()
   end
-  local set = "[" .. chars:gsub("[%]%^%-%%]", "%%%0") .. "]"
-  return (text:gsub("^" .. set .. "+", ""):gsub(set .. "+$", ""))
+  while not limit or #pieces < limit - 1 do
+    local first, last = text:find(separator, from, plain)
+    if not first then
+      break
+    end
+    pieces[#pieces + 1] = text:sub(from, first - 1)
+    from = last + 1
+  end
+  local rest = text:sub(from)
+  if plain or rest ~= "" then
+    pieces[#pieces + 1] = rest
+  end
+  return pieces
 end
 
-function _M.lstrip(text)
-  return (text:match("^%s*(.*)$"))
+function _M.splitv(text, ...)
+  return unpack(_M.split(text, ...))
 end
 
-function _M.rstrip(text)
-  return (text:match("^(.-)%s*$"))
+local function any(texts, f)
+  if type(texts) == "string" then
+    return f(texts)
+  end
+  for _, one in ipairs(texts) do
+    if f(one) then
+      return true
+    end
+  end
+  return false
 end
 
-function _M.startswith(text, start)
-  return text:sub(1, #start) == start
+function _M.startswith(text, starts)
+  return any(starts, function(start) return text:sub(1, #start) == start end)
 end
 
-function _M.endswith(text, tail)
-  return tail == "" or text:sub(-#tail) == tail
+function _M.endswith(text, tails)
+  return any(tails, function(tail) return tail == "" or text:sub(-#tail) == tail end)
 end
 
 function _M.join(separator, list)
@@ -47,11 +92,19 @@ function _M.replace(text, old, new, limit)
   return table.concat(parts) .. text:sub(from), count
 end
 
-function _M.count(text, part)
-  return (select(2, _M.replace(text, part, "")))
+function _M.count(text, part, overlapping)
+  local count, from = 0, 1
+  while true do
+    local first, last = text:find(part, from, true)
+    if not first or part == "" then
+      return count
+    end
+    count, from = count + 1, overlapping and first + 1 or last + 1
+  end
 end
 
 function _M.partition(text, separator)
+  assert(separator ~= "", "cannot partition at an empty text")
   local first, last = text:find(separator, 1, true)
   if not first then
     return text, "", ""
@@ -59,13 +112,18 @@ function _M.partition(text, separator)
   return text:sub(1, first - 1), separator, text:sub(last + 1)
 end
 
-function _M.splitlines(text)
-  local lines = {}
-  for line in (text:gsub("\r\n", "\n") .. "\n"):gmatch("(.-)\n") do
-    lines[#lines + 1] = line
-  end
-  if lines[#lines] == "" then
-    lines[#lines] = nil
+-- Lines; with `keep`, their ends as well.
+function _M.splitlines(text, keep)
+  local lines, from = require "pl.List"(), 1
+  while from <= #text do
+    local first, last = text:find("\r?\n", from)
+    first, last = first or text:find("\r", from, true), last
+    if not first then
+      first, last = #text + 1, #text
+    end
+    last = last or first
+    lines[#lines + 1] = text:sub(from, keep and last or first - 1)
+    from = last + 1
   end
   return lines
 end
@@ -76,13 +134,16 @@ local function all(pattern)
   end
 end
 
-_M.isalpha = all "^%a+$"
-_M.isdigit = all "^%d+$"
-_M.isalnum = all "^%w+$"
-_M.isspace = all "^%s+$"
+_M.isalpha, _M.isdigit = all "^%a+$", all "^%d+$"
+_M.isalnum, _M.isspace = all "^%w+$", all "^%s+$"
 
-_M.islower = all "^[%l%s]+$"
-_M.isupper = all "^[%u%s]+$"
+function _M.islower(text)
+  return text:find("%l") ~= nil and not text:find("%u")
+end
+
+function _M.isupper(text)
+  return text:find("%u") ~= nil and not text:find("%l")
+end
 
 -- Where a plain text stands first, and last.
 function _M.lfind(text, part, first, last)
@@ -95,7 +156,7 @@ end
 function _M.rfind(text, part, first, last)
   local found
   local from, to = text:find(part, first or 1, true)
-  while from and (not last or to <= last) do
+  while from and (not last or to <= last) and from <= #text + 1 do
     found = from
     from, to = text:find(part, from + 1, true)
   end
@@ -112,6 +173,13 @@ end
 
 function _M.at(text, index)
   return text:sub(index, index)
+end
+
+function _M.expandtabs(text, size)
+  size = size or 8
+  return (text:gsub("([^\t\r\n]*)\t", function(before)
+    return before .. (" "):rep(size - #before % size)
+  end))
 end
 
 function _M.ljust(text, width, fill)
@@ -137,19 +205,39 @@ end
 function _M.shorten(text, width, tail)
   if #text <= width then
     return text
-  end
-  if width < 3 then
+  elseif width < 3 then
     return ("."):rep(width)
+  elseif tail then
+    return "..." .. (width > 3 and text:sub(-(width - 3)) or "")
   end
-  if tail then
-    return "..." .. text:sub(-(width - 3))
+  return text:sub(1, width - 3) .. "..."
+end
+
+-- A text as Lua code has it, in brackets if it has several lines.
+function _M.quote_string(text)
+  if text:find("\n", 1, true) and not text:find("\r", 1, true) then
+    local equals = ""
+    while text:find("]" .. equals .. "]", 1, true) or text:sub(-#equals - 1) == "]" .. equals do
+      equals = equals .. "="
+    end
+    return "[" .. equals .. "[\n" .. text .. "]" .. equals .. "]"
   end
-  return width == 3 and "..." or text:sub(1, width - 3) .. "..."
+  return (("%q"):format(text):gsub("\r", "\\r"))
 end
 
 function _M.lines(text)
   return (text .. (text:sub(-1) == "\n" and "" or "\n")):gmatch("([^\n]*)\n")
 end
+
+for _, name in ipairs { "indent", "dedent", "wrap", "fill", "format_operator" } do
+  _M[name] = function(...)
+    return require("pl.text")[name](...)
+  end
+end
+
+_M.Template = setmetatable({}, {
+  __call = function(_, text) return require("pl.text").Template(text) end,
+})
 
 -- Puts these functions among those of every text.
 function _M.import()

@@ -9,6 +9,7 @@ mod cache;
 mod cjson;
 mod configuration;
 mod crypto;
+mod files;
 mod host;
 mod json;
 mod kong;
@@ -26,6 +27,7 @@ pub mod schema;
 mod spec;
 mod state;
 mod x509;
+mod zlib;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -223,6 +225,19 @@ mod tests {
         let error = vm.require::<mlua::Value>("kong.tools.no_such").unwrap_err().to_string();
         assert!(error.contains("module 'kong.tools.no_such' not found"), "{error}");
         assert!(error.contains("kong-compat/kong/tools/no_such.lua"), "{error}");
+        assert!(error.contains("docs/compatibility.md"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_module_names_the_plugin_that_wanted_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("kong/plugins/needy");
+        std::fs::create_dir_all(&home).unwrap();
+        std::fs::write(home.join("handler.lua"), "return require 'vendor.sdk'").unwrap();
+        let path = format!("{}/?.lua", dir.path().display());
+        let vm = Vm::new(&Options { package_path: path, ..Options::default() }).unwrap();
+        let error = vm.require::<mlua::Value>("kong.plugins.needy.handler").unwrap_err();
+        assert!(error.to_string().contains("which plugin 'needy' wants"), "{error}");
     }
 
     #[test]

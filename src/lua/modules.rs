@@ -6,7 +6,7 @@
 //! A debug build reads embedded files from the repository, so that Lua is edited without a build.
 //!
 //! A module that exists nowhere is reported with the `kong-compat` file that would provide it, so
-//! the message says what to write.
+//! the message says what to write, and which plugin asked.
 
 use mlua::{Lua, Table, Value};
 
@@ -89,7 +89,25 @@ fn load(lua: &Lua, name: &str) -> mlua::Result<Value> {
         Some(plugin) => format!("plugins/{}.lua", plugin.replace('.', "/")),
         None => format!("kong-compat/{}.lua", name.replace('.', "/")),
     };
-    lua.create_string(format!("\n\tno embedded file '{file}'")).map(Value::String)
+    let wanted = wanting(lua).map(|plugin| format!(", which plugin '{plugin}' wants"));
+    let wanted = wanted.unwrap_or_default();
+    let told = format!("\n\tno embedded file '{file}'{wanted} (what there is: {PAGE})");
+    lua.create_string(told).map(Value::String)
+}
+
+/// The page of the documentation that lists the modules.
+const PAGE: &str = "docs/compatibility.md, functions for Lua plugins";
+
+/// The plugin whose file asks for a module: the innermost one on the stack.
+fn wanting(lua: &Lua) -> Option<String> {
+    let source = |level| {
+        lua.inspect_stack(level, |frame| frame.source().source.map(|name| name.into_owned()))
+    };
+    (0..64).map_while(source).flatten().find_map(|source| {
+        let (_, file) = source.rsplit_once("plugins/")?;
+        let (plugin, _) = file.split_once('/')?;
+        Some(plugin.to_owned())
+    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,25 @@ local host = require "silverback.host"
 local _M = {}
 
 _M.is_valid_ip = host.is_ip
+
+local function is_four(text)
+  return not text:find(":", 1, true)
+end
+
+local function is_range(text)
+  return text:find("/", 1, true) ~= nil and host.is_ip_or_cidr(text)
+end
+
+local function of(check, four)
+  return function(text)
+    return check(text) and (four == nil or is_four(text) == four)
+  end
+end
+
+_M.is_valid_ipv4, _M.is_valid_ipv6 = of(host.is_ip, true), of(host.is_ip, false)
+_M.is_valid_cidr, _M.is_valid_cidr_v4 = of(is_range), of(is_range, true)
+_M.is_valid_cidr_v6 = of(is_range, false)
+_M.is_valid_ip_or_cidr_v6 = of(host.is_ip_or_cidr, false)
 _M.is_valid_ip_or_cidr = host.is_ip_or_cidr
 
 function _M.is_valid_ip_or_cidr_v4(text)
@@ -60,7 +79,11 @@ function parsers.ipv6(address)
   if not host.is_ip(ip) then
     return nil, "invalid ipv6 address: " .. address
   end
-  return ip:lower(), port
+  local words = {}
+  for high, low in host.ip_bytes(ip):gmatch("(.)(.)") do
+    words[#words + 1] = ("%02x%02x"):format(high:byte(), low:byte())
+  end
+  return table.concat(words, ":"), port
 end
 
 function parsers.name(address)
@@ -80,6 +103,9 @@ function parsers.name(address)
   return name, port
 end
 
+_M.normalize_ipv4, _M.normalize_ipv6 = parsers.ipv4, parsers.ipv6
+_M.check_hostname = parsers.name
+
 -- { host =, type = "ipv4" | "ipv6" | "name", port = }, or nil and what is wrong.
 function _M.normalize_ip(address)
   local kind = _M.hostname_type(address)
@@ -88,6 +114,23 @@ function _M.normalize_ip(address)
     return nil, port_or_err
   end
   return { host = normalized, type = kind, port = port_or_err }
+end
+
+-- An address as URLs have it. Takes what the functions above return, errors among it.
+function _M.format_host(address, port)
+  local kind = type(address)
+  if kind == "nil" then
+    return nil, port
+  elseif kind ~= "table" and kind ~= "string" then
+    return nil, "cannot format type '" .. kind .. "'"
+  end
+  local name = kind == "table" and address.host or address
+  port = kind == "table" and address.port or port
+  local suffix = port and ":" .. port or ""
+  if _M.hostname_type(name) == "ipv6" and not name:find("[", 1, true) then
+    return "[" .. _M.normalize_ipv6(name) .. "]" .. suffix
+  end
+  return name .. suffix
 end
 
 return _M

@@ -2,6 +2,8 @@
 
 local host = require "silverback.host"
 
+require "silverback.libc"
+
 local _M = {}
 
 function _M.get_rand_bytes(count)

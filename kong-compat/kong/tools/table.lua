@@ -21,24 +21,66 @@ function _M.table_merge(a, b)
   return merged
 end
 
--- Whether a list holds a value, and where.
-function _M.table_contains(list, value)
-  for i, item in ipairs(list or {}) do
-    if item == value then
-      return true, i
+-- The same, but nulls of the second take nothing away.
+function _M.null_aware_table_merge(a, b)
+  local merged = _M.table_merge(a)
+  for key, value in pairs(b or {}) do
+    if merged[key] == nil or value ~= ngx.null then
+      merged[key] = value
+    end
+  end
+  return merged
+end
+
+-- Arguments as a table that knows how many there are, and back.
+_M.pack = table.pack
+
+function _M.unpack(values, first, last)
+  return unpack(values, first or 1, last or values.n or #values)
+end
+
+-- Whether a table holds a value.
+function _M.table_contains(values, wanted)
+  for _, value in pairs(values or {}) do
+    if value == wanted then
+      return true
     end
   end
   return false
 end
 
-function _M.is_array(value, mode)
+-- Lapis takes texts of numbers for keys of a list.
+function _M.is_lapis_array(value)
   if type(value) ~= "table" then
     return false
   end
-  if mode == "lapis" or mode == "fast" then
-    return #value > 0 or next(value) == nil
+  local n = 0
+  for _ in pairs(value) do
+    n = n + 1
+    if value[n] == nil and value[tostring(n)] == nil then
+      return false
+    end
   end
-  return table.isarray(value)
+  return true
+end
+
+-- Keys from 1 on without a hole; `fast` leaves holes alone.
+function _M.is_array(value, mode)
+  if type(value) ~= "table" then
+    return false
+  elseif mode == "lapis" then
+    return _M.is_lapis_array(value)
+  elseif mode == "fast" then
+    return table.isarray(value)
+  end
+  local greatest, count = 0, 0
+  for key in pairs(value) do
+    if type(key) ~= "number" or key < 1 or key % 1 ~= 0 then
+      return false
+    end
+    greatest, count = math.max(greatest, key), count + 1
+  end
+  return greatest == count
 end
 
 local function copy(value, with_meta, seen)

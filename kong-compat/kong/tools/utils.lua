@@ -1,6 +1,8 @@
 -- The old name of all tools together.
 
-local PARTS = { "http", "ip", "rand", "sha256", "string", "table", "time", "uri", "uuid" }
+local PARTS = {
+  "http", "ip", "module", "rand", "sha256", "string", "table", "time", "uri", "uuid", "yield",
+}
 
 return setmetatable({}, {
   __index = function(self, name)

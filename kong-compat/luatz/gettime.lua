@@ -1,0 +1,3 @@
+-- The time: the module `luatz.gettime`.
+
+return { source = "ngx.now()", resolution = 1e-3, gettime = ngx.now }
