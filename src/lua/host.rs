@@ -23,6 +23,7 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     super::cjson::install(lua, &host)?;
     super::crypto::install(lua, &host)?;
     super::files::install(lua, &host)?;
+    super::url::install(lua, &host)?;
     super::zlib::install(lua, &host)?;
     host.set("is_ip", lua.create_function(|_, text: String| Ok(is_ip(&text)))?)?;
     let range = |_: &Lua, text: String| Ok(is_ip(&text) || text.parse::<IpNet>().is_ok());

@@ -26,6 +26,7 @@ mod rows;
 pub mod schema;
 mod spec;
 mod state;
+mod url;
 mod x509;
 mod zlib;
 

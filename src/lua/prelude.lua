@@ -13,6 +13,16 @@ for _, name in ipairs { "isempty", "nkeys", "isarray", "clone" } do
   end
 end
 
+-- Parts of `lua-resty-core` that plugins load for what they do to `ngx`: that is done.
+for name in ([[
+  base64 exit hash misc ndk phase regex request response shdict socket uri var worker
+]]):gmatch "%S+" do
+  package.preload["resty.core." .. name] = function()
+    return { version = "0.1.28" }
+  end
+end
+package.preload["resty.core"] = package.preload["resty.core.regex"]
+
 -- Standard output is not for plugins: it may be the access log.
 function print(...)
   local parts = { ... }
@@ -84,35 +94,10 @@ end
 -- Kong Enterprise's spans and logs for OpenTelemetry go nowhere.
 kong.telemetry = { log = function() return true end }
 
--- `kong.timer` by Kong's names; a timer's name is what it gives back.
-local function timer(start, named)
-  return function(_, ...)
-    local name, delay, callback
-    if named then
-      name, delay, callback = ...
-    else
-      delay, callback = ...
-    end
-    local args = { select(named and 4 or 3, ...) }
-    local count = select("#", ...) - (named and 3 or 2)
-    local ok, err = start(delay, callback, unpack(args, 1, count))
-    if not ok then
-      return nil, err
-    end
-    return name or true
-  end
-end
-
-kong.timer = {
-  at = timer(ngx.timer.at), every = timer(ngx.timer.every),
-  named_at = timer(ngx.timer.at, true), named_every = timer(ngx.timer.every, true),
-  stats = function() return { sys = {
-    pending = ngx.timer.pending_count(), running = ngx.timer.running_count() } } end,
-}
-
 -- What is in the configuration, caches for what plugins find out, and news between workers. None
 -- of it is loaded until a plugin asks for it.
 local later = {
+  timer = function() return require("resty.timerng").new() end,
   db = function() return require "kong.db" end,
   -- Without a database a value lives until the configuration changes (Kong).
   cache = function()

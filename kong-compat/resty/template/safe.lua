@@ -1,0 +1,3 @@
+-- Templates whose functions return nil and an error: `resty.template.safe`.
+
+return require "resty.template".new(true)
