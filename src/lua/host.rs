@@ -33,6 +33,8 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     let ip_bytes =
         |lua: &Lua, text: String| ip_bytes(&text).map(|bytes| lua.create_string(bytes)).transpose();
     host.set("ip_bytes", lua.create_function(ip_bytes)?)?;
+    let text = |_: &Lua, bytes: mlua::BString| Ok(ip_text(&bytes));
+    host.set("ip_text", lua.create_function(text)?)?;
     let file = |path: &str| std::fs::metadata(path).ok();
     let kind = move |_: &Lua, path: String| {
         Ok(file(&path).map(|file| if file.is_dir() { "directory" } else { "file" }))
@@ -99,6 +101,13 @@ fn ip_bytes(text: &str) -> Option<Vec<u8>> {
         IpAddr::V4(four) => four.octets().to_vec(),
         IpAddr::V6(six) => six.octets().to_vec(),
     })
+}
+
+/// The address of four or sixteen bytes.
+fn ip_text(bytes: &[u8]) -> Option<String> {
+    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from).ok();
+    let ip = four.or_else(|| <[u8; 16]>::try_from(bytes).map(IpAddr::from).ok())?;
+    Some(ip.to_string())
 }
 
 fn is_ip(text: &str) -> bool {

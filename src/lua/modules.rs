@@ -1,7 +1,8 @@
 //! Where `require` finds modules: the user's path, then the files embedded in the binary.
 //!
 //! Modules of the runtime are the other way round: those that are embedded are part of it, and
-//! a checkout of Kong on the path must not replace them one by one. Its plugins do win.
+//! a checkout of Kong on the path must not replace them one by one. Its plugins do win. So are
+//! libraries that call C functions of OpenSSL or nginx elsewhere: those functions are not here.
 //!
 //! A debug build reads embedded files from the repository, so that Lua is edited without a build.
 //!
@@ -57,8 +58,25 @@ pub(super) fn is_core(module: &str) -> bool {
     const OF_SPECS: [&str; 4] = ["busted", "luassert", "say", "spec"];
     let first = module.split('.').next().unwrap_or_default();
     let is_ours = first == "kong" && !module.starts_with("kong.plugins.");
-    (is_ours || OF_SPECS.contains(&first)) && embedded(module).is_some()
+    let is_foreign = module.starts_with("resty.openssl") || FOREIGN.contains(&module);
+    (is_ours || is_foreign || OF_SPECS.contains(&first)) && embedded(module).is_some()
 }
+
+/// Libraries whose own files are FFI calls into the server.
+const FOREIGN: &[&str] = &[
+    "ffi-zlib",
+    "resty.aes",
+    "resty.evp",
+    "resty.hmac",
+    "resty.md5",
+    "resty.random",
+    "resty.sha1",
+    "resty.sha224",
+    "resty.sha256",
+    "resty.sha384",
+    "resty.sha512",
+    "resty.string",
+];
 
 /// Puts the embedded modules around the loader for `package.path`.
 pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
