@@ -4,6 +4,7 @@
 //! A dictionary has a size that it does not grow beyond: what was used least recently makes room.
 //! A lock is held for one operation and never across a wait.
 
+mod answers;
 mod changes;
 mod entries;
 mod flights;
@@ -13,8 +14,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use entries::Entries;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, oneshot};
 
+pub use answers::Answers;
 pub use changes::{Change, Changes};
 pub use entries::{Full, Held, Item};
 pub use flights::{Flight, Flights};
@@ -43,6 +45,8 @@ pub struct Dicts {
     /// What has changed in caches of which every worker has a copy.
     pub changes: Changes,
     events: broadcast::Sender<Event>,
+    /// What the process has asked the Lua code of its workers.
+    pub answers: Answers,
 }
 
 /// Something that Lua code of one worker tells that of all of them.
@@ -65,6 +69,7 @@ impl Default for Dicts {
             flights: Flights::default(),
             changes: Changes::default(),
             events: broadcast::channel(EVENTS).0,
+            answers: Answers::default(),
         }
     }
 }
@@ -99,6 +104,15 @@ impl Dicts {
     pub fn post(&self, event: Event) {
         // Nobody may.
         let _ = self.events.send(event);
+    }
+
+    /// Asks the Lua code of the workers something; the first to answer counts. Nothing comes if
+    /// nobody knows the question.
+    pub fn ask(&self, question: &str) -> oneshot::Receiver<Vec<u8>> {
+        let (id, answer) = self.answers.wait();
+        let (source, name) = (b"silverback".to_vec(), question.as_bytes().to_vec());
+        self.post(Event { source, name, data: id.to_string().into_bytes() });
+        answer
     }
 
     /// The events from here on.

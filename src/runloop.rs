@@ -64,6 +64,9 @@ impl Scripts {
         {
             tracing::error!(plugin = name, phase = "init_worker", "{error}");
         }
+        if self.trial.is_none() && name == "prometheus" {
+            self.vm(shared)?.answer_metrics(&shared.metrics_of_lua)?;
+        }
         self.handlers.borrow_mut().insert(name.to_owned(), handler.clone());
         Ok(handler)
     }

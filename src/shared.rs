@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -61,6 +61,8 @@ pub struct Shared {
     pub dicts: Arc<Dicts>,
     /// Workers that have a Lua VM.
     pub workers_with_lua: AtomicUsize,
+    /// Kong's own prometheus plugin runs as Lua: what it has counted is asked of a worker.
+    pub metrics_of_lua: AtomicBool,
     /// What these VMs are at.
     pub vms: Arc<Vms>,
     /// Who started the process, and wants to know how it is.
@@ -109,6 +111,7 @@ impl Shared {
             certificates: Arc::default(),
             dicts: Arc::default(),
             workers_with_lua: AtomicUsize::new(0),
+            metrics_of_lua: AtomicBool::new(false),
             vms: Arc::default(),
             tls,
             control,

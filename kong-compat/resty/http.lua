@@ -12,6 +12,8 @@ _M._USER_AGENT = requests.USER_AGENT
 _M.transfer_encoding_is_chunked = requests.is_chunked
 
 local client = { __index = _M }
+-- That of now: lua-resty-luasocket loads this module with another in its place.
+local tcp = ngx.socket.tcp
 
 -- A line that is no header ends nothing, but lines must end some time.
 local LINES_MAX = 1000
@@ -19,7 +21,7 @@ local LINES_MAX = 1000
 local PIECE = 65536
 
 function _M.new(_)
-  local sock, err = ngx.socket.tcp()
+  local sock, err = tcp()
   if not sock then
     return nil, err
   end

@@ -21,6 +21,7 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     cache.set("alone", bind::waiting(lua, |lua, args| async move { alone(&lua, args).await })?)?;
     cache.set("post", bind::function(lua, post)?)?;
     cache.set("listen", bind::function(lua, listen)?)?;
+    cache.set("answer", bind::function(lua, answer)?)?;
     let preload: Table = lua.globals().get::<Table>("package")?.get("preload")?;
     preload.set("silverback.cache", lua.create_function(move |_, _: String| Ok(cache.clone()))?)
 }
@@ -91,6 +92,16 @@ fn post(lua: &Lua, mut args: MultiValue) -> Answer {
     };
     Options::of_vm(lua)?.dicts.post(event);
     one(lua, true)
+}
+
+/// `answer(id, text)`: answers what the process has asked.
+fn answer(lua: &Lua, mut args: MultiValue) -> Answer {
+    let id = text(&mut args, "id must be a string")?.to_string_lossy();
+    let told = text(&mut args, "the answer must be a string")?.as_bytes().to_vec();
+    if let Ok(id) = id.parse() {
+        Options::of_vm(lua)?.dicts.answers.give(id, told);
+    }
+    one(lua, ())
 }
 
 /// `listen(f)`: calls `f(source, event, data)` for every event from here on.

@@ -32,6 +32,7 @@ mod zlib;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mlua::{Lua, LuaOptions, StdLib};
 use thiserror::Error;
@@ -158,6 +159,16 @@ impl Vm {
     /// Says which configuration is in use: what code without a request sees in `kong.db`.
     pub fn use_snapshot(&self, snapshot: &Arc<Snapshot>) {
         rows::put(&self.lua, snapshot);
+    }
+
+    /// Lets Kong's own prometheus plugin answer for `/metrics`.
+    ///
+    /// # Errors
+    /// Lua's message.
+    pub fn answer_metrics(&self, answers: &AtomicBool) -> Result<(), String> {
+        self.require::<mlua::Value>("silverback.prometheus").map_err(|error| error.to_string())?;
+        answers.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Loads a module, as `require` does.

@@ -131,7 +131,7 @@ impl Status {
                 let text = format!("log level: {}", self.log_level.current());
                 message(StatusCode::OK, &text)
             }
-            "/metrics" => self.metrics(),
+            "/metrics" => self.metrics().await,
             _ => message(StatusCode::NOT_FOUND, "Not found"),
         }
     }
@@ -206,7 +206,19 @@ impl Status {
         message(StatusCode::OK, "ready")
     }
 
-    fn metrics(&self) -> Response<Full<Bytes>> {
+    /// What Kong's own prometheus plugin has counted, where it runs as Lua.
+    async fn counted_by_lua(&self) -> Option<String> {
+        // A worker that is stuck must not keep what all others know.
+        const PATIENCE: Duration = Duration::from_secs(3);
+        if !self.shared.metrics_of_lua.load(Ordering::Relaxed) {
+            return None;
+        }
+        let answer = tokio::time::timeout(PATIENCE, self.shared.dicts.ask("metrics")).await;
+        String::from_utf8(answer.ok()?.ok()?).ok()
+    }
+
+    async fn metrics(&self) -> Response<Full<Bytes>> {
+        let counted = self.counted_by_lua().await;
         let shared = &self.shared;
         let health = || upstreams::render(&shared.healths.list());
         let refused = shared.budget.refused();
@@ -221,7 +233,8 @@ impl Status {
             let text = shared.metrics.render() + &health() + &ours;
             return reply(StatusCode::OK, "text/plain; version=0.0.4", text);
         };
-        let mut text = shared.kong_metrics.render() + &prometheus::node(shared);
+        let mut text =
+            counted.unwrap_or_else(|| shared.kong_metrics.render() + &prometheus::node(shared));
         if wanted.upstream_health {
             text += &health();
         }

@@ -208,6 +208,41 @@ async fn workers_find_what_one_of_them_has_found() {
     }
 }
 
+#[tokio::test]
+async fn a_worker_hears_of_what_another_has_set_or_invalidated() {
+    for (change, want) in [
+        ("kong.cache.mlcache:set('k', nil, 'new')", "new"),
+        ("kong.cache:invalidate('k')", "found anew"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        install(folder.path(), "run", RUN);
+        let gateway = with_plugins(folder.path(), "bundled,run")
+            .set("nginx_worker_processes", "2")
+            .start(CONFIG);
+        // One worker has its copy, and serves nobody until it is told to go on.
+        let is_held = folder.path().join("held");
+        let held = format!(
+            "local found = kong.cache:get('k', nil, function() return 'old' end)
+             io.open('{}', 'w'):close()
+             local stop = os.time() + 60
+             while not ngx.shared.kong:get('go') and os.time() < stop do end
+             return found, (kong.cache:get('k', nil, function() return 'found anew' end))",
+            is_held.display()
+        );
+        let address = gateway.address;
+        let held = tokio::spawn(async move {
+            super::http::send(address, "POST", "/a", &[], held.as_bytes()).await.text()
+        });
+        while !is_held.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        let code = format!("{change} return ngx.shared.kong:set('go', 1)");
+        assert_eq!(run(&gateway, &code).await[0], "true", "{change}");
+        let answer = held.await.unwrap();
+        assert!(answer.starts_with(&format!("true\nold\n{want}\n")), "{change}: {answer}");
+    }
+}
+
 /// A plugin with entities of its own.
 const DAOS: &str = "local typedefs = require 'kong.db.schema.typedefs'
 return {
