@@ -17,6 +17,7 @@ use super::http::{Message, Upstream};
 use super::lua::{install, with_plugins};
 
 mod auth;
+mod stateful;
 
 const CHECKOUT: &str = "SILVERBACK_KONG_CHECKOUT";
 const LIBRARIES: &str = "SILVERBACK_LUA_LIBRARIES";
