@@ -4,7 +4,7 @@ use mlua::{Lua, Table, Value};
 use serde_json::{Map, json};
 
 use super::{Options, json};
-use crate::settings::Settings;
+use crate::settings::{Settings, Tokens};
 
 /// The settings by Kong's names.
 pub(super) fn of(settings: &Settings) -> Map<String, serde_json::Value> {
@@ -14,6 +14,7 @@ pub(super) fn of(settings: &Settings) -> Map<String, serde_json::Value> {
     let values = json!({
         "allow_debug_header": settings.allow_debug_header,
         "database": "off",
+        "enabled_headers": enabled_headers(settings.headers),
         "error_default_type": settings.error_default_type,
         "headers_upstream": headers_upstream,
         "log_level": settings.log_level,
@@ -38,6 +39,23 @@ pub(super) fn of(settings: &Settings) -> Map<String, serde_json::Value> {
         serde_json::Value::Object(values) => values,
         _ => Map::new(),
     }
+}
+
+/// Which headers the gateway adds, by Kong's names and the words of its setting `headers`.
+fn enabled_headers(on: Tokens) -> serde_json::Value {
+    let latency = on.proxy_latency && on.upstream_latency && on.response_latency;
+    json!({
+        "Server": on.server,
+        "Via": on.via,
+        "X-Kong-Admin-Latency": latency,
+        "X-Kong-Proxy-Latency": on.proxy_latency,
+        "X-Kong-Request-Id": on.request_id,
+        "X-Kong-Response-Latency": on.response_latency,
+        "X-Kong-Upstream-Latency": on.upstream_latency,
+        "X-Kong-Upstream-Status": on.upstream_status,
+        "latency_tokens": latency,
+        "server_tokens": on.server && on.via,
+    })
 }
 
 /// The table that Lua sees. It can be read and not written, as in Kong.
