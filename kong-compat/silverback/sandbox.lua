@@ -152,6 +152,25 @@ local function make()
   return env
 end
 
+local outside
+
+-- The part of the environment that is Kong's and the operator's: what templates get beside their
+-- own names. Views can be copied, and what is copied is still a view.
+function _M.outer()
+  if not outside then
+    local configuration = kong.configuration
+    outside = { require = requirer(configuration.untrusted_lua_sandbox_requires) }
+    local kong_view = kong_of(configuration.untrusted_lua)
+    local ngx_view = ngx_of(configuration.untrusted_lua)
+    outside.kong = setmetatable({}, { __index = kong_view, __newindex = protected "kong" })
+    outside.ngx = setmetatable({}, { __index = ngx_view })
+    for _, path in ipairs(configuration.untrusted_lua_sandbox_environment or {}) do
+      link(outside, path)
+    end
+  end
+  return outside
+end
+
 local shared
 
 -- An environment for one piece of code; what it sets as a global only it will see.

@@ -13,6 +13,39 @@ local function setting()
   return kong.configuration.untrusted_lua
 end
 
+local function list(name)
+  local values = kong.configuration[name]
+  return type(values) == "table" and #values > 0 and values or nil
+end
+
+-- What Kong's own plugins ask of the settings.
+local FIELDS = {
+  enabled = function() return setting() ~= "off" end,
+  sandbox_enabled = function() return setting() == "sandbox" or setting() == "strict" end,
+  env_vars = function() return list "untrusted_lua_sandbox_environment" end,
+  requires = function()
+    local allowed
+    for _, name in ipairs(list "untrusted_lua_sandbox_requires" or {}) do
+      allowed = allowed or {}
+      allowed[name] = true
+    end
+    return allowed
+  end,
+  environment = environment.outer,
+  sandbox_mt = function() return { __index = environment.outer() } end,
+  global_mt = function() return { __index = _G } end,
+  err_msg = function() return OFF end,
+}
+
+_M.configuration = setmetatable({ clear = function() end, reload = function() end }, {
+  __index = function(_, name)
+    local field = FIELDS[name]
+    if field then
+      return field()
+    end
+  end,
+})
+
 -- The options of a call: a chunk name, or a table as older plugins give it.
 local function options_of(name, mode, env)
   if type(name) == "table" then

@@ -17,6 +17,8 @@ use super::http::{Message, Upstream};
 use super::lua::{install, with_plugins};
 
 mod auth;
+mod basics;
+mod loggers;
 mod stateful;
 
 const CHECKOUT: &str = "SILVERBACK_KONG_CHECKOUT";
