@@ -55,8 +55,12 @@ function _M.with_coroutine_mutex(options, f)
   if not in_yieldable_phase() then
     return f()
   end
-  local turn = turns[options.name] or semaphore.new(1)
-  turns[options.name] = turn
+  local turn = turns[options.name]
+  if not turn then
+    turn = semaphore.new()
+    turn:post(1)
+    turns[options.name] = turn
+  end
   local mine = turn:wait(options.timeout or 60)
   if not mine then
     if otherwise == "return_true" then

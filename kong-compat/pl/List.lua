@@ -1,47 +1,74 @@
--- Lists with methods, as Penlight's `List`; what does not return a value returns the list.
+-- Lists with methods: Penlight's `List`. What does not return a value returns the list.
 
-local stringx = require "pl.stringx"
+local class = require "pl.class"
 local tablex = require "pl.tablex"
+local utils = require "pl.utils"
 
-local List = { _name = "List" }
-List.__index = List
+local List = class(nil, nil, utils.stdmt.List)
+List._name = "List"
 
-local function list(values)
-  return setmetatable(values, List)
+local function list(values, like)
+  return setmetatable(values, like and getmetatable(like) or List)
 end
 
-function List.new(values)
-  if values ~= nil and type(values) ~= "table" then
-    local made = list {}
-    for value in values do
-      made[#made + 1] = value
+-- A function that gives what is in a text, a table, a file, or what a function gives.
+function List.iterate(values)
+  local kind = type(values)
+  if kind == "function" then
+    return values
+  elseif kind == "string" or kind == "table" then
+    local i, n = 0, #values
+    return function()
+      i = i + 1
+      if i <= n then
+        return kind == "string" and values:sub(i, i) or values[i]
+      end
     end
-    return made
+  elseif io.type(values) == "file" then
+    return values:lines()
   end
-  local made = list {}
-  for i = 1, values and #values or 0 do
-    made[i] = values[i]
-  end
-  return made
 end
+
+-- A plain list becomes one with methods; nothing is copied.
+function List._create(values)
+  if type(values) == "table" and not getmetatable(values) and #values > 0 then
+    return values
+  end
+end
+
+function List:_init(values)
+  if values and values ~= self then
+    for value in List.iterate(values) do
+      self[#self + 1] = value
+    end
+  end
+end
+
+List.new = List
 
 function List.range(first, last, step)
-  local made = list {}
   if not last then
     first, last = 1, first
   end
-  for i = first, last, step or 1 do
+  step = utils.assert_arg(3, step or 1, "number")
+  utils.assert_arg(1, first, "number")
+  utils.assert_arg(2, last, "number")
+  -- Steps with a fraction would miss their end by a little.
+  last = step % 1 == 0 and last or last + 1e-10
+  local made = List()
+  for i = first, last, step do
     made[#made + 1] = i
   end
   return made
 end
 
 function List.split(text, separator)
-  return list(stringx.split(text, separator))
+  utils.assert_arg(1, text, "string")
+  return list(utils.split(text, separator))
 end
 
 function List:clone()
-  return List.new(self)
+  return list({}, self):extend(self)
 end
 
 function List:append(value)
@@ -49,9 +76,10 @@ function List:append(value)
   return self
 end
 
-List.push = List.append
+List.push = table.insert
 
 function List:extend(values)
+  utils.assert_arg(1, values, "table")
   for i = 1, #values do
     self[#self + 1] = values[i]
   end
@@ -59,7 +87,7 @@ function List:extend(values)
 end
 
 function List:insert(at, value)
-  table.insert(self, at, value)
+  table.insert(self, utils.assert_arg(1, at, "number"), value)
   return self
 end
 
@@ -68,29 +96,21 @@ function List:put(value)
 end
 
 function List:remove(at)
-  table.remove(self, at)
+  table.remove(self, utils.assert_arg(1, at, "number"))
   return self
 end
 
 function List:remove_value(value)
-  for i = 1, #self do
-    if self[i] == value then
-      table.remove(self, i)
-      break
-    end
-  end
-  return self
+  local at = tablex.find(self, value)
+  return at and self:remove(at) or self
 end
 
 function List:pop(at)
-  return table.remove(self, at or #self)
+  return table.remove(self, utils.assert_arg(1, at or #self, "number"))
 end
 
 List.get = List.pop
-
-function List:index(value, from)
-  return tablex.find(self, value, from)
-end
+List.index = tablex.find
 
 function List:contains(value)
   return self:index(value) ~= nil
@@ -105,12 +125,7 @@ function List:count(value)
 end
 
 function List:sort(order)
-  if order == "<" then
-    order = nil
-  elseif order == ">" then
-    order = function(a, b) return a > b end
-  end
-  table.sort(self, order)
+  table.sort(self, order and utils.function_arg(1, order))
   return self
 end
 
@@ -126,8 +141,37 @@ function List:reverse()
   return self
 end
 
+function List:minmax()
+  local least, most = 1e70, -1e70
+  for i = 1, #self do
+    least, most = math.min(least, self[i]), math.max(most, self[i])
+  end
+  return least, most
+end
+
 function List:slice(first, last)
-  return list(tablex.sub(self, first, last))
+  return tablex.sub(self, first, last)
+end
+
+function List:chop(first, last)
+  return tablex.removevalues(self, first, last)
+end
+
+function List:splice(at, values)
+  utils.assert_arg(1, at, "number")
+  for value in List.iterate(values) do
+    table.insert(self, at, value)
+    at = at + 1
+  end
+  return self
+end
+
+function List:slice_assign(first, last, values)
+  first, last = tablex._normalize_slice(self, first, last)
+  if last >= first then
+    self:chop(first, last)
+  end
+  return self:splice(first, values)
 end
 
 function List:clear()
@@ -142,36 +186,46 @@ function List:len()
 end
 
 function List:iter()
-  local i = 0
-  return function()
-    i = i + 1
-    return self[i]
-  end
+  return List.iterate(self)
 end
 
-function List:concat(separator)
-  return table.concat(self, separator)
-end
+List.concat = table.concat
 
 function List:join(separator)
-  local texts = {}
-  for i = 1, #self do
-    texts[i] = tostring(self[i])
-  end
-  return table.concat(texts, separator or "")
+  return table.concat(utils.array_tostring(self), separator or "")
 end
 
 function List:map(f, ...)
-  return list(tablex.imap(f, self, ...))
+  return list(tablex.imap(f, self, ...), self)
+end
+
+function List:map2(f, other, ...)
+  return list(tablex.imap2(f, self, other, ...), self)
+end
+
+function List:mapm(name, ...)
+  return list(tablex.map_named_method(name, self, ...), self)
+end
+
+function List:transform(f, ...)
+  tablex.transform(f, self, ...)
+  return self
 end
 
 function List:filter(keep, arg)
-  return list(tablex.filter(self, keep, arg))
+  return list(tablex.filter(self, keep, arg), self)
 end
 
 function List:foreach(f, ...)
+  f = utils.function_arg(1, f)
   for i = 1, #self do
     f(self[i], ...)
+  end
+end
+
+function List:foreachm(name, ...)
+  for i = 1, #self do
+    self[i][name](self[i], ...)
   end
 end
 
@@ -179,8 +233,36 @@ function List:reduce(f, start)
   return tablex.reduce(f, self, start)
 end
 
+-- Lists by what a function says of their values.
+function List:partition(f, ...)
+  f = utils.function_arg(1, f)
+  local parts = {}
+  for i = 1, #self do
+    local key = f(self[i], ...)
+    key = key == nil and "<nil>" or key
+    parts[key] = parts[key] or List()
+    parts[key]:append(self[i])
+  end
+  return setmetatable(parts, require "pl.MultiMap")
+end
+
+function List.default_map_with(functions)
+  return function(self, name)
+    local f = functions[name]
+    if not f then
+      error(type(functions) .. " does not have method " .. name, 3)
+    end
+    local function method(values, ...)
+      return values:map(f, ...)
+    end
+    getmetatable(self)[name] = method
+    return method
+  end
+end
+
 function List.__concat(a, b)
-  return List.new(a):extend(b)
+  utils.assert_arg(1, b, "table")
+  return a:clone():extend(b)
 end
 
 function List.__eq(a, b)
@@ -199,4 +281,4 @@ function List.__tostring(self)
   return "{" .. self:join(",") .. "}"
 end
 
-return setmetatable(List, { __call = function(_, values) return List.new(values) end })
+return List

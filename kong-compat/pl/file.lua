@@ -21,5 +21,7 @@ function _M.move(from, to)
 end
 
 _M.size = path.getsize
+_M.access_time, _M.modified_time = path.getatime, path.getmtime
+_M.creation_time = path.getctime
 
 return _M

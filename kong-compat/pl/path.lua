@@ -1,8 +1,12 @@
 -- What plugins use of Penlight's `path`: names of files and folders, and whether they are there.
 
 local host = require "silverback.host"
+local lfs = require "lfs"
 
-local _M = { sep = "/", dirsep = ":", is_windows = false }
+local _M = {
+  sep = "/", dirsep = ":", is_windows = false, dir = lfs.dir, mkdir = lfs.mkdir, rmdir = lfs.rmdir,
+  attrib = lfs.attributes, link_attrib = lfs.symlinkattributes, chdir = lfs.chdir,
+}
 
 function _M.isabs(path)
   return path:sub(1, 1) == "/"
@@ -56,8 +60,14 @@ function _M.normpath(path)
 end
 
 function _M.expanduser(path)
-  local home = path:sub(1, 1) == "~" and os.getenv("HOME")
-  return home and home .. path:sub(2) or path
+  if path:sub(1, 1) ~= "~" then
+    return path
+  end
+  local home = os.getenv("HOME")
+  if not home then
+    return nil, "failed to expand '~' (HOME not set)"
+  end
+  return home .. path:sub(2)
 end
 
 -- The path if it is there, else false.
@@ -75,6 +85,58 @@ end
 
 function _M.getsize(path)
   return host.file_size(path)
+end
+
+local function time_of(which)
+  return function(path)
+    return lfs.attributes(path, which)
+  end
+end
+
+_M.getatime, _M.getmtime, _M.getctime = time_of "access", time_of "modification", time_of "change"
+
+function _M.islink(path)
+  return lfs.symlinkattributes(path, "mode") == "link"
+end
+
+function _M.normcase(path)
+  return path
+end
+
+_M.tmpname = os.tmpname
+
+-- A path as seen from a folder.
+function _M.relpath(path, start)
+  path, start = _M.abspath(path), _M.abspath(start or _M.currentdir())
+  local there, here = {}, {}
+  for part in path:gmatch("[^/]+") do
+    there[#there + 1] = part
+  end
+  for part in start:gmatch("[^/]+") do
+    here[#here + 1] = part
+  end
+  local common = 0
+  while there[common + 1] and there[common + 1] == here[common + 1] do
+    common = common + 1
+  end
+  local parts = {}
+  for _ = common + 1, #here do
+    parts[#parts + 1] = ".."
+  end
+  for i = common + 1, #there do
+    parts[#parts + 1] = there[i]
+  end
+  return table.concat(parts, "/")
+end
+
+function _M.common_prefix(a, b)
+  local n = 0
+  while n < math.min(#a, #b) and a:byte(n + 1) == b:byte(n + 1) do
+    n = n + 1
+  end
+  local is_whole = (n == #a or n == #b) and (a:sub(n + 1, n + 1) .. b:sub(n + 1, n + 1)):find("^/?$")
+  local prefix = a:sub(1, n)
+  return is_whole and prefix or (prefix:match("^(.*)/") or "")
 end
 
 function _M.currentdir()

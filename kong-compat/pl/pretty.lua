@@ -25,7 +25,25 @@ local function order(a, b)
   if of_a ~= of_b then
     return of_b
   end
+  if type(a) ~= type(b) then
+    return type(a) < type(b)
+  end
   return tostring(a) < tostring(b)
+end
+
+local function plain(value)
+  if value ~= value then
+    return "NaN"
+  elseif value == math.huge then
+    return "Inf"
+  elseif value == -math.huge then
+    return "-Inf"
+  elseif type(value) == "number" and value % 1 == 0 and math.abs(value) < 2 ^ 53 then
+    return ("%d"):format(value)
+  elseif type(value) == "number" and value % 1 == 0 then
+    return (tostring(value):gsub("^(%-?%d)e", "%1.0e"))
+  end
+  return tostring(value)
 end
 
 -- Several lines stand in long brackets.
@@ -50,7 +68,7 @@ function _M.write(value, space, not_clever)
       return quoted(inner)
     end
     if type(inner) ~= "table" then
-      return tostring(inner)
+      return plain(inner)
     end
     if seen[inner] then
       return "<cycle>"
@@ -88,23 +106,74 @@ function _M.dump(value)
   print(_M.write(value))
 end
 
+-- Runs code that may call nothing: texts have no methods meanwhile.
+local function run(chunk)
+  local methods = getmetatable("")
+  debug.setmetatable("", nil)
+  local ok, value = pcall(chunk)
+  debug.setmetatable("", methods)
+  if not ok then
+    return nil, value
+  end
+  return value
+end
+
 -- A table that a text describes; nothing in it may be called.
 function _M.read(text)
+  text = text:gsub("^%s*%-%-[^\n]*\n", "")
   if not text:find("^%s*{") then
     return nil, "not a Lua table"
   end
-  if text:find("[^%w_]function[^%w_]") then
+  if text:gsub("'[^'\n]*'", ""):gsub('"[^"\n]*"', ""):find("[^%w_]function[^%w_]") then
     return nil, "cannot have functions in table definition"
   end
   local chunk, err = load("return " .. text, "tbl", "t", {})
   if not chunk then
     return nil, err
   end
-  local ok, value = pcall(chunk)
-  if not ok then
-    return nil, value
+  return run(chunk)
+end
+
+-- The globals that code sets; without `paranoid` it may also call and loop.
+function _M.load(text, env, paranoid)
+  env = env or {}
+  if paranoid then
+    for word in text:gmatch("%a+") do
+      if word == "for" or word == "while" or word == "repeat" or word == "function" then
+        return nil, "looping not allowed"
+      end
+    end
   end
-  return value
+  local chunk, err = load(text, "tbl", "t", env)
+  if not chunk then
+    return nil, err
+  end
+  local _, problem = run(chunk)
+  if problem then
+    return nil, problem
+  end
+  return env
+end
+
+-- A number with a unit: `K`, `M` for `N`, `KiB` for `M`, thousands with commas for `T`.
+function _M.number(number, kind, precision)
+  kind, precision = kind or "N", precision or 1
+  local text = "%." .. precision .. "f%s"
+  if kind == "T" then
+    local shown = ("%d"):format(number):reverse():gsub("(%d%d%d)", "%1,"):reverse()
+    return (shown:gsub("^,", ""):gsub("^%-,", "-"))
+  elseif kind == "M" then
+    local units, i = { "B", "KiB", "MiB", "GiB" }, 1
+    while number >= 1024 and i < #units do
+      number, i = number / 1024, i + 1
+    end
+    return i == 1 and ("%d%s"):format(number, units[i]) or text:format(number, units[i])
+  end
+  local units, i = { "", "K", "M", "B" }, 1
+  while number >= 1000 and i < #units do
+    number, i = number / 1000, i + 1
+  end
+  return i == 1 and ("%d%s"):format(number, units[i]) or text:format(number, units[i])
 end
 
 return setmetatable(_M, { __call = function(_, value) return _M.dump(value) end })

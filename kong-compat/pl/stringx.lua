@@ -33,6 +33,8 @@ function _M.split(text, separator, limit)
     return List { text }
   elseif text == "" then
     return List()
+  elseif text == separator then
+    return List { "" }
   end
   while not limit or #pieces < limit - 1 do
     local first, last = text:find(separator, from, plain)
@@ -82,11 +84,15 @@ function _M.replace(text, old, new, limit)
   local parts, from, count = {}, 1, 0
   while not limit or count < limit do
     local first, last = text:find(old, from, true)
-    if not first or last < first then
+    if not first or old == "" and from > #text + 1 then
       break
     end
-    parts[#parts + 1] = text:sub(from, first - 1)
-    parts[#parts + 1] = new
+    parts[#parts + 1] = text:sub(from, first - 1) .. new
+    if old == "" then
+      -- Nothing is in front of each character and behind the last.
+      parts[#parts + 1] = text:sub(from, from)
+      last = from
+    end
     from, count = last + 1, count + 1
   end
   return table.concat(parts) .. text:sub(from), count
@@ -94,9 +100,12 @@ end
 
 function _M.count(text, part, overlapping)
   local count, from = 0, 1
+  if part == "" then
+    return #text
+  end
   while true do
     local first, last = text:find(part, from, true)
-    if not first or part == "" then
+    if not first then
       return count
     end
     count, from = count + 1, overlapping and first + 1 or last + 1
@@ -116,12 +125,8 @@ end
 function _M.splitlines(text, keep)
   local lines, from = require "pl.List"(), 1
   while from <= #text do
-    local first, last = text:find("\r?\n", from)
-    first, last = first or text:find("\r", from, true), last
-    if not first then
-      first, last = #text + 1, #text
-    end
-    last = last or first
+    local first = text:find("[\r\n]", from) or #text + 1
+    local last = text:sub(first, first + 1) == "\r\n" and first + 1 or math.min(first, #text)
     lines[#lines + 1] = text:sub(from, keep and last or first - 1)
     from = last + 1
   end
@@ -164,6 +169,7 @@ function _M.rfind(text, part, first, last)
 end
 
 function _M.rpartition(text, separator)
+  assert(separator ~= "", "cannot partition at an empty text")
   local at = _M.rfind(text, separator)
   if not at then
     return "", "", text
@@ -201,6 +207,8 @@ function _M.title(text)
   end))
 end
 
+_M.capitalize = _M.title
+
 -- A text that is too long with dots at its end, or in front with `tail`.
 function _M.shorten(text, width, tail)
   if #text <= width then
@@ -231,12 +239,12 @@ end
 
 for _, name in ipairs { "indent", "dedent", "wrap", "fill", "format_operator" } do
   _M[name] = function(...)
-    return require("pl.text")[name](...)
+    return require("silverback.texts")[name](...)
   end
 end
 
 _M.Template = setmetatable({}, {
-  __call = function(_, text) return require("pl.text").Template(text) end,
+  __call = function(_, text) return require("silverback.texts").Template(text) end,
 })
 
 -- Puts these functions among those of every text.

@@ -1,280 +1,95 @@
--- What plugins use of Penlight's `tablex`.
+-- Tables: Penlight's `tablex`. What is made of a list is a `List`, what is made of a table that has
+-- a class is of that class.
 
-local tables = require "kong.tools.table"
 local utils = require "pl.utils"
 
-local _M = { copy = table.clone, deepcopy = tables.deep_copy }
+local _M = {}
 
-function _M.keys(t)
-  local keys = {}
-  for key in pairs(t) do
-    keys[#keys + 1] = key
-  end
-  return keys
+local function list(values)
+  return setmetatable(values, require "pl.List")
 end
 
-function _M.values(t)
-  local values = {}
-  for _, value in pairs(t) do
-    values[#values + 1] = value
-  end
-  return values
+local function map(values)
+  return setmetatable(values, require "pl.Map")
 end
 
-function _M.size(t)
-  return table.nkeys(t)
+-- Of the class of another table; else of Penlight's class of that name, if one is given.
+local function like(values, other, class)
+  return setmetatable(values, getmetatable(other) or class and require("pl." .. class) or nil)
 end
 
-function _M.find(list, value, from)
-  for i = from or 1, #list do
-    if list[i] == value then
-      return i
-    end
+local function check(n, value, kind)
+  if not require("pl.types")["is_" .. kind](value) then
+    error(("argument %d is not %s"):format(n, kind), 3)
   end
 end
 
-function _M.map(f, t, ...)
-  f = utils.function_arg(1, f)
-  local mapped = {}
+function _M.copy(t)
+  check(1, t, "iterable")
+  local copy = {}
   for key, value in pairs(t) do
-    mapped[key] = f(value, ...)
+    copy[key] = value
   end
-  return mapped
+  return copy
 end
 
-function _M.imap(f, list, ...)
-  f = utils.function_arg(1, f)
-  local mapped = {}
-  for i, value in ipairs(list) do
-    mapped[i] = f(value, ...) or false
+local function deepcopy(value, seen)
+  if type(value) ~= "table" then
+    return value
+  elseif seen[value] then
+    return seen[value]
   end
-  return mapped
+  local copy = {}
+  seen[value] = copy
+  for key, inner in pairs(value) do
+    copy[deepcopy(key, seen)] = deepcopy(inner, seen)
+  end
+  return setmetatable(copy, getmetatable(value))
 end
 
-function _M.filter(list, keep, arg)
-  keep = utils.function_arg(1, keep)
-  local kept = {}
-  for _, value in ipairs(list) do
-    if keep(value, arg) then
-      kept[#kept + 1] = value
-    end
-  end
-  return kept
+function _M.deepcopy(t)
+  return deepcopy(t, {})
 end
 
-function _M.update(t, other)
-  for key, value in pairs(other) do
-    t[key] = value
-  end
-  return t
-end
-
--- Fields of both, or with `all` of either.
-function _M.merge(a, b, all)
-  local merged = {}
-  for key, value in pairs(a) do
-    if all or b[key] ~= nil then
-      merged[key] = value
-    end
-  end
-  if all then
-    for key, value in pairs(b) do
-      merged[key] = value
-    end
-  end
-  return merged
-end
-
-function _M.union(a, b)
-  return _M.merge(a, b, true)
-end
-
-function _M.makeset(list)
-  local set = {}
-  for _, value in ipairs(list) do
-    set[value] = true
-  end
-  return set
-end
-
-function _M.deepcompare(a, b)
+local function same(a, b, ignore_meta, tolerance, seen)
   if type(a) ~= "table" or type(b) ~= "table" then
+    if type(a) == "number" and type(b) == "number" and tolerance then
+      return math.abs(a - b) < tolerance
+    end
     return a == b
   end
-  for key, value in pairs(a) do
-    if not _M.deepcompare(value, b[key]) then
+  local meta = getmetatable(a)
+  if not ignore_meta and meta and meta.__eq then
+    return a == b
+  elseif seen[a] and seen[a][b] then
+    return true
+  end
+  seen[a] = seen[a] or {}
+  seen[a][b] = true
+  for key in pairs(b) do
+    if a[key] == nil then
       return false
     end
   end
-  for key in pairs(b) do
-    if a[key] == nil then
+  for key, value in pairs(a) do
+    if b[key] == nil or not same(value, b[key], ignore_meta, tolerance, seen) then
       return false
     end
   end
   return true
 end
 
--- Keys in their order, with their values.
-function _M.sort(t, f)
-  local keys = _M.keys(t)
-  table.sort(keys, f)
-  local i = 0
-  return function()
-    i = i + 1
-    return keys[i], t[keys[i]]
-  end
+function _M.deepcompare(a, b, ignore_meta, tolerance)
+  return same(a, b, ignore_meta, tolerance, {})
 end
 
-function _M.readonly(t)
-  return setmetatable({}, {
-    __index = t,
-    __newindex = function() error("attempt to modify a read-only table", 2) end,
-  })
-end
-
-function _M.foreach(t, f, ...)
-  f = utils.function_arg(1, f)
-  for key, value in pairs(t) do
-    f(value, key, ...)
-  end
-end
-
-function _M.foreachi(list, f, ...)
-  f = utils.function_arg(1, f)
-  for i = 1, #list do
-    f(list[i], i, ...)
-  end
-end
-
-function _M.reduce(f, list, start)
-  f = utils.function_arg(1, f)
-  local from = 1
-  if start == nil then
-    start, from = list[1], 2
-  end
-  for i = from, #list do
-    start = f(start, list[i])
-  end
-  return start
-end
-
-function _M.transform(f, t, ...)
-  f = utils.function_arg(1, f)
-  for key, value in pairs(t) do
-    t[key] = f(value, ...)
-  end
-end
-
--- Keys and values that a function of both gives: a list, or by key where it gives a second value.
-function _M.pairmap(f, t, ...)
-  local mapped = {}
-  for key, value in pairs(t) do
-    local given, own = f(key, value, ...)
-    if own ~= nil then
-      mapped[own] = given
-    else
-      mapped[#mapped + 1] = given
-    end
-  end
-  return mapped
-end
-
-function _M.map2(f, a, b, ...)
-  f = utils.function_arg(1, f)
-  local mapped = {}
-  for key, value in pairs(a) do
-    local other = b[key]
-    if other ~= nil then
-      mapped[key] = f(value, other, ...)
-    end
-  end
-  return mapped
-end
-
--- A part of a list; negative positions count from its end.
-function _M.sub(list, first, last)
-  first, last = first or 1, last or -1
-  first = first < 0 and #list + first + 1 or first
-  last = last < 0 and #list + last + 1 or last
-  local part = {}
-  for i = first, math.min(last, #list) do
-    part[#part + 1] = list[i]
-  end
-  return part
-end
-
-function _M.range(first, last, step)
-  local list = {}
-  for i = first, last, step or 1 do
-    list[#list + 1] = i
-  end
-  return list
-end
-
-function _M.rfind(list, value, from)
-  for i = from or #list, 1, -1 do
-    if list[i] == value then
-      return i
-    end
-  end
-end
-
--- The first place of which `test` is true, and what it said.
-function _M.find_if(list, test, arg)
-  test = utils.function_arg(1, test)
-  for i = 1, #list do
-    local said = test(list[i], arg)
-    if said then
-      return i, said
-    end
-  end
-end
-
--- Positions by value.
-function _M.index_map(list)
-  local map = {}
-  for i = 1, #list do
-    map[list[i]] = i
-  end
-  return map
-end
-
--- Fields of the first that the second has not; with `symmetric` also the other way round.
-function _M.difference(a, b, symmetric)
-  local different = {}
-  for key, value in pairs(a) do
-    if b[key] == nil then
-      different[key] = value
-    end
-  end
-  if symmetric then
-    for key, value in pairs(b) do
-      if a[key] == nil then
-        different[key] = value
-      end
-    end
-  end
-  return different
-end
-
-function _M.intersection(a, b)
-  return _M.merge(a, b)
-end
-
-function _M.count_map(list)
-  local counts = {}
-  for i = 1, #list do
-    counts[list[i]] = (counts[list[i]] or 0) + 1
-  end
-  return counts
-end
-
--- Whether two lists agree, by a function of two values.
 function _M.compare(a, b, test)
-  test = utils.function_arg(1, test)
+  check(1, a, "indexable")
+  check(2, b, "indexable")
   if #a ~= #b then
     return false
   end
+  test = utils.function_arg(3, test or "==")
   for i = 1, #a do
     if not test(a[i], b[i]) then
       return false
@@ -283,72 +98,477 @@ function _M.compare(a, b, test)
   return true
 end
 
--- Whether two lists hold the same values in some order.
-function _M.compare_no_order(a, b)
+function _M.compare_no_order(a, b, test)
+  check(1, a, "indexable")
+  check(2, b, "indexable")
+  test = utils.function_arg(3, test or "==")
   if #a ~= #b then
     return false
   end
-  local left, right = _M.count_map(a), _M.count_map(b)
-  for value, count in pairs(left) do
-    if right[value] ~= count then
+  local rest = { unpack(b) }
+  for i = 1, #a do
+    local at = _M.find_if(rest, function(value) return test(a[i], value) end)
+    if not at then
       return false
     end
+    table.remove(rest, at)
   end
   return true
 end
 
-function _M.insertvalues(list, at, values)
-  if values == nil then
-    at, values = #list + 1, at
+function _M.update(t, other)
+  check(1, t, "writeable")
+  check(2, other, "iterable")
+  for key, value in pairs(other) do
+    t[key] = value
   end
-  for i = 1, #values do
-    table.insert(list, at + i - 1, values[i])
-  end
-  return list
+  return t
 end
 
-function _M.removevalues(list, first, last)
-  for i = last, first, -1 do
-    table.remove(list, i)
+function _M.size(t)
+  check(1, t, "iterable")
+  local count = 0
+  for _ in pairs(t) do
+    count = count + 1
   end
-  return list
+  return count
 end
 
-function _M.icopy(list, other, at, from, count)
-  at, from = at or 1, from or 1
-  for i = 0, (count or #other - from + 1) - 1 do
-    list[at + i] = other[from + i]
+function _M.keys(t)
+  check(1, t, "iterable")
+  local keys = {}
+  for key in pairs(t) do
+    keys[#keys + 1] = key
   end
-  return list
+  return list(keys)
 end
 
-function _M.clear(list, from)
-  for i = #list, from or 1, -1 do
-    list[i] = nil
+function _M.values(t)
+  check(1, t, "iterable")
+  local values = {}
+  for _, value in pairs(t) do
+    values[#values + 1] = value
   end
+  return list(values)
 end
 
--- Lists of the first values, the second ones, and so on.
-function _M.zip(...)
-  local lists, zipped = { ... }, {}
-  for i = 1, #lists[1] do
-    zipped[i] = {}
-    for n = 1, #lists do
-      zipped[i][n] = lists[n][i]
+-- Positions from the end are negative.
+local function position(t, at)
+  return at < 0 and #t + at + 1 or at
+end
+
+function _M.find(t, wanted, from)
+  check(1, t, "indexable")
+  for i = position(t, from or 1), #t do
+    if t[i] == wanted then
+      return i
     end
   end
-  return zipped
 end
 
-function _M.sortv(t, f)
-  f = f or function(a, b) return a < b end
-  local keys = _M.keys(t)
-  table.sort(keys, function(a, b) return f(t[a], t[b]) end)
+function _M.rfind(t, wanted, from)
+  check(1, t, "indexable")
+  for i = position(t, from or #t), 1, -1 do
+    if t[i] == wanted then
+      return i
+    end
+  end
+end
+
+-- The key of a value that passes a test, and what the test said.
+function _M.find_if(t, test, arg)
+  check(1, t, "iterable")
+  test = utils.function_arg(2, test)
+  for key, value in pairs(t) do
+    local result = test(value, arg)
+    if result then
+      return key, result
+    end
+  end
+end
+
+function _M.index_by(t, keys)
+  check(1, t, "indexable")
+  check(2, keys, "indexable")
+  local values = {}
+  for i = 1, #keys do
+    values[i] = t[keys[i]]
+  end
+  return like(values, t, "List")
+end
+
+function _M.map(f, t, ...)
+  check(2, t, "iterable")
+  f = utils.function_arg(1, f)
+  local mapped = {}
+  for key, value in pairs(t) do
+    mapped[key] = f(value, ...)
+  end
+  return like(mapped, t)
+end
+
+function _M.imap(f, t, ...)
+  check(2, t, "indexable")
+  f = utils.function_arg(1, f)
+  local mapped = {}
+  for i = 1, #t do
+    mapped[i] = f(t[i], ...) or false
+  end
+  return like(mapped, t, "List")
+end
+
+function _M.map_named_method(name, t, ...)
+  utils.assert_string(1, name)
+  check(2, t, "indexable")
+  local mapped = {}
+  for i = 1, #t do
+    mapped[i] = t[i][name](t[i], ...)
+  end
+  return like(mapped, t, "List")
+end
+
+function _M.transform(f, t, ...)
+  check(1, t, "iterable")
+  f = utils.function_arg(1, f)
+  for key, value in pairs(t) do
+    t[key] = f(value, ...)
+  end
+end
+
+function _M.map2(f, a, b, ...)
+  check(1, a, "iterable")
+  check(2, b, "iterable")
+  f = utils.function_arg(1, f)
+  local mapped = {}
+  for key, value in pairs(a) do
+    mapped[key] = f(value, b[key], ...)
+  end
+  return like(mapped, a, "List")
+end
+
+function _M.imap2(f, a, b, ...)
+  check(2, a, "indexable")
+  check(3, b, "indexable")
+  f = utils.function_arg(1, f)
+  local mapped = {}
+  for i = 1, math.min(#a, #b) do
+    mapped[i] = f(a[i], b[i], ...)
+  end
+  return mapped
+end
+
+function _M.mapn(f, ...)
+  f = utils.function_arg(1, f)
+  local lists, mapped = { ... }, {}
+  local shortest = #lists > 0 and math.huge or 0
+  for _, one in ipairs(lists) do
+    shortest = math.min(shortest, #one)
+  end
+  for i = 1, shortest do
+    local args = {}
+    for j, one in ipairs(lists) do
+      args[j] = one[i]
+    end
+    mapped[i] = f(unpack(args, 1, #lists))
+  end
+  return mapped
+end
+
+function _M.zip(...)
+  return _M.mapn(function(...) return { ... } end, ...)
+end
+
+function _M.reduce(f, t, start)
+  check(2, t, "indexable")
+  f = utils.function_arg(1, f)
+  if #t == 0 then
+    return start
+  end
+  local result = start and f(start, t[1]) or t[1]
+  for i = 2, #t do
+    result = f(result, t[i])
+  end
+  return result
+end
+
+function _M.foreach(t, f, ...)
+  check(1, t, "iterable")
+  f = utils.function_arg(2, f)
+  for key, value in pairs(t) do
+    f(value, key, ...)
+  end
+end
+
+function _M.foreachi(t, f, ...)
+  check(1, t, "indexable")
+  f = utils.function_arg(2, f)
+  for i = 1, #t do
+    f(t[i], i, ...)
+  end
+end
+
+-- A list of what a function makes of each key and value; with a second result, under that key,
+-- where several are a list.
+function _M.pairmap(f, t, ...)
+  check(1, t, "iterable")
+  f = utils.function_arg(1, f)
+  local made = {}
+  for key, value in pairs(t) do
+    local result, name = f(key, value, ...)
+    if not name then
+      made[#made + 1] = result
+    elseif not made[name] then
+      made[name] = result
+    elseif type(made[name]) == "table" then
+      table.insert(made[name], result)
+    else
+      made[name] = { made[name], result }
+    end
+  end
+  return made
+end
+
+function _M.index_map(t)
+  check(1, t, "indexable")
+  return map(_M.pairmap(function(i, value) return i, value end, t))
+end
+
+function _M.makeset(t)
+  check(1, t, "indexable")
+  local set = {}
+  for i = 1, #t do
+    set[t[i]] = true
+  end
+  return setmetatable(set, require "pl.Set")
+end
+
+function _M.filter(t, keep, arg)
+  check(1, t, "indexable")
+  keep = utils.function_arg(2, keep)
+  local kept = {}
+  for i = 1, #t do
+    if keep(t[i], arg) then
+      kept[#kept + 1] = t[i]
+    end
+  end
+  return like(kept, t, "List")
+end
+
+-- Fields of both, or with `all` of either; the second's win.
+function _M.merge(a, b, all)
+  check(1, a, "iterable")
+  check(2, b, "iterable")
+  local merged = {}
+  for key, value in pairs(a) do
+    if all or b[key] then
+      merged[key] = value
+    end
+  end
+  for key, value in pairs(all and b or {}) do
+    merged[key] = value
+  end
+  return like(merged, a, "Map")
+end
+
+function _M.union(a, b)
+  return _M.merge(a, b, true)
+end
+
+function _M.intersection(a, b)
+  return _M.merge(a, b, false)
+end
+
+function _M.difference(a, b, symmetric)
+  check(1, a, "iterable")
+  check(2, b, "iterable")
+  local rest = {}
+  for key, value in pairs(a) do
+    if b[key] == nil then
+      rest[key] = value
+    end
+  end
+  for key, value in pairs(symmetric and b or {}) do
+    if a[key] == nil then
+      rest[key] = value
+    end
+  end
+  return like(rest, a, "Map")
+end
+
+-- How often each value is there; values that a test takes for equal count together.
+function _M.count_map(t, test)
+  check(1, t, "indexable")
+  test = utils.function_arg(2, test or "==")
+  local counts, done = {}, {}
+  for i = 1, #t do
+    local value = t[i]
+    if not done[value] then
+      done[value], counts[value] = true, 1
+      for j = i + 1, #t do
+        if test(value, t[j]) then
+          done[t[j]], counts[value] = true, counts[value] + 1
+        end
+      end
+    end
+  end
+  return map(counts)
+end
+
+function _M.range(first, last, step)
+  local values = {}
+  for i = first, last, step or 1 do
+    values[#values + 1] = i
+  end
+  return list(values)
+end
+
+function _M._normalize_slice(t, first, last)
+  return position(t, first or 1), position(t, last or #t)
+end
+
+function _M.sub(t, first, last)
+  check(1, t, "indexable")
+  first, last = _M._normalize_slice(t, first, last)
+  local values = {}
+  for i = first, last do
+    values[#values + 1] = t[i]
+  end
+  return like(values, t, "List")
+end
+
+local function copy_into(to, from, at, first, count)
+  at, first = at or 1, first or 1
+  local last = count and first + math.min(count - 1, #from - first) or #from
+  local values = { unpack(from, first, last) }
+  for i, value in ipairs(values) do
+    to[at + i - 1] = value
+  end
+  return to, at + #values
+end
+
+function _M.icopy(to, from, at, first, count)
+  check(1, to, "indexable")
+  check(2, from, "indexable")
+  local _, behind = copy_into(to, from, at, first, count)
+  _M.clear(to, behind)
+  return to
+end
+
+function _M.move(to, from, at, first, count)
+  check(1, to, "indexable")
+  check(2, from, "indexable")
+  return (copy_into(to, from, at, first, count))
+end
+
+function _M.set(t, value, first, last)
+  check(1, t, "indexable")
+  local is_function = utils.is_callable(value)
+  for i = first or 1, last or #t do
+    if is_function then
+      t[i] = value(i)
+    else
+      t[i] = value
+    end
+  end
+end
+
+function _M.new(count, value)
+  local made = {}
+  _M.set(made, value, 1, count)
+  return made
+end
+
+function _M.clear(t, from)
+  for i = #t, from or 1, -1 do
+    t[i] = nil
+  end
+end
+
+function _M.insertvalues(t, ...)
+  utils.assert_arg(1, t, "table")
+  local at, values = ...
+  if select("#", ...) == 1 then
+    at, values = #t + 1, at
+  end
+  for i = #t, at, -1 do
+    t[i + #values] = t[i]
+  end
+  for i = 1, #values do
+    t[at + i - 1] = values[i]
+  end
+  return t
+end
+
+function _M.removevalues(t, first, last)
+  utils.assert_arg(1, t, "table")
+  first, last = _M._normalize_slice(t, first, last)
+  for _ = first, last do
+    table.remove(t, first)
+  end
+  return t
+end
+
+local function path_to(t, wanted, seen)
+  for key, value in pairs(t) do
+    if value == wanted then
+      return key
+    end
+  end
+  for key, value in pairs(t) do
+    if type(value) == "table" and not seen[value] then
+      seen[value] = true
+      local rest = path_to(value, wanted, seen)
+      if rest then
+        return type(key) == "string" and key .. "." .. tostring(rest)
+          or "[" .. tostring(key) .. "]" .. tostring(rest)
+      end
+    end
+  end
+end
+
+-- Where a value is, as a path.
+function _M.search(t, wanted, exclude)
+  check(1, t, "iterable")
+  local seen = { [t] = true }
+  for _, value in pairs(exclude or {}) do
+    seen[value] = true
+  end
+  return path_to(t, wanted, seen)
+end
+
+local function in_order(t, order)
+  local keys = {}
+  for key in pairs(t) do
+    keys[#keys + 1] = key
+  end
+  table.sort(keys, order)
   local i = 0
   return function()
     i = i + 1
     return keys[i], t[keys[i]]
   end
+end
+
+-- Keys in their order, with their values.
+function _M.sort(t, order)
+  return in_order(t, order)
+end
+
+-- In the order of the values.
+function _M.sortv(t, order)
+  order = utils.function_arg(2, order or "<")
+  return in_order(t, function(a, b) return order(t[a], t[b]) end)
+end
+
+function _M.readonly(t)
+  return setmetatable({}, {
+    __index = t,
+    __newindex = function() error("Attempt to modify read-only table", 2) end,
+    __pairs = function() return pairs(t) end,
+    __ipairs = function() return ipairs(t) end,
+    __len = function() return #t end,
+    __metatable = false,
+  })
 end
 
 return _M

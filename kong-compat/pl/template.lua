@@ -34,7 +34,7 @@ local function code_of(text, options)
     if lua then
       code[#code + 1] = lua
     elseif line ~= "" or ending ~= "" then
-      code[#code + 1] = line_of(line .. ending, options)
+      code[#code + 1] = line_of(options.newline and line or line .. ending, options)
     end
   end
   return table.concat(code, "\n")
@@ -51,6 +51,7 @@ local function options_of(given)
     inline_escape = given.inline_escape or given._inline_escape or "$",
     brackets = given.inline_brackets or given.brackets or given._brackets or "()",
     name = given.chunk_name or given._chunk_name or "TMP",
+    newline = given.newline,
   }
 end
 

@@ -14,16 +14,14 @@ function _M.nkeys(t)
   return n
 end
 
--- Whether the keys are whole numbers from 1 on; an empty table counts as such.
+-- Whether all keys are whole numbers, as OpenResty has it; an empty table counts as such.
 function _M.isarray(t)
-  local n = 0
   for key in next, t do
-    if type(key) ~= "number" or key < 1 or key % 1 ~= 0 then
+    if type(key) ~= "number" or key % 1 ~= 0 then
       return false
     end
-    n = n + 1
   end
-  return n == #t
+  return true
 end
 
 -- A shallow copy without the metatable.

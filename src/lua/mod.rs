@@ -28,6 +28,7 @@ mod spec;
 mod state;
 mod url;
 mod x509;
+mod yaml;
 mod zlib;
 
 use std::rc::Rc;

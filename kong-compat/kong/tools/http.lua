@@ -264,11 +264,14 @@ end
 
 -- Directives of a header such as `Cache-Control`: numbers, texts, or true.
 function _M.parse_directive_header(header)
+  if not header then
+    return require("kong.tools.table").EMPTY
+  end
   local directives = {}
   if type(header) == "table" then
     header = table.concat(header, ", ")
   end
-  for directive in (header or ""):gmatch("[^,]+") do
+  for directive in header:gmatch("[^,]+") do
     local name, value = directive:match("^%s*([^=]+)=(.+)$")
     name = name or directive:match("^%s*([^=]+)")
     if name then

@@ -76,7 +76,7 @@ function parsers.ipv6(address)
     return nil, err
   end
   ip = ip:match("^%[(.*)%]$") or ip
-  if not host.is_ip(ip) then
+  if not host.is_ip(ip) or is_four(ip) then
     return nil, "invalid ipv6 address: " .. address
   end
   local words = {}

@@ -130,7 +130,7 @@ function _M.bytes_to_str(bytes, unit, scale)
   elseif not UNITS[kind] then
     error(("invalid unit '%s' (expected 'k/K', 'm/M', or 'g/G')"):format(unit), 2)
   end
-  return ("%." .. scale .. "f %siB"):format(bytes / UNITS[kind], kind:upper())
+  return (("%%.%df %%siB"):format(scale)):format(bytes / UNITS[kind], kind:upper())
 end
 
 -- Bytes from a size as nginx writes it: `8k`.

@@ -178,15 +178,19 @@ function _M.concat(...)
   return all
 end
 
+-- Lists that were made here: an error that is a table is one error.
+local several = {}
+
 -- Several errors of one field are a list.
 function _M.add_error(errors, key, value)
   errors = errors or {}
-  if errors[key] == nil then
+  local old = errors[key]
+  if not old then
     errors[key] = value
-  elseif type(errors[key]) == "table" then
-    table.insert(errors[key], value)
+  elseif getmetatable(old) == several then
+    table.insert(old, value)
   else
-    errors[key] = { errors[key], value }
+    errors[key] = setmetatable({ old, value }, several)
   end
   return errors
 end

@@ -62,16 +62,18 @@ local PARTS = {
 
 for _, part in ipairs(PARTS) do
   methods["get_" .. part] = function(self)
-    return host.url_part(self[1], part)
+    local value = host.url_part(self[1], part)
+    return part == "port" and tonumber(value) or value
   end
   if part ~= "origin" then
     methods["set_" .. part] = function(self, value)
       if part == "port" and type(value) == "number" then
+        assert(value % 1 == 0, "invalid port")
         value = ("%d"):format(value)
       end
       check(value, part)
       local href = host.url_changed(self[1], part, value)
-      if not href then
+      if not href or part == "pathname" and not self[1]:find("^[^:]+:/") then
         return nil, "unable to set " .. part
       end
       self[1] = href
@@ -144,7 +146,7 @@ end
 function methods:decode()
   local parts = { scheme_type = self:get_scheme_type(), host_type = self:get_host_type() }
   for _, part in ipairs(PARTS) do
-    parts[part] = host.url_part(self[1], part)
+    parts[part] = methods["get_" .. part](self)
   end
   return parts
 end
@@ -191,8 +193,14 @@ for name, method in pairs(methods) do
   end
 end
 
-function _M.search_encode(params)
-  return search.encode(params)
+function _M.search_encode(url)
+  local query, err = _M.get_search(url)
+  if not query then
+    return nil, err
+  end
+  return search.encode(query)
 end
+
+_M.search = search
 
 return _M

@@ -192,6 +192,7 @@ meta.__tostring = methods.tostring
 
 function methods:free()
   setmetatable(self, nil)
+  self[1] = nil
 end
 
 -- The same for texts: what changes a query returns it as a text.
@@ -209,6 +210,9 @@ for name, method in pairs(methods) do
 end
 
 local function text_of(value)
+  local kind = type(value)
+  local is_number = kind == "number" and value == value and math.abs(value) ~= math.huge
+  assert(kind == "string" or kind == "boolean" or is_number, "invalid value")
   return (value == true or value == "") and "" or tostring(value)
 end
 

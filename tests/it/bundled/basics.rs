@@ -217,8 +217,9 @@ async fn request_transformer_changes_bodies_in_each_form() {
         Content-Disposition: form-data; name=\"gone\"\r\n\r\n2\r\n--xyz--\r\n";
     for way in Way::all() {
         let scene = way.scene(&["request-transformer"]).start(TRANSFORM).await;
-        let send =
-            |kind, body| scene.gateway.send("POST", "/body", &[("content-type", kind)], body);
+        let send = async |kind, body: &[u8]| {
+            scene.gateway.send("POST", "/body", &[("content-type", kind)], body).await
+        };
         send("application/json", br#"{"old":1,"gone":2,"here":1}"#).await;
         let sent = scene.sent();
         assert!(sent.first.starts_with("PUT "), "{}", sent.first);

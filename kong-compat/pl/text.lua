@@ -1,0 +1,3 @@
+-- Penlight's old name for a part of `stringx`.
+
+return require "pl.stringx"
