@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::entity::PluginEntity;
-use crate::pdk::{Chunk, Exchange, Phase};
+use crate::pdk::{Chunk, Exchange, Handshake, Phase};
 use crate::plugin::{Outcome, Phases, Plugin, Stop};
 use crate::respond::{self, Failure};
 
@@ -120,6 +120,33 @@ impl Instances {
 #[derive(Default)]
 pub struct Plan {
     slots: Vec<Slot>,
+}
+
+impl Plan {
+    /// Whether a global plugin looks at handshakes.
+    pub fn has(&self, phase: Phases) -> bool {
+        self.globals().any(|instance| instance.phases.has(phase))
+    }
+
+    /// Runs `certificate` of global plugins; false when one of them failed, which ends the
+    /// handshake.
+    pub async fn certificate(&self, handshake: &Rc<Handshake>) -> bool {
+        for instance in self.globals().filter(|one| one.phases.has(Phases::CERTIFICATE)) {
+            let outcome = instance.plugin.certificate(handshake).outcome().await;
+            if let Err(Stop::Fault(fault)) = outcome {
+                let plugin = &instance.entity.name;
+                let fault_of = format!("plugin:{plugin}");
+                tracing::error!(plugin, phase = "certificate", fault = fault_of, "{fault:#}");
+                return false;
+            }
+        }
+        true
+    }
+
+    fn globals(&self) -> impl Iterator<Item = &Rc<Instance>> {
+        let all = self.slots.iter().flat_map(|slot| &slot.candidates);
+        all.filter(|candidate| candidate.is_global()).map(|candidate| &candidate.instance)
+    }
 }
 
 /// One plugin name with its possible configurations, most specific first.

@@ -36,6 +36,11 @@ const KONGS: [(&str, usize); 11] = [
     ("prometheus_metrics", 5),
 ];
 
+/// Whether Kong has a dictionary of this name.
+pub fn is_kongs(name: &str) -> bool {
+    KONGS.iter().any(|(known, _)| *known == name)
+}
+
 /// Every dictionary of the process, and what else the VMs of its workers tell each other.
 #[derive(Debug)]
 pub struct Dicts {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use thiserror::Error;
 
-use crate::pdk::{Chunk, Exchange};
+use crate::pdk::{Chunk, Exchange, Handshake};
 
 /// One configured plugin, as the chain sees it.
 ///
@@ -17,6 +17,11 @@ use crate::pdk::{Chunk, Exchange};
 pub trait Plugin {
     /// The phases it wants. Asked once per configuration: the others cost nothing.
     fn phases(&self) -> Phases;
+
+    /// A client shakes hands, and there is no request yet; only global plugins.
+    fn certificate<'a>(&'a self, _handshake: &'a Rc<Handshake>) -> Step<'a> {
+        Step::DONE
+    }
 
     /// Before routing; only global plugins.
     fn rewrite<'a>(&'a self, _ex: &'a Exchange) -> Step<'a> {
@@ -99,7 +104,7 @@ impl<'a> Step<'a> {
 
 /// A set of phases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Phases(u8);
+pub struct Phases(u16);
 
 impl Phases {
     /// `rewrite`.
@@ -119,6 +124,8 @@ impl Phases {
     /// Its `body_filter` may fail: the head waits for the first piece, which nginx holds back with
     /// it, so that the client can be told.
     pub const MAY_FAIL: Self = Self(128);
+    /// `certificate`.
+    pub const CERTIFICATE: Self = Self(256);
     /// None.
     pub const NONE: Self = Self(0);
 

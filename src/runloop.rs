@@ -59,16 +59,36 @@ impl Scripts {
             return Ok(handler.clone());
         }
         let handler = Handler::load(self.vm(shared)?, name)?;
-        if self.trial.is_none()
-            && let Err(error) = handler.init_worker()
-        {
-            tracing::error!(plugin = name, phase = "init_worker", "{error}");
-        }
-        if self.trial.is_none() && name == "prometheus" {
-            self.vm(shared)?.answer_metrics(&shared.metrics_of_lua)?;
-        }
         self.handlers.borrow_mut().insert(name.to_owned(), handler.clone());
         Ok(handler)
+    }
+
+    /// Loads every handler that a configuration may use, and lets those that are new begin, in
+    /// Kong's order. What cannot be loaded is told where it is used.
+    fn begin(&self, snapshot: &Snapshot, shared: &Shared) {
+        let is_known = |name: &String| self.handlers.borrow().contains_key(name);
+        let new: Vec<_> = snapshot.scripts.keys().filter(|name| !is_known(name)).collect();
+        let mut new: Vec<_> = new
+            .into_iter()
+            .filter_map(|name| Some((self.handler(shared, name).ok()?, name)))
+            .collect();
+        new.sort_by(|(a, a_name), (b, b_name)| (b.priority, b_name).cmp(&(a.priority, a_name)));
+        for (handler, name) in new.into_iter().filter(|_| self.trial.is_none()) {
+            if let Err(error) = handler.init_worker() {
+                tracing::error!(
+                    plugin = name,
+                    phase = "init_worker",
+                    "worker initialization error: failed to execute the \"init_worker\" handler \
+                     for plugin \"{name}\": {error}; this node must be restarted"
+                );
+            }
+            if name == "prometheus"
+                && let Err(error) =
+                    self.vm(shared).and_then(|vm| vm.answer_metrics(&shared.metrics_of_lua))
+            {
+                tracing::error!(plugin = name, "{error}");
+            }
+        }
     }
 
     /// What Lua code that no exchange runs is to see from here on.
@@ -89,19 +109,38 @@ impl Scripts {
         let place = Some(shared.vms.add(number, &shared.control));
         let network = Some(lua::Network::of(shared));
         let common = lua::Options::of(&shared.settings, &shared.dicts);
-        let options = lua::Options { worker, place, network, ..common };
+        let node = Some(lua::Node { id: shared.node_id, metrics: shared.metrics.clone() });
+        let options = lua::Options { worker, place, network, node, ..common };
         let vm = Vm::new(&options).map_err(|error| error.to_string())?;
         vm.use_snapshot(&self.snapshot.borrow());
         Ok(self.vm.get_or_init(|| vm))
     }
 
+    /// Says that the worker ends.
+    pub fn end_timers(&self) {
+        self.vm.get().iter().for_each(|vm| vm.end_timers());
+    }
+
+    /// Timers of plugins that have not ended.
+    pub fn busy_timers(&self) -> usize {
+        self.vm.get().map_or(0, Vm::busy_timers)
+    }
+
     /// Runs `configure` of each handler with the configurations in use.
     fn configure(&self, made: &[LuaInstance]) {
-        for (name, handler) in self.handlers.borrow().iter().filter(|_| self.trial.is_none()) {
+        let handlers = self.handlers.borrow().clone();
+        let mut handlers: Vec<_> = handlers.into_iter().filter(|_| self.trial.is_none()).collect();
+        handlers
+            .sort_by(|(a_name, a), (b_name, b)| (b.priority, b_name).cmp(&(a.priority, a_name)));
+        for (name, handler) in &handlers {
             let of_name = made.iter().filter(|(entity, _)| entity.name == *name);
             let plugins: Vec<&LuaPlugin> = of_name.map(|(_, plugin)| plugin).collect();
             if let Err(error) = handler.configure(&plugins) {
-                tracing::error!(plugin = name, phase = "configure", "{error}");
+                tracing::error!(
+                    plugin = name,
+                    phase = "configure",
+                    "failed to execute plugin '{name}:configure ({error})"
+                );
             }
         }
     }
@@ -268,6 +307,7 @@ fn instances(
     states: &States<'_>,
     refusals: &mut Vec<String>,
 ) -> Vec<Rc<Instance>> {
+    scripts.begin(snapshot, shared);
     let mut made = Vec::new();
     let mut in_lua: Vec<LuaInstance> = Vec::new();
     for entity in snapshot.plugins.iter().filter(|entity| entity.enabled) {

@@ -44,7 +44,7 @@ pub struct Shared {
     /// Log records on their way to log servers.
     pub deliveries: Deliveries,
     /// Counters.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// What the plugin prometheus counts.
     pub kong_metrics: Metrics,
     /// Replies that the plugin proxy-cache keeps.
@@ -103,13 +103,13 @@ impl Shared {
             budget: Budget::new(settings.buffer_budget),
             healths: Healths::default(),
             quotas: Quotas::default(),
-            metrics: Metrics::default(),
+            metrics: Arc::default(),
             kong_metrics: Metrics::default(),
             cache: Cache::default(),
             tokens: Tokens::new(control.clone(), clients),
             systemd: Systemd::of(&settings.env),
             certificates: Arc::default(),
-            dicts: Arc::default(),
+            dicts: Arc::new(Dicts::with(&settings.shared_dicts)),
             workers_with_lua: AtomicUsize::new(0),
             metrics_of_lua: AtomicBool::new(false),
             vms: Arc::default(),

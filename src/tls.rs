@@ -1,5 +1,6 @@
 //! rustls configurations: one for all workers, so that sessions resume wherever they land.
 
+mod handshake;
 mod listener;
 mod policies;
 mod self_signed;
@@ -21,6 +22,7 @@ use thiserror::Error;
 
 use crate::settings::TlsVersion;
 
+pub use handshake::{client_chain, wished};
 pub use listener::{Certificates, Choice, of_status, server};
 pub use policies::{Policies, probe_config};
 pub use session::session;

@@ -8,9 +8,11 @@ use crate::catalog::Catalog;
 use crate::config::{self, Dump, Source};
 use crate::distance::distance;
 use crate::guard;
+use crate::lua::plugin::Handler;
 use crate::lua::{self, schema::LuaSchemas};
 use crate::plugins::{self, ModelTarget};
 use crate::runloop::{Runloop, Scripts};
+use crate::schema::Schemas as _;
 use crate::settings::{Env, Settings};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
@@ -39,7 +41,7 @@ pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Refus
     let loaded = config::load(&sources, &schemas, &env).map_err(Refused::Invalid)?;
     let mut warnings: Vec<_> = loaded.warnings.iter().map(Complaint::from).collect();
     let mut snapshot = loaded.snapshot;
-    snapshot.scripts = scripts(&vm, &snapshot);
+    snapshot.scripts = scripts(&vm, &snapshot, &shared.settings.plugins);
     if snapshot.scripts.is_empty() {
         // Nobody reads it.
         snapshot.catalog = Catalog::default();
@@ -85,6 +87,7 @@ impl Prepared {
         let vm = lua::Vm::new(&options).map_err(|error| vec![error.to_string()])?;
         installed(&vm, &settings.plugins)?;
         let schemas = LuaSchemas::new(vm.clone(), &settings.plugins);
+        usable(&vm, &schemas, &settings.plugins)?;
         Ok(Self { sources, env, vm, schemas })
     }
 }
@@ -112,18 +115,46 @@ fn installed(vm: &lua::Vm, names: &[String]) -> Result<(), Vec<String>> {
     if missing.is_empty() { Ok(()) } else { Err(missing) }
 }
 
+/// Each plugin that the setting names must have a handler and a schema that can be used, whether it
+/// is configured or not: Kong does not start otherwise.
+///
+/// # Errors
+/// One line in Kong's words for each that has not.
+fn usable(vm: &lua::Vm, schemas: &LuaSchemas, names: &[String]) -> Result<(), Vec<String>> {
+    let of_users = |name: &&String| {
+        *name != "bundled" && !plugins::is_kongs(name) && script(vm, name).is_some()
+    };
+    let fault = |name: &String| {
+        // Kong tells of the handler first; the schema is read first, since a module that has failed
+        // tells its reason once.
+        let schema = schemas.plugin(name).map(drop);
+        let fault = Handler::load(vm, name).map(drop).and(schema).err()?;
+        Some(format!("plugins: on plugin '{name}': {fault}"))
+    };
+    let faults: Vec<_> = names.iter().filter(of_users).filter_map(fault).collect();
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
 /// The plugins whose handler is Lua: the user's file first, then ours in Rust, then ours in Lua.
-fn scripts(vm: &lua::Vm, snapshot: &Snapshot) -> BTreeMap<String, Option<String>> {
-    let mut scripts = BTreeMap::new();
-    for plugin in snapshot.plugins.iter().filter(|plugin| plugin.enabled) {
-        let module = format!("kong.plugins.{}.handler", plugin.name);
-        let file = vm.path_of(&module);
-        let is_native = plugins::native(&plugin.name).is_some();
-        if file.is_some() || !is_native && vm.has_module(&module) {
-            scripts.insert(plugin.name.clone(), file);
-        }
-    }
-    scripts
+///
+/// Those that the setting names one by one are among them, configured or not: Kong runs their
+/// `init_worker` and `configure` all the same.
+fn scripts(
+    vm: &lua::Vm,
+    snapshot: &Snapshot,
+    named: &[String],
+) -> BTreeMap<String, Option<String>> {
+    let used = snapshot.plugins.iter().filter(|plugin| plugin.enabled).map(|plugin| &plugin.name);
+    let named = named.iter().filter(|name| !plugins::is_kongs(name));
+    used.chain(named).filter_map(|name| Some((name.clone(), script(vm, name)?))).collect()
+}
+
+/// The user's file of a plugin whose handler is Lua, if it is the user's; `None` if it is Rust.
+fn script(vm: &lua::Vm, name: &str) -> Option<Option<String>> {
+    let module = format!("kong.plugins.{name}.handler");
+    let file = vm.path_of(&module);
+    let is_native = plugins::native(name).is_some();
+    (file.is_some() || !is_native && vm.has_module(&module)).then_some(file)
 }
 
 /// The environment of the process, and over it the variables of `silverback_env_file`.

@@ -6,13 +6,16 @@
 
 mod body;
 mod client;
+mod groups;
 mod log;
 mod multipart;
 mod node;
+mod phases;
 mod request;
 mod response;
 mod service;
 mod target;
+mod tls;
 pub(super) mod value;
 mod vault;
 
@@ -22,11 +25,13 @@ use std::rc::Rc;
 
 use mlua::{Function, Lua, LuaString, MultiValue, Table, Value};
 
-use super::bind::{self, Answer, Ending, Fault};
-use super::{Options, configuration, limit, owner, state};
-use crate::pdk::{Exchange, Phase};
+use super::bind::{self, Answer, Ending};
+use super::{Options, configuration, limit, owner, phase, state};
+use crate::pdk::request::Connection;
+use crate::pdk::{Exchange, Handshake};
 
 pub(super) use self::node::hostname;
+use self::phases::Phases;
 pub(super) use self::request::{is_in_memory, read_body};
 pub(super) use self::target::Retries;
 
@@ -47,6 +52,10 @@ enum Call {
     Now(fn(&Lua, &Exchange, MultiValue) -> Answer),
     /// It may wait; only in phases that may.
     Wait(fn(Lua, Rc<Exchange>, MultiValue) -> Waiting),
+    /// At once, for whatever a request or a handshake has come in over.
+    Connected(fn(&Lua, &Connection) -> Answer),
+    /// At once, on a handshake.
+    Handshake(fn(&Lua, &Handshake, MultiValue) -> Answer),
     /// At once, with a request or without one.
     Anywhere(fn(&Lua, MultiValue) -> Answer),
     /// At once; `true` means that the plugin ends here.
@@ -55,72 +64,6 @@ enum Call {
 
 /// An answer that comes later.
 type Waiting = Pin<Box<dyn Future<Output = Answer>>>;
-
-/// A set of phases, by Kong's names.
-#[derive(Clone, Copy)]
-pub(super) struct Phases(u16);
-
-impl Phases {
-    /// In Kong's order. `balancer` and what follows `log` have no plugin code here; they are in the
-    /// texts because Kong's texts have them.
-    const NAMES: [&'static str; 9] = [
-        "rewrite",
-        "access",
-        "balancer",
-        "response",
-        "header_filter",
-        "body_filter",
-        "log",
-        "error",
-        "admin_api",
-    ];
-    /// While there is a request.
-    const REQUEST: Self = Self(0b1_1111_1111);
-    /// Before the upstream's body is on its way.
-    const BEFORE_CONTENT: Self = Self(0b1_1000_1011);
-    /// Before the upstream is called.
-    const REQUEST_CHANGE: Self = Self(0b0_0000_0011);
-    /// The same, and while a target is chosen.
-    const TARGET_CHANGE: Self = Self(0b0_0000_0111);
-    /// While the response's head can be changed.
-    const RESPONSE_CHANGE: Self = Self(0b1_1001_1111);
-    /// Once there is a response.
-    const RESPONSE: Self = Self(0b1_1111_1000);
-    /// Once the upstream has answered.
-    const SERVICE_RESPONSE: Self = Self(0b0_0111_1000);
-    /// `access` alone.
-    const ACCESS: Self = Self(0b0_0000_0010);
-    /// `body_filter` alone.
-    const BODY_FILTER: Self = Self(0b0_0010_0000);
-    /// Once there is a Route.
-    const ROUTED: Self = Self(0b0_0111_1010);
-
-    fn check(self, phase: Phase) -> Result<(), Fault> {
-        let at = Self::NAMES.iter().position(|name| *name == phase.name()).unwrap_or_default();
-        if self.0 & (1 << at) != 0 {
-            return Ok(());
-        }
-        let (phase, names) = (phase.name(), self.names());
-        Err(format!("function cannot be called in {phase} phase (only in: {names})").into())
-    }
-
-    /// The exchange whose turn it is, in a phase of the set.
-    fn exchange(self) -> Result<Rc<Exchange>, Fault> {
-        let Some(ex) = state::current() else {
-            let names = self.names();
-            return Err(format!("no phase in ngx.ctx.KONG_PHASE, (need one of {names})").into());
-        };
-        self.check(ex.phase())?;
-        Ok(ex)
-    }
-
-    fn names(self) -> String {
-        let names = Self::NAMES.iter().enumerate();
-        let names: Vec<_> =
-            names.filter(|(bit, _)| self.0 & (1 << bit) != 0).map(|(_, name)| *name).collect();
-        names.join(", ")
-    }
-}
 
 /// Installs the global `kong`.
 pub(super) fn install(lua: &Lua, options: &Options) -> mlua::Result<()> {
@@ -131,17 +74,18 @@ pub(super) fn install(lua: &Lua, options: &Options) -> mlua::Result<()> {
     kong.set("configuration", configuration::table(lua, options)?)?;
     kong.set("log", log::table(lua)?)?;
     kong.set("ctx", ctx(lua)?)?;
-    kong.set("tracing", node::tracing(lua)?)?;
 
     let tables = [
         body::ROWS,
         client::ROWS,
+        groups::ROWS,
         log::ROWS,
         node::ROWS,
         request::ROWS,
         response::ROWS,
         service::ROWS,
         target::ROWS,
+        tls::ROWS,
         vault::ROWS,
     ];
     for row in tables.into_iter().flatten() {
@@ -162,6 +106,10 @@ impl Row {
         Self { name, phases, call: Call::Now(call) }
     }
 
+    const fn connected(name: &'static str, call: fn(&Lua, &Connection) -> Answer) -> Self {
+        Self { name, phases: Phases::NOT_INIT_WORKER, call: Call::Connected(call) }
+    }
+
     const fn anywhere(name: &'static str, call: fn(&Lua, MultiValue) -> Answer) -> Self {
         Self { name, phases: Phases::REQUEST, call: Call::Anywhere(call) }
     }
@@ -175,12 +123,24 @@ impl Row {
             }
             Call::Now(call) | Call::Exit(call) => {
                 let run = move |lua: &Lua, args| {
-                    bind::settle(lua, phases.exchange().and_then(|ex| call(lua, &ex, args)))
+                    bind::settle(lua, phases.exchange(lua).and_then(|ex| call(lua, &ex, args)))
                 };
                 lua.create_function(move |lua, args| limit::off(lua, || run(lua, args)))
             }
+            Call::Connected(call) => lua.create_function(move |lua, _: MultiValue| {
+                let run = || match (phases.check(lua)?, state::current(), phase::handshake()) {
+                    ((), Some(ex), _) => call(lua, &ex.request.connection),
+                    ((), None, Some(handshake)) => call(lua, &handshake.connection),
+                    _ => Err("no request found".into()),
+                };
+                limit::off(lua, || bind::settle(lua, run()))
+            }),
+            Call::Handshake(call) => lua.create_function(move |lua, args| {
+                let handshake = phases.check(lua).and_then(|()| tls::handshake());
+                bind::settle(lua, handshake.and_then(|handshake| call(lua, &handshake, args)))
+            }),
             Call::Wait(call) => lua.create_async_function(move |lua, args| async move {
-                let result = match phases.exchange() {
+                let result = match phases.exchange(&lua) {
                     Ok(ex) => owner::held(call(lua.clone(), ex, args)).await,
                     Err(fault) => Err(fault),
                 };
@@ -209,18 +169,17 @@ fn namespace<'a>(lua: &Lua, kong: &Table, path: &'a str) -> mlua::Result<(Table,
     Ok((table, rest))
 }
 
-/// `kong.ctx.shared` and `kong.ctx.plugin`, kept in the current exchange, also when a plugin puts
-/// tables of its own in their place.
+/// `kong.ctx.shared` and `kong.ctx.plugin`, kept in the current exchange, handshake or timer, also
+/// when a plugin puts tables of its own in their place.
 fn ctx(lua: &Lua) -> mlua::Result<Table> {
-    let state_of = |lua: &Lua| {
-        let ex = state::current()
-            .ok_or_else(|| mlua::Error::runtime("kong.ctx is not there outside of a request"))?;
-        state::of(lua, &ex)
-    };
     let index = move |lua: &Lua, (_, key): (Value, LuaString)| {
         limit::off(lua, || {
-            let state = state_of(lua)?;
-            match &*key.as_bytes() {
+            let key = key.as_bytes();
+            let Some(ex) = state::current() else {
+                return phase::space(lua, &String::from_utf8_lossy(&key));
+            };
+            let state = state::of(lua, &ex)?;
+            match &*key {
                 b"shared" => Ok(Some(state.shared.borrow().clone())),
                 b"plugin" => state.plugin(lua),
                 _ => Ok(None),
@@ -230,9 +189,11 @@ fn ctx(lua: &Lua) -> mlua::Result<Table> {
     let meta = lua.create_table()?;
     meta.set("__index", lua.create_function(index)?)?;
     let set = move |lua: &Lua, (ctx, key, table): (Table, String, Table)| {
+        let Some(ex) = state::current() else { return phase::set_space(lua, &key, table) };
+        let state = state::of(lua, &ex)?;
         match key.as_str() {
-            "shared" => *state_of(lua)?.shared.borrow_mut() = table,
-            "plugin" => state_of(lua)?.set_plugin(table),
+            "shared" => *state.shared.borrow_mut() = table,
+            "plugin" => state.set_plugin(table),
             _ => ctx.raw_set(key, table)?,
         }
         Ok(())

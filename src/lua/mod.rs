@@ -40,6 +40,7 @@ use thiserror::Error;
 
 use crate::dicts::Dicts;
 use crate::guard::Guard;
+use crate::metrics::Metrics;
 use crate::settings::{RouterFlavor, Settings, UntrustedLua};
 use crate::snapshot::Snapshot;
 use crate::vms::Place;
@@ -82,8 +83,25 @@ pub struct Options {
     pub place: Option<Arc<Place>>,
     /// Which worker this VM belongs to, from 0; `None` for the loader's.
     pub worker: Option<usize>,
+    /// What it knows of its process; `None` for the loader's.
+    pub node: Option<Node>,
     /// Where its connections go; `None` for the loader's, which opens none.
     pub network: Option<Network>,
+}
+
+/// The process that a VM serves in.
+#[derive(Clone)]
+pub struct Node {
+    /// `kong.node.get_id`.
+    pub id: uuid::Uuid,
+    /// What `kong.nginx.get_statistics` counts.
+    pub metrics: Arc<Metrics>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Node {{ id: {} }}", self.id)
+    }
 }
 
 /// How long the request bodies that plugins are given may be, in bytes.
@@ -149,6 +167,7 @@ impl Vm {
         host::install(&lua)?;
         rows::install(&lua)?;
         cache::install(&lua)?;
+        schema::api::install(&lua)?;
         ngx::install(&lua)?;
         network::install(&lua)?;
         kong::install(&lua, options)?;
@@ -170,6 +189,18 @@ impl Vm {
         self.require::<mlua::Value>("silverback.prometheus").map_err(|error| error.to_string())?;
         answers.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Says that the worker ends: timers that wait are told.
+    pub fn end_timers(&self) {
+        if let Some(counts) = ngx::Counts::of(&self.lua) {
+            counts.end();
+        }
+    }
+
+    /// Timers that have not ended, once they were told.
+    pub fn busy_timers(&self) -> usize {
+        ngx::Counts::of(&self.lua).map_or(0, |counts| counts.busy())
     }
 
     /// Loads a module, as `require` does.

@@ -8,11 +8,11 @@ mod re;
 mod req;
 mod shared;
 pub(super) mod socket;
-mod ssl;
+pub(super) mod ssl;
 mod timer;
 pub(super) mod var;
 
-pub(super) use self::timer::Light;
+pub(super) use self::timer::{Counts, Light};
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -78,7 +78,7 @@ fn of_exchange(lua: &Lua, (_, key): (Table, Value)) -> mlua::Result<Value> {
             let state = limit::off(lua, || state::of(lua, &ex))?;
             Ok(Value::Table(state.ngx.borrow().clone()))
         }
-        ("ctx", None) => lua.create_table().map(Value::Table),
+        ("ctx", None) => phase::ctx(lua).map(Value::Table),
         ("status", Some(ex)) => Ok(Value::Integer(ex.response.status().as_u16().into())),
         ("headers_sent", Some(ex)) => {
             Ok(Value::Boolean(matches!(ex.phase(), Phase::BodyFilter | Phase::Log)))
@@ -191,7 +191,8 @@ fn worker(lua: &Lua) -> mlua::Result<Table> {
     worker.set("count", lua.create_function(move |_, ()| Ok(count))?)?;
     worker.set("pid", lua.create_function(|_, ()| Ok(std::process::id()))?)?;
     worker.set("pids", lua.create_function(|_, ()| Ok(vec![std::process::id()]))?)?;
-    worker.set("exiting", lua.create_function(|_, ()| Ok(false))?)?;
+    let exiting = |lua: &Lua, ()| Ok(Counts::of(lua).is_some_and(|counts| counts.is_exiting()));
+    worker.set("exiting", lua.create_function(exiting)?)?;
     Ok(worker)
 }
 

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::Poll;
 
-use mlua::Lua;
+use mlua::{Lua, Table};
 
 use super::state;
 
@@ -29,6 +29,10 @@ pub(super) trait Closes {
 #[derive(Default)]
 pub(super) struct Owner {
     open: RefCell<HashMap<*const (), Weak<dyn Closes>>>,
+    /// `ngx.ctx` of a timer or a handshake.
+    ctx: RefCell<Option<Table>>,
+    /// What `kong.ctx` holds there: `shared`, and plugins by their id.
+    spaces: RefCell<Option<Table>>,
 }
 
 impl Owner {
@@ -49,6 +53,16 @@ impl Owner {
     /// is dropped.
     pub(super) async fn holding<T>(work: impl Future<Output = T>) -> T {
         HOLDER.scope(Rc::default(), work).await
+    }
+
+    /// `ngx.ctx` of a timer or a handshake.
+    pub(super) fn ctx(&self, lua: &Lua) -> mlua::Result<Table> {
+        kept(&self.ctx, lua)
+    }
+
+    /// What is behind `kong.ctx` of a timer or a handshake.
+    pub(super) fn spaces(&self, lua: &Lua) -> mlua::Result<Table> {
+        kept(&self.spaces, lua)
     }
 
     /// Runs a light thread of a timer.
@@ -102,6 +116,16 @@ pub(super) async fn held<T: 'static>(work: impl Future<Output = T> + 'static) ->
         holder.remove(Rc::as_ptr(&wait));
     }
     done
+}
+
+/// The table of a cell, made when it is first asked for.
+fn kept(cell: &RefCell<Option<Table>>, lua: &Lua) -> mlua::Result<Table> {
+    if let Some(table) = &*cell.borrow() {
+        return Ok(table.clone());
+    }
+    // Nothing is borrowed here: a new table may run a finalizer that asks for it, too.
+    let made = lua.create_table()?;
+    Ok(cell.borrow_mut().get_or_insert(made).clone())
 }
 
 impl Drop for Owner {

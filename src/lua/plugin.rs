@@ -10,6 +10,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use anyhow::anyhow;
@@ -22,7 +23,8 @@ use super::schema::sets;
 use super::state::{self, Running, State, Verdict};
 use super::{Options, Vm, json, limit, phase};
 use crate::entity::PluginEntity;
-use crate::pdk::{Chunk, Exchange};
+use crate::pdk::log::WORKSPACE;
+use crate::pdk::{Chunk, Exchange, Handshake, RequestId};
 use crate::plugin::{Outcome, Phases, Plugin, Step, Stop};
 use crate::schema::Record;
 use crate::vms;
@@ -56,7 +58,8 @@ pub struct LuaPlugin {
 }
 
 /// The phases a handler may have here.
-const PHASES: [(&str, Phases); 6] = [
+const PHASES: [(&str, Phases); 7] = [
+    ("certificate", Phases::CERTIFICATE),
     ("rewrite", Phases::REWRITE),
     ("access", Phases::ACCESS),
     ("response", Phases::RESPONSE),
@@ -65,6 +68,12 @@ const PHASES: [(&str, Phases); 6] = [
     ("log", Phases::LOG.and(Phases::RECORD)),
 ];
 
+/// Kong Enterprise's phases for the frames of WebSocket.
+const FRAMES: [&str; 4] = ["ws_handshake", "ws_client_frame", "ws_upstream_frame", "ws_close"];
+
+/// Numbers configurations, over all workers.
+static SEQUENCE: AtomicU64 = AtomicU64::new(1);
+
 impl Handler {
     /// Loads a plugin's handler.
     ///
@@ -72,7 +81,7 @@ impl Handler {
     /// It is not there, does not run, or lacks what Kong demands of it, in Kong's words.
     pub fn load(vm: &Vm, name: &str) -> Result<Rc<Self>, String> {
         let module = format!("kong.plugins.{name}.handler");
-        let table: Table = phase::during(vm.lua(), "init", || vm.require(&module))
+        let table: Table = phase::during(vm.lua(), "init", None, || vm.require(&module))
             .map_err(|error| format!("{name} plugin is enabled but not installed;\n{error}"))?;
         let refuse = |what: &str, got: LuaValue| {
             let got = got.to_string().unwrap_or_default();
@@ -97,6 +106,22 @@ impl Handler {
                 "Plugin \"{name}\" can't be loaded because it implements both `response` and \
                  `header_filter` or `body_filter` methods."
             ));
+        }
+        let frames = FRAMES.into_iter().find(|phase| field(phase).is_function());
+        match frames {
+            Some(phase) if phases == Phases::NONE => {
+                return Err(format!(
+                    "Plugin \"{name}\" cannot be loaded because it implements nothing but \
+                     `{phase}` and its likes, which are Kong Enterprise's: they are not run here"
+                ));
+            }
+            Some(phase) if Options::of_vm(vm.lua()).is_ok_and(|vm| vm.worker.is_none()) => {
+                tracing::warn!(
+                    plugin = name,
+                    "`{phase}` is Kong Enterprise's: it does not run here"
+                );
+            }
+            _ => {}
         }
         let schema = sets::schema_of(vm, name);
         let calls = calls(vm.lua(), &table, phases).map_err(|error| error.to_string())?;
@@ -130,12 +155,14 @@ impl Handler {
         self.run_once("configure", (!confs.is_empty()).then_some(confs))
     }
 
-    fn run_once(&self, name: &str, args: impl mlua::IntoLuaMulti) -> Result<(), String> {
-        let run = || match self.table.get::<Option<Function>>(name)? {
+    fn run_once(&self, phase: &'static str, args: impl mlua::IntoLuaMulti) -> Result<(), String> {
+        let run = || match self.table.get::<Option<Function>>(phase)? {
             Some(function) => function.bind(self.table.clone())?.call::<()>(args),
             None => Ok(()),
         };
-        phase::during(self.vm.lua(), "init_worker", run)
+        let running = Running { id: uuid::Uuid::nil(), name: self.name.clone() };
+        let _running = self.place.as_ref().map(|place| place.enter(&self.name, phase, None));
+        phase::during(self.vm.lua(), "init_worker", Some(running), run)
             .map_err(|error: mlua::Error| error.to_string())
     }
 
@@ -171,12 +198,22 @@ impl Handler {
         if let Some(schema) = &self.schema {
             sets::mark(lua, schema, &conf)?;
         }
-        let id = |id: Option<uuid::Uuid>| id.map(|id| id.to_string());
+        let [route, service, consumer] = [
+            entity.route.map(|route| route.id),
+            entity.service.map(|service| service.id),
+            entity.consumer.map(|consumer| consumer.id),
+        ]
+        .map(|id| id.map(|id| id.to_string()));
+        let part = |id: &Option<String>| id.clone().unwrap_or_default();
+        let (name, parts) = (&self.name, [&route, &service, &consumer].map(part).join(":"));
+        conf.raw_set("__key__", format!("plugins:{name}:{parts}::{WORKSPACE}"))?;
+        conf.raw_set("__seq__", SEQUENCE.fetch_add(1, Ordering::Relaxed))?;
+        conf.raw_set("__ws_id", WORKSPACE)?;
         conf.raw_set("__plugin_id", entity.id.to_string())?;
         conf.raw_set("plugin_instance_name", entity.instance_name.as_deref())?;
-        conf.raw_set("route_id", id(entity.route.map(|route| route.id)))?;
-        conf.raw_set("service_id", id(entity.service.map(|service| service.id)))?;
-        conf.raw_set("consumer_id", id(entity.consumer.map(|consumer| consumer.id)))?;
+        conf.raw_set("route_id", route)?;
+        conf.raw_set("service_id", service)?;
+        conf.raw_set("consumer_id", consumer)?;
         Ok(conf)
     }
 }
@@ -198,6 +235,12 @@ fn calls(
 impl Plugin for LuaPlugin {
     fn phases(&self) -> Phases {
         self.phases
+    }
+
+    fn certificate<'a>(&'a self, handshake: &'a Rc<Handshake>) -> Step<'a> {
+        Step::wait(async move {
+            self.shake(handshake).await.map_err(|error| Stop::Fault(self.told(&error)))
+        })
     }
 
     fn rewrite<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
@@ -241,6 +284,22 @@ impl LuaPlugin {
         Ok((call, state))
     }
 
+    /// Runs `certificate` on a client's handshake.
+    async fn shake(&self, handshake: &Rc<Handshake>) -> mlua::Result<()> {
+        const PHASE: &str = "certificate";
+        let spaces = handshake.spaces(|| Rc::<Owner>::default());
+        let owner = spaces.downcast::<Owner>().unwrap_or_default();
+        let function: Function = self.handler.table.get(PHASE)?;
+        let call = function.call_async::<()>((&self.handler.table, &self.conf));
+        let call = phase::shaking(handshake.clone(), self.running.clone(), owner.thread(call));
+        let mut call = pin!(call);
+        poll_fn(|cx| {
+            let _running = self.note(PHASE, None);
+            call.as_mut().poll(cx)
+        })
+        .await
+    }
+
     /// Runs a phase that may wait, to its end or to the plugin's answer.
     async fn drive(&self, phase: &'static str, ex: &Exchange) -> Outcome {
         let fault = |error: mlua::Error| Stop::Fault(self.told(&error));
@@ -248,7 +307,7 @@ impl LuaPlugin {
         let call = limit::off(self.handler.vm.lua(), || function.call_async::<()>(&self.conf));
         let mut call = pin!(Owner::holding(call));
         let mut poll = |cx: &mut Context<'_>| {
-            let _running = self.note(phase, ex);
+            let _running = self.note(phase, Some(ex.id));
             call.as_mut().poll(cx)
         };
         let threads = Threads(&state);
@@ -280,17 +339,17 @@ impl LuaPlugin {
     fn call(&self, phase: &'static str, ex: &Exchange) -> Outcome {
         let run = || {
             let (function, _) = self.enter(phase, ex)?;
-            let _running = self.note(phase, ex);
+            let _running = self.note(phase, Some(ex.id));
             function.call::<()>(&self.conf)
         };
         run().map_err(|error| Stop::Fault(self.told(&error)))
     }
 
     /// Notes that its code runs, until the answer is dropped.
-    fn note(&self, phase: &'static str, ex: &Exchange) -> Option<vms::Running<'_>> {
+    fn note(&self, phase: &'static str, id: Option<RequestId>) -> Option<vms::Running<'_>> {
         let place = self.handler.place.as_ref()?;
         place.set_bytes(self.handler.vm.lua().used_memory());
-        Some(place.enter(&self.running.name, phase, Some(ex.id)))
+        Some(place.enter(&self.running.name, phase, id))
     }
 
     /// An error for the operator: who has no memory is told where there is more.
@@ -318,7 +377,7 @@ impl LuaPlugin {
         arg.raw_set(1, &before)?;
         arg.raw_set(2, chunk.last)?;
         let (function, _) = self.enter("body_filter", ex)?;
-        let running = self.note("body_filter", ex);
+        let running = self.note("body_filter", Some(ex.id));
         let ran = function.call::<()>(&self.conf);
         drop(running);
         let (after, last): (LuaValue, LuaValue) = (arg.raw_get(1)?, arg.raw_get(2)?);

@@ -32,37 +32,8 @@ function print(...)
   ngx.log(ngx.NOTICE, table.concat(parts, "\t"))
 end
 
--- `kong.log.inspect(...)` shows values to whoever writes a plugin.
-local shown = true
-
-kong.log.inspect = setmetatable({
-  on = function() shown = true end,
-  off = function() shown = false end,
-}, {
-  __call = function(_, ...)
-    if shown then
-      local inspect = require "inspect"
-      local parts = { ... }
-      for i = 1, select("#", ...) do
-        parts[i] = inspect(parts[i])
-      end
-      kong.log.notice("\n", table.concat(parts, " "))
-    end
-  end,
-})
-
--- `kong.log.deprecation(message, { after = "3.0", removal = "4.0" })`.
-function kong.log.deprecation(message, options)
-  local after = options and options.after and "deprecated after " .. options.after
-  local removal = options and options.removal and "scheduled for removal in " .. options.removal
-  local parts = {}
-  parts[#parts + 1] = after or nil
-  parts[#parts + 1] = removal or nil
-  local note = #parts > 0 and " (" .. table.concat(parts, ", ") .. ")" or ""
-  kong.log.warn(message, note)
-end
-
-kong.log.trace = function() end
+require "silverback.log"
+kong.tracing = require "silverback.tracing"
 
 -- `kong.vault.update(options)`: the values that the references in `$refs` have now.
 function kong.vault.update(options)
@@ -91,8 +62,36 @@ function kong.vault.try(callback, options)
   return callback(kong.vault.update(options))
 end
 
--- Kong Enterprise's spans and logs for OpenTelemetry go nowhere.
-kong.telemetry = { log = function() return true end }
+-- There is nobody who collects the logs of plugins for OpenTelemetry.
+kong.telemetry = {}
+
+function kong.telemetry.log(plugin, conf, kind, message, attributes)
+  local wanted = {
+    { "plugin_name", plugin, "string" }, { "plugin_config", conf, "table" },
+    { "message_type", kind, "string" }, { "message", message or "", "string" },
+    { "attributes", attributes or {}, "table" },
+  }
+  for _, one in ipairs(wanted) do
+    if type(one[2]) ~= one[3] then
+      return nil, one[1] .. " must be a " .. one[3]
+    end
+  end
+  return nil, "Telemetry logging is disabled: log entry will not be recorded. Ensure the "
+    .. "OpenTelemetry plugin is correctly configured to report logs in order to use this feature."
+end
+
+kong.table = { new = require "table.new", clear = require "table.clear" }
+
+-- A new table with the fields of both; the second's win.
+function kong.table.merge(one, other)
+  local merged = {}
+  for _, part in ipairs { one or {}, other or {} } do
+    for name, value in pairs(part) do
+      merged[name] = value
+    end
+  end
+  return merged
+end
 
 -- What is in the configuration, caches for what plugins find out, and news between workers. None
 -- of it is loaded until a plugin asks for it.

@@ -41,6 +41,10 @@ pub(super) struct State {
     pub(super) consumer: RefCell<Option<Table>>,
     /// What it was given as the credential.
     pub(super) credential: RefCell<Option<Table>>,
+    /// A value for the log record is none that it could hold.
+    pub(super) has_odd_value: Cell<bool>,
+    /// The consumer groups that a plugin has set.
+    pub(super) groups: RefCell<Option<Table>>,
     /// Pieces of the body that `kong.response.get_raw_body` has put aside.
     pub(super) pieces: RefCell<Option<Vec<u8>>>,
     /// The request's body is one that a plugin has set, which is in memory however long it is.
@@ -93,6 +97,8 @@ pub(super) fn of(lua: &Lua, ex: &Exchange) -> mlua::Result<Rc<State>> {
         printed: RefCell::default(),
         consumer: RefCell::default(),
         credential: RefCell::default(),
+        has_odd_value: Cell::new(false),
+        groups: RefCell::default(),
         pieces: RefCell::default(),
         sets_body: Cell::new(false),
         file: RefCell::default(),

@@ -21,6 +21,7 @@ const ANONYMOUS_CONSUMER: HeaderName = HeaderName::from_static("x-anonymous-cons
 pub struct Client {
     named: RefCell<Named>,
     credential: RefCell<Option<Credential>>,
+    groups: RefCell<Option<Vec<Arc<ConsumerGroup>>>>,
 }
 
 /// Whom a client was named.
@@ -137,8 +138,16 @@ impl Client {
         }
     }
 
+    /// Puts groups, ordered by name, in place of those of the consumer; `None` takes them back.
+    pub fn set_groups(&self, groups: Option<Vec<Arc<ConsumerGroup>>>) {
+        *self.groups.borrow_mut() = groups;
+    }
+
     /// Calls `f` with the groups of the consumer, ordered by name.
     pub fn with_groups<R>(&self, f: impl FnOnce(&[Arc<ConsumerGroup>]) -> R) -> R {
+        if let Some(groups) = &*self.groups.borrow() {
+            return f(groups);
+        }
         match &*self.named.borrow() {
             Named::Consumer(consumer) => f(&consumer.groups),
             _ => f(&[]),

@@ -14,9 +14,15 @@ pub struct Extra {
     values: RefCell<Vec<Extension>>,
     wanted: Cell<bool>,
     secret_args: RefCell<Vec<String>>,
+    client_verify: RefCell<Option<String>>,
 }
 
 impl Extra {
+    /// What is said of the client's certificate (`kong.client.tls.set_client_verify`).
+    pub fn set_client_verify(&self, verify: String) {
+        *self.client_verify.borrow_mut() = Some(verify);
+    }
+
     /// Whether somebody will read the record; values that cost something are made only then.
     pub fn is_wanted(&self) -> bool {
         self.wanted.get()
@@ -88,7 +94,7 @@ struct Extension {
 }
 
 /// Workspace of a gateway without workspaces (Kong DB-less).
-const WORKSPACE: &str = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
+pub const WORKSPACE: &str = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
 
 /// The record that log plugins write.
 ///
@@ -96,6 +102,28 @@ const WORKSPACE: &str = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
 /// providers and of metadata endpoints, whoever sent them, and every value that was marked
 /// sensitive when it was set, which is every credential the gateway adds.
 pub fn serialize(ex: &Exchange) -> Value {
+    let mut record = bare(ex);
+    for Extension { path, value, mode } in ex.log.values.borrow().iter() {
+        // What has no place in it is left out.
+        let _ = insert(&mut record, path, value.clone(), *mode);
+    }
+    record
+}
+
+/// The same for whoever can be told of a value that has no place in it.
+///
+/// # Errors
+/// Kong's text.
+pub fn checked(ex: &Exchange) -> Result<Value, String> {
+    let mut record = bare(ex);
+    for Extension { path, value, mode } in ex.log.values.borrow().iter() {
+        insert(&mut record, path, value.clone(), *mode)?;
+    }
+    Ok(record)
+}
+
+/// The record without what plugins add.
+fn bare(ex: &Exchange) -> Value {
     let mut record = Map::new();
     record.insert("request".into(), request(ex));
     record.insert("response".into(), response(ex));
@@ -124,11 +152,7 @@ pub fn serialize(ex: &Exchange) -> Value {
         // Kong's credential entities name their consumer in a record of its own, not here.
         record.insert("authenticated_entity".into(), entity);
     }
-    let mut record = Value::Object(record);
-    for Extension { path, value, mode } in ex.log.values.borrow().iter() {
-        insert(&mut record, path, value.clone(), *mode);
-    }
-    record
+    Value::Object(record)
 }
 
 fn request(ex: &Exchange) -> Value {
@@ -150,7 +174,10 @@ fn request(ex: &Exchange) -> Value {
     });
     if let Some(session) = request.connection.session {
         let (version, cipher) = (session.version, session.cipher);
-        shown["tls"] = json!({"version": version, "cipher": cipher, "client_verify": "NONE"});
+        let found = request.connection.shown.as_ref().map_or("NONE", |shown| &shown.verify);
+        let said = ex.log.client_verify.borrow();
+        let verify = said.as_deref().unwrap_or(found);
+        shown["tls"] = json!({"version": version, "cipher": cipher, "client_verify": verify});
     }
     shown
 }
@@ -306,23 +333,26 @@ fn head_size(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
-fn insert(record: &mut Value, path: &str, value: Option<Value>, mode: Mode) {
+fn insert(record: &mut Value, path: &str, value: Option<Value>, mode: Mode) -> Result<(), String> {
     let mut names = split_dotted(path);
-    let Some(last) = names.pop() else { return };
+    let Some(last) = names.pop() else { return Ok(()) };
     let mut at = record;
     for name in names {
-        if !at.is_object() {
-            *at = Value::Object(Map::new());
-        }
-        if mode == Mode::Replace && at.get(&name).is_none() {
-            return;
+        match at.get(&name) {
+            None | Some(Value::Null) if mode == Mode::Replace => return Ok(()),
+            None | Some(Value::Null) => at[&name] = Value::Object(Map::new()),
+            Some(inner) if inner.is_object() || inner.is_array() => {}
+            Some(inner) => {
+                let shown = inner.as_str().map_or_else(|| inner.to_string(), str::to_owned);
+                return Err(format!(
+                    "The key '{path}' could not be used as a serialize value. Subkey '{name}' is \
+                     not a table. It's {shown}"
+                ));
+            }
         }
         at = &mut at[name];
     }
-    if !at.is_object() {
-        *at = Value::Object(Map::new());
-    }
-    let Some(fields) = at.as_object_mut() else { return };
+    let Some(fields) = at.as_object_mut() else { return Ok(()) };
     let is_there = fields.get(&last).is_some_and(|value| !value.is_null());
     match (mode, value) {
         (Mode::Add, _) if is_there => {}
@@ -330,6 +360,7 @@ fn insert(record: &mut Value, path: &str, value: Option<Value>, mode: Mode) {
         (_, Some(value)) => drop(fields.insert(last, value)),
         (_, None) => drop(fields.remove(&last)),
     }
+    Ok(())
 }
 
 fn split_dotted(path: &str) -> Vec<String> {
@@ -357,12 +388,16 @@ mod tests {
     #[test]
     fn values_are_added_at_dotted_paths() {
         let mut record = json!({});
-        let mut put = |path: &str, value: Value, mode| insert(&mut record, path, Some(value), mode);
+        let mut put = |path: &str, value: Value, mode| {
+            insert(&mut record, path, Some(value), mode).unwrap();
+        };
         put("ai.proxy.usage", json!({"total_tokens": 3}), Mode::Set);
         put(r"a\.b", json!(1), Mode::Set);
         put(r"a\.b", json!(2), Mode::Add);
         put("none", json!(3), Mode::Replace);
-        insert(&mut record, "no.such", None, Mode::Set);
+        insert(&mut record, "no.such", None, Mode::Set).unwrap();
+        let told = insert(&mut record, r"a\.b.c", Some(json!(1)), Mode::Set).unwrap_err();
+        assert!(told.ends_with("Subkey 'a.b' is not a table. It's 1"), "{told}");
         assert_eq!(
             record,
             json!({"ai": {"proxy": {"usage": {"total_tokens": 3}}}, "a.b": 1, "no": {}})

@@ -9,6 +9,7 @@
 
 pub mod body;
 pub mod client;
+mod handshake;
 pub mod log;
 mod model_use;
 mod own;
@@ -26,6 +27,7 @@ use std::time::Instant;
 
 pub use body::{Arriving, Body, Budget, Chunk, ReadError};
 pub use client::{Client, Credential};
+pub use handshake::{Handshake, Shown, Wish};
 pub use model_use::{ModelUse, Spent};
 pub use own::Own;
 pub use request::Request;

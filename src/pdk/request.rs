@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{AsHeaderName, HeaderName, IntoHeaderName};
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use rustls_pki_types::CertificateDer;
 
 use super::body::{self, Body, Budget, Buffered, ReadError};
 
@@ -31,10 +32,21 @@ pub struct Connection {
     pub sni: Option<Arc<str>>,
     /// What was agreed on for TLS.
     pub session: Option<Session>,
+    /// What the client has shown of itself, if it was asked.
+    pub shown: Option<Arc<ClientChain>>,
     /// The peer may set `X-Forwarded-*`.
     pub trusted: bool,
     /// The listener speaks TLS, and the client does not.
     pub lacks_tls: bool,
+}
+
+/// The certificates of a client that was asked for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientChain {
+    /// Its own first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// nginx' `ssl_client_verify`: `SUCCESS`, or `FAILED:` and why.
+    pub verify: String,
 }
 
 /// What was agreed on in a TLS handshake, in OpenSSL's names, which Kong logs.

@@ -6,8 +6,11 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::CertificateDer;
 
 use super::Exchange;
 use crate::entity::Protocol;
@@ -29,7 +32,7 @@ pub struct Call {
     /// Timeouts and retries.
     pub limits: Cell<Limits>,
     /// What plugins ask of the upstream's certificate.
-    pub tls: Cell<TlsChange>,
+    pub tls: RefCell<TlsChange>,
     /// The upstream's status; `None` while it has not answered.
     pub status: Cell<Option<StatusCode>>,
     /// Every attempt, for the log record.
@@ -60,12 +63,24 @@ pub struct Limits {
 }
 
 /// What a plugin asks of the upstream's certificate, in place of what the Service says.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct TlsChange {
     /// Whether it is verified (`kong.service.set_tls_verify`).
     pub verify: Option<bool>,
     /// Intermediate certificates that its chain may have (`kong.service.set_tls_verify_depth`).
     pub depth: Option<u32>,
+    /// Whose signatures count (`kong.service.set_tls_verify_store`).
+    pub trusted: Option<Rc<[CertificateDer<'static>]>>,
+    /// What it is shown if it asks (`kong.service.set_tls_cert_key`).
+    pub shown: Option<Arc<CertifiedKey>>,
+}
+
+impl TlsChange {
+    /// Whether nothing is asked.
+    pub fn is_none(&self) -> bool {
+        let Self { verify, depth, trusted, shown } = self;
+        verify.is_none() && depth.is_none() && trusted.is_none() && shown.is_none()
+    }
 }
 
 impl Default for Limits {
@@ -148,6 +163,11 @@ pub enum Next {
 }
 
 impl Call {
+    /// Changes what is asked of the upstream's certificate.
+    pub fn change_tls(&self, change: impl FnOnce(&mut TlsChange)) {
+        change(&mut self.tls.borrow_mut());
+    }
+
     /// The scheme of the upstream connection.
     pub fn scheme(&self) -> Protocol {
         self.scheme.get().unwrap_or(Protocol::Http)

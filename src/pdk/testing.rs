@@ -46,6 +46,7 @@ impl Exchange {
             tls: false,
             sni: None,
             session: None,
+            shown: None,
             trusted: false,
             lacks_tls: false,
         };

@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use crate::balancer::{Balancer, Report, Turn};
 use crate::dns::Names;
 use crate::guard::Guard;
-use crate::pdk::service::{Limits, TlsChange};
+use crate::pdk::service::Limits;
 use crate::pdk::{Attempts, Body, Exchange, Loss, Lost, Next, Try};
 use crate::plugin::Stop;
 use crate::respond::Failure;
@@ -195,11 +195,11 @@ fn encryption(way: &Way<'_>, ex: &Exchange, target: &Target) -> Result<Option<Tl
     };
     let service = ex.matched().and_then(|matched| Some(matched.service.as_ref()?.id));
     let policy = way.policies.of(service, target.balanced);
-    let change = ex.service.tls.get();
-    if change == TlsChange::default() {
+    let change = ex.service.tls.borrow();
+    if change.is_none() {
         return Ok(Some(Tls { name, policy: policy.clone() }));
     }
-    let changed = way.policies.changed(policy, change).map_err(|error| {
+    let changed = way.policies.changed(policy, &change).map_err(|error| {
         tracing::error!(request_id = %ex.id, fault = "gateway", "{error}");
         Failure::Unexpected
     })?;

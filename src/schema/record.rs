@@ -143,6 +143,32 @@ impl Check for Record {
 }
 
 impl Record {
+    /// The record with its gaps filled, and what is wrong with its shorthands (Kong's
+    /// `process_auto_fields`).
+    pub fn filled(&self, data: Map<String, Value>) -> (Map<String, Value>, Vec<Error>) {
+        let mut report = Report::default();
+        let data = self.fill(data, &mut report);
+        (data, report.into_errors())
+    }
+
+    /// Everything wrong with a record as it stands (Kong's `validate`): at its top nothing is
+    /// filled in. What is not there is no error where a record is only changed.
+    pub fn judge(&self, data: Map<String, Value>, is_whole: bool) -> Vec<Error> {
+        let given: Vec<String> = data.keys().cloned().collect();
+        let (mut data, mut errors) = self.filled(data);
+        data.retain(|name, _| given.contains(name));
+        let mut report = Report::default();
+        self.validate(&data, &mut report);
+        errors.extend(report.into_errors());
+        errors.retain(|error| match error.path.as_slice() {
+            [Step::Field(name)] if error.message == text::REQUIRED => {
+                is_whole || data.contains_key(name)
+            }
+            _ => true,
+        });
+        errors
+    }
+
     /// The record, knowing which of its fields may hold a vault reference, and which a secret.
     pub fn with_paths(mut self) -> Self {
         let (mut referenceable, mut secrets) = (Vec::new(), Vec::new());

@@ -8,13 +8,18 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::server::Acceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use super::proxy_protocol;
 use super::realip;
 use super::speak::speak;
 use super::worker::Worker;
-use crate::pdk::request::Connection;
+use crate::pdk::request::{ClientChain, Connection};
+use crate::pdk::{Handshake, Shown};
+use crate::plugin::Phases;
+use crate::tls;
 
 /// What a client of HTTP/2 without TLS begins with.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0";
@@ -60,6 +65,7 @@ pub(super) async fn run(
         tls: dialect.tls.is_some(),
         sni: None,
         session: None,
+        shown: None,
         trusted,
         lacks_tls: false,
     };
@@ -80,14 +86,47 @@ pub(super) async fn run(
         }
         None => return,
     }
-    let shaken = tokio::time::timeout_at(end, acceptor.accept(stream)).await;
-    if let Some(stream) = told(peer, "TLS handshake", shaken) {
+    let shaken = tokio::time::timeout_at(end, shake(&worker, &acceptor, stream, &connection)).await;
+    if let Some((stream, shown)) = told(peer, "TLS handshake", shaken) {
         let (_, session) = stream.get_ref();
         connection.sni = session.server_name().map(Arc::from);
-        connection.session = crate::tls::session(session);
+        connection.session = tls::session(session);
+        connection.shown = shown;
         let http2 = session.alpn_protocol() == Some(b"h2");
         speak(worker, Rc::new(connection), stream, http2, drain).await;
     }
+}
+
+/// Shakes hands. Plugins that look at handshakes do so once the client has begun.
+async fn shake(
+    worker: &Worker,
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    connection: &Connection,
+) -> std::io::Result<(TlsStream<TcpStream>, Option<Arc<ClientChain>>)> {
+    let runloop = worker.runloop();
+    if !runloop.globals.has(Phases::CERTIFICATE) {
+        return Ok((acceptor.accept(stream).await?, None));
+    }
+    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let sni = start.client_hello().server_name().map(Arc::from);
+    let handshake = Rc::new(Handshake::new(Connection { sni, ..connection.clone() }));
+    if !runloop.globals.certificate(&handshake).await {
+        // Without a certificate there is no handshake.
+        handshake.wish.borrow_mut().shown = Some(Shown::default());
+    }
+    drop(runloop);
+    let wish = handshake.wish.take();
+    let base = acceptor.config();
+    if wish.is_none() {
+        return Ok((start.into_stream(base.clone()).await?, None));
+    }
+    let config = tls::wished(base, &worker.shared.settings.listener_tls, &wish)
+        .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error))?;
+    let stream = start.into_stream(config).await?;
+    let asks = wish.asks.unwrap_or_default();
+    let shown = tls::client_chain(stream.get_ref().1, &asks).map(Arc::new);
+    Ok((stream, shown))
 }
 
 /// What a step came to; a failure is the client's, and is told.

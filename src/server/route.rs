@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode, Version};
 use crate::chain::Plan;
 use crate::entity::{Protocol, Route};
 use crate::guard::Named;
-use crate::pdk::service::{Limits, TlsChange};
+use crate::pdk::service::Limits;
 use crate::pdk::{Exchange, Matched, Source};
 use crate::respond::{self, Failure};
 use crate::router::{Hit, Query, path, split_port};
@@ -109,10 +109,11 @@ fn address(ex: &Exchange, decoded: &str, hit: &Hit<'_>, runloop: &Runloop) {
         retries: service.retries,
     });
     // A plugin may have asked in `rewrite`; Kong sets what the Service says afterwards.
-    let asked = call.tls.get();
-    call.tls.set(TlsChange {
-        verify: asked.verify.filter(|_| service.tls_verify.is_none()),
-        depth: asked.depth.filter(|_| service.tls_verify_depth.is_none()),
+    call.change_tls(|asked| {
+        asked.verify = asked.verify.filter(|_| service.tls_verify.is_none());
+        asked.depth = asked.depth.filter(|_| service.tls_verify_depth.is_none());
+        asked.shown.take_if(|_| service.client_certificate.is_some());
+        asked.trusted.take_if(|_| service.ca_certificates.is_some());
     });
     if hit.route.preserve_host {
         call.set_host_header(ex.request.header(HOST));

@@ -35,7 +35,7 @@ pub(super) struct Worker {
     /// Requests taken by this process.
     pub(super) requests: Counter,
     runloop: RefCell<Rc<Runloop>>,
-    scripts: Scripts,
+    pub(super) scripts: Scripts,
 }
 
 impl Worker {

@@ -13,6 +13,7 @@ mod listen;
 mod listener_tls;
 mod proxy_ssl;
 mod reference;
+mod shared_dicts;
 mod text;
 mod values;
 
@@ -79,6 +80,8 @@ pub struct Settings {
     pub lua_package_path: String,
     /// Idle connections in a pool of Lua code.
     pub lua_socket_pool_size: usize,
+    /// Shared dictionaries beside Kong's, with their sizes in bytes, and Kong's of another size.
+    pub shared_dicts: Vec<(String, usize)>,
     /// The most memory that the Lua VM of a worker may have, bytes; 0 is no limit
     /// (`silverback_lua_vm_memory`).
     pub lua_vm_memory: usize,

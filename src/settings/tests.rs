@@ -139,9 +139,9 @@ fn a_misspelt_setting_is_told_also_when_another_one_is_an_error() {
 
 #[test]
 fn settings_that_mean_nothing_here_are_named_in_one_line() {
-    let env = [("KONG_PG_HOST", "db"), ("KONG_MEM_CACHE_SIZE", "64m"), ("KONG_DATABASE", "off")];
+    let env = [("KONG_PG_HOST", "db"), ("KONG_NODE_ID", "a"), ("KONG_DATABASE", "off")];
     let read = read(&env, "admin_gui_listen = off").ok().unwrap();
-    let line = "settings of Kong without an effect here: mem_cache_size, pg_host";
+    let line = "settings of Kong without an effect here: node_id, pg_host";
     assert_eq!(read.warnings, [line]);
 }
 

@@ -59,6 +59,7 @@ impl Layers {
             plugins: self.plugins(),
             lua_package_path: self.text("lua_package_path", "./?.lua;./?/init.lua;"),
             lua_socket_pool_size: self.number("lua_socket_pool_size", 256) as usize,
+            shared_dicts: self.shared_dicts(),
             lua_vm_memory: self.size("silverback_lua_vm_memory", "1g") as usize,
             untrusted_lua: self.untrusted_lua(),
             sandbox_requires: self.list("untrusted_lua_sandbox_requires", ""),

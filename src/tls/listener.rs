@@ -257,7 +257,7 @@ pub(super) fn of_files(cert: &Path, key: &Path) -> Result<CertifiedKey, super::U
 
 /// A chain and its key. rustls reads the certificate only to compare the two, and cannot read one
 /// of X.509 version 1, which Kong shows like any other.
-fn certified(
+pub(super) fn certified(
     chain: Vec<CertificateDer<'static>>,
     private: PrivateKeyDer<'static>,
 ) -> Result<CertifiedKey, rustls::Error> {

@@ -108,12 +108,20 @@ impl Policies {
     ///
     /// # Errors
     /// The TLS library refuses it.
-    pub fn changed(&self, policy: &Policy, change: TlsChange) -> Result<Rc<Policy>, String> {
+    pub fn changed(&self, policy: &Policy, change: &TlsChange) -> Result<Rc<Policy>, String> {
         let terms = policy.terms();
+        let trusted = match &change.trusted {
+            Some(named) => {
+                let trusted = Trusted::new(named.to_vec(), Vec::new());
+                Arc::new(trusted.map_err(|error| error.to_string())?)
+            }
+            None => terms.trusted.clone(),
+        };
         let terms = Terms {
             verify: change.verify.unwrap_or(terms.verify),
             depth: change.depth.or(terms.depth),
-            ..terms.clone()
+            shown: change.shown.clone().or_else(|| terms.shown.clone()),
+            trusted,
         };
         self.tls.policy(terms).map_err(|error| error.to_string())
     }

@@ -35,7 +35,10 @@ pub fn words(error: &io::Error) -> &'static str {
 }
 
 /// OpenSSL's words for what is wrong with a chain.
-fn of_chain(certificate: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> &'static str {
+pub(super) fn of_chain(
+    certificate: &CertificateDer<'_>,
+    others: &[CertificateDer<'_>],
+) -> &'static str {
     let is_own = |certificate: &CertificateDer<'_>| {
         EndEntityCert::try_from(certificate)
             .is_ok_and(|certificate| certificate.issuer() == certificate.subject())

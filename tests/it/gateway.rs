@@ -13,6 +13,8 @@ use super::http::{self, Message};
 /// A running gateway; it drains when it is dropped.
 pub struct TestGateway {
     pub address: SocketAddr,
+    /// All listeners, in the order of the setting.
+    pub addresses: Vec<SocketAddr>,
     pub status: SocketAddr,
     gateway: Option<Gateway>,
 }
@@ -72,6 +74,7 @@ impl Builder {
         let gateway = Gateway::start(Start { settings, inputs, names: self.names })?;
         Ok(TestGateway {
             address: gateway.addresses[0],
+            addresses: gateway.addresses.clone(),
             status: gateway.status_addresses[0],
             gateway: Some(gateway),
         })

@@ -57,6 +57,7 @@ impl Asked {
             tls,
             sni: tls.then(|| uri.host().unwrap_or("localhost").into()),
             session: None,
+            shown: None,
             trusted: settings.trusted_ips.iter().any(|net| net.contains(&args.client)),
             lacks_tls: false,
         };

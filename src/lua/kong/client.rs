@@ -9,18 +9,14 @@ use crate::lua::{json, state};
 use crate::pdk::Exchange;
 
 pub(super) const ROWS: &[Row] = &[
-    Row::now("client.get_ip", Phases::REQUEST, |lua, ex, _| {
-        one(lua, ex.request.connection.peer.ip().to_string())
+    Row::connected("client.get_ip", |lua, connection| one(lua, connection.peer.ip().to_string())),
+    Row::connected("client.get_forwarded_ip", |lua, connection| {
+        one(lua, connection.client.ip().to_string())
     }),
-    Row::now("client.get_forwarded_ip", Phases::REQUEST, |lua, ex, _| {
-        one(lua, ex.request.connection.client.ip().to_string())
-    }),
-    Row::now("client.get_port", Phases::REQUEST, |lua, ex, _| {
-        one(lua, ex.request.connection.peer.port())
-    }),
-    Row::now("client.get_forwarded_port", Phases::REQUEST, |lua, ex, _| {
+    Row::connected("client.get_port", |lua, connection| one(lua, connection.peer.port())),
+    Row::connected("client.get_forwarded_port", |lua, connection| {
         // The header that names a client behind a proxy seldom names its port.
-        let port = ex.request.connection.client.port();
+        let port = connection.client.port();
         one(lua, (port != 0).then_some(port))
     }),
     Row::now("client.get_protocol", Phases::ROUTED, get_protocol),

@@ -1,39 +1,59 @@
-//! `kong.node`, `kong.nginx`, `kong.ip`, `kong.plugin`, `kong.table`: what a plugin may ask in any
+//! `kong.node`, `kong.nginx`, `kong.ip`, `kong.plugin`: what a plugin may ask in any
 //! phase, and without a request.
 
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
-use mlua::{Lua, MultiValue, Table, Value};
+use mlua::{Lua, MultiValue, Value};
 
 use super::value::{self, one};
-use super::{Options, Phases, Row};
-use crate::lua::bind::{self, Answer};
-use crate::lua::state;
+use super::{Options, Row};
+use crate::lua::bind::Answer;
+use crate::lua::{phase, state};
 
 pub(super) const ROWS: &[Row] = &[
-    Row::anywhere("node.get_id", |lua, _| one(lua, node_id())),
+    Row::anywhere("node.get_id", |lua, _| one(lua, node_id(lua)?)),
     Row::anywhere("node.get_hostname", |lua, _| one(lua, hostname())),
     Row::anywhere("node.get_memory_stats", get_memory_stats),
-    Row::anywhere("cluster.get_id", |lua, _| one(lua, node_id())),
+    Row::anywhere("cluster.get_id", |lua, _| one(lua, node_id(lua)?)),
     Row::anywhere("nginx.get_subsystem", |lua, _| one(lua, "http")),
     Row::anywhere("ip.is_trusted", is_trusted),
-    Row::anywhere("table.new", |lua, _| one(lua, lua.create_table()?)),
-    Row::anywhere("table.clear", |lua, mut args| {
-        let table = value::table(&mut args, "bad argument #1 to 'clear' (table expected)")?;
-        table.clear()?;
-        one(lua, ())
-    }),
-    Row::anywhere("table.merge", merge),
-    Row::now("plugin.get_id", Phases::REQUEST, |lua, ex, _| {
-        one(lua, state::of(lua, ex)?.running().map(|running| running.id.to_string()))
+    Row::anywhere("nginx.get_statistics", get_statistics),
+    Row::anywhere("plugin.get_id", |lua, _| {
+        let running = match state::current() {
+            Some(ex) => state::of(lua, &ex)?.running(),
+            None => phase::handshake().and_then(|_| phase::plugin(lua)),
+        };
+        one(lua, running.map(|running| running.id.to_string()))
     }),
 ];
 
 /// One for the process, as long as it lives: nothing is kept on disk.
-fn node_id() -> &'static str {
-    static ID: OnceLock<String> = OnceLock::new();
-    ID.get_or_init(|| uuid::Uuid::new_v4().to_string())
+fn node_id(lua: &Lua) -> mlua::Result<String> {
+    static ID: OnceLock<uuid::Uuid> = OnceLock::new();
+    let known = Options::of_vm(lua)?.node.as_ref().map(|node| node.id);
+    Ok(known.unwrap_or_else(|| *ID.get_or_init(uuid::Uuid::new_v4)).to_string())
+}
+
+/// nginx' counters. What a connection is doing at the moment is not counted.
+fn get_statistics(lua: &Lua, _: MultiValue) -> Answer {
+    let options = Options::of_vm(lua)?;
+    let total = |name| options.node.as_ref().map_or(0, |node| node.metrics.total(name));
+    let accepted = total("silverback_connections_accepted_total");
+    let active = accepted.saturating_sub(total("silverback_connections_closed_total"));
+    let statistics = lua.create_table()?;
+    for (name, value) in [
+        ("connections_active", active),
+        ("connections_reading", 0),
+        ("connections_writing", active),
+        ("connections_waiting", 0),
+        ("connections_accepted", accepted),
+        ("connections_handled", accepted),
+        ("total_requests", total("kong_nginx_requests_total")),
+    ] {
+        statistics.set(name, value)?;
+    }
+    one(lua, statistics)
 }
 
 pub(in crate::lua) fn hostname() -> &'static str {
@@ -52,8 +72,10 @@ fn get_memory_stats(lua: &Lua, mut args: MultiValue) -> Answer {
         Some(_) => return Err("unit must be a string".into()),
     };
     let scale = match args.pop_front() {
-        Some(Value::Integer(scale)) => usize::try_from(scale).unwrap_or(2),
-        _ => 2,
+        None | Some(Value::Nil) => 2,
+        Some(Value::Integer(scale)) if (0..=99).contains(&scale) => scale.unsigned_abs() as usize,
+        Some(Value::Number(scale)) if (0.0..100.0).contains(&scale) => scale as usize,
+        Some(_) => return Err("scale must be equal or greater than 0".into()),
     };
     let divisor = match unit.as_str() {
         "b" => 0.0,
@@ -100,53 +122,4 @@ fn is_trusted(lua: &Lua, mut args: MultiValue) -> Answer {
     let options = Options::of_vm(lua)?;
     let trusted = address.is_some_and(|ip| options.trusted_ips.iter().any(|net| net.contains(&ip)));
     one(lua, trusted)
-}
-
-/// A new table with the fields of both; the second's win.
-fn merge(lua: &Lua, args: MultiValue) -> Answer {
-    let merged = lua.create_table()?;
-    for part in args {
-        let Value::Table(part) = part else { continue };
-        for pair in part.pairs::<Value, Value>() {
-            let (key, value) = pair?;
-            merged.raw_set(key, value)?;
-        }
-    }
-    one(lua, merged)
-}
-
-/// `kong.tracing`: there are no spans to add to. What a plugin does with one has no effect.
-pub(super) fn tracing(lua: &Lua) -> mlua::Result<Table> {
-    let nothing = bind::function(lua, |lua, _| one(lua, ()))?;
-    let span = lua.create_table()?;
-    for name in [
-        "set_attribute",
-        "add_event",
-        "record_error",
-        "set_status",
-        "finish",
-        "each_baggage_items",
-        "set_baggage_item",
-        "get_baggage_item",
-    ] {
-        span.set(name, nothing.clone())?;
-    }
-    let start = {
-        let span = span.clone();
-        bind::function(lua, move |lua, _| one(lua, span.clone()))?
-    };
-    let tracing = lua.create_table()?;
-    for name in ["start_span", "create_span"] {
-        tracing.set(name, start.clone())?;
-    }
-    for name in [
-        "active_span",
-        "set_active_span",
-        "process_span",
-        "set_should_sample",
-        "get_sampling_decision",
-    ] {
-        tracing.set(name, nothing.clone())?;
-    }
-    Ok(tracing)
 }

@@ -155,7 +155,8 @@ fn error(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
             let _ = ex.response.exit(status, Some(JSON), body);
             return one(lua, ends_here(ex));
         }
-        Some(message) => message.to_string()?,
+        Some(Value::String(message)) => message.to_string_lossy(),
+        Some(_) => return Err("message must be a nil, a string or a table".into()),
     };
     for (name, values) in headers(args.pop_front())? {
         put(ex, &name, values);

@@ -11,19 +11,18 @@ use crate::entity::Protocol;
 use crate::guard::Named;
 use crate::lua::bind::Answer;
 use crate::lua::state;
-use crate::pdk::service::TlsChange;
 use crate::pdk::{Exchange, Source};
 
 pub(super) const ROWS: &[Row] = &[
-    Row::now("service.set_target", Phases::TARGET_CHANGE, set_target),
-    Row::now("service.set_tls_verify", Phases::TARGET_CHANGE, |lua, ex, mut args| {
+    Row::now("service.set_target", Phases::TARGET, set_target),
+    Row::now("service.set_tls_verify", Phases::TARGET, |lua, ex, mut args| {
         let Some(Value::Boolean(verify)) = args.pop_front() else {
             return Err("argument must be a boolean".into());
         };
-        ex.service.tls.set(TlsChange { verify: Some(verify), ..ex.service.tls.get() });
+        ex.service.change_tls(|tls| tls.verify = Some(verify));
         one(lua, true)
     }),
-    Row::now("service.set_tls_verify_depth", Phases::TARGET_CHANGE, |lua, ex, mut args| {
+    Row::now("service.set_tls_verify_depth", Phases::TARGET, |lua, ex, mut args| {
         let depth = match args.pop_front() {
             Some(Value::Integer(depth)) => depth,
             Some(Value::Number(depth)) => depth as i64,
@@ -32,7 +31,7 @@ pub(super) const ROWS: &[Row] = &[
         let Ok(depth) = u32::try_from(depth) else {
             return Err(format!("depth expects a non-negative number but found {depth}").into());
         };
-        ex.service.tls.set(TlsChange { depth: Some(depth), ..ex.service.tls.get() });
+        ex.service.change_tls(|tls| tls.depth = Some(depth));
         one(lua, true)
     }),
     Row::now("service.request.set_scheme", Phases::TARGET_CHANGE, |lua, ex, mut args| {
@@ -67,6 +66,9 @@ pub(super) const ROWS: &[Row] = &[
         one(lua, ())
     }),
     Row::now("service.request.set_header", Phases::TARGET_CHANGE, |lua, ex, mut args| {
+        if is_authority(args.front()) {
+            return set_authority(lua, ex, args);
+        }
         let (name, values) = value::header_and_values(&mut args)?;
         put(ex, &name, values);
         one(lua, ())
@@ -167,6 +169,23 @@ fn set_target(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     // Kong sets one variable, which is both `Host` and the name for TLS; the port stays out of it.
     ex.service.set_host_header(HeaderValue::from_str(&host).ok());
     ex.service.set_target(host.into(), port, Named::Plugin);
+    one(lua, ())
+}
+
+fn is_authority(name: Option<&Value>) -> bool {
+    let name = name.and_then(Value::as_string);
+    name.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b":authority"))
+}
+
+/// The name of HTTP/2 for the host, which Kong takes for gRPC alone.
+fn set_authority(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
+    if !ex.service.scheme().is_grpc() {
+        let told = "cannot set :authority pseudo-header on non-grpc requests";
+        return one(lua, (Value::Nil, told));
+    }
+    args.pop_front();
+    let host = value::text(&mut args, "invalid header value for \":authority\"")?;
+    ex.service.set_host_header(HeaderValue::from_bytes(&host.as_bytes()).ok());
     one(lua, ())
 }
 

@@ -62,6 +62,14 @@ pub(in crate::lua) fn header_name(
         .map_err(|_| format!("invalid header name '{}'", name.display()).into())
 }
 
+/// Lua's name of a value's type: it has one for all numbers.
+pub(in crate::lua) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Integer(_) | Value::Number(_) => "number",
+        other => other.type_name(),
+    }
+}
+
 /// What a header may be set to, in Kong's words: one alone, and in a table of headers.
 const ONE: &str = "array of string, string, number or boolean";
 const OF_TABLE: &str = "string, number, boolean or array of strings";
@@ -81,7 +89,7 @@ fn pair(
     expected: &str,
 ) -> Result<(HeaderName, Vec<HeaderValue>), Fault> {
     let Value::String(text) = name else {
-        let (shown, kind) = (name.to_string()?, name.type_name());
+        let (shown, kind) = (name.to_string()?, kind(name));
         return Err(format!("invalid header name \"{shown}\": got {kind}, expected string").into());
     };
     let name = HeaderName::from_bytes(&text.as_bytes())
@@ -91,7 +99,7 @@ fn pair(
         Value::Table(list) => {
             let values: Vec<Value> = list.sequence_values().collect::<mlua::Result<_>>()?;
             if let Some(other) = values.iter().find(|value| !value.is_string()) {
-                let kind = other.type_name();
+                let kind = kind(other);
                 let told = format!(
                     "invalid header value in array \"{shown}\": got {kind}, expected string"
                 );
@@ -104,7 +112,7 @@ fn pair(
             return Ok((name, vec![value]));
         }
         other => {
-            let kind = other.type_name();
+            let kind = kind(other);
             let told =
                 format!("invalid header value for \"{shown}\": got {kind}, expected {expected}");
             return Err(told.into());

@@ -25,11 +25,48 @@ const PENDING: usize = 16_384;
 /// Timers that may run at a time (Kong's `lua_max_running_timers`).
 const RUNNING: usize = 4096;
 
-/// How many timers of a VM wait and run.
+/// How many timers of a VM wait and run, and whether its worker ends.
 #[derive(Default)]
-struct Counts {
+pub(in crate::lua) struct Counts {
     pending: Cell<usize>,
     running: Cell<usize>,
+    exiting: Cell<bool>,
+    exit: Notify,
+}
+
+impl Counts {
+    /// Those of a VM.
+    pub(in crate::lua) fn of(lua: &Lua) -> Option<Rc<Self>> {
+        lua.app_data_ref::<Rc<Self>>().map(|counts| Rc::clone(&counts))
+    }
+
+    /// The worker ends: timers that wait run now, and are told so (OpenResty).
+    pub(in crate::lua) fn end(&self) {
+        self.exiting.set(true);
+        self.exit.notify_waiters();
+    }
+
+    /// Whether the worker ends.
+    pub(in crate::lua) fn is_exiting(&self) -> bool {
+        self.exiting.get()
+    }
+
+    /// Timers that run, and those that are about to.
+    pub(in crate::lua) fn busy(&self) -> usize {
+        self.running.get() + self.pending.get()
+    }
+
+    /// Waits so long, or until the worker ends; true in that case.
+    async fn wait(&self, delay: Duration) -> bool {
+        let exit = self.exit.notified();
+        if self.is_exiting() {
+            return true;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(delay) => false,
+            () = exit => true,
+        }
+    }
 }
 
 /// Counts while it lives.
@@ -52,6 +89,7 @@ impl Drop for Counted {
 
 pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
     let counts: Rc<Counts> = Rc::default();
+    lua.set_app_data(counts.clone());
     let timer = lua.create_table()?;
     for (name, repeats) in [("at", false), ("every", true)] {
         let counts = counts.clone();
@@ -95,33 +133,36 @@ fn start(lua: &Lua, counts: &Rc<Counts>, mut args: MultiValue, repeats: bool) ->
     if counts.pending.get() >= PENDING {
         return one(lua, (Value::Nil, "too many pending timers"));
     }
+    if counts.is_exiting() && !delay.is_zero() {
+        return one(lua, (Value::Nil, "process exiting"));
+    }
     let (lua_of_timer, counts) = (lua.clone(), counts.clone());
     let pending = Counted::new(&counts, |counts| &counts.pending);
     drop(tokio::task::spawn_local(async move {
-        tokio::time::sleep(delay).await;
         let mut waiting = Some(pending);
         loop {
-            if !repeats {
+            // What begins while the worker ends is not early.
+            let premature = counts.wait(delay).await && !delay.is_zero();
+            if premature || !repeats {
                 waiting = None;
             }
-            run(&counts, &callback, args.clone()).await;
-            if !repeats {
+            run(&counts, &callback, premature, args.clone()).await;
+            if premature || !repeats {
                 break;
             }
-            tokio::time::sleep(delay).await;
         }
         drop((waiting, lua_of_timer));
     }));
     one(lua, 1)
 }
 
-/// Calls a timer's function; `premature` is false. What goes wrong is for the operator.
-async fn run(counts: &Rc<Counts>, callback: &Function, mut args: MultiValue) {
+/// Calls a timer's function. What goes wrong is for the operator.
+async fn run(counts: &Rc<Counts>, callback: &Function, premature: bool, mut args: MultiValue) {
     if counts.running.get() >= RUNNING {
         return tracing::error!(target: "lua", "{RUNNING} lua_max_running_timers are not enough");
     }
     let _running = Counted::new(counts, |counts| &counts.running);
-    args.push_front(Value::Boolean(false));
+    args.push_front(Value::Boolean(premature));
     if let Err(error) = Owner::timer(callback.call_async::<()>(args)).await {
         tracing::error!(target: "lua", phase = "timer", "{error}");
     }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{Running, Vm, json, state};
 use crate::entity::PluginEntity;
-use crate::pdk::{Chunk, Exchange};
+use crate::pdk::{Chunk, Exchange, Handshake};
 use crate::plugin::{Outcome, Phases, Plugin, Step};
 
 /// The name of the field in the configuration of a log plugin.
@@ -58,6 +58,10 @@ impl CustomFields {
 impl Plugin for CustomFields {
     fn phases(&self) -> Phases {
         self.plugin.phases()
+    }
+
+    fn certificate<'a>(&'a self, handshake: &'a Rc<Handshake>) -> Step<'a> {
+        self.plugin.certificate(handshake)
     }
 
     fn rewrite<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {

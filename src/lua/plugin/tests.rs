@@ -13,7 +13,6 @@ use super::*;
 use crate::entity::{Consumer, Protocol};
 use crate::lua::Options;
 use crate::pdk::request::Connection;
-use crate::pdk::service::TlsChange;
 use crate::pdk::{Body, Budget, CURRENT, Phase, Request, Source};
 
 /// A folder of plugins on the path of a VM.
@@ -75,6 +74,7 @@ fn exchange(target: &str, headers: &[(&str, &str)], body: &str) -> Rc<Exchange> 
         tls: false,
         sni: None,
         session: None,
+        shown: None,
         trusted: false,
         lacks_tls: false,
     };
@@ -473,7 +473,8 @@ fn the_upstreams_certificate_is_judged_as_a_plugin_says() {
     let ex = exchange("/", &[], "");
     let code = "local s = kong.service said(s.set_tls_verify(false), s.set_tls_verify_depth(2))";
     assert_eq!(said(code, &ex), "true true");
-    assert_eq!(ex.service.tls.get(), TlsChange { verify: Some(false), depth: Some(2) });
+    let asked = ex.service.tls.borrow();
+    assert_eq!((asked.verify, asked.depth), (Some(false), Some(2)));
 }
 
 #[test]

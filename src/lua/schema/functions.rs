@@ -5,32 +5,50 @@
 
 use std::rc::Rc;
 
-use mlua::{Function, MultiValue, Table, Value as LuaValue};
+use mlua::{Function, Lua, MultiValue, Table, Value as LuaValue, WeakLua};
 use serde_json::Value;
 
-use crate::lua::{Vm, json};
+use crate::lua::json;
 use crate::schema::{Error, Mapping, Pattern, Predicate, Refusal, Step};
 
+/// The VM of a schema's functions, which do not keep it alive.
+#[derive(Clone)]
+pub(super) enum Home {
+    /// The schema may outlive its reader.
+    Kept(Lua),
+    /// The schema lives in the VM itself.
+    Own(WeakLua),
+}
+
+impl Home {
+    fn lua(&self) -> Option<Lua> {
+        match self {
+            Self::Kept(lua) => Some(lua.clone()),
+            Self::Own(lua) => lua.try_upgrade(),
+        }
+    }
+}
+
 /// A Lua pattern; malformed ones are refused here, once.
-pub(super) fn pattern(vm: &Vm, pattern: &str) -> Result<Pattern, String> {
+pub(super) fn pattern(home: &Home, lua: &Lua, pattern: &str) -> Result<Pattern, String> {
     let said = |error: mlua::Error| format!("{pattern}: {}", first_line(&error.to_string()));
-    let string: Table = vm.lua().globals().get("string").map_err(said)?;
+    let string: Table = lua.globals().get("string").map_err(said)?;
     let find: Function = string.get("find").map_err(said)?;
-    let text = vm.lua().create_string(pattern).map_err(said)?;
+    let text = lua.create_string(pattern).map_err(said)?;
     find.call::<Option<i64>>(("", &text)).map_err(said)?;
-    // A function does not keep its VM alive, and a schema may outlive its reader.
-    let vm = vm.clone();
+    let home = home.clone();
     Ok(Rc::new(move |value| {
-        let _alive = &vm;
+        let _alive = home.lua();
         find.call::<Option<i64>>((value, &text)).is_ok_and(|at| at.is_some())
     }))
 }
 
 /// `custom_validator`, `check` and the like: true, or nil (false) and what is wrong.
-pub(super) fn predicate(vm: &Vm, function: Function) -> Predicate {
-    let vm = vm.clone();
+pub(super) fn predicate(home: &Home, function: Function) -> Predicate {
+    let home = home.clone();
     Rc::new(move |value| {
-        let said = json::to_lua(vm.lua(), value).and_then(|v| function.call::<MultiValue>(v));
+        let Some(lua) = home.lua() else { return Ok(()) };
+        let said = json::to_lua(&lua, value).and_then(|v| function.call::<MultiValue>(v));
         let mut said = said.map_err(|error| Refusal::Text(first_line(&error.to_string())))?;
         match said.pop_front() {
             Some(LuaValue::Nil | LuaValue::Boolean(false)) | None => {}
@@ -38,7 +56,7 @@ pub(super) fn predicate(vm: &Vm, function: Function) -> Predicate {
         }
         Err(match said.pop_front() {
             None | Some(LuaValue::Nil) => Refusal::Unsaid,
-            Some(table @ LuaValue::Table(_)) => match json::from_lua(vm.lua(), table) {
+            Some(table @ LuaValue::Table(_)) => match json::from_lua(&lua, table) {
                 Ok(tree) => Refusal::Fields(flattened(tree)),
                 Err(error) => Refusal::Text(first_line(&error.to_string())),
             },
@@ -48,12 +66,13 @@ pub(super) fn predicate(vm: &Vm, function: Function) -> Predicate {
 }
 
 /// A function from a value to a value.
-pub(super) fn mapping(vm: &Vm, function: Function) -> Mapping {
-    let vm = vm.clone();
+pub(super) fn mapping(home: &Home, function: Function) -> Mapping {
+    let home = home.clone();
     Rc::new(move |value| {
-        json::to_lua(vm.lua(), value)
+        let lua = home.lua().ok_or("the schema is gone")?;
+        json::to_lua(&lua, value)
             .and_then(|value| function.call::<LuaValue>(value))
-            .and_then(|result| json::from_lua(vm.lua(), result))
+            .and_then(|result| json::from_lua(&lua, result))
             .map_err(|error| first_line(&error.to_string()))
     })
 }

@@ -6,6 +6,7 @@
 use mlua::{FromLua, Lua, Table, Value as LuaValue};
 use serde_json::Value;
 
+use super::functions::Home;
 use super::{functions, rules};
 use crate::lua::{Vm, json};
 use crate::schema::{
@@ -13,8 +14,9 @@ use crate::schema::{
 };
 
 /// Reads schemas out of one VM. Errors say which field they are about.
-pub(super) struct Reader<'a> {
-    vm: &'a Vm,
+pub(super) struct Reader {
+    lua: Lua,
+    home: Home,
 }
 
 /// Whether records are expanded when absent: Kong does so in entities, but not below lists.
@@ -67,17 +69,22 @@ const GENERAL: [&str; 13] = [
 const RECORD: [&str; 5] =
     ["fields", "shorthand_fields", "entity_checks", "check", "implied_element"];
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(vm: &'a Vm) -> Self {
-        Self { vm }
+impl Reader {
+    pub(super) fn new(vm: &Vm) -> Self {
+        Self { lua: vm.lua().clone(), home: Home::Kept(vm.lua().clone()) }
     }
 
-    pub(super) fn vm(&self) -> &Vm {
-        self.vm
+    /// For schemas that live in the VM.
+    pub(super) fn of(lua: &Lua) -> Self {
+        Self { lua: lua.clone(), home: Home::Own(lua.weak()) }
+    }
+
+    pub(super) fn home(&self) -> &Home {
+        &self.home
     }
 
     pub(super) fn lua(&self) -> &Lua {
-        self.vm.lua()
+        &self.lua
     }
 
     /// The schema of an entity.
@@ -88,6 +95,12 @@ impl<'a> Reader<'a> {
             record.fields.push(("ttl".to_owned(), Field::new(Kind::Number)));
         }
         Ok(record.with_paths())
+    }
+
+    /// The schema of Lua code; records of entities are there by default.
+    pub(super) fn plain(&self, table: &Table, is_entity: bool) -> Result<Record, String> {
+        let within = if is_entity { Within::Entity } else { Within::List };
+        self.record(table, within, 0).map(Record::with_paths)
     }
 
     /// The entity of a plugin: the fields of `plugins`, of which the plugin's schema narrows some.
@@ -124,7 +137,7 @@ impl<'a> Reader<'a> {
             record.checks.push(check.map_err(|why| format!("entity check {kind}: {why}"))?);
         }
         let check: Option<mlua::Function> = attribute(table, "check")?;
-        record.check = check.map(|check| functions::predicate(self.vm, check));
+        record.check = check.map(|check| functions::predicate(&self.home, check));
         record.implied = implied_element(table)?;
         Ok(record)
     }
@@ -219,7 +232,7 @@ impl<'a> Reader<'a> {
         Ok(Shorthand {
             name: name.to_owned(),
             field: self.field(table, Within::List, depth)?,
-            expand: functions::mapping(self.vm, func),
+            expand: functions::mapping(&self.home, func),
         })
     }
 
@@ -232,7 +245,7 @@ impl<'a> Reader<'a> {
             let reverse: Option<mlua::Function> = attribute(&place, "reverse_mapping_function")?;
             replaced_with.push(Replacement {
                 path: attribute(&place, "path")?,
-                reverse: reverse.map(|reverse| functions::mapping(self.vm, reverse)),
+                reverse: reverse.map(|reverse| functions::mapping(&self.home, reverse)),
             });
         }
         let old_default = match attribute(&table, "old_default")? {

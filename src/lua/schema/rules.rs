@@ -32,7 +32,7 @@ pub(super) const NAMES: [&str; 21] = [
 ];
 
 /// The rules of a field.
-pub(super) fn read(reader: &Reader<'_>, table: &Table) -> Result<Vec<Rule>, String> {
+pub(super) fn read(reader: &Reader, table: &Table) -> Result<Vec<Rule>, String> {
     let is_text = attribute::<Option<String>>(table, "type")?.as_deref() == Some("string");
     let mut rules = Vec::new();
     for name in NAMES {
@@ -47,7 +47,7 @@ pub(super) fn read(reader: &Reader<'_>, table: &Table) -> Result<Vec<Rule>, Stri
     Ok(rules)
 }
 
-fn rule(reader: &Reader<'_>, name: &str, value: LuaValue) -> Result<Option<Rule>, String> {
+fn rule(reader: &Reader, name: &str, value: LuaValue) -> Result<Option<Rule>, String> {
     let lua = reader.lua();
     Ok(Some(match name {
         "eq" => Rule::Eq(reader.json(value)?),
@@ -75,7 +75,7 @@ fn rule(reader: &Reader<'_>, name: &str, value: LuaValue) -> Result<Option<Rule>
             Rule::MatchAny(patterns.collect::<Result<_, _>>()?, attribute(&table, "err")?)
         }
         "custom_validator" => {
-            Rule::CustomValidator(functions::predicate(reader.vm(), cast(reader, value)?))
+            Rule::CustomValidator(functions::predicate(reader.home(), cast(reader, value)?))
         }
         "mutually_exclusive_subsets" => Rule::MutuallyExclusiveSubsets(cast(reader, value)?),
         // These are switches: `uuid = false` says nothing.
@@ -86,7 +86,7 @@ fn rule(reader: &Reader<'_>, name: &str, value: LuaValue) -> Result<Option<Rule>
             let check = "local host = require 'silverback.host' \
                          return function(text) return not host.regex_error(text) end";
             let check: Function = lua.load(check).eval().map_err(|error| error.to_string())?;
-            Rule::IsRegex(functions::predicate(reader.vm(), check))
+            Rule::IsRegex(functions::predicate(reader.home(), check))
         }
         _ => return Ok(None),
     }))
@@ -94,7 +94,7 @@ fn rule(reader: &Reader<'_>, name: &str, value: LuaValue) -> Result<Option<Rule>
 
 /// One entry of `entity_checks`. `fields` are the definitions it may speak of.
 pub(super) fn entity_check(
-    reader: &Reader<'_>,
+    reader: &Reader,
     kind: &str,
     argument: &Table,
     fields: &[(String, Table)],
@@ -146,7 +146,7 @@ pub(super) fn entity_check(
         }
         "custom_entity_check" => EntityRule::Custom {
             field_sources: attribute(argument, "field_sources")?,
-            check: functions::predicate(reader.vm(), attribute(argument, "fn")?),
+            check: functions::predicate(reader.home(), attribute(argument, "fn")?),
         },
         _ => return Err("there is no such check".to_owned()),
     };
@@ -160,7 +160,7 @@ pub(super) fn entity_check(
 
 /// The attributes of `if_match` on top of those of the field they are about.
 fn overlaid(
-    reader: &Reader<'_>,
+    reader: &Reader,
     argument: &Table,
     name: &str,
     path: &str,
@@ -191,17 +191,17 @@ fn definition(path: &str, fields: &[(String, Table)]) -> Option<Table> {
     }
 }
 
-fn list(reader: &Reader<'_>, value: LuaValue) -> Result<Vec<serde_json::Value>, String> {
+fn list(reader: &Reader, value: LuaValue) -> Result<Vec<serde_json::Value>, String> {
     let values: Vec<LuaValue> = cast(reader, value)?;
     values.into_iter().map(|value| reader.json(value)).collect()
 }
 
-fn pattern(reader: &Reader<'_>, value: LuaValue) -> Result<Pattern, String> {
-    functions::pattern(reader.vm(), &cast::<String>(reader, value)?)
+fn pattern(reader: &Reader, value: LuaValue) -> Result<Pattern, String> {
+    functions::pattern(reader.home(), reader.lua(), &cast::<String>(reader, value)?)
 }
 
 /// Patterns with a text each; the text of one without is Kong's for the rule.
-fn patterns(reader: &Reader<'_>, value: LuaValue) -> Result<Vec<(Pattern, String)>, String> {
+fn patterns(reader: &Reader, value: LuaValue) -> Result<Vec<(Pattern, String)>, String> {
     let tables: Vec<Table> = cast(reader, value)?;
     let read = |table: Table| {
         let said: Option<String> = attribute(&table, "err")?;
@@ -211,6 +211,6 @@ fn patterns(reader: &Reader<'_>, value: LuaValue) -> Result<Vec<(Pattern, String
     tables.into_iter().map(read).collect()
 }
 
-fn cast<T: FromLua>(reader: &Reader<'_>, value: LuaValue) -> Result<T, String> {
+fn cast<T: FromLua>(reader: &Reader, value: LuaValue) -> Result<T, String> {
     T::from_lua(value, reader.lua()).map_err(|error| error.to_string())
 }
