@@ -73,10 +73,11 @@ function state_mt.__call(self, ...)
     end
     modifier.callback(self)
   end
-  rawset(self, "words", {})
+  -- An assertion that somebody keeps, such as `local same = assert.same`, is asked again.
   if assertion then
     return judge(self, assertion, ...)
   end
+  rawset(self, "words", {})
   namespaces.modifier[names[last]].callback(self, util.make_arglist(...), util.errorlevel())
   return self
 end

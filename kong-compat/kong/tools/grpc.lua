@@ -6,8 +6,11 @@ local pack = require "lua_pack"
 local _M = {}
 _M.__index = _M
 
--- Where Kong looks for files, too.
-local PATHS = { "/usr/local/kong/include", "/usr/local/opt/protobuf/include/", "/usr/include" }
+-- Where Kong looks for files, too; the last two are those of its repository.
+local PATHS = {
+  "/usr/local/kong/include", "/usr/local/opt/protobuf/include/", "/usr/include", "kong/include",
+  "spec/fixtures/grpc",
+}
 
 -- A `Timestamp` is a text in ISO 8601 for Lua.
 local function to_text(time)

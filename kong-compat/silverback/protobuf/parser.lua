@@ -100,7 +100,8 @@ end
 local function option_line(lex, owner)
   owner.options = owner.options or {}
   option(lex, owner.options)
-  lex:expect ";"
+  -- Kong's own files leave it out, and lua-protobuf lets them.
+  lex:take ";"
 end
 
 -- `[a = 1, b = 2]`.
@@ -323,11 +324,10 @@ local function service(lex)
 end
 
 local function import(lex, file)
-  local kind = lex.kind == "name" and lex:ident()
+  -- A plain import is a public one for lua-protobuf, and Kong follows those.
+  local kind = lex.kind == "name" and lex:ident() or "public"
   add(file, "dependency", lex:string())
-  if kind == "public" or kind == "weak" then
-    add(file, kind .. "_dependency", #file.dependency - 1)
-  end
+  add(file, kind .. "_dependency", #file.dependency - 1)
   lex:expect ";"
 end
 
