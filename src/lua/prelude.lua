@@ -97,6 +97,7 @@ end
 -- of it is loaded until a plugin asks for it.
 local later = {
   timer = function() return require("resty.timerng").new() end,
+  dns = function() return require "kong.resty.dns.client" end,
   db = function() return require "kong.db" end,
   -- Without a database a value lives until the configuration changes (Kong).
   cache = function()

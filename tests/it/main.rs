@@ -38,6 +38,7 @@ mod log_lines;
 mod lua;
 mod lua_db;
 mod lua_handshakes;
+mod lua_libraries;
 mod lua_workers;
 mod metrics;
 mod no_token;
