@@ -106,6 +106,10 @@ local later = {
   core_cache = function()
     return require("kong.cache").new { shm_name = "kong_core_db_cache", ttl = 0, neg_ttl = 0 }
   end,
+  dns = function()
+    local client = require "kong.resty.dns.client"
+    return { toip = client.toip, resolve = client.resolve }
+  end,
   worker_events = function() return require "silverback.events" end,
   -- There is one node: nobody else is to be told.
   cluster_events = function()

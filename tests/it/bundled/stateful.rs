@@ -32,7 +32,7 @@ fn service(name: &str, config: &str) -> String {
 struct Redis {
     server: Child,
     port: u16,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Redis {
@@ -59,7 +59,7 @@ impl Redis {
                 });
             }
         });
-        Self { server, port, _folder: folder }
+        Self { server, port, folder }
     }
 
     /// Asks until the answer is as wanted: Lua's timers write to it.
@@ -76,8 +76,8 @@ impl Redis {
 
     /// What `redis-cli` says to a command.
     fn ask(&self, args: &[&str]) -> String {
-        let port = self.port.to_string();
-        let asked = Command::new("redis-cli").args(["-p", &port]).args(args).output().unwrap();
+        let socket = self.folder.path().join("redis.sock");
+        let asked = Command::new("redis-cli").arg("-s").arg(socket).args(args).output().unwrap();
         String::from_utf8_lossy(&asked.stdout).trim().to_owned()
     }
 }
@@ -192,7 +192,7 @@ async fn proxy_cache_answers_with_what_it_has_kept() {
 }
 
 const LAMBDA: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
-    content-length: 47\r\n\r\n{\"statusCode\":201,\"body\":\"made\",\"headers\":{\"x\":1}}";
+    content-length: 50\r\n\r\n{\"statusCode\":201,\"body\":\"made\",\"headers\":{\"x\":1}}";
 
 #[tokio::test]
 async fn aws_lambda_calls_a_function_and_answers_with_what_it_says() {

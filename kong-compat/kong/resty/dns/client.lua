@@ -16,4 +16,14 @@ function _M.toip(name, port, _, tried)
   return ip, its_port, tried or {}
 end
 
+-- One record with the address of a name; nil, what went wrong, and what was tried.
+function _M.resolve(name, _, _, tried)
+  local ip, err = dns.toip(name, 0)
+  if not ip then
+    return nil, err, tried or {}
+  end
+  local kind = ip:find(":", 1, true) and 28 or 1
+  return { { name = name, type = kind, class = 1, ttl = 0, address = ip } }, nil, tried or {}
+end
+
 return _M
