@@ -169,7 +169,9 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
         bind::function(lua, |lua, mut args| {
             let ex = exchange()?;
             let limit = limit(&mut args);
-            value::headers(lua, &ex.response.headers(), limit)
+            let is_raw = matches!(args.pop_front(), Some(Value::Boolean(true)));
+            let found = value::headers(lua, &ex.response.headers(), limit)?;
+            if is_raw { capitalized(lua, found) } else { Ok(found) }
         })?,
     )?;
     resp.set(
@@ -185,6 +187,25 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
         })?,
     )?;
     ngx.set("resp", resp)
+}
+
+/// Headers by names as they are mostly written, which stand in for those that were on the wire: a
+/// plugin that asks for raw ones writes `X-Cache-Status` into the table and means the one there.
+fn capitalized(lua: &Lua, mut found: MultiValue) -> Answer {
+    let Some(Value::Table(headers)) = found.pop_front() else { return Ok(found) };
+    let renamed = lua.create_table()?;
+    for entry in headers.pairs::<String, Value>() {
+        let (name, values) = entry?;
+        let words = name.split('-').map(|word| match word.split_at_checked(1) {
+            _ if word == "etag" => "ETag".to_owned(),
+            _ if matches!(word, "www" | "te") => word.to_ascii_uppercase(),
+            Some((first, rest)) => format!("{}{rest}", first.to_ascii_uppercase()),
+            None => String::new(),
+        });
+        renamed.raw_set(words.collect::<Vec<_>>().join("-"), values)?;
+    }
+    found.push_front(Value::Table(renamed));
+    Ok(found)
 }
 
 fn exchange() -> Result<Rc<Exchange>, Fault> {

@@ -133,7 +133,7 @@ async fn redirect_leads_elsewhere() {
 }
 
 const JSON: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-old: 1\r\n\
-    x-gone: 1\r\ncontent-length: 31\r\n\r\n{\"path\":\"/\",\"n\":[],\"old\":\"text\"}";
+    x-gone: 1\r\ncontent-length: 32\r\n\r\n{\"path\":\"/\",\"n\":[],\"old\":\"text\"}";
 
 #[tokio::test]
 async fn response_transformer_changes_heads_and_json() {
@@ -245,14 +245,18 @@ const PHASES: &str = "{rewrite: [\"kong.ctx.shared.from = 'rewrite'\"], \
 
 #[tokio::test]
 async fn functions_run_in_every_phase() {
+    let routes = [
+        ("/a", PHASES),
+        ("/exit", "{access: [\"kong.response.exit(299, { at = 'access' })\"]}"),
+        ("/denied", "{access: [\"os.execute('true')\"]}"),
+    ];
     for way in Way::all() {
-        for plugin in ["pre-function", "post-function"] {
-            let routes = [
-                ("/a", PHASES),
-                ("/exit", "{access: [\"kong.response.exit(299, { at = 'access' })\"]}"),
-                ("/denied", "{access: [\"os.execute('true')\"]}"),
-            ];
-            let scene = way.scene(&[plugin]).start(&config(plugin, &routes)).await;
+        for (plugin, other) in
+            [("pre-function", "post-function"), ("post-function", "pre-function")]
+        {
+            let rest = "  - paths: [/other]\n    plugins:\n    - name: ";
+            let settings = config(plugin, &routes) + rest + other + "\n      config: {}\n";
+            let scene = way.scene(&["pre-function", "post-function"]).start(&settings).await;
             let answer = scene.get("/a", &[]).await;
             assert_eq!(
                 (answer.text().as_str(), answer.header("x-filter")),
