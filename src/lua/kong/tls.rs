@@ -101,14 +101,16 @@ fn set_tls_cert_key(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     }
 }
 
-/// The certificates in a store: PEM texts that its `certificates` method lists.
+/// The certificates in a store of `resty.openssl`.
 fn trusted(store: &mlua::Table) -> Result<Vec<CertificateDer<'static>>, Fault> {
-    let list: Option<mlua::Function> = store.get("certificates")?;
+    let list: Option<mlua::Table> = store.get("trusted")?;
     let list =
         list.ok_or_else(|| Fault::from("argument must be a resty.openssl.x509.store object"))?;
-    let texts: Vec<String> = list.call(store)?;
     let mut all = Vec::new();
-    for text in texts {
+    for certificate in list.sequence_values::<mlua::Table>() {
+        let certificate = certificate?;
+        let pem: mlua::Function = certificate.get("to_PEM")?;
+        let text: String = pem.call(&certificate)?;
         all.extend(ssl::chain_of(text.as_bytes()).unwrap_or_default());
     }
     Ok(all)
