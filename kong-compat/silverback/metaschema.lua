@@ -381,12 +381,14 @@ return {
     return told and "error initializing schema for plugin: " .. told
   end,
 
-  -- The same for an entity that a plugin brings.
-  entity = function(plugin, schema)
-    local errors = errors_of(ENTITY, schema)
-    if errors then
-      local told = "schema of custom plugin entity '%s.%s' is invalid: %s"
-      return told:format(plugin, tostring(schema.name), violation(errors))
+  -- The same for the entities that it brings.
+  entities = function(plugin, schemas)
+    for _, schema in ipairs(schemas) do
+      local errors = errors_of(ENTITY, schema)
+      if errors then
+        local told = "schema of custom plugin entity '%s.%s' is invalid: %s"
+        return told:format(plugin, tostring(schema.name), violation(errors))
+      end
     end
   end,
 }

@@ -128,7 +128,8 @@ fn usable(vm: &lua::Vm, schemas: &LuaSchemas, names: &[String]) -> Result<(), Ve
         // Kong tells of the handler first; the schema is read first, since a module that has failed
         // tells its reason once.
         let schema = schemas.plugin(name).map(drop);
-        let fault = Handler::load(vm, name).map(drop).and(schema).err()?;
+        let fault = Handler::load(vm, name).map(drop).and(schema);
+        let fault = fault.and_then(|()| schemas.check_entities(name)).err()?;
         Some(format!("plugins: on plugin '{name}': {fault}"))
     };
     let faults: Vec<_> = names.iter().filter(of_users).filter_map(fault).collect();

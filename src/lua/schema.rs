@@ -113,6 +113,23 @@ impl LuaSchemas {
         meta.and_then(|meta: Table| ask(&meta)).map_err(|error: mlua::Error| error.to_string())
     }
 
+    /// What is wrong with the entities that a user's plugin brings, in Kong's words.
+    ///
+    /// # Errors
+    /// That.
+    pub fn check_entities(&self, plugin: &str) -> Result<(), String> {
+        let module = format!("kong.plugins.{plugin}.daos");
+        if self.vm.path_of(&module).is_none() {
+            return Ok(());
+        }
+        let daos: Table = self.vm.require(&module).map_err(|error| error.to_string())?;
+        let fault = self.fault(|meta| {
+            let check: mlua::Function = meta.get("entities")?;
+            check.call((plugin, &daos))
+        });
+        fault?.map_or(Ok(()), Err)
+    }
+
     fn read_plugin(&self, name: &str) -> PluginCheck {
         let module = format!("kong.plugins.{name}.schema");
         if !is_plain(name) || !self.vm.has_module(&module) {

@@ -122,7 +122,9 @@ typedefs.auto_timestamp_ms = define {
 
 -- Entities
 
-typedefs.uuid = define { type = "string", uuid = true, auto = true, description = "A UUID." }
+typedefs.uuid = define {
+  type = "string", uuid = true, auto = true, description = "A UUID in lower case.",
+}
 
 local function no_reference(collection)
   return define {
@@ -141,7 +143,7 @@ typedefs.name = define {
   type = "string",
   unique = true,
   custom_validator = checks.name,
-  description = "A name.",
+  description = "A name of its own.",
 }
 
 typedefs.utf8_name = define {
@@ -158,7 +160,9 @@ typedefs.tag = define {
   description = "A tag: printable characters except comma and slash.",
 }
 
-typedefs.tags = define { type = "set", elements = typedefs.tag, description = "Tags." }
+typedefs.tags = define {
+  type = "set", elements = typedefs.tag, description = "Words to find entities by.",
+}
 typedefs.certificate = text(checks.certificate, "A certificate in PEM.")
 typedefs.key = text(checks.key, "A private key in PEM.")
 
