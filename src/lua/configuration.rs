@@ -3,8 +3,8 @@
 use mlua::{Lua, Table, Value};
 use serde_json::{Map, json};
 
-use super::{Options, json};
-use crate::settings::{Settings, Tokens};
+use super::{Options, json, modules};
+use crate::settings::{Listen, Settings, Tokens};
 
 /// The settings by Kong's names.
 pub(super) fn of(settings: &Settings) -> Map<String, serde_json::Value> {
@@ -35,7 +35,69 @@ pub(super) fn of(settings: &Settings) -> Map<String, serde_json::Value> {
         "upstream_keepalive_max_requests": settings.keepalive_max_requests,
         "upstream_keepalive_idle_timeout": settings.keepalive_idle_ms / 1000,
     });
-    match values {
+    let mut all = object(defaults());
+    all.extend(object(values));
+    all.extend(listeners(settings));
+    all
+}
+
+/// Where this gateway listens, and which plugins it has, as Kong's tables say it.
+fn listeners(settings: &Settings) -> Map<String, serde_json::Value> {
+    let text = |listen: &Listen| {
+        let (ssl, http2) = (if listen.tls { " ssl" } else { "" }, listen.http2);
+        format!("{}{ssl}{}", listen.address, if http2 { " http2" } else { "" })
+    };
+    let shown = |listens: &[Listen]| listens.iter().map(text).collect::<Vec<_>>();
+    let parsed = |listens: &[Listen]| {
+        let one = |listen: &Listen| {
+            json!({
+                "ip": listen.address.ip().to_string(), "port": listen.address.port(),
+                "ssl": listen.tls, "http2": listen.http2, "listener": text(listen),
+            })
+        };
+        listens.iter().map(one).collect::<Vec<_>>()
+    };
+    let mut loaded = Map::new();
+    for name in &settings.plugins {
+        if name == "bundled" {
+            loaded.extend(modules::bundled_plugins().map(|name| (name.to_owned(), true.into())));
+        } else {
+            loaded.insert(name.clone(), true.into());
+        }
+    }
+    object(json!({
+        "proxy_listen": shown(&settings.proxy_listen),
+        "proxy_listeners": parsed(&settings.proxy_listen),
+        "status_listen": shown(&settings.status_listen),
+        "status_listeners": parsed(&settings.status_listen),
+        "port_maps": settings.port_maps.iter().map(|(from, to)| format!("{from}:{to}"))
+            .collect::<Vec<_>>(),
+        "loaded_plugins": loaded,
+        "lua_socket_pool_size": settings.lua_socket_pool_size,
+    }))
+}
+
+/// Settings of Kong's that steer nothing here, with its defaults: plugins read some of them.
+fn defaults() -> serde_json::Value {
+    json!({
+        "admin_listen": [], "admin_listeners": [], "anonymous_reports": false,
+        "cluster_rpc": false, "db_cache_ttl": 0, "db_resurrect_ttl": 30,
+        "db_update_frequency": 5, "db_update_propagation": 0, "dns_cache_size": 10_000,
+        "dns_hostsfile": "/etc/hosts", "dns_order": ["LAST", "SRV", "A", "CNAME"],
+        "dns_stale_ttl": 3600, "headers": ["server_tokens", "latency_tokens", "X-Kong-Request-Id"],
+        "loaded_vaults": { "env": true }, "lua_ssl_protocols": "TLSv1.2 TLSv1.3",
+        "lua_ssl_verify_depth": 1, "mem_cache_size": "128m", "new_dns_client": false,
+        "nginx_daemon": "off", "nginx_http_client_body_buffer_size": "8k",
+        "nginx_http_client_max_body_size": "0", "nginx_user": "kong kong",
+        "prefix": "/usr/local/kong", "stream_listeners": [], "tracing_instrumentations": ["off"],
+        "tracing_sampling_rate": 0.01, "vaults": ["bundled"], "wasm": false,
+        "worker_consistency": "eventual", "worker_events_max_payload": 65_535,
+        "worker_state_update_frequency": 5,
+    })
+}
+
+fn object(value: serde_json::Value) -> Map<String, serde_json::Value> {
+    match value {
         serde_json::Value::Object(values) => values,
         _ => Map::new(),
     }

@@ -14,7 +14,7 @@ mod phases;
 mod request;
 mod response;
 mod service;
-mod target;
+pub(super) mod target;
 mod tls;
 pub(super) mod value;
 mod vault;

@@ -59,8 +59,12 @@ pub(super) fn is_core(module: &str) -> bool {
     let first = module.split('.').next().unwrap_or_default();
     let is_ours = first == "kong" && !module.starts_with("kong.plugins.");
     let is_foreign = module.starts_with("resty.openssl") || FOREIGN.contains(&module);
-    (is_ours || is_foreign || OF_SPECS.contains(&first)) && embedded(module).is_some()
+    let is_bound = is_foreign || IN_C.contains(&first) || OF_SPECS.contains(&first);
+    (is_ours || is_bound) && embedded(module).is_some()
 }
+
+/// Libraries that need a C module, with what is below them: LuaSocket and LuaSec for example.
+const IN_C: &[&str] = &["cjson", "mime", "ngx", "socket", "ssl", "zlib"];
 
 /// Libraries whose own files are FFI calls into the server.
 const FOREIGN: &[&str] = &[

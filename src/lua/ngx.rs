@@ -2,6 +2,7 @@
 //!
 //! Here are constants, log levels, time, sleep and context; the folder has the rest.
 
+pub(super) mod ctx;
 pub(super) mod encode;
 pub(super) mod output;
 mod re;
@@ -51,6 +52,7 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     ngx.set("config", config(lua)?)?;
     constants(&ngx)?;
     ngx.set("worker", worker(lua)?)?;
+    ctx::install(lua)?;
     encode::install(lua, &ngx)?;
     output::install(lua, &ngx)?;
     re::install(lua, &ngx)?;
@@ -66,10 +68,13 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     meta.set("__index", lua.create_function(of_exchange)?)?;
     meta.set("__newindex", lua.create_function(set_of_exchange)?)?;
     ngx.set_metatable(Some(meta))?;
+    // Libraries for OpenResty and others ask `require` whether this is OpenResty.
+    let package: Table = lua.globals().get("package")?;
+    package.get::<Table>("loaded")?.set("ngx", &ngx)?;
     lua.globals().set("ngx", ngx)
 }
 
-/// Names that follow the current exchange; outside of one `ngx.ctx` is an empty table.
+/// Names that follow the current exchange; outside of one `ngx.ctx` is a table of the timer's.
 fn of_exchange(lua: &Lua, (_, key): (Table, Value)) -> mlua::Result<Value> {
     let Value::String(key) = key else { return Ok(Value::Nil) };
     let ex = state::current();

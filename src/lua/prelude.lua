@@ -131,3 +131,6 @@ setmetatable(kong, { __index = function(self, name)
     return made
   end
 end })
+
+-- Kong declares these for itself, and plugins use them without a declaration of their own.
+require "silverback.libc"

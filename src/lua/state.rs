@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::json;
 use super::kong::Retries;
-use super::ngx::Light;
+use super::ngx::{Light, ctx};
 use super::owner::Owner;
 use crate::pdk::{CURRENT, Exchange, Spaces};
 
@@ -82,7 +82,7 @@ pub(super) fn of(lua: &Lua, ex: &Exchange) -> mlua::Result<Rc<State>> {
         return Ok(state);
     }
     // Nothing is borrowed here: a new table may run a finalizer that asks for the state, too.
-    let (shared, ngx) = (lua.create_table()?, lua.create_table()?);
+    let (shared, ngx) = (lua.create_table()?, ctx::table(lua)?);
     if let Some(state) = known(ex) {
         return Ok(state);
     }

@@ -249,7 +249,8 @@ fn latencies(ex: &Exchange) -> Value {
 
 /// Kong learns of a failed attempt when it begins the next one. The last one has failed if no more
 /// were allowed and the client gets a failure, whoever it is from.
-fn tries(ex: &Exchange) -> Value {
+/// Every attempt, as Kong lists them.
+pub fn tries(ex: &Exchange) -> Value {
     let tries = ex.service.tries.borrow();
     let status = ex.response.status().as_u16();
     let is_over = tries.len() > ex.service.limits.get().retries as usize && status > 499;

@@ -3,9 +3,8 @@
 use mlua::{Lua, MultiValue, Value};
 
 use super::value::one;
-use super::{Phases, Row};
+use super::{Phases, Row, target};
 use crate::lua::bind::Answer;
-use crate::lua::{json, state};
 use crate::pdk::Exchange;
 
 pub(super) const ROWS: &[Row] = &[
@@ -21,22 +20,10 @@ pub(super) const ROWS: &[Row] = &[
     }),
     Row::now("client.get_protocol", Phases::ROUTED, get_protocol),
     Row::now("client.get_consumer", Phases::ROUTED, |lua, ex, _| {
-        if let Some(table) = &*state::of(lua, ex)?.consumer.borrow() {
-            return one(lua, table.clone());
-        }
-        let consumer = ex.client.consumer();
-        one(lua, consumer.map(|consumer| json::entity(lua, &consumer.json)).transpose()?)
+        one(lua, target::consumer(lua, ex)?)
     }),
     Row::now("client.get_credential", Phases::ROUTED, |lua, ex, _| {
-        if let Some(table) = &*state::of(lua, ex)?.credential.borrow() {
-            return one(lua, table.clone());
-        }
-        let Some(credential) = ex.client.credential() else { return one(lua, ()) };
-        let entity = serde_json::json!({
-            "id": credential.id.map(|id| id.to_string()),
-            "consumer": { "id": credential.consumer_id.map(|id| id.to_string()) },
-        });
-        one(lua, json::entity(lua, &entity)?)
+        one(lua, target::credential(lua, ex)?)
     }),
 ];
 

@@ -183,10 +183,54 @@ fn authenticate(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     if consumer.is_none() && credential.is_none() {
         return Err("either credential or consumer must be provided".into());
     }
+    introduce_consumer(lua, ex, consumer)?;
+    introduce_credential(lua, ex, credential)?;
+    one(lua, ())
+}
+
+/// The consumer, as plugins see it.
+pub(in crate::lua) fn consumer(lua: &Lua, ex: &Exchange) -> mlua::Result<Value> {
+    if let Some(table) = &*state::of(lua, ex)?.consumer.borrow() {
+        return Ok(Value::Table(table.clone()));
+    }
+    let consumer = ex.client.consumer();
+    consumer.map_or(Ok(Value::Nil), |consumer| json::entity(lua, &consumer.json))
+}
+
+/// The credential, as plugins see it.
+pub(in crate::lua) fn credential(lua: &Lua, ex: &Exchange) -> mlua::Result<Value> {
+    if let Some(table) = &*state::of(lua, ex)?.credential.borrow() {
+        return Ok(Value::Table(table.clone()));
+    }
+    let Some(credential) = ex.client.credential() else { return Ok(Value::Nil) };
+    let entity = serde_json::json!({
+        "id": credential.id.map(|id| id.to_string()),
+        "consumer": { "id": credential.consumer_id.map(|id| id.to_string()) },
+    });
+    json::entity(lua, &entity)
+}
+
+/// Says who the consumer is; the credential stays.
+pub(in crate::lua) fn introduce_consumer(
+    lua: &Lua,
+    ex: &Exchange,
+    consumer: Option<Table>,
+) -> mlua::Result<()> {
     let named = match &consumer {
         Some(table) => named(ex, id(table, "id")?),
         None => Named::Nobody,
     };
+    ex.client.set(named, ex.client.credential());
+    *state::of(lua, ex)?.consumer.borrow_mut() = consumer;
+    Ok(())
+}
+
+/// Says what the credential is; the consumer stays.
+pub(in crate::lua) fn introduce_credential(
+    lua: &Lua,
+    ex: &Exchange,
+    credential: Option<Table>,
+) -> mlua::Result<()> {
     let known = match &credential {
         Some(table) => Some(Credential {
             id: id(table, "id")?,
@@ -195,9 +239,7 @@ fn authenticate(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
         }),
         None => None,
     };
-    ex.client.set(named, known);
-    let state = state::of(lua, ex)?;
-    *state.consumer.borrow_mut() = consumer;
-    *state.credential.borrow_mut() = credential;
-    one(lua, ())
+    ex.client.set(ex.client.named(), known);
+    *state::of(lua, ex)?.credential.borrow_mut() = credential;
+    Ok(())
 }

@@ -175,6 +175,45 @@ pub(in crate::lua) fn header<'a>(
 /// Headers as Kong gives them: lower-case names that are found in any case, several values as a
 /// list. The second value says `truncated` when there are more.
 pub(in crate::lua) fn headers(lua: &Lua, headers: &HeaderMap, limit: usize) -> Answer {
+    let table = listed(lua, headers, limit, |name| name.as_str().to_owned())?;
+    let meta: Table = lua.named_registry_value(ANY_CASE)?;
+    table.set_metatable(Some(meta))?;
+    one(lua, (table, truncated(headers, limit)))
+}
+
+/// Headers by the names that their senders use. Those are not kept; what stands for them is the
+/// usual spelling, so that a plugin that writes it replaces what it has read.
+pub(in crate::lua) fn raw_headers(lua: &Lua, headers: &HeaderMap, limit: usize) -> Answer {
+    one(lua, (listed(lua, headers, limit, spelled)?, truncated(headers, limit)))
+}
+
+fn truncated(headers: &HeaderMap, limit: usize) -> Option<&'static str> {
+    (headers.len() > limit).then_some("truncated")
+}
+
+/// A name with a capital at the start of each word.
+fn spelled(name: &HeaderName) -> String {
+    match name.as_str() {
+        "etag" => return "ETag".to_owned(),
+        "te" => return "TE".to_owned(),
+        "www-authenticate" => return "WWW-Authenticate".to_owned(),
+        _ => {}
+    }
+    let mut is_start = true;
+    let spell = |letter: char| {
+        let spelled = if is_start { letter.to_ascii_uppercase() } else { letter };
+        is_start = letter == '-';
+        spelled
+    };
+    name.as_str().chars().map(spell).collect()
+}
+
+fn listed(
+    lua: &Lua,
+    headers: &HeaderMap,
+    limit: usize,
+    shown: fn(&HeaderName) -> String,
+) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     let mut left = limit;
     for name in headers.keys() {
@@ -184,20 +223,17 @@ pub(in crate::lua) fn headers(lua: &Lua, headers: &HeaderMap, limit: usize) -> A
         let mut values = values.into_iter();
         match (values.next(), values.len()) {
             (None, _) => break,
-            (Some(only), 0) => table.raw_set(name.as_str(), only?)?,
+            (Some(only), 0) => table.raw_set(shown(name), only?)?,
             (Some(first), _) => {
                 let list = lua.create_table()?;
                 for value in std::iter::once(first).chain(values) {
                     list.raw_push(value?)?;
                 }
-                table.raw_set(name.as_str(), list)?;
+                table.raw_set(shown(name), list)?;
             }
         }
     }
-    let meta: Table = lua.named_registry_value(ANY_CASE)?;
-    table.set_metatable(Some(meta))?;
-    let truncated = (headers.len() > limit).then_some("truncated");
-    one(lua, (table, truncated))
+    Ok(table)
 }
 
 /// The registry's name for the metatable of headers.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::HOST;
-use http::{HeaderName, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use mlua::{Lua, MultiValue, Table, Value};
 
 use super::{encode, number, one, var};
@@ -22,7 +22,7 @@ type Call = fn(&Lua, &Exchange, MultiValue) -> Answer;
 const CALLS: &[(&str, Call)] = &[
     ("get_headers", |lua, ex, mut args| {
         let limit = limit(&mut args);
-        value::headers(lua, &ex.request.headers(), limit)
+        headers(lua, &ex.request.headers(), limit, args.pop_front())
     }),
     ("get_uri_args", |lua, ex, mut args| {
         let limit = limit(&mut args);
@@ -169,9 +169,7 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
         bind::function(lua, |lua, mut args| {
             let ex = exchange()?;
             let limit = limit(&mut args);
-            let is_raw = matches!(args.pop_front(), Some(Value::Boolean(true)));
-            let found = value::headers(lua, &ex.response.headers(), limit)?;
-            if is_raw { capitalized(lua, found) } else { Ok(found) }
+            headers(lua, &ex.response.headers(), limit, args.pop_front())
         })?,
     )?;
     resp.set(
@@ -189,27 +187,15 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
     ngx.set("resp", resp)
 }
 
-/// Headers by names as they are mostly written, which stand in for those that were on the wire: a
-/// plugin that asks for raw ones writes `X-Cache-Status` into the table and means the one there.
-fn capitalized(lua: &Lua, mut found: MultiValue) -> Answer {
-    let Some(Value::Table(headers)) = found.pop_front() else { return Ok(found) };
-    let renamed = lua.create_table()?;
-    for entry in headers.pairs::<String, Value>() {
-        let (name, values) = entry?;
-        let words = name.split('-').map(|word| match word.split_at_checked(1) {
-            _ if word == "etag" => "ETag".to_owned(),
-            _ if matches!(word, "www" | "te") => word.to_ascii_uppercase(),
-            Some((first, rest)) => format!("{}{rest}", first.to_ascii_uppercase()),
-            None => String::new(),
-        });
-        renamed.raw_set(words.collect::<Vec<_>>().join("-"), values)?;
-    }
-    found.push_front(Value::Table(renamed));
-    Ok(found)
-}
-
 fn exchange() -> Result<Rc<Exchange>, Fault> {
     state::current().ok_or_else(|| "no request found".into())
+}
+
+/// What `get_headers(limit, raw)` gives.
+fn headers(lua: &Lua, headers: &HeaderMap, limit: usize, raw: Option<Value>) -> Answer {
+    let is_raw = raw.is_some_and(|raw| !matches!(raw, Value::Nil | Value::Boolean(false)));
+    let read = if is_raw { value::raw_headers } else { value::headers };
+    read(lua, headers, limit)
 }
 
 /// How many headers or arguments are wanted: 100 if left out, 0 for all.

@@ -36,6 +36,7 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
         let Some(ex) = state::current() else { return Err("no request found".into()) };
         let value = match args.pop_front() {
             None | Some(Value::Nil) => String::new(),
+            Some(Value::String(text)) => text.to_string_lossy(),
             Some(value) => value.to_string()?,
         };
         write(&ex, &name, value)?;
@@ -65,7 +66,7 @@ fn header(headers: &HeaderMap, variable: &str) -> Option<Vec<u8>> {
     (!values.is_empty()).then(|| values.join(joint))
 }
 
-fn value(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
+pub(super) fn value(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
     if let Some(header_name) = name.strip_prefix("http_") {
         return header(&ex.request.headers(), header_name);
     }

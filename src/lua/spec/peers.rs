@@ -259,6 +259,10 @@ fn answer(path: &str, head: &str, body: &str) -> (String, bool) {
         }
         "/no-content" => ("HTTP/1.1 204 No Content\r\n\r\n".to_owned(), false),
         "/not-modified" => ("HTTP/1.1 304 Not Modified\r\n\r\n".to_owned(), false),
+        "/moved" => {
+            let moved = "HTTP/1.1 302 Found\r\nLocation: /echo?moved\r\nContent-Length: 0\r\n\r\n";
+            (moved.to_owned(), false)
+        }
         "/closing" => {
             ("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok".to_owned(), true)
         }
