@@ -80,7 +80,8 @@ describe("multipart", function()
 
   it("reads, changes and writes forms", function()
     local body = '--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x\r\n'
-      .. 'Content-Disposition: form-data; name="f"; filename="n"\r\nContent-Type: text/plain\r\n\r\n'
+      .. 'Content-Disposition: form-data; name="f"; filename="n"\r\n'
+      .. "Content-Type: text/plain\r\n\r\n"
       .. "line\r\n\r\nlast\r\n--x--\r\n"
     local form = Multipart(body, "multipart/form-data; boundary=x")
     assert.same({ a = "1", f = "line\r\n\r\nlast" }, form:get_all())

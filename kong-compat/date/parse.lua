@@ -35,7 +35,8 @@ end
 function Reader:set_time(hour, min, sec, fraction)
   self:set("hour", tonumber(hour))
   self:set("min", tonumber(min) or 0)
-  self:set("sec", (tonumber(sec) or 0) + (tonumber("0." .. (fraction or "0"):gsub("^[,.]", "")) or 0))
+  local part = fraction and tonumber("0." .. fraction:sub(2)) or 0
+  self:set("sec", (tonumber(sec) or 0) + part)
 end
 
 function Reader:set_zone(sign, hours, minutes)
@@ -219,7 +220,8 @@ end
 local function check(self)
   local found = self.found
   local days = (found.month and 1 or 0) + (found.week and 1 or 0) + (found.yearday and 1 or 0)
-  if not found.year and not found.hour or (found.month ~= nil) ~= (found.day ~= nil) or days > 1 then
+  local is_half = (found.month ~= nil) ~= (found.day ~= nil)
+  if not found.year and not found.hour or is_half or days > 1 then
     self:fail "invalid date: !"
   end
   if found.era == -1 and found.year > 0 then

@@ -1,4 +1,4 @@
--- Time zones: the module `luatz.tzcache`. Zones are read from no file; UTC is the one that is there.
+-- Time zones: the module `luatz.tzcache`. No file of zones is read: there is UTC.
 
 local UTC = { gmtoff = 0, isdst = false, abbr = "UTC" }
 

@@ -134,7 +134,8 @@ function _M.common_prefix(a, b)
   while n < math.min(#a, #b) and a:byte(n + 1) == b:byte(n + 1) do
     n = n + 1
   end
-  local is_whole = (n == #a or n == #b) and (a:sub(n + 1, n + 1) .. b:sub(n + 1, n + 1)):find("^/?$")
+  local behind = a:sub(n + 1, n + 1) .. b:sub(n + 1, n + 1)
+  local is_whole = (n == #a or n == #b) and behind:find("^/?$")
   local prefix = a:sub(1, n)
   return is_whole and prefix or (prefix:match("^(.*)/") or "")
 end

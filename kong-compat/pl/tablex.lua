@@ -5,6 +5,10 @@ local utils = require "pl.utils"
 
 local _M = {}
 
+for name, f in pairs(require "silverback.lists") do
+  _M[name] = f
+end
+
 local function list(values)
   return setmetatable(values, require "pl.List")
 end
@@ -105,7 +109,7 @@ function _M.compare_no_order(a, b, test)
   if #a ~= #b then
     return false
   end
-  local rest = { unpack(b) }
+  local rest = _M.sub(b)
   for i = 1, #a do
     local at = _M.find_if(rest, function(value) return test(a[i], value) end)
     if not at then
@@ -152,10 +156,7 @@ function _M.values(t)
   return list(values)
 end
 
--- Positions from the end are negative.
-local function position(t, at)
-  return at < 0 and #t + at + 1 or at
-end
+local position = _M._position
 
 function _M.find(t, wanted, from)
   check(1, t, "indexable")
@@ -422,10 +423,6 @@ function _M.range(first, last, step)
   return list(values)
 end
 
-function _M._normalize_slice(t, first, last)
-  return position(t, first or 1), position(t, last or #t)
-end
-
 function _M.sub(t, first, last)
   check(1, t, "indexable")
   first, last = _M._normalize_slice(t, first, last)
@@ -434,78 +431,6 @@ function _M.sub(t, first, last)
     values[#values + 1] = t[i]
   end
   return like(values, t, "List")
-end
-
-local function copy_into(to, from, at, first, count)
-  at, first = at or 1, first or 1
-  local last = count and first + math.min(count - 1, #from - first) or #from
-  local values = { unpack(from, first, last) }
-  for i, value in ipairs(values) do
-    to[at + i - 1] = value
-  end
-  return to, at + #values
-end
-
-function _M.icopy(to, from, at, first, count)
-  check(1, to, "indexable")
-  check(2, from, "indexable")
-  local _, behind = copy_into(to, from, at, first, count)
-  _M.clear(to, behind)
-  return to
-end
-
-function _M.move(to, from, at, first, count)
-  check(1, to, "indexable")
-  check(2, from, "indexable")
-  return (copy_into(to, from, at, first, count))
-end
-
-function _M.set(t, value, first, last)
-  check(1, t, "indexable")
-  local is_function = utils.is_callable(value)
-  for i = first or 1, last or #t do
-    if is_function then
-      t[i] = value(i)
-    else
-      t[i] = value
-    end
-  end
-end
-
-function _M.new(count, value)
-  local made = {}
-  _M.set(made, value, 1, count)
-  return made
-end
-
-function _M.clear(t, from)
-  for i = #t, from or 1, -1 do
-    t[i] = nil
-  end
-end
-
-function _M.insertvalues(t, ...)
-  utils.assert_arg(1, t, "table")
-  local at, values = ...
-  if select("#", ...) == 1 then
-    at, values = #t + 1, at
-  end
-  for i = #t, at, -1 do
-    t[i + #values] = t[i]
-  end
-  for i = 1, #values do
-    t[at + i - 1] = values[i]
-  end
-  return t
-end
-
-function _M.removevalues(t, first, last)
-  utils.assert_arg(1, t, "table")
-  first, last = _M._normalize_slice(t, first, last)
-  for _ = first, last do
-    table.remove(t, first)
-  end
-  return t
 end
 
 local function path_to(t, wanted, seen)

@@ -1,5 +1,5 @@
--- Uploads piece by piece: `lua-resty-upload`. Each call of `read` gives a header, a piece of a body,
--- the end of a part, or the end.
+-- Uploads piece by piece: `lua-resty-upload`. Each call of `read` gives a header, a piece of a
+-- body, the end of a part, or the end.
 
 local _M = { _VERSION = "0.11" }
 local meta = { __index = _M }
@@ -7,7 +7,10 @@ local meta = { __index = _M }
 local function boundary()
   local header = ngx.var.content_type
   header = type(header) == "table" and header[1] or header
-  return header and (header:match(';%s*boundary="([^"]+)"') or header:match(";%s*boundary=([^\",;]+)"))
+  if header then
+    local quoted = header:match(';%s*boundary="([^"]+)"')
+    return quoted or header:match(";%s*boundary=([^\",;]+)")
+  end
 end
 
 function _M.new(_, size, line_size)

@@ -189,7 +189,8 @@ function _M.get_mime_type(header, use_default)
 end
 
 local RANGE = [[^((?:[a-z0-9][a-z0-9\-!#$&^_+.]+|\*)/(?:[a-z0-9][a-z0-9\-!#$&^_+.]+|\*))]]
-  .. [[(?:\s*;\s*q=(1(?:\.0{0,3})?|0(?:\.\d{0,3})?)|\s*;\s*[a-z0-9][a-z0-9\-!#$&^_+.]+(?:=[^;]*)?)*]]
+  .. [[(?:\s*;\s*q=(1(?:\.0{0,3})?|0(?:\.\d{0,3})?)]]
+  .. [[|\s*;\s*[a-z0-9][a-z0-9\-!#$&^_+.]+(?:=[^;]*)?)*]]
 
 -- The type that a client would rather have than others.
 function _M.get_response_type(accept)

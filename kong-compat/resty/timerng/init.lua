@@ -1,4 +1,4 @@
--- Timers with names, which can be paused and stopped: `lua-resty-timer-ng`, and Kong's `kong.timer`.
+-- Timers with names, which can be paused and stopped: `lua-resty-timer-ng`. `kong.timer` is one.
 
 local Timers = {}
 Timers.__index = Timers
