@@ -12,8 +12,8 @@ local rows = require "silverback.rows"
 local _M = { _VERSION = "2.7.0", NO_TTL_FLAG = 0x1 }
 _M.__index = _M
 
--- What the flags of a value in the dictionary say beside that: it was kept alive after its time; and
--- from VERSION on, how often it was renewed.
+-- What the flags of a value in the dictionary say beside that: it was kept alive after its time;
+-- and from VERSION on, how often it was renewed.
 local STALE, VERSION, MISS = 0x2, 0x4, {}
 local VERSIONS = 2^20
 -- Values of a worker's own: those behind it are in the dictionary all the same.

@@ -1,5 +1,5 @@
--- What `/metrics` shows when Kong's own prometheus plugin runs here as Lua: one worker is asked, and
--- writes what the plugin has counted in all of them.
+-- What `/metrics` shows when Kong's own prometheus plugin runs here as Lua: one worker is asked,
+-- and writes what the plugin has counted in all of them.
 
 local buffer = require "string.buffer"
 local host = require "silverback.cache"
