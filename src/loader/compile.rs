@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Complaint, Input, Refused, input};
 use crate::catalog::Catalog;
 use crate::config::{self, Dump, Source};
+use crate::dicts::Dicts;
 use crate::distance::distance;
 use crate::guard;
 use crate::lua::plugin::Handler;
@@ -83,7 +84,8 @@ impl Prepared {
         let sources = input::read(inputs)?;
         let env = environment(settings)?;
         // What code leaves in shared memory while a configuration is tried is nobody's.
-        let options = lua::Options::of(settings, &Arc::default());
+        let dicts = Arc::new(Dicts::with(&settings.shared_dicts));
+        let options = lua::Options::of(settings, &dicts);
         let vm = lua::Vm::new(&options).map_err(|error| vec![error.to_string()])?;
         installed(&vm, &settings.plugins)?;
         let schemas = LuaSchemas::new(vm.clone(), &settings.plugins);

@@ -68,8 +68,9 @@ async fn timers_that_wait_are_told_when_the_worker_ends() {
 #[tokio::test]
 async fn a_dictionary_of_the_operator_has_its_size() {
     let folder = tempfile::tempdir().unwrap();
-    let functions = "function P:access()\n  local dict = ngx.shared.mine\n  \
-        dict:set('a', 1)\n  \
+    let functions = "local dict = ngx.shared.mine\n\
+        dict:set('loaded', 1)\n\
+        function P:access()\n  dict:set('a', 1)\n  \
         kong.response.exit(200, { dict:capacity(), dict:get('a'), ngx.shared.other:capacity() })\n\
         end";
     install(folder.path(), "keeps", &handler(1, functions));
