@@ -163,3 +163,35 @@ describe("tablepool and resty.jit-uuid", function()
     assert.is_false(uuid.is_valid("x"))
   end)
 end)
+
+describe("requests for certificates", function()
+  local pkey, name = require "resty.openssl.pkey", require "resty.openssl.x509.name"
+  local altname, csr = require "resty.openssl.x509.altname", require "resty.openssl.x509.csr"
+  local der = require "silverback.openssl.der"
+
+  it("are signed by the key that they name", function()
+    local kinds = { { type = "EC", curve = "prime256v1" }, { type = "RSA", bits = 2048 } }
+    for _, options in ipairs(kinds) do
+      local key = pkey.new(options)
+      local request = csr.new()
+      assert.is_true((request:set_subject_name(name.new():add("CN", "a.test"))))
+      assert.is_true((request:set_subject_alt_name(altname.new():add("DNS", "a.test"))))
+      assert.is_true((request:set_pubkey(key)))
+      assert.is_nil((request:tostring "DER"))
+      assert.is_true((request:sign(key)))
+      local parts = der.all(der.take(request:tostring "DER", 1, der.SEQUENCE))
+      assert.equal(3, #parts)
+      local ecdsa = der.write(der.OID, der.oid "1.2.840.10045.4.3.2")
+      assert.equal(options.type == "EC", parts[2].content == ecdsa)
+      assert.is_true(key:verify(parts[3].content:sub(2), parts[1].whole, "sha256"))
+      assert.matches("a.test", parts[1].whole)
+      assert.matches("^%-%-%-%-%-BEGIN CERTIFICATE REQUEST", request:tostring "PEM")
+    end
+  end)
+
+  it("are made for names that patterns cover, too", function()
+    local snis = require("kong.runloop.certificate").produce_wild_snis
+    assert.same({ "*.b.c", "a.b.*" }, { snis "a.b.c" })
+    assert.is_nil((snis "localhost"))
+  end)
+end)

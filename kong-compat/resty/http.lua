@@ -31,7 +31,15 @@ end
 function _M.debug() end
 
 _M.set_timeout = delegated "settimeout"
-_M.set_timeouts = delegated "settimeouts"
+
+-- A socket wants all three; a time that is nil is the default.
+function _M.set_timeouts(self, connect, send, read)
+  if not self.sock then
+    return nil, "not initialized"
+  end
+  return self.sock:settimeouts(connect, send, read)
+end
+
 _M.get_reused_times = delegated "getreusedtimes"
 _M.close = delegated "close"
 

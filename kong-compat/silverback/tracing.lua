@@ -243,7 +243,9 @@ local function new(name, options)
     elseif parent_should_sample == false then
       return false
     end
-    return (self.sampler(root.trace_id, plugin_rate)) == true
+    local context = require "kong.observability.tracing.tracing_context"
+    local trace_id = context.get_raw_trace_id(ngx.ctx) or root.trace_id
+    return (self.sampler(trace_id, plugin_rate)) == true
   end
   known[key] = self
   return self

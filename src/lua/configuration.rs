@@ -32,6 +32,8 @@ pub(super) fn of(settings: &Settings) -> Map<String, serde_json::Value> {
         "untrusted_lua_sandbox_environment": settings.sandbox_environment,
         "untrusted_lua_sandbox_requires": settings.sandbox_requires,
         "upstream_keepalive_pool_size": settings.keepalive_pool_size,
+        "tracing_instrumentations": settings.tracing_instrumentations,
+        "tracing_sampling_rate": settings.tracing_sampling_rate,
         "upstream_keepalive_max_requests": settings.keepalive_max_requests,
         "upstream_keepalive_idle_timeout": settings.keepalive_idle_ms / 1000,
     });

@@ -45,6 +45,7 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     host.set("file_size", lua.create_function(size)?)?;
     let here =
         |_: &Lua, ()| Ok(std::env::current_dir().ok().map(|folder| folder.display().to_string()));
+    host.set("kongs_plugins", super::modules::KONGS.as_slice())?;
     host.set("current_dir", lua.create_function(here)?)?;
 
     let preload: Table = lua.globals().get::<Table>("package")?.get("preload")?;

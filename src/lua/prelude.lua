@@ -34,6 +34,9 @@ end
 
 require "silverback.log"
 kong.tracing = require "silverback.tracing"
+if (kong.configuration.tracing_instrumentations or { "off" })[1] ~= "off" then
+  require("silverback.spans").install()
+end
 
 -- `kong.vault.update(options)`: the values that the references in `$refs` have now.
 function kong.vault.update(options)

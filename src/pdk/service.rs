@@ -45,6 +45,8 @@ pub struct Call {
     pub buffered: Cell<bool>,
     /// The headers of such a reply, as the upstream has sent them.
     pub buffered_headers: RefCell<Option<HeaderMap>>,
+    /// The trailers behind the reply, for filters that look at its end.
+    pub trailers: RefCell<Option<HeaderMap>>,
     /// Names the Upstream entity whose targets are balanced, by its host name.
     pub balanced: Cell<bool>,
 }

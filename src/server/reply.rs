@@ -247,8 +247,10 @@ impl Reply {
                 // Trailers end a body, and filters are still to see its end; what they make of it
                 // is another body than the one the trailers speak of, if it is not a call's.
                 Err(frame) if self.has_filters() => {
-                    let call = self.finish.as_ref().is_some_and(|f| is_call(&f.exchange));
-                    self.trailers = frame.into_trailers().ok().filter(|_| call);
+                    let trailers = frame.into_trailers().ok();
+                    let Some(finish) = &self.finish else { continue };
+                    finish.exchange.service.trailers.borrow_mut().clone_from(&trailers);
+                    self.trailers = trailers.filter(|_| is_call(&finish.exchange));
                     continue;
                 }
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),

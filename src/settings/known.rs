@@ -29,6 +29,8 @@ const READ: &[&str] = &[
     "router_flavor",
     "plugins",
     "lua_package_path",
+    "tracing_instrumentations",
+    "tracing_sampling_rate",
     "lua_socket_pool_size",
     "mem_cache_size",
     "nginx_http_lua_shared_dict",

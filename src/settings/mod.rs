@@ -78,6 +78,10 @@ pub struct Settings {
     pub proxy_ssl: ProxySsl,
     /// Where Lua modules are looked for.
     pub lua_package_path: String,
+    /// Which spans there are for Lua plugins: `off`, `all`, or their kinds.
+    pub tracing_instrumentations: Vec<String>,
+    /// The share of requests whose spans are told, from 0 to 1.
+    pub tracing_sampling_rate: f64,
     /// Idle connections in a pool of Lua code.
     pub lua_socket_pool_size: usize,
     /// Shared dictionaries beside Kong's, with their sizes in bytes, and Kong's of another size.

@@ -37,6 +37,7 @@ mod identity_oracle;
 mod listeners;
 mod log_lines;
 mod lua;
+mod lua_buffered;
 mod lua_context;
 mod lua_db;
 mod lua_handshakes;

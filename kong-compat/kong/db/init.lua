@@ -2,6 +2,7 @@
 
 local DAO = require "kong.db.dao"
 local Errors = require "kong.db.errors"
+local host = require "silverback.host"
 
 local DB = {}
 
@@ -51,6 +52,11 @@ end
 local function enabled()
   local names = {}
   for _, name in ipairs(kong.configuration.plugins or {}) do
+    if name == "bundled" then
+      for _, one in ipairs(host.kongs_plugins) do
+        names[one] = true
+      end
+    end
     names[name] = true
   end
   return names

@@ -77,6 +77,10 @@ pub(super) fn value(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
         ex.service.status.get()?;
         return header(&ex.response.headers(), header_name);
     }
+    let trailer = ["sent_trailer_", "upstream_trailer_"];
+    if let Some(field) = trailer.iter().find_map(|prefix| name.strip_prefix(prefix)) {
+        return header(ex.service.trailers.borrow().as_ref()?, field);
+    }
     if let Some(argument) = name.strip_prefix("arg_") {
         let query = query(ex)?;
         let parts = query.split('&').filter_map(|part| part.split_once('='));
@@ -183,6 +187,11 @@ fn of_upstream(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
             Phase::Rewrite | Phase::Access => ex.service.path(),
             _ => ex.service.path_and_query(),
         },
+        // Connections are not timed one by one; there is a time for each attempt, as in nginx.
+        "upstream_connect_time" => {
+            let tries = ex.service.tries.borrow().len();
+            (tries > 0).then(|| vec!["0.000"; tries].join(", "))?
+        }
         "upstream_scheme" => if ex.service.scheme().is_tls() { "https" } else { "http" }.into(),
         "upstream_host" => match ex.service.host_header() {
             Some(host) => return Some(host.as_bytes().to_vec()),

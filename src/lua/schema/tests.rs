@@ -693,3 +693,18 @@ fn routes_take_an_expression_only_where_the_flavour_has_them() {
     assert_eq!(judge(RouterFlavor::Expressions, sources.clone()), Vec::<String>::new());
     assert_eq!(judge(RouterFlavor::TraditionalCompatible, sources).len(), 1);
 }
+
+#[test]
+fn bundled_names_those_of_kongs_plugins_that_are_on_the_path() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["statsd", "mine"] {
+        let plugin = folder.path().join("kong/plugins").join(name);
+        std::fs::create_dir_all(&plugin).unwrap();
+        std::fs::write(plugin.join("schema.lua"), "return {}").unwrap();
+    }
+    let package_path = format!("{}/?.lua", folder.path().display());
+    let options = Options { package_path, ..Options::default() };
+    let schemas = LuaSchemas::new(Vm::new(&options).unwrap(), &["bundled"]);
+    assert!(schemas.plugins().contains("statsd"));
+    assert!(!schemas.plugins().contains("syslog") && !schemas.plugins().contains("mine"));
+}

@@ -16,10 +16,13 @@ use super::gateway::{Builder, TestGateway};
 use super::http::{Message, Upstream};
 use super::lua::{install, with_plugins};
 
+mod ai;
 mod auth;
 mod basics;
+mod hard;
 mod loggers;
 mod stateful;
+mod traces;
 
 const CHECKOUT: &str = "SILVERBACK_KONG_CHECKOUT";
 const LIBRARIES: &str = "SILVERBACK_LUA_LIBRARIES";
