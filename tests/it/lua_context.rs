@@ -81,16 +81,14 @@ async fn a_consumer_that_a_plugin_leaves_in_ngx_ctx_counts() {
            ngx.ctx.authenticated_consumer = kong.client.load_consumer('joe', true)
            kong.response.set_header('x-who', kong.client.get_consumer().username .. ' '
              .. kong.client.get_credential().id .. ' ' .. ngx.ctx.authenticated_consumer.username)
-         end
-         function P:header_filter()
-           kong.response.set_header('x-log', kong.log.serialize().consumer.username)
          end",
-        "consumers:\n- username: joe\n",
+        "consumers:\n- username: joe\n  acls:\n  - group: gold\n\
+         plugins:\n- name: acl\n  config: {allow: [gold]}\n",
     )
     .await;
     let response = gateway.get("/a/1").await;
+    assert_eq!(response.status(), 200, "a native plugin knows the consumer: {}", response.text());
     assert_eq!(response.header("x-who"), Some("joe c1 joe"));
-    assert_eq!(response.header("x-log"), Some("joe"));
 }
 
 #[tokio::test]

@@ -19,9 +19,6 @@ use crate::pdk::{Exchange, Source, log};
 /// The name of the metatable in the registry.
 const META: &str = "silverback.ngx.ctx";
 
-/// The id of the only workspace there is (Kong DB-less).
-const WORKSPACE: &str = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
-
 /// A name that nobody knows costs a lookup in Lua; only those of Kong's core cross to Rust.
 const BIND: &str = "
 local read, introduce, read_target, set_target = ...
@@ -105,7 +102,7 @@ fn read(lua: &Lua, ex: &Exchange, name: &str, _: Value) -> mlua::Result<Value> {
             Some(running) => text(lua, &running.id.to_string())?,
             None => Value::Nil,
         },
-        "workspace" => text(lua, WORKSPACE)?,
+        "workspace" => text(lua, log::WORKSPACE)?,
         "authenticated_consumer" => target::consumer(lua, ex)?,
         "authenticated_credential" => target::credential(lua, ex)?,
         "KONG_PROXIED" if sent.is_some() => Value::Boolean(true),
@@ -130,7 +127,10 @@ fn routed(lua: &Lua, ex: &Exchange, name: &str) -> mlua::Result<Value> {
         ("KONG_ACCESS_START", _) => Value::Number(ex.times.started_at_ms.get() as f64),
         ("router_matches", _) => {
             let matches = lua.create_table()?;
-            if !matched.captures.is_empty() {
+            let has_groups =
+                |path: &serde_json::Value| path.as_str().is_some_and(|path| path.starts_with('~'));
+            let paths = matched.route.json["paths"].as_array();
+            if !matched.captures.is_empty() || paths.is_some_and(|all| all.iter().any(has_groups)) {
                 let captures = lua.create_table()?;
                 for (group, text) in matched.captures.iter() {
                     match group.parse::<i64>() {
