@@ -9,6 +9,7 @@ pub mod cache;
 pub mod catalog;
 pub mod chain;
 pub mod cli;
+pub mod code;
 pub mod config;
 pub mod deliveries;
 pub mod dicts;

@@ -28,6 +28,7 @@ use crate::router::{Hit, Router};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::tls::Policies;
+use crate::vms::Place;
 
 /// The Lua side of a thread: its VM and the handlers loaded into it.
 ///
@@ -36,6 +37,8 @@ use crate::tls::Policies;
 pub struct Scripts {
     vm: OnceCell<Vm>,
     handlers: RefCell<HashMap<String, Rc<Handler>>>,
+    /// The worker's number among those with a VM, and where it says what it is at.
+    seat: OnceCell<(usize, Arc<Place>)>,
     /// The configuration in use, or about to be.
     snapshot: RefCell<Arc<Snapshot>>,
     /// A trial compiles everything, runs nothing, and collects what is to be told.
@@ -46,6 +49,11 @@ impl Scripts {
     /// For the loader: `init_worker` and `configure` do not run.
     pub fn for_trial(vm: Vm) -> Self {
         Self { vm: OnceCell::from(vm), trial: Some(Findings::default()), ..Self::default() }
+    }
+
+    /// For the same worker with other code: a VM of its own, in the same place.
+    pub fn successor(&self) -> Self {
+        Self { seat: self.seat.clone(), ..Self::default() }
     }
 
     /// What the plugins of a trial had to say about their configurations.
@@ -104,13 +112,16 @@ impl Scripts {
         if let Some(vm) = self.vm.get() {
             return Ok(vm);
         }
-        let number = shared.workers_with_lua.fetch_add(1, Ordering::Relaxed);
-        let worker = Some(number);
-        let place = Some(shared.vms.add(number, &shared.control));
+        let (number, place) = self.seat.get_or_init(|| {
+            let number = shared.workers_with_lua.fetch_add(1, Ordering::Relaxed);
+            (number, shared.vms.add(number, &shared.control))
+        });
+        let (worker, place) = (Some(*number), Some(place.clone()));
+        let files = shared.code.files(self.snapshot.borrow().code);
         let network = Some(lua::Network::of(shared));
         let common = lua::Options::of(&shared.settings, &shared.dicts);
         let node = Some(lua::Node { id: shared.node_id, metrics: shared.metrics.clone() });
-        let options = lua::Options { worker, place, network, node, ..common };
+        let options = lua::Options { worker, place, files, network, node, ..common };
         let vm = Vm::new(&options).map_err(|error| error.to_string())?;
         vm.use_snapshot(&self.snapshot.borrow());
         Ok(self.vm.get_or_init(|| vm))

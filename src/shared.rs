@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::azure::{Clients, Tokens};
 use crate::balancer::health::Healths;
 use crate::cache::Cache;
+use crate::code::Code;
 use crate::deliveries::Deliveries;
 use crate::dicts::Dicts;
 use crate::dns::Dns;
@@ -63,6 +64,8 @@ pub struct Shared {
     pub workers_with_lua: AtomicUsize,
     /// Kong's own prometheus plugin runs as Lua: what it has counted is asked of a worker.
     pub metrics_of_lua: AtomicBool,
+    /// Which Lua code is in use.
+    pub code: Code,
     /// What these VMs are at.
     pub vms: Arc<Vms>,
     /// Who started the process, and wants to know how it is.
@@ -112,6 +115,7 @@ impl Shared {
             dicts: Arc::new(Dicts::with(&settings.shared_dicts)),
             workers_with_lua: AtomicUsize::new(0),
             metrics_of_lua: AtomicBool::new(false),
+            code: Code::default(),
             vms: Arc::default(),
             tls,
             control,

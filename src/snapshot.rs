@@ -54,6 +54,8 @@ pub struct Snapshot {
     pub places: HashMap<Uuid, Place>,
     /// Entities without a type of their own, by collection, in the order of the file.
     pub records: BTreeMap<String, Vec<Arc<Record>>>,
+    /// The generation of Lua code that it was tried with; another one needs new VMs.
+    pub code: u64,
     /// Every entity as JSON, for Lua plugins; empty if there are none.
     pub catalog: Catalog,
 }

@@ -7,6 +7,7 @@ mod dump;
 mod explain;
 mod health;
 mod identity;
+mod plugin;
 mod quickstart;
 mod run;
 mod sim;
@@ -46,6 +47,9 @@ enum Command {
     /// Ask the gateway of this machine whether it is ready: a probe for containers
     #[command(after_help = HEALTH_EXAMPLES)]
     Health(HealthArgs),
+    /// Write Lua plugins
+    #[command(subcommand)]
+    Plugin(PluginCommand),
     /// Run Lua specs of plugins inside the runtime that plugins run in
     #[command(after_help = SPEC_EXAMPLES)]
     Spec(SpecArgs),
@@ -57,6 +61,12 @@ enum Command {
     Quickstart(QuickstartArgs),
     /// Print the version
     Version,
+}
+
+#[derive(Subcommand)]
+enum PluginCommand {
+    /// Write the files that a plugin begins with: handler, schema, a spec that passes, an example
+    New(PluginNewArgs),
 }
 
 #[derive(Subcommand)]
@@ -265,6 +275,15 @@ struct IdentityArgs {
 }
 
 #[derive(Args)]
+struct PluginNewArgs {
+    /// Its name, which is that of its folder: letters, digits, `-` and `_`
+    name: String,
+    /// The folder that gets `kong/plugins/NAME` and `spec/NAME`
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: String,
+}
+
+#[derive(Args)]
 struct SpecArgs {
     /// Spec files, and folders that are searched for *_spec.lua
     #[arg(value_name = "PATH", required = true)]
@@ -342,6 +361,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::explain(&args),
         Command::Identity(args) => identity::identity(&args),
         Command::Health(args) => health::health(&args),
+        Command::Plugin(PluginCommand::New(args)) => plugin::new(&args),
         Command::Spec(args) => spec::run(&args),
         Command::AzureSim(args) => sim::run(args),
         Command::Quickstart(args) => quickstart::run(&args),

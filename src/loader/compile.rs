@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Complaint, Input, Refused, input};
 use crate::catalog::Catalog;
+use crate::code::Files;
 use crate::config::{self, Dump, Source};
 use crate::dicts::Dicts;
 use crate::distance::distance;
@@ -38,7 +39,7 @@ pub struct Compiled {
 /// # Errors
 /// Every error, with file and line where there is one.
 pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Refused> {
-    let Prepared { sources, env, vm, schemas } = Prepared::new(&shared.settings, inputs)?;
+    let Prepared { sources, env, vm, schemas, files } = Prepared::new(&shared.settings, inputs)?;
     let loaded = config::load(&sources, &schemas, &env).map_err(Refused::Invalid)?;
     let mut warnings: Vec<_> = loaded.warnings.iter().map(Complaint::from).collect();
     let mut snapshot = loaded.snapshot;
@@ -48,6 +49,7 @@ pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Refus
         snapshot.catalog = Catalog::default();
     }
     snapshot.env = env;
+    snapshot.code = code_of(shared, &vm, &snapshot, files);
     let snapshot = Arc::new(snapshot);
     let placed = |lines: &[String]| Complaint::of_lines(lines, &snapshot);
     let unusable = |lines: Vec<String>| Refused::Unusable(placed(&lines));
@@ -60,6 +62,15 @@ pub fn compile(shared: &Arc<Shared>, inputs: &[Input]) -> Result<Compiled, Refus
     warnings.extend(placed(&guard::warnings(&snapshot)));
     let targets = findings.targets.into_inner();
     Ok(Compiled { snapshot, certificates, runloop, warnings, targets })
+}
+
+/// The generation of code that these plugins belong to. Whatever their handlers load has been noted
+/// then; a handler that cannot be loaded is told of in the trial.
+fn code_of(shared: &Shared, vm: &lua::Vm, snapshot: &Snapshot, files: Arc<Files>) -> u64 {
+    for name in snapshot.scripts.keys() {
+        let _ = Handler::load(vm, name);
+    }
+    shared.code.next(files)
 }
 
 /// Works out the effective configuration; nothing is tried.
@@ -77,6 +88,8 @@ struct Prepared {
     env: Env,
     vm: lua::Vm,
     schemas: LuaSchemas,
+    /// What the VM has loaded.
+    files: Arc<Files>,
 }
 
 impl Prepared {
@@ -85,12 +98,14 @@ impl Prepared {
         let env = environment(settings)?;
         // What code leaves in shared memory while a configuration is tried is nobody's.
         let dicts = Arc::new(Dicts::with(&settings.shared_dicts));
-        let options = lua::Options::of(settings, &dicts);
+        let files = Arc::new(Files::default());
+        let common = lua::Options::of(settings, &dicts);
+        let options = lua::Options { files: files.clone(), ..common };
         let vm = lua::Vm::new(&options).map_err(|error| vec![error.to_string()])?;
         installed(&vm, &settings.plugins)?;
         let schemas = LuaSchemas::new(vm.clone(), &settings.plugins);
         usable(&vm, &schemas, &settings.plugins)?;
-        Ok(Self { sources, env, vm, schemas })
+        Ok(Self { sources, env, vm, schemas, files })
     }
 }
 

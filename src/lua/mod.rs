@@ -38,6 +38,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mlua::{Lua, LuaOptions, StdLib};
 use thiserror::Error;
 
+use crate::code::Files;
 use crate::dicts::Dicts;
 use crate::guard::Guard;
 use crate::metrics::Metrics;
@@ -47,7 +48,7 @@ use crate::vms::Place;
 
 pub use self::modules::{bundled_plugins, embedded};
 pub use self::network::Network;
-pub use self::spec::{Case, Outcome, Spec, Watch};
+pub use self::spec::{Case, Outcome, Spec, Watch, end_children};
 
 /// Why Lua code could not be loaded or run: Lua's own message, with its traceback if it has one.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -85,6 +86,8 @@ pub struct Options {
     pub worker: Option<usize>,
     /// What it knows of its process; `None` for the loader's.
     pub node: Option<Node>,
+    /// Where it notes which files it loads.
+    pub files: Arc<Files>,
     /// Where its connections go; `None` for the loader's, which opens none.
     pub network: Option<Network>,
 }
@@ -218,9 +221,7 @@ impl Vm {
         if modules::is_core(module) {
             return None;
         }
-        let package: mlua::Table = self.lua.globals().get("package").ok()?;
-        let path: String = package.get("path").ok()?;
-        package.get::<mlua::Function>("searchpath").ok()?.call((module, path)).ok()?
+        modules::path_of(&self.lua, module)
     }
 
     /// Keeps connections of Lua code from where a configuration says they may not go.

@@ -9,7 +9,11 @@
 //! A module that exists nowhere is reported with the `kong-compat` file that would provide it, so
 //! the message says what to write, and which plugin asked.
 
-use mlua::{Lua, Table, Value};
+use std::path::Path;
+
+use mlua::{Function, Lua, Table, Value};
+
+use super::Options;
 
 /// Module name, path in the repository, source; ordered by name (written by `build.rs`).
 static MODULES: &[(&str, &str, &str)] = include!(concat!(env!("OUT_DIR"), "/modules.rs"));
@@ -86,7 +90,7 @@ const FOREIGN: &[&str] = &[
 pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     let package: Table = lua.globals().get("package")?;
     let loaders: Table = package.get("loaders")?;
-    let path: Value = loaders.raw_get(2)?;
+    let path: Function = loaders.raw_get(2)?;
     // The slots from 3 on load C modules; see `cpath` in mod.rs.
     for slot in 3..=loaders.raw_len() {
         loaders.raw_set(slot, Value::Nil)?;
@@ -95,14 +99,34 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
         if is_core(&name) { load(lua, &name) } else { Ok(Value::Nil) }
     };
     loaders.raw_set(2, lua.create_function(core)?)?;
-    loaders.raw_set(3, path)?;
+    loaders.raw_set(3, noting(lua, path)?)?;
     loaders.raw_set(4, lua.create_function(|lua, name: String| load(lua, &name))?)
+}
+
+/// The loader of files, which notes what it is about to load: a reload asks whether it has changed.
+fn noting(lua: &Lua, loader: Function) -> mlua::Result<Function> {
+    lua.create_function(move |lua, name: String| {
+        if let (Ok(options), Some(file)) = (Options::of_vm(lua), path_of(lua, &name)) {
+            options.files.note(&name, Some(Path::new(&file)));
+        }
+        loader.call::<Value>(name)
+    })
+}
+
+/// The user's file that provides a module.
+pub(super) fn path_of(lua: &Lua, module: &str) -> Option<String> {
+    let package: Table = lua.globals().get("package").ok()?;
+    let path: String = package.get("path").ok()?;
+    package.get::<Function>("searchpath").ok()?.call((module, path)).ok()?
 }
 
 /// A loader function for the module, or the line that `require` adds to its message.
 fn load(lua: &Lua, name: &str) -> mlua::Result<Value> {
     if let Some((path, source)) = embedded(name) {
-        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        if let Ok(options) = Options::of_vm(lua) {
+            options.files.note(name, None);
+        }
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
         let edited = cfg!(debug_assertions).then(|| std::fs::read_to_string(file).ok()).flatten();
         let chunk = lua.load(edited.as_deref().unwrap_or(source)).set_name(format!("@{path}"));
         return chunk.into_function().map(Value::Function);

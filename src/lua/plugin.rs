@@ -439,12 +439,15 @@ impl Drop for Threads<'_> {
     }
 }
 
-/// `x.y.z` of a version; what follows a hyphen is cut off.
+/// `x.y.z` of a version: the first run of digits and dots, of three numbers at most (Kong takes it
+/// out of whatever stands around it).
 fn plain_version(version: &str) -> Option<String> {
-    let plain = version.split('-').next()?;
-    let parts: Vec<_> = plain.split('.').collect();
-    let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    (parts.len() == 3 && parts.iter().all(is_number)).then(|| plain.to_owned())
+    let from = version.find(|c: char| c.is_ascii_digit())?;
+    let run = version.get(from..)?.split(|c: char| c != '.' && !c.is_ascii_digit()).next()?;
+    let parts = run.strip_suffix('.').unwrap_or(run).split('.');
+    let parts = parts.map(|part| part.parse::<u64>().ok().map(|number| number.to_string()));
+    let parts = parts.collect::<Option<Vec<_>>>()?;
+    (parts.len() <= 3).then(|| parts.join("."))
 }
 
 #[cfg(test)]

@@ -194,6 +194,36 @@ impl Schemas for LuaSchemas {
     }
 }
 
+/// What a schema says of an entity.
+pub(super) struct Checked {
+    /// It with every declared field.
+    pub(super) entity: Value,
+    /// What is wrong with it.
+    pub(super) errors: Vec<Error>,
+}
+
+/// Checks an entity by a definition that is at hand. With `parent`, which is the definition of all
+/// plugins, the other one is that of a plugin.
+///
+/// # Errors
+/// The definition is not one.
+pub(super) fn check(
+    vm: &Vm,
+    definition: &Table,
+    parent: Option<&Table>,
+    entity: Value,
+) -> Result<Checked, String> {
+    let reader = Reader::new(vm);
+    let Some(parent) = parent else {
+        let (entity, errors) = reader.entity(definition)?.process(entity);
+        return Ok(Checked { entity, errors });
+    };
+    let of_plugin = PluginConfig::new(reader.plugin(parent, definition)?);
+    let Value::Object(entity) = entity else { return Err("expected a table".to_owned()) };
+    let (entity, errors) = of_plugin.process_entity(&entity).unwrap_or_default();
+    Ok(Checked { entity, errors })
+}
+
 /// Whether a name can be part of a module's name; others would reach into other folders.
 fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))

@@ -2,6 +2,9 @@
 //!
 //! A case is a coroutine of the VM's driver, so it may wait as a plugin's access phase may.
 
+mod host;
+mod server;
+
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +12,8 @@ use mlua::{FromLuaMulti as _, Function, IntoLuaMulti as _, Lua, MultiValue, Tabl
 
 use super::owner::Owner;
 use super::{Error, Vm, bind};
+
+pub use self::host::end_children;
 
 /// A file of specs, and which of its cases run.
 #[derive(Debug, Clone, Default)]
@@ -82,6 +87,7 @@ impl Vm {
     /// The file does not compile. What fails outside a case is told of as an error of its block.
     pub async fn run_spec(&self, spec: &Spec, watch: Rc<dyn Watch>) -> Result<(), Error> {
         let lua = self.lua();
+        host::install(self)?;
         let busted: Table = self.require("busted")?;
         let chunk = lua.load(&spec.source).set_name(format!("@{}", spec.path)).into_function()?;
         let options = lua.create_table()?;
@@ -230,7 +236,7 @@ mod tests {
             let options = Options { worker: Some(0), network, ..Options::default() };
             Vm::new(&options).unwrap()
         };
-        let vm = if source.contains("peers.") {
+        let vm = if source.contains("peers.") || source.contains("ngx.socket.tcp") {
             network(|network| vm(Some(network)), runtime.handle())
         } else {
             vm(None)

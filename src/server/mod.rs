@@ -290,9 +290,10 @@ async fn finish(worker: &Worker) {
     const LOOK: Duration = Duration::from_millis(20);
     const LAST_BYTES: Duration = Duration::from_secs(5);
     let limit = Duration::from_secs(worker.shared.settings.drain_secs);
-    worker.scripts.end_timers();
+    let scripts = worker.scripts.borrow().clone();
+    scripts.end_timers();
     let waited = tokio::time::timeout(limit, async {
-        while worker.open.get() > 0 || worker.scripts.busy_timers() > 0 {
+        while worker.open.get() > 0 || scripts.busy_timers() > 0 {
             tokio::time::sleep(LOOK).await;
         }
         // A connection that nobody uses closes at once; others have bytes to deliver, or an

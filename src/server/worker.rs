@@ -35,7 +35,7 @@ pub(super) struct Worker {
     /// Requests taken by this process.
     pub(super) requests: Counter,
     runloop: RefCell<Rc<Runloop>>,
-    pub(super) scripts: Scripts,
+    pub(super) scripts: RefCell<Rc<Scripts>>,
 }
 
 impl Worker {
@@ -68,7 +68,7 @@ impl Worker {
             connections: Cell::new(0),
             requests: shared.metrics.counter("kong_nginx_requests_total", help, &[]),
             runloop: RefCell::new(Rc::new(runloop)),
-            scripts,
+            scripts: RefCell::new(Rc::new(scripts)),
             shared: shared.clone(),
         }))
     }
@@ -89,10 +89,17 @@ impl Worker {
             let snapshot = news.borrow_and_update().clone();
             let old = self.runloop();
             let mark = self.shared.tokens.mark();
-            match Runloop::new(&snapshot, &self.shared, &self.scripts, Some(&old)) {
+            let before = self.scripts.borrow().clone();
+            let is_same = snapshot.code == old.snapshot.code;
+            let scripts = if is_same { before.clone() } else { Rc::new(before.successor()) };
+            match Runloop::new(&snapshot, &self.shared, &scripts, Some(&old)) {
                 Ok(new) => {
                     self.shared.tokens.take_over(mark);
                     *self.runloop.borrow_mut() = Rc::new(new);
+                    if !is_same {
+                        *self.scripts.borrow_mut() = scripts;
+                        before.end_timers();
+                    }
                     if old.snapshot.hash != snapshot.hash {
                         self.shared.dicts.purge_caches();
                     }

@@ -21,6 +21,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("settings", 0),
     ("snapshot", 0),
     ("systemd", 0),
+    ("code", 1),
     ("guard", 1),
     ("metrics", 1),
     ("pdk", 1),

@@ -51,6 +51,7 @@ pub(super) fn run(args: &SpecArgs) -> Outcome {
         }
     }
     seen.report.borrow_mut().finish();
+    lua::end_children();
     control.stop();
     Ok(if seen.fails.get() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

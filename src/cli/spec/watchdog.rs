@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cli::complain;
+use crate::lua;
 
 /// What a step may take over its limit before it counts as stuck.
 const GRACE: Duration = Duration::from_secs(3);
@@ -44,6 +45,7 @@ impl Watchdog {
                          the run ends here",
                         state.case
                     ));
+                    lua::end_children();
                     process::exit(1);
                 }
             }

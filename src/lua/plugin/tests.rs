@@ -601,10 +601,17 @@ fn a_handler_must_be_what_kong_demands() {
          got: \"1.5\""
     );
     assert_eq!(
-        refused("p2", "P.VERSION = '1.0'"),
+        refused("p2", "P.VERSION = '1.0.0.1'"),
         "Plugin \"p2\" cannot be loaded because its VERSION field does not follow the \"x.y.z\" \
-         format, got: \"1.0\""
+         format, got: \"1.0.0.1\""
     );
+    assert!(refused("p5", "P.VERSION = '1..0'").contains("got: \"1..0\""));
+    assert!(refused("p6", "P.VERSION = 'soon'").contains("VERSION field"));
+    for (given, taken) in [("0.1-t", "0.1"), ("1.0", "1.0"), ("v2", "2"), ("1.2.3-rc.1", "1.2.3")] {
+        let name = format!("v{}", taken.replace('.', "-"));
+        let handler = plugins.handler(&name, &format!("P.VERSION = '{given}'")).unwrap();
+        assert_eq!(handler.version, taken);
+    }
     assert!(
         refused("p3", "function P:response() end function P:header_filter() end")
             .contains("implements both `response`")
