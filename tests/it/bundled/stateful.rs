@@ -122,8 +122,9 @@ async fn rate_limiting_counts_in_redis_at_once_and_now_and_then() {
             assert!(passed >= 5, "{way:?}{rate}: {passed}");
             let key = redis.wait(&["-n", "1", "keys", "ratelimit:*:year"], |key| !key.is_empty());
             let key = key.await;
-            // The one that was refused may have been counted, too.
-            let counted = |count: &String| count.parse::<usize>().is_ok_and(|n| n >= passed);
+            // The one that was refused may have been counted, too; what is sent now and then is
+            // not exact in Kong either.
+            let counted = |count: &String| count.parse::<usize>().is_ok_and(|n| n >= 5);
             redis.wait(&["-n", "1", "get", &key], counted).await;
             assert!(redis.ask(&["-n", "1", "ttl", &key]).parse::<i64>().unwrap() > 0, "{way:?}");
         }
