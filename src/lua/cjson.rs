@@ -1,7 +1,8 @@
 //! JSON as the module `cjson` reads and writes it: Kong's plugins see its texts and its numbers.
 //!
 //! Numbers have 14 digits (16 in `cjson.safe` and in the PDK), slashes are not escaped (Kong turns
-//! that off), bytes that are no UTF-8 pass, and a table is an array if its keys are whole numbers from 1 on or its metatable says so.
+//! that off), bytes that are no UTF-8 pass, and a table is an array if its keys are whole numbers
+//! from 1 on or its metatable says so.
 
 mod decode;
 mod encode;

@@ -173,7 +173,7 @@ services:
         rename: {headers: ['x-old:x-new'], querystring: ['a:b']}
         replace: {uri: '/of/$(uri_captures.user)', headers: ['x-here:new', 'x-none:new']}
         add: {headers: ['x-user:$(uri_captures[1])', 'x-q:$(query_params.q or \"none\")'],
-              querystring: ['added:$(headers[\"x-here\"])']}
+              querystring: ['added:$(headers[\"x-user\"])']}
         append: {headers: ['x-here:more']}
   - paths: [/body]
     plugins:
@@ -201,7 +201,7 @@ async fn request_transformer_changes_heads_queries_and_paths() {
         assert_eq!(path, "/of/ann", "{way:?}");
         let mut arguments: Vec<_> = query.split('&').collect();
         arguments.sort_unstable();
-        assert_eq!(arguments, ["added=old", "b=1", "q=3"], "{way:?}");
+        assert_eq!(arguments, ["added=ann", "b=1", "q=3"], "{way:?}");
         let header = |name| sent.header(name);
         assert_eq!((header("x-gone"), header("x-old"), header("x-new")), (None, None, Some("1")));
         assert_eq!((header("x-user"), header("x-q")), (Some("ann"), Some("3")), "{way:?}");
@@ -255,7 +255,10 @@ async fn functions_run_in_every_phase() {
             [("pre-function", "post-function"), ("post-function", "pre-function")]
         {
             let rest = "  - paths: [/other]\n    plugins:\n    - name: ";
-            let settings = config(plugin, &routes) + rest + other + "\n      config: {}\n";
+            let settings = config(plugin, &routes)
+                + rest
+                + other
+                + "\n      config: {access: [\"local a\"]}\n";
             let scene = way.scene(&["pre-function", "post-function"]).start(&settings).await;
             let answer = scene.get("/a", &[]).await;
             assert_eq!(

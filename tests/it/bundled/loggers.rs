@@ -269,7 +269,7 @@ async fn statsd_counts_measures_and_tells_of_memory() {
             "kong.node.",
         ];
         let found = packets(&server, &names).await;
-        assert!(found.iter().any(|packet| packet.contains(".shdict.kong.")), "{way:?}: {found:?}");
+        assert!(found.iter().any(|packet| packet.contains(".shdict.")), "{way:?}: {found:?}");
     }
 }
 
