@@ -1,9 +1,18 @@
+local host = require "silverback.host"
 local typedefs = require "kong.db.schema.typedefs"
+
+-- The native plugin matches with Rust's `regex`, not with PCRE.
+local function is_expression(text)
+  if host.regex_error(text) then
+    return nil, "not a valid regex: " .. text
+  end
+  return true
+end
 
 local function expressions(description)
   return {
     type = "array",
-    elements = { type = "string", is_regex = true },
+    elements = { type = "string", custom_validator = is_expression },
     default = {},
     description = description,
   }

@@ -73,6 +73,7 @@ const IN_C: &[&str] = &["cjson", "mime", "ngx", "socket", "ssl", "zlib"];
 /// Libraries whose own files are FFI calls into the server.
 const FOREIGN: &[&str] = &[
     "ffi-zlib",
+    "kong.plugins.ldap-auth.asn1",
     "resty.aes",
     "resty.evp",
     "resty.hmac",

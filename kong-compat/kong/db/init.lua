@@ -48,7 +48,7 @@ local function schema_of(definition)
   return setmetatable(schema, schema_methods)
 end
 
--- The names in Kong's setting `plugins`.
+-- The names in Kong's setting `plugins`, and what `bundled` among them has brought.
 local function enabled()
   local names = {}
   for _, name in ipairs(kong.configuration.plugins or {}) do
@@ -59,6 +59,10 @@ local function enabled()
     end
     names[name] = true
   end
+  for module in pairs(package.loaded) do
+    names[tostring(module):match "^kong%.plugins%.([%w_-]+)%." or ""] = true
+  end
+  names[""] = nil
   return names
 end
 

@@ -83,8 +83,8 @@ fn rule(reader: &Reader, name: &str, value: LuaValue) -> Result<Option<Rule>, St
         "timestamp" => Rule::Timestamp,
         "uuid" => Rule::Uuid,
         "is_regex" => {
-            let check = "local host = require 'silverback.host' \
-                         return function(text) return not host.regex_error(text) end";
+            // Kong's own check, which is PCRE's.
+            let check = "return require('kong.db.schema').validators.is_regex";
             let check: Function = lua.load(check).eval().map_err(|error| error.to_string())?;
             Rule::IsRegex(functions::predicate(reader.home(), check))
         }

@@ -19,9 +19,13 @@ use super::lua::{install, with_plugins};
 mod ai;
 mod auth;
 mod basics;
+mod directory;
+mod guards;
 mod hard;
+mod libraries;
 mod loggers;
 mod stateful;
+mod tokens;
 mod traces;
 
 const CHECKOUT: &str = "SILVERBACK_KONG_CHECKOUT";
@@ -70,7 +74,6 @@ impl Way {
     }
 
     /// As `all`, for a case that needs libraries of third parties as well.
-    #[allow(dead_code)]
     pub fn with_libraries() -> Vec<Self> {
         Self::given(&[CHECKOUT, LIBRARIES])
     }

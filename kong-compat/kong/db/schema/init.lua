@@ -12,6 +12,17 @@ Schema.valid_types = {
   foreign = true, map = true, record = true, ["function"] = true, json = true,
 }
 
+-- An expression of Lua plugins is matched with PCRE.
+Schema.validators = {}
+
+function Schema.validators.is_regex(text)
+  local _, err = ngx.re.match("", text)
+  if err then
+    return nil, "not a valid regex: " .. text
+  end
+  return true
+end
+
 -- Schemas by name, for foreign keys.
 local known = {}
 
