@@ -114,6 +114,7 @@ local later = {
     return { toip = client.toip, resolve = client.resolve }
   end,
   worker_events = function() return require "silverback.events" end,
+  jwe = function() return require "silverback.jwe" end,
   -- There is one node: nobody else is to be told.
   cluster_events = function()
     return {

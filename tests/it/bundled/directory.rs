@@ -60,7 +60,8 @@ async fn ldap_auth_asks_the_directory() {
 #[tokio::test]
 async fn session_keeps_who_somebody_is_in_a_cookie() {
     for way in Way::with_libraries() {
-        let plugin = "{name: basic-auth, config: {anonymous: nobody}}\n    - {name: session, config: \
+        let plugin = "{name: basic-auth, config: {anonymous: nobody}}\n    - {name: session, \
+                      config: \
                       {secret: '0123456789abcdef', storage: cookie, cookie_secure: false}}\n    \
                       - {name: request-termination, consumer: nobody, config: {status_code: 401}}";
         let scene = way.scene(&["basic-auth", "session"]).start(&config(plugin)).await;

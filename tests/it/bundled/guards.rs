@@ -55,7 +55,8 @@ async fn bot_detection_knows_bots_by_their_name() {
 async fn cors_answers_preflights_and_marks_replies() {
     for way in Way::all() {
         let plugin = "{name: cors, config: {origins: ['https://a.test', 'https://.*\\.b\\.test'], \
-                      credentials: true, max_age: 60, exposed_headers: [x-one], methods: [GET, PUT]}}";
+                      credentials: true, max_age: 60, exposed_headers: [x-one], \
+                      methods: [GET, PUT]}}";
         let scene = way.scene(&["cors"]).start(&config(plugin)).await;
         let asks = [("origin", "https://a.test"), ("access-control-request-method", "PUT")];
         let answer = scene.gateway.send("OPTIONS", "/a", &asks, b"").await;

@@ -20,7 +20,8 @@ function P:access()
   local wrong, tried = {}, 0
   local function try(header, private, public)
     tried = tried + 1
-    local made, token = pcall(jwt.sign, jwt, private, { header = header, payload = { sub = "ann" } })
+    local claims = { header = header, payload = { sub = "ann" } }
+    local made, token = pcall(jwt.sign, jwt, private, claims)
     local name = header.alg .. " " .. tostring(header.enc)
     if not made then
       wrong[name] = type(token) == "table" and token.reason or tostring(token)
