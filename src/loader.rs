@@ -15,6 +15,7 @@ use std::sync::mpsc;
 
 use tokio::sync::{oneshot, watch};
 
+use crate::lua::THREAD_STACK;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 
@@ -81,7 +82,8 @@ impl Loader {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("loader".into()).spawn(work);
+        let thread = std::thread::Builder::new().name("loader".into());
+        let thread = thread.stack_size(THREAD_STACK).spawn(work);
         thread.map_err(|error| vec![format!("loader thread: {error}")])?;
         let receiver = loaded.recv().map_err(|_| vec!["the loader ended early".to_owned()])??;
         Ok((Self { orders, history }, receiver))

@@ -150,6 +150,15 @@ pub fn error(ex: &Exchange, status: StatusCode, message: &str) -> Outcome {
     Err(Stop::Exit)
 }
 
+/// The same in the format of a media type that the plugin names, whatever the client accepts.
+pub fn error_of_type(ex: &Exchange, status: StatusCode, message: &str, kind: &str) -> Outcome {
+    let named = kind.split(';').next().unwrap_or_default().trim();
+    let format = Format::of_type(named).unwrap_or(Format::Json);
+    let (_, body) = ex.pages.page(format, message, ex.id.as_str());
+    ex.response.answer(Source::Exit, status, Some(kind), body.into());
+    Err(Stop::Exit)
+}
+
 /// What nginx says for a status that a plugin leaves with (`ngx.exit`): Kong's page for the errors
 /// that Kong has one for (`error_page`), its own for others and for redirects, or nothing.
 pub fn nginx_error(ex: &Exchange, status: StatusCode) {

@@ -25,9 +25,8 @@ local function new()
   return _M
 end
 
--- Kong has this one write 16 digits, and arrays with many holes.
-local _M = new()
-_M.encode_number_precision(16)
-_M.encode_sparse_array(nil, nil, 2 ^ 15)
-
-return _M
+-- The instance that everybody gets is one that Kong has changed.
+local safe = new()
+safe.encode_sparse_array(nil, nil, 2 ^ 15)
+safe.encode_number_precision(16)
+return safe

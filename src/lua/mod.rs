@@ -46,6 +46,8 @@ use crate::settings::{RouterFlavor, Settings, UntrustedLua};
 use crate::snapshot::Snapshot;
 use crate::vms::Place;
 
+/// What a thread that runs Lua needs for its stack: deep JSON is written by recursion.
+pub(crate) use self::cjson::STACK as THREAD_STACK;
 pub use self::modules::{bundled_plugins, embedded};
 pub use self::network::Network;
 pub use self::spec::{Case, Outcome, Spec, Watch, end_children};

@@ -2,11 +2,14 @@
 //!
 //! Here are constants, log levels, time, sleep and context; the folder has the rest.
 
+mod context;
 pub(super) mod ctx;
 pub(super) mod encode;
+pub(super) mod header;
 pub(super) mod output;
 mod re;
 mod req;
+mod req_body;
 mod shared;
 pub(super) mod socket;
 pub(super) mod ssl;
@@ -85,9 +88,7 @@ fn of_exchange(lua: &Lua, (_, key): (Table, Value)) -> mlua::Result<Value> {
         }
         ("ctx", None) => phase::ctx(lua).map(Value::Table),
         ("status", Some(ex)) => Ok(Value::Integer(ex.response.status().as_u16().into())),
-        ("headers_sent", Some(ex)) => {
-            Ok(Value::Boolean(matches!(ex.phase(), Phase::BodyFilter | Phase::Log)))
-        }
+        ("headers_sent", Some(ex)) => Ok(Value::Boolean(output::is_head_out(lua, &ex)?)),
         ("is_subrequest", Some(_)) => Ok(Value::Boolean(false)),
         _ => Ok(Value::Nil),
     }
@@ -97,7 +98,7 @@ fn of_exchange(lua: &Lua, (_, key): (Table, Value)) -> mlua::Result<Value> {
 fn set_of_exchange(lua: &Lua, (ngx, key, value): (Table, Value, Value)) -> mlua::Result<()> {
     let name = key.as_string().map(|key| key.to_string_lossy());
     match name.as_deref() {
-        Some("status") => output::set_status(&value).map_err(|fault| match fault {
+        Some("status") => output::set_status(lua, &value).map_err(|fault| match fault {
             Fault::Caller(told) => mlua::Error::runtime(told),
             Fault::Lua(error) => error,
         }),
@@ -114,10 +115,7 @@ fn set_of_exchange(lua: &Lua, (ngx, key, value): (Table, Value, Value)) -> mlua:
     }
 }
 
-/// One value, as a bound function returns it.
-fn one(lua: &Lua, value: impl mlua::IntoLuaMulti) -> Answer {
-    Ok(value.into_lua_multi(lua)?)
-}
+use super::kong::value::one;
 
 /// A value that is a number.
 fn number(value: &Value) -> Option<f64> {

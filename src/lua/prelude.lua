@@ -29,7 +29,7 @@ function print(...)
   for i = 1, select("#", ...) do
     parts[i] = tostring(parts[i])
   end
-  ngx.log(ngx.NOTICE, table.concat(parts, "\t"))
+  ngx.log(ngx.NOTICE, table.concat(parts))
 end
 
 require "silverback.log"

@@ -49,12 +49,25 @@ pub(super) struct State {
     pub(super) pieces: RefCell<Option<Vec<u8>>>,
     /// The request's body is one that a plugin has set, which is in memory however long it is.
     pub(super) sets_body: Cell<bool>,
+    /// What `ngx.req` and `ngx.say` have noted.
+    pub(super) notes: Notes,
     file: RefCell<Option<BodyFile>>,
     /// Light threads of the phase that runs.
     pub(super) threads: RefCell<Vec<Rc<Light>>>,
     running: RefCell<Option<Running>>,
     /// `kong.ctx.plugin` of each plugin that has asked for it; there are few.
     plugins: RefCell<Vec<(Uuid, Table)>>,
+}
+
+/// What OpenResty's functions keep of a request.
+#[derive(Default)]
+pub(super) struct Notes {
+    /// `ngx.var.uri`, if somebody has set it.
+    pub(super) uri: RefCell<Option<String>>,
+    /// The body that is being put together (`ngx.req.init_body`).
+    pub(super) draft: RefCell<Option<Vec<u8>>>,
+    /// Nothing more may be printed (`ngx.eof`).
+    pub(super) has_ended: Cell<bool>,
 }
 
 /// How a plugin ends whose code goes no further.
@@ -101,6 +114,7 @@ pub(super) fn of(lua: &Lua, ex: &Exchange) -> mlua::Result<Rc<State>> {
         groups: RefCell::default(),
         pieces: RefCell::default(),
         sets_body: Cell::new(false),
+        notes: Notes::default(),
         file: RefCell::default(),
         threads: RefCell::default(),
         running: RefCell::default(),

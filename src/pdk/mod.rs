@@ -35,6 +35,8 @@ pub use response::{Response, Source};
 pub use service::{Attempts, Call, Loss, Lost, Next, Try};
 pub use shared::{Shared, Spaces};
 
+use http::Method;
+
 use crate::entity;
 use crate::respond::Pages;
 use crate::snapshot::Snapshot;
@@ -176,6 +178,11 @@ impl Exchange {
             shared: Shared::default(),
             own: Own::default(),
         }
+    }
+
+    /// The method as it stands: what a plugin has set, or the client's (`kong.request.get_method`).
+    pub fn method(&self) -> Method {
+        self.service.method().unwrap_or_else(|| self.request.method.clone())
     }
 
     /// The Route that matched; `None` in `rewrite` and when there is none.

@@ -75,6 +75,7 @@ pub struct Request {
     headers: RefCell<HeaderMap>,
     body: RefCell<Body>,
     lost: RefCell<Option<ReadError>>,
+    is_body_read: Cell<bool>,
     budget: Arc<Budget>,
     idle_ms: u64,
 }
@@ -99,6 +100,7 @@ impl Request {
             headers: RefCell::new(head.headers),
             body: RefCell::new(body),
             lost: RefCell::default(),
+            is_body_read: Cell::new(false),
             budget,
             idle_ms,
         }
@@ -227,6 +229,7 @@ impl Request {
         };
         let bytes = whole.bytes.clone();
         *self.body.borrow_mut() = Body::Whole(whole);
+        self.is_body_read.set(true);
         Ok(bytes)
     }
 
@@ -238,6 +241,7 @@ impl Request {
     /// Replaces the body (`kong.service.request.set_raw_body`).
     pub fn set_body(&self, bytes: Bytes) {
         *self.lost.borrow_mut() = None;
+        self.is_body_read.set(true);
         let mut body = self.body.borrow_mut();
         *body = Body::Whole(match &*body {
             Body::Whole(whole) => whole.with_bytes(bytes),
@@ -252,6 +256,11 @@ impl Request {
             Body::Whole(whole) => Some(whole.bytes.clone()),
             Body::Stream(_) => None,
         }
+    }
+
+    /// Whether somebody has asked for the body: nginx shows it to nobody before.
+    pub fn is_body_read(&self) -> bool {
+        self.is_body_read.get()
     }
 
     /// Bytes of the body that are known to come.

@@ -3,12 +3,12 @@
 //! Headers and body of the upstream request are those of `ex.request`: Kong keeps one set.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
 
@@ -28,6 +28,9 @@ pub struct Call {
     method: RefCell<Option<Method>>,
     path: RefCell<String>,
     query: RefCell<Option<String>>,
+    has_own_query: Cell<bool>,
+    forwarded: RefCell<HeaderMap>,
+    answer: RefCell<Option<HeaderMap>>,
     attempts: RefCell<Option<Rc<dyn Attempts>>>,
     /// Timeouts and retries.
     pub limits: Cell<Limits>,
@@ -259,6 +262,40 @@ impl Call {
     /// Sets the query, already encoded, without `?`.
     pub fn set_query(&self, query: Option<String>) {
         *self.query.borrow_mut() = query;
+        self.has_own_query.set(true);
+    }
+
+    /// The client's query goes upstream, unless a plugin has set one already.
+    pub fn pass_query(&self, query: Option<&str>) {
+        if !self.has_own_query.get() {
+            *self.query.borrow_mut() = query.map(str::to_owned);
+        }
+    }
+
+    /// A plugin has set the query.
+    pub fn has_own_query(&self) -> bool {
+        self.has_own_query.get()
+    }
+
+    /// The upstream's own headers, whatever plugins have made of them since; only where somebody
+    /// may ask.
+    pub fn answer(&self) -> Ref<'_, Option<HeaderMap>> {
+        self.answer.borrow()
+    }
+
+    /// Keeps the upstream's own headers.
+    pub fn keep_answer(&self, headers: &HeaderMap) {
+        *self.answer.borrow_mut() = Some(headers.clone());
+    }
+
+    /// Headers about the way here that a plugin has set in place of ours; an empty one is not sent.
+    pub fn forwarded(&self) -> Ref<'_, HeaderMap> {
+        self.forwarded.borrow()
+    }
+
+    /// Sets such a header (`ngx.var.upstream_x_forwarded_for = ...`).
+    pub fn set_forwarded(&self, name: HeaderName, value: HeaderValue) {
+        self.forwarded.borrow_mut().insert(name, value);
     }
 
     /// Who drives the attempts.

@@ -55,7 +55,7 @@ impl Exchange {
             std::sync::Arc::default(),
         );
         ex.service.set_path(ex.request.raw_path());
-        ex.service.set_query(ex.request.raw_query().map(str::to_owned));
+        ex.service.pass_query(ex.request.raw_query());
         ex
     }
 

@@ -63,8 +63,8 @@ pub fn to_upstream(ex: &Exchange, host: HeaderValue, request_id: bool) -> Header
     if ex.request.version == Version::HTTP_2 {
         join_cookies(&mut headers);
     }
-    forwarded(ex, &mut headers);
     append_via(&mut headers, version(ex.request.version));
+    forwarded(ex, &mut headers);
     if request_id {
         // Without ours, that of a gateway in front of this one passes (Kong).
         put(&mut headers, REQUEST_ID, id(ex));
@@ -97,6 +97,9 @@ fn forwarded(ex: &Exchange, headers: &mut HeaderMap) {
         let said = if connection.trusted { headers.get(&name).cloned() } else { None };
         put(headers, name, said.or(value).filter(|value| !value.is_empty()));
     }
+    for (name, value) in &*ex.service.forwarded() {
+        put(headers, name.clone(), Some(value.clone()).filter(|value| !value.is_empty()));
+    }
 }
 
 /// Takes the hop's headers out of an answer. `Upgrade` stays for a client that asked for just that,
@@ -110,6 +113,9 @@ pub fn from_hop(ex: &Exchange, headers: &mut HeaderMap, switched: bool) {
     }
     if switched {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    if ex.shared.spaces().is_some() {
+        ex.service.keep_answer(headers);
     }
 }
 

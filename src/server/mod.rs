@@ -33,6 +33,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime, Runtime};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use crate::lua::THREAD_STACK;
 use crate::metrics;
 use crate::settings::Listen;
 use crate::shared::Shared;
@@ -123,6 +124,7 @@ pub fn start(
         let (running, lines, followed) = (running.clone(), lines.clone(), followed.clone());
         let ready = Ready { count: ready.clone(), started: started.clone() };
         let thread = std::thread::Builder::new().name(format!("worker-{number}"));
+        let thread = thread.stack_size(THREAD_STACK);
         threads.push(thread.spawn(move || {
             metrics::enter_worker(number);
             match local_runtime() {

@@ -70,12 +70,13 @@ pub(crate) fn with_query<R>(
     let connection = &request.connection;
     let headers = request.headers();
     let (host, port) = split_port(authority(&headers));
+    let method = ex.method();
     Some(f(&Query {
         path: decoded,
         query: request.raw_query(),
         host,
         port: port.unwrap_or(connection.port.into()),
-        method: request.method.as_str(),
+        method: method.as_str(),
         tls: connection.tls,
         sni: connection.sni.as_deref(),
         headers: &headers,
@@ -92,7 +93,7 @@ fn authority(headers: &HeaderMap) -> &str {
 /// The call to the Service as the configuration has it; plugins may change it.
 fn address(ex: &Exchange, decoded: &str, hit: &Hit<'_>, runloop: &Runloop) {
     let call = &ex.service;
-    call.set_query(ex.request.raw_query().map(str::to_owned));
+    call.pass_query(ex.request.raw_query());
     let Some(service) = hit.service else { return };
     let matched = hit.matched.as_deref().unwrap_or_default();
     let matched = hit.route.strip_path.then_some(matched);

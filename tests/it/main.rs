@@ -46,6 +46,7 @@ mod lua_libraries;
 mod lua_workers;
 mod metrics;
 mod no_token;
+mod openresty;
 mod operations;
 mod pdk;
 mod plugin_new;

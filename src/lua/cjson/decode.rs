@@ -3,12 +3,34 @@
 use mlua::{Lua, LuaSerdeExt, Table, Value};
 
 use super::DEPTH;
+use super::number::{self, Number};
 use crate::lua::bind::Fault;
 
-/// A Lua value for a JSON text. With `marks`, arrays get `cjson.array_mt`.
-pub(in crate::lua) fn decode(lua: &Lua, text: &[u8], marks: bool) -> Result<Value, Fault> {
-    let array = marks.then(|| lua.array_metatable());
-    let mut reader = Reader { lua, text, at: 0, array };
+/// What a caller may change (`cjson.decode_*`).
+#[derive(Clone, Copy)]
+pub(in crate::lua) struct Options {
+    /// Arrays get `cjson.array_mt`.
+    pub(in crate::lua) marks: bool,
+    /// Numbers that are none in JSON are refused: `NaN`, `0x10`, `007`.
+    pub(in crate::lua) is_strict: bool,
+    pub(in crate::lua) depth: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { marks: false, is_strict: false, depth: DEPTH }
+    }
+}
+
+/// A Lua value for a JSON text.
+pub(in crate::lua) fn decode(lua: &Lua, text: &[u8], options: Options) -> Result<Value, Fault> {
+    if let [first, second, ..] = text
+        && (*first == 0 || *second == 0)
+    {
+        return Err("JSON parser does not support UTF-16 or UTF-32".into());
+    }
+    let array = options.marks.then(|| lua.array_metatable());
+    let mut reader = Reader { lua, text, at: 0, array, options };
     reader.blanks();
     let value = reader.value(0)?;
     reader.blanks();
@@ -23,6 +45,7 @@ struct Reader<'t> {
     text: &'t [u8],
     at: usize,
     array: Option<Table>,
+    options: Options,
 }
 
 impl Reader<'_> {
@@ -63,6 +86,7 @@ impl Reader<'_> {
             Some(b'[') => self.nested(depth).and_then(|()| self.list(depth + 1)),
             Some(b'"') => Ok(Value::String(self.lua.create_string(self.string()?)?)),
             Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b'+' | b'i' | b'I' | b'n' | b'N') if self.is_odd_number() => self.number(),
             _ => {
                 let rest = &self.text[self.at..];
                 let words: [(&[u8], Value); 3] = [
@@ -82,7 +106,7 @@ impl Reader<'_> {
     }
 
     fn nested(&self, depth: usize) -> Result<(), Fault> {
-        if depth < DEPTH {
+        if depth < self.options.depth {
             return Ok(());
         }
         let (levels, at) = (depth + 1, self.at + 1);
@@ -147,35 +171,35 @@ impl Reader<'_> {
         Ok(Value::Table(table))
     }
 
-    fn number(&mut self) -> Result<Value, Fault> {
-        let start = self.at;
-        let in_number = |byte: u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
-        while self.peek().is_some_and(in_number) {
-            self.at += 1;
-        }
-        let text = std::str::from_utf8(&self.text[start..self.at]).unwrap_or_default();
-        let digits = text.strip_prefix('-').unwrap_or(text);
-        let padded = digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.");
-        let padded = padded && !digits.starts_with("0e") && !digits.starts_with("0E");
-        if let (Ok(integer), false) = (text.parse::<i64>(), padded)
-            && integer.unsigned_abs() < 1 << 53
-        {
-            return Ok(Value::Integer(integer));
-        }
-        let number = match text.parse::<f64>() {
-            // lua-cjson reads whole numbers with strtoll, which stops at the ends of 64 bits.
-            Ok(number) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                Ok(number.clamp(i64::MIN as f64, i64::MAX as f64))
-            }
-            other => other,
+    /// A number of C's that is none of JSON's.
+    fn is_odd_number(&self) -> bool {
+        let rest = &self.text[self.at..];
+        let word = rest.strip_prefix(b"-").unwrap_or(rest);
+        let starts = |name: &[u8]| {
+            word.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
         };
-        match number {
-            Ok(number) if !padded => Ok(Value::Number(number)),
-            _ => {
-                let at = start + 1;
-                Err(format!("Expected value but found invalid number at character {at}").into())
-            }
+        let is_odd = rest.starts_with(b"+") || starts(b"inf") || starts(b"nan");
+        is_odd && !self.options.is_strict
+    }
+
+    /// A number, read as C's `strtod` reads it: as far as it goes.
+    fn number(&mut self) -> Result<Value, Fault> {
+        let rest = &self.text[self.at..];
+        let bad = || {
+            let at = self.at + 1;
+            Fault::from(format!("Expected value but found invalid number at character {at}"))
+        };
+        let digits = rest.strip_prefix(b"-").unwrap_or(rest);
+        let is_padded = matches!(digits, [b'0', b'0'..=b'9' | b'x' | b'X', ..]);
+        if is_padded && self.options.is_strict {
+            return Err(bad());
         }
+        let (value, length) = number::read(rest).ok_or_else(bad)?;
+        self.at += length;
+        Ok(match value {
+            Number::Whole(number) => Value::Integer(number),
+            Number::Real(number) => Value::Number(number),
+        })
     }
 
     /// The bytes of a string, escapes resolved; the reader stands behind its end.

@@ -2,10 +2,11 @@
 
 use std::io::Write as _;
 
-use mlua::{Lua, LuaSerdeExt, Table, Value};
+use mlua::{Function, Lua, LuaSerdeExt, Table, Value};
 
-use super::{DEPTH, EMPTY_ARRAY};
+use super::{DEPTH, EMPTY_ARRAY, empty_array};
 use crate::lua::bind::Fault;
+use crate::lua::kong::value::kind;
 
 /// What a caller may change (`cjson.encode_*`).
 #[derive(Clone, Copy)]
@@ -22,7 +23,19 @@ pub(super) struct Options {
     sparse_ratio: usize,
     /// Lengths up to this are never too sparse.
     sparse_safe: usize,
+    /// Levels of nesting.
     depth: usize,
+    invalid: Invalid,
+    /// What cannot be written is left out.
+    skips: bool,
+}
+
+/// What becomes of NaN and the infinities.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Invalid {
+    Refused,
+    Written,
+    Null,
 }
 
 impl Default for Options {
@@ -35,11 +48,18 @@ impl Default for Options {
             sparse_ratio: 2,
             sparse_safe: 10,
             depth: DEPTH,
+            invalid: Invalid::Refused,
+            skips: false,
         }
     }
 }
 
 impl Options {
+    /// As Kong's core encodes.
+    fn of_kong() -> Self {
+        Self { precision: 16, sparse_safe: 1 << 15, ..Self::default() }
+    }
+
     pub(super) fn read(table: &Table) -> mlua::Result<Self> {
         let default = Self::default();
         let number = |name: &str, or: usize| -> mlua::Result<usize> {
@@ -49,22 +69,27 @@ impl Options {
             Ok(table.get::<Option<bool>>(name)?.unwrap_or(or))
         };
         Ok(Self {
-            precision: number("precision", default.precision)?.clamp(1, 17),
+            precision: number("precision", default.precision)?.clamp(1, 16),
             escape_slash: flag("escape_slash", default.escape_slash)?,
             empty_is_object: flag("empty_is_object", default.empty_is_object)?,
             sparse_converts: flag("sparse_converts", default.sparse_converts)?,
             sparse_ratio: number("sparse_ratio", default.sparse_ratio)?,
             sparse_safe: number("sparse_safe", default.sparse_safe)?,
             depth: number("depth", default.depth)?.min(DEPTH),
+            invalid: match table.get::<Option<String>>("invalid")?.as_deref() {
+                Some("on") => Invalid::Written,
+                Some("null") => Invalid::Null,
+                _ => Invalid::Refused,
+            },
+            skips: flag("skips", false)?,
         })
     }
 }
 
-/// A value as JSON as the PDK writes it: with what Kong changes of `cjson.safe`.
+/// A value as JSON, as the kit's own functions write it.
 pub(in crate::lua) fn encode(lua: &Lua, value: &Value) -> Result<Vec<u8>, Fault> {
     let mut text = Vec::new();
-    let options = Options { precision: 16, sparse_safe: 1 << 15, ..Options::default() };
-    write(lua, value, options, &mut text)?;
+    write(lua, value, Options::of_kong(), &mut text)?;
     Ok(text)
 }
 
@@ -76,7 +101,12 @@ pub(super) fn write(
     text: &mut Vec<u8>,
 ) -> Result<(), Fault> {
     let empty_array: Table = lua.named_registry_value(EMPTY_ARRAY)?;
-    Writer { options, array: lua.array_metatable(), empty_array, text }.value(value, 0)
+    let mut writer = Writer { options, array: lua.array_metatable(), empty_array, text };
+    if !writer.value(value, 0)? {
+        // lua-cjson writes nothing where it leaves the whole value out.
+        writer.text.clear();
+    }
+    Ok(())
 }
 
 struct Writer<'t> {
@@ -86,6 +116,9 @@ struct Writer<'t> {
     text: &'t mut Vec<u8>,
 }
 
+/// The most items that a table may claim to have.
+const LONGEST: usize = 1 << 24;
+
 /// How a table is written.
 enum Shape {
     Array(usize),
@@ -93,22 +126,29 @@ enum Shape {
 }
 
 impl Writer<'_> {
-    fn value(&mut self, value: &Value, depth: usize) -> Result<(), Fault> {
+    /// Writes a value; false if it is one to be left out.
+    fn value(&mut self, value: &Value, depth: usize) -> Result<bool, Fault> {
         match value {
             Value::Nil => self.text.extend_from_slice(b"null"),
             Value::LightUserData(data) if data.0.is_null() => self.text.extend_from_slice(b"null"),
+            Value::LightUserData(data) if *data == empty_array() => {
+                self.text.extend_from_slice(b"[]");
+            }
+            // Another address is nothing that lua-cjson knows, and it says nothing.
+            Value::LightUserData(_) => {}
             Value::Boolean(true) => self.text.extend_from_slice(b"true"),
             Value::Boolean(false) => self.text.extend_from_slice(b"false"),
             Value::Integer(number) => self.integer(*number),
             Value::Number(number) => self.number(*number)?,
             Value::String(string) => self.string(&string.as_bytes()),
             Value::Table(table) => self.table(table, depth + 1)?,
+            _ if self.options.skips => return Ok(false),
             other => {
-                let kind = other.type_name();
+                let kind = kind(other);
                 return Err(format!("Cannot serialise {kind}: type not supported").into());
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Integers beyond the digits of a double are written as C would write the double.
@@ -125,7 +165,17 @@ impl Writer<'_> {
 
     fn number(&mut self, number: f64) -> Result<(), Fault> {
         if !number.is_finite() {
-            return Err("Cannot serialise number: must not be NaN or Infinity".into());
+            let word: &[u8] = match self.options.invalid {
+                Invalid::Refused => {
+                    return Err("Cannot serialise number: must not be NaN or Infinity".into());
+                }
+                Invalid::Null => b"null",
+                Invalid::Written if number.is_nan() => b"NaN",
+                Invalid::Written if number < 0.0 => b"-Infinity",
+                Invalid::Written => b"Infinity",
+            };
+            self.text.extend_from_slice(word);
+            return Ok(());
         }
         let text = general(number, self.options.precision);
         self.text.extend_from_slice(text.as_bytes());
@@ -160,30 +210,42 @@ impl Writer<'_> {
 
     fn table(&mut self, table: &Table, depth: usize) -> Result<(), Fault> {
         if depth > self.options.depth {
-            return Err(format!("Cannot serialise, excessive depth ({depth})").into());
+            return Err(format!("Cannot serialise, excessive nesting ({depth})").into());
         }
         match self.shape(table)? {
-            Shape::Array(length) => {
-                self.text.push(b'[');
-                for index in 1..=length {
-                    if index > 1 {
-                        self.text.push(b',');
-                    }
-                    self.value(&table.raw_get(index)?, depth)?;
-                }
-                self.text.push(b']');
-            }
-            Shape::Object => self.object(table, depth)?,
+            Shape::Array(length) => self.list(table, length, depth),
+            Shape::Object => self.object(table, depth),
         }
+    }
+
+    fn list(&mut self, table: &Table, length: usize, depth: usize) -> Result<(), Fault> {
+        // One with a metatable is read through it, as lua-cjson does.
+        let is_raw = table.metatable().is_none_or(|meta| meta == self.array);
+        self.text.push(b'[');
+        let mut is_first = true;
+        for index in 1..=length {
+            let item: Value = if is_raw { table.raw_get(index)? } else { table.get(index)? };
+            let start = self.text.len();
+            if !std::mem::take(&mut is_first) {
+                self.text.push(b',');
+            }
+            if !self.value(&item, depth)? {
+                self.text.truncate(start);
+                is_first = index == 1;
+            }
+        }
+        self.text.push(b']');
         Ok(())
     }
 
     fn object(&mut self, table: &Table, depth: usize) -> Result<(), Fault> {
         self.text.push(b'{');
-        let mut first = true;
+        let mut is_first = true;
         for pair in table.pairs::<Value, Value>() {
             let (key, value) = pair?;
-            if !std::mem::take(&mut first) {
+            let start = self.text.len();
+            let was_first = std::mem::take(&mut is_first);
+            if !was_first {
                 self.text.push(b',');
             }
             match &key {
@@ -194,12 +256,16 @@ impl Writer<'_> {
                     self.text.push(b'"');
                 }
                 _ => {
-                    let told = "Cannot serialise table: table key must be a number or string";
-                    return Err(told.into());
+                    let kind = kind(&key);
+                    let told = "table key must be a number or string";
+                    return Err(format!("Cannot serialise {kind}: {told}").into());
                 }
             }
             self.text.push(b':');
-            self.value(&value, depth)?;
+            if !self.value(&value, depth)? {
+                self.text.truncate(start);
+                is_first = was_first;
+            }
         }
         self.text.push(b'}');
         Ok(())
@@ -209,6 +275,13 @@ impl Writer<'_> {
         let meta = table.metatable();
         if meta.as_ref() == Some(&self.array) {
             return Ok(Shape::Array(table.raw_len()));
+        }
+        if let Some(meta) = &meta
+            && let Some(measure) = meta.raw_get::<Option<Function>>("__len")?
+        {
+            let length: f64 = measure.call(table)?;
+            // It is anybody's function; what it says is not worth all memory.
+            return Ok(Shape::Array((length as usize).min(LONGEST)));
         }
         let (mut longest, mut items) = (0_usize, 0_usize);
         for pair in table.pairs::<Value, Value>() {

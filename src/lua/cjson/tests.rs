@@ -4,7 +4,14 @@ use super::encode::general;
 use super::*;
 use crate::lua::{Options, Vm};
 
+/// What code says, on a stack like a worker's.
 fn eval(code: &str) -> String {
+    let code = code.to_owned();
+    let thread = std::thread::Builder::new().stack_size(STACK);
+    thread.spawn(move || run(&code)).unwrap().join().unwrap()
+}
+
+fn run(code: &str) -> String {
     let vm = Vm::new(&Options::default()).unwrap();
     let lua: &Lua = vm.lua();
     let code = format!("local cjson, safe = require 'cjson', require 'cjson.safe'\n{code}");
@@ -41,10 +48,11 @@ fn tables_become_arrays_or_objects() {
 fn what_cannot_be_written_is_told_in_cjsons_words() {
     let told = |code: &str| eval(&format!("return (select(2, safe.encode({code})))"));
     assert_eq!(told("{f = print}"), "Cannot serialise function: type not supported");
-    assert_eq!(told("{[100] = 1}"), "Cannot serialise table: excessively sparse array");
+    let sparse = eval("return select(2, pcall(cjson.encode, {[100] = 1}))");
+    assert!(sparse.ends_with("Cannot serialise table: excessively sparse array"), "{sparse}");
     assert_eq!(told("0/0"), "Cannot serialise number: must not be NaN or Infinity");
     let deep = "(function() local t = {} t.t = t return t end)()";
-    assert_eq!(told(deep), "Cannot serialise, excessive depth (129)");
+    assert_eq!(told(deep), "Cannot serialise, excessive nesting (1001)");
 }
 
 #[test]
@@ -70,4 +78,48 @@ fn what_is_no_json_is_told_in_cjsons_words() {
     let deep = format!("safe.decode(('['):rep({}))", DEPTH + 1);
     let told = eval(&format!("return (select(2, {deep}))"));
     assert_eq!(told, "Found too many nested data structures (129) at character 129");
+}
+
+#[test]
+fn options_tell_what_they_are_and_refuse_what_they_cannot_be() {
+    assert_eq!(eval("return cjson.encode_number_precision()"), "14");
+    assert_eq!(eval("return safe.encode_number_precision()"), "16");
+    assert_eq!(eval("return cjson.encode_max_depth(5) + cjson.encode_max_depth()"), "10");
+    assert_eq!(eval("return select(3, cjson.encode_sparse_array(nil, nil, 7))"), "7");
+    let told = eval("return select(2, pcall(cjson.encode_number_precision, 17))");
+    assert!(told.ends_with("(expected integer between 1 and 16)"), "{told}");
+    let told = eval("return select(2, pcall(cjson.encode_invalid_numbers, 'maybe'))");
+    assert!(told.ends_with("(invalid option 'maybe')"), "{told}");
+    assert_eq!(eval("return tostring(cjson.encode_invalid_numbers('null'))"), "null");
+}
+
+#[test]
+fn numbers_that_are_none_in_json_are_read_and_written_where_asked() {
+    assert_eq!(eval("return cjson.decode('[0x10]')[1] + cjson.decode('[007]')[1]"), "23");
+    assert_eq!(eval("return cjson.decode('[Infinity]')[1]"), "inf");
+    let strict = "cjson.decode_invalid_numbers(false) return safe and cjson.decode('[007]')[1]";
+    let told = eval(&format!("return select(2, pcall(function() {strict} end))"));
+    assert!(told.ends_with("Expected value but found invalid number at character 2"), "{told}");
+    let written = "cjson.encode_invalid_numbers(true) return cjson.encode({1/0, -1/0, 0/0})";
+    assert_eq!(eval(written), "[Infinity,-Infinity,NaN]");
+    assert_eq!(eval("cjson.encode_invalid_numbers('null') return cjson.encode({1/0})"), "[null]");
+}
+
+#[test]
+fn what_cannot_be_written_is_named_or_left_out() {
+    let told = eval("return select(2, pcall(cjson.encode, {[true] = 1}))");
+    let expected = "Cannot serialise boolean: table key must be a number or string";
+    assert!(told.ends_with(expected), "{told}");
+    let skips = "cjson.encode_skip_unsupported_value_types(true)";
+    let code = format!("{skips} return cjson.encode({{1, print, 3}})");
+    assert_eq!(eval(&code), "[1,3]");
+    let code = format!("{skips} return cjson.encode({{a = print}})");
+    assert_eq!(eval(&code), "{}");
+}
+
+#[test]
+fn a_table_with_a_length_of_its_own_is_an_array() {
+    let code = "local t = setmetatable({}, { __len = function() return 2 end, \
+        __index = function(_, i) return i * 10 end }) return cjson.encode(t)";
+    assert_eq!(eval(code), "[10,20]");
 }

@@ -128,14 +128,14 @@ fn multipart_body(table: &Table, mime: &str) -> Result<(Vec<u8>, String), Fault>
     for pair in table.pairs::<Value, Value>() {
         let (name, value) = pair?;
         let Value::String(name) = &name else {
-            let (shown, kind) = (name.to_string()?, name.type_name());
+            let (shown, kind) = (name.to_string()?, value::kind(&name));
             return Err(format!("invalid key \"{shown}\": got {kind}, expected string").into());
         };
         let text = match &value {
             Value::String(text) => text.as_bytes().to_vec(),
             Value::Integer(_) | Value::Number(_) | Value::Boolean(_) => value.to_string()?.into(),
             other => {
-                let (name, kind) = (name.to_string_lossy(), other.type_name());
+                let (name, kind) = (name.to_string_lossy(), value::kind(&other));
                 return Err(format!(
                     "invalid value \"{name}\": got {kind}, expected string, number or boolean"
                 )
@@ -196,7 +196,8 @@ pub(super) fn decoded(
         let table = values.pop_front().unwrap_or(Value::Nil);
         one(lua, (table, Value::Nil, FORM))
     } else if kind.starts_with(JSON) {
-        match cjson::decode(lua, body, true) {
+        let options = cjson::DecodeOptions { marks: true, ..Default::default() };
+        match cjson::decode(lua, body, options) {
             Ok(tree @ Value::Table(_)) => one(lua, (tree, Value::Nil, JSON)),
             Ok(_) | Err(Fault::Caller(_)) => one(lua, (Value::Nil, "invalid json body", JSON)),
             Err(fault @ Fault::Lua(_)) => Err(fault),

@@ -30,10 +30,11 @@ pub(super) fn fields(lua: &Lua, body: &[u8], boundary: &str) -> mlua::Result<Tab
         if part.starts_with(b"--") || count == FIELDS {
             break;
         }
-        let Some(split) = memmem::find(part, b"\r\n\r\n") else { continue };
+        let Some((split, behind)) = end_of_head(part) else { continue };
         let head = String::from_utf8_lossy(&part[..split]).into_owned();
-        let content = &part[split + 4..];
-        let content = content.strip_suffix(b"\r\n").unwrap_or(content);
+        let content = &part[behind..];
+        let content = content.strip_suffix(b"\n").unwrap_or(content);
+        let content = content.strip_suffix(b"\r").unwrap_or(content);
         let Some(name) = name(&head) else { continue };
         count += 1;
         let value = Value::String(lua.create_string(content)?);
@@ -44,6 +45,13 @@ pub(super) fn fields(lua: &Lua, body: &[u8], boundary: &str) -> mlua::Result<Tab
         }
     }
     Ok(table)
+}
+
+/// Where the head of a part ends and its content begins; lines may end without a carriage return,
+/// as Kong's reader takes them.
+fn end_of_head(part: &[u8]) -> Option<(usize, usize)> {
+    let strict = memmem::find(part, b"\r\n\r\n").map(|at| (at, at + 4));
+    strict.or_else(|| memmem::find(part, b"\n\n").map(|at| (at, at + 2)))
 }
 
 /// The field's name in the head of its part.

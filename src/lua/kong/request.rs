@@ -40,9 +40,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::now("request.get_http_version", Phases::REQUEST, |lua, ex, _| {
         one(lua, version(ex.request.version))
     }),
-    Row::now("request.get_method", Phases::REQUEST, |lua, ex, _| {
-        one(lua, ex.request.method.as_str())
-    }),
+    Row::now("request.get_method", Phases::REQUEST, |lua, ex, _| one(lua, ex.method().as_str())),
     Row::now("request.get_path", Phases::REQUEST, |lua, ex, _| {
         one(lua, path::decoded(ex.request.raw_path()).as_ref())
     }),

@@ -9,6 +9,7 @@ use super::value::{self, one};
 use super::{Call, Phases, Row};
 use crate::lua::bind::{Answer, Fault};
 use crate::lua::cjson;
+use crate::lua::ngx::output::is_head_out;
 use crate::pdk::{Exchange, Phase, Source};
 use crate::respond;
 
@@ -18,7 +19,7 @@ pub(super) const ROWS: &[Row] = &[
     }),
     Row::now("response.get_header", Phases::RESPONSE, |lua, ex, mut args| {
         let name = value::text(&mut args, "header name must be a string")?;
-        match value::header(&ex.response.headers(), &name) {
+        match value::header_within(&ex.response.headers(), &name) {
             Some(found) => one(lua, lua.create_string(found.as_bytes())?),
             None => one(lua, Value::Nil),
         }
@@ -38,36 +39,51 @@ pub(super) const ROWS: &[Row] = &[
         )
     }),
     Row::now("response.set_status", Phases::RESPONSE_CHANGE, |lua, ex, mut args| {
+        unsent(lua, ex)?;
         ex.response.set_status(status(args.pop_front(), 100)?);
         one(lua, ())
     }),
     Row::now("response.set_header", Phases::RESPONSE_CHANGE, |lua, ex, mut args| {
+        unsent(lua, ex)?;
         let (name, values) = value::header_and_values(&mut args)?;
+        let name = dashed(name);
         put(ex, &name, values);
         one(lua, ())
     }),
     Row::now("response.add_header", Phases::RESPONSE_CHANGE, |lua, ex, mut args| {
+        unsent(lua, ex)?;
         let (name, values) = value::header_and_values(&mut args)?;
+        let name = dashed(name);
         if !is_framing(&name) {
             values.into_iter().for_each(|value| ex.response.add_header(name.clone(), value));
         }
         one(lua, ())
     }),
     Row::now("response.clear_header", Phases::RESPONSE_CHANGE, |lua, ex, mut args| {
+        unsent(lua, ex)?;
         let name = value::header_name(&mut args, "header name must be a string")?;
-        ex.response.clear_header(name);
+        ex.response.clear_header(dashed(name));
         one(lua, ())
     }),
     Row::now("response.set_headers", Phases::RESPONSE_CHANGE, |lua, ex, mut args| {
+        unsent(lua, ex)?;
         let table = value::table(&mut args, "headers must be a table")?;
         for (name, values) in value::headers_of(&table)? {
-            put(ex, &name, values);
+            put(ex, &dashed(name), values);
         }
         one(lua, ())
     }),
     Row { name: "response.exit", phases: Phases::RESPONSE_CHANGE, call: Call::Exit(exit) },
     Row { name: "response.error", phases: Phases::RESPONSE_CHANGE, call: Call::Exit(error) },
 ];
+
+/// OpenResty makes `_` a `-` in the names of a response's headers.
+fn dashed(name: HeaderName) -> HeaderName {
+    if !name.as_str().contains('_') {
+        return name;
+    }
+    HeaderName::try_from(name.as_str().replace('_', "-")).unwrap_or(name)
+}
 
 const JSON: &str = "application/json; charset=utf-8";
 
@@ -103,6 +119,7 @@ fn status(value: Option<Value>, least: u16) -> Result<StatusCode, Fault> {
 
 /// `kong.response.exit(status, body, headers)`: a table goes out as JSON.
 fn exit(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
+    unsent(lua, ex)?;
     let status = status(args.pop_front(), 100)?;
     let (body, kind) = match args.pop_front() {
         None | Some(Value::Nil) => (Bytes::new(), None),
@@ -139,36 +156,56 @@ fn encoded(lua: &Lua, table: &Value) -> Result<Bytes, Fault> {
     })
 }
 
-/// `kong.response.error(status, message, headers)`: the body is what the client accepts.
+/// `kong.response.error(status, message, headers)`: the body is of the type that the headers name,
+/// or that the client accepts.
 fn error(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
+    unsent(lua, ex)?;
     let status = status(args.pop_front(), 400)?;
     let message = match args.pop_front() {
         None | Some(Value::Nil) => match respond::default_message(status) {
             "" => format!("The upstream server responded with {}", status.as_u16()),
             words => words.to_owned(),
         },
-        Some(table @ Value::Table(_)) => {
-            // Kong takes a table as the whole JSON body.
-            let body = encoded(lua, &table)?;
-            let headers = headers(args.pop_front())?;
-            headers.into_iter().for_each(|(name, values)| put(ex, &name, values));
-            let _ = ex.response.exit(status, Some(JSON), body);
-            return one(lua, ends_here(ex));
-        }
         Some(Value::String(message)) => message.to_string_lossy(),
+        Some(table @ Value::Table(_)) => {
+            let body = cjson::encode(lua, &table).map_err(|fault| match fault {
+                Fault::Caller(told) => {
+                    format!("could not JSON encode the error message: {told}").into()
+                }
+                fault @ Fault::Lua(_) => fault,
+            })?;
+            String::from_utf8_lossy(&body).into_owned()
+        }
         Some(_) => return Err("message must be a nil, a string or a table".into()),
     };
-    for (name, values) in headers(args.pop_front())? {
+    let headers = headers(args.pop_front())?;
+    let kind = headers.iter().find(|(name, _)| name == CONTENT_TYPE);
+    let kind = kind.and_then(|(_, values)| Some(values.first()?.to_str().ok()?.to_owned()));
+    for (name, values) in headers {
         put(ex, &name, values);
     }
-    let _ = respond::error(ex, status, &message);
+    let _ = match kind {
+        Some(kind) => respond::error_of_type(ex, status, &message, &kind),
+        None => respond::error(ex, status, &message),
+    };
     one(lua, ends_here(ex))
+}
+
+/// Nothing changes once a plugin has printed (`ngx.say`), which sends the head.
+fn unsent(lua: &Lua, ex: &Exchange) -> Result<(), Fault> {
+    match is_head_out(lua, ex)? {
+        true => Err("headers have already been sent".into()),
+        false => Ok(()),
+    }
 }
 
 fn headers(value: Option<Value>) -> Result<Vec<(HeaderName, Vec<HeaderValue>)>, Fault> {
     match value {
         None | Some(Value::Nil) => Ok(Vec::new()),
-        Some(Value::Table(table)) => value::headers_of(&table),
+        Some(Value::Table(table)) => {
+            let headers = value::headers_of(&table)?;
+            Ok(headers.into_iter().map(|(name, values)| (dashed(name), values)).collect())
+        }
         Some(_) => Err("headers must be a nil or table".into()),
     }
 }

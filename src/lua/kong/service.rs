@@ -105,19 +105,37 @@ pub(super) const ROWS: &[Row] = &[
     }),
     Row::now("service.response.get_header", Phases::SERVICE_RESPONSE, |lua, ex, mut args| {
         let name = value::text(&mut args, "name must be a string")?;
+        let is_whole = ex.service.buffered_headers.borrow().is_some();
         let found = upstream_headers(ex, |headers| {
-            value::header(headers, &name).map(|found| lua.create_string(found.as_bytes()))
+            let found = value::header_within(headers, &name);
+            let found = found.filter(|_| is_whole || is_upstreams(ex, &name));
+            found.map(|found| lua.create_string(found.as_bytes()))
         });
         one(lua, found.flatten().transpose()?)
     }),
     Row::now("service.response.get_headers", Phases::SERVICE_RESPONSE, |lua, ex, mut args| {
         let limit = value::limit(&mut args, "max_headers")?;
-        match upstream_headers(ex, |headers| value::headers(lua, headers, limit)) {
-            Some(answer) => answer,
-            None => one(lua, lua.create_table()?),
+        let Some(found) = upstream_headers(ex, |headers| value::headers(lua, headers, limit)) else {
+            return one(lua, lua.create_table()?);
+        };
+        let found = found?;
+        if let Some(mlua::Value::Table(table)) = found.front()
+            && ex.service.buffered_headers.borrow().is_none()
+        {
+            value::hide_added(lua, table)?;
         }
+        Ok(found)
     }),
 ];
+
+/// Whether Kong finds a header of the upstream under this name: a name in lower case is not asked
+/// further, and finds what a plugin has set, too.
+fn is_upstreams(ex: &Exchange, name: &mlua::LuaString) -> bool {
+    let name = name.to_string_lossy();
+    let is_exact = !name.contains(|c: char| c.is_ascii_uppercase() || c == '_');
+    let answer = ex.service.answer();
+    is_exact || answer.as_ref().is_none_or(|own| own.contains_key(name.replace('_', "-")))
+}
 
 /// The methods that nginx can send.
 const METHODS: [&str; 15] = [

@@ -6,14 +6,29 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use mlua::{IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value};
 
 use crate::lua::bind::{Answer, Fault};
+use crate::lua::ngx::header::safe_value;
 
 /// The most headers or arguments that a caller may ask for, and how many it gets by default.
 const MAX: i64 = 1000;
 const DEFAULT: i64 = 100;
 
-/// One value, as a row returns it.
+/// One value, as a row returns it; nothing is a nil, which `tostring(f())` needs.
 pub(in crate::lua) fn one(lua: &Lua, value: impl IntoLuaMulti) -> Answer {
-    Ok(value.into_lua_multi(lua)?)
+    let mut values = value.into_lua_multi(lua)?;
+    if values.is_empty() {
+        values.push_front(Value::Nil);
+    }
+    Ok(values)
+}
+
+/// What `type()` says of a value.
+pub(in crate::lua) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Integer(_) => "number",
+        Value::LightUserData(_) | Value::Error(_) => "userdata",
+        Value::Other(_) => "cdata",
+        other => other.type_name(),
+    }
 }
 
 /// The next argument as text; numbers do not count as such, as in Kong.
@@ -127,25 +142,12 @@ fn pair(
 fn header_value(name: &impl fmt::Display, value: &Value) -> Result<HeaderValue, Fault> {
     let made = match value {
         Value::String(text) => match text.as_bytes().trim_ascii() {
-            b"" => Ok(HeaderValue::from_static(" ")),
-            text => HeaderValue::from_bytes(text),
+            b"" => Some(HeaderValue::from_static(" ")),
+            text => safe_value(text),
         },
-        value => HeaderValue::try_from(value.to_string()?),
+        value => safe_value(value.to_string()?.as_bytes()),
     };
-    made.map_err(|_| format!("invalid header value for \"{name}\": control characters").into())
-}
-
-/// A header's values as OpenResty takes them: numbers in a list, too.
-pub(in crate::lua) fn header_values(
-    name: &HeaderName,
-    value: &Value,
-) -> Result<Vec<HeaderValue>, Fault> {
-    match value {
-        Value::Table(list) => {
-            list.sequence_values::<Value>().map(|value| header_value(name, &value?)).collect()
-        }
-        value => Ok(vec![header_value(name, value)?]),
-    }
+    made.ok_or_else(|| format!("invalid header value for \"{name}\"").into())
 }
 
 /// The headers of a table, name by name, in an order that does not change.
@@ -170,6 +172,20 @@ pub(in crate::lua) fn header<'a>(
     let name = std::str::from_utf8(&name).ok()?;
     let as_dashes = || headers.get(name.replace('_', "-"));
     headers.get(name).or_else(|| name.contains('_').then(as_dashes).flatten())
+}
+
+/// The first value of a header of a response, of which Kong reads the first hundred headers.
+pub(in crate::lua) fn header_within<'a>(
+    headers: &'a HeaderMap,
+    name: &LuaString,
+) -> Option<&'a HeaderValue> {
+    const SEEN: usize = DEFAULT as usize;
+    if headers.len() <= SEEN {
+        return header(headers, name);
+    }
+    let name = name.to_string_lossy().replace('_', "-");
+    let mut seen = headers.iter().take(SEEN);
+    seen.find(|(key, _)| key.as_str().eq_ignore_ascii_case(&name)).map(|(_, value)| value)
 }
 
 /// Headers as Kong gives them: lower-case names that are found in any case, several values as a
@@ -236,7 +252,13 @@ fn listed(
     Ok(table)
 }
 
-/// The registry's name for the metatable of headers.
+/// Lets other spellings of a name find the upstream's headers alone (Kong).
+pub(in crate::lua) fn hide_added(lua: &Lua, headers: &Table) -> mlua::Result<()> {
+    headers.set_metatable(Some(lua.named_registry_value(OF_UPSTREAM)?))
+}
+
+/// The registry's names for the metatables of headers.
+const OF_UPSTREAM: &str = "silverback.upstream_headers";
 const ANY_CASE: &str = "silverback.headers";
 
 /// Prepares the metatable that finds headers in any case.
@@ -247,5 +269,14 @@ pub(in crate::lua) fn install(lua: &Lua) -> mlua::Result<()> {
             return rawget(headers, (gsub(lower(name), '_', '-')))
           end
         end }";
-    lua.set_named_registry_value(ANY_CASE, lua.load(index).eval::<Table>()?)
+    lua.set_named_registry_value(ANY_CASE, lua.load(index).eval::<Table>()?)?;
+    let index = "local rawget, lower, gsub = rawget, string.lower, string.gsub
+        return { __index = function(headers, name)
+          if type(name) == 'string' then
+            name = gsub(lower(name), '_', '-')
+            local own = ngx.var['upstream_http_' .. gsub(name, '-', '_')]
+            return own and rawget(headers, name)
+          end
+        end }";
+    lua.set_named_registry_value(OF_UPSTREAM, lua.load(index).eval::<Table>()?)
 }

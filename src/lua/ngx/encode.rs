@@ -13,6 +13,7 @@ use sha1::Digest as _;
 use super::{number, one};
 use crate::lua::bind::{self, Answer, Fault};
 use crate::lua::cjson;
+use crate::lua::kong::value::kind as kind_of;
 
 /// OpenResty takes base 64 with or without padding.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -53,7 +54,11 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
         "encode_args",
         bind::function(lua, |lua, mut args| match args.pop_front() {
             Some(Value::Table(table)) => one(lua, lua.create_string(encoded_args(&table)?)?),
-            _ => Err("bad argument #1 to 'encode_args' (table expected)".into()),
+            other => {
+                let kind = kind_of(&other.unwrap_or(Value::Nil));
+                let told = format!("bad argument #1 to 'encode_args' (table expected, got {kind})");
+                Err(told.into())
+            }
         })?,
     )?;
     ngx.set(
@@ -93,7 +98,7 @@ pub(super) fn text(args: &mut MultiValue, name: &str) -> Result<Vec<u8>, Fault> 
         }
         None | Some(Value::Nil) => Ok(Vec::new()),
         Some(other) => {
-            let kind = other.type_name();
+            let kind = kind_of(&other);
             Err(format!("bad argument #1 to '{name}' (string expected, got {kind})").into())
         }
     }
@@ -143,29 +148,43 @@ fn decode_base64(lua: &Lua, mut args: MultiValue) -> Answer {
     }
 }
 
-/// Bytes that stay: letters, digits and `-._~`; with type 0 those of a whole URI, too.
+/// nginx' kinds of escapes; a part of a URI, which is 2, is the usual one.
 fn escape_uri(lua: &Lua, mut args: MultiValue) -> Answer {
     let text = text(&mut args, "escape_uri")?;
-    let whole = match args.pop_front() {
-        None | Some(Value::Nil) => false,
+    let kind = match args.pop_front() {
+        None | Some(Value::Nil) => COMPONENT,
         Some(kind) => match number(&kind) {
-            Some(0.0) => true,
-            Some(2.0) => false,
-            _ => {
+            Some(known) if (0.0..=6.0).contains(&known) => known as u8,
+            Some(_) => {
                 let shown = kind.to_string()?;
                 return Err(format!("\"type\" {shown} out of range").into());
             }
+            None => return Err("\"type\" is not a number".into()),
         },
     };
-    one(lua, lua.create_string(escaped(&text, whole))?)
+    one(lua, lua.create_string(escaped(&text, kind))?)
 }
 
-pub(super) fn escaped(text: &[u8], whole: bool) -> Vec<u8> {
+const COMPONENT: u8 = 2;
+
+/// A text with escapes of one of nginx' kinds.
+fn escaped(text: &[u8], kind: u8) -> Vec<u8> {
+    let special: &[u8] = match kind {
+        0 => b" #%?",
+        1 => b" #%?+",
+        3 => b" \"#%'",
+        4 => b" \"'",
+        5 | 6 => b" %",
+        _ => b"",
+    };
+    let stays = |byte: u8| match kind {
+        COMPONENT => byte.is_ascii_alphanumeric() || b"-._~!'()*".contains(&byte),
+        5 | 6 => byte >= b' ' && byte != 0x7F && !special.contains(&byte),
+        _ => (b' '..0x7F).contains(&byte) && !special.contains(&byte),
+    };
     let mut out = Vec::with_capacity(text.len());
     for &byte in text {
-        let plain = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        let kept = whole && byte.is_ascii_graphic() && !b"\"#%<>?\\^`{|}".contains(&byte);
-        if plain || kept {
+        if stays(byte) {
             out.push(byte);
         } else {
             out.extend(format!("%{byte:02X}").into_bytes());
@@ -199,7 +218,7 @@ pub(in crate::lua) fn encoded_args(table: &Table) -> Result<Vec<u8>, Fault> {
                 value => match scalar(&value)? {
                     Some(text) => Some(text),
                     None => {
-                        let kind = value.type_name();
+                        let kind = kind_of(&value);
                         return Err(format!("attempt to use {kind} as query arg value").into());
                     }
                 },
@@ -207,10 +226,10 @@ pub(in crate::lua) fn encoded_args(table: &Table) -> Result<Vec<u8>, Fault> {
             if !query.is_empty() {
                 query.push(b'&');
             }
-            query.extend(escaped(&key, false));
+            query.extend(escaped(&key, COMPONENT));
             if let Some(text) = text {
                 query.push(b'=');
-                query.extend(escaped(&text, false));
+                query.extend(escaped(&text, COMPONENT));
             }
         }
     }
@@ -231,10 +250,12 @@ fn scalar(value: &Value) -> Result<Option<Vec<u8>>, Fault> {
 pub(in crate::lua) fn decoded_args(lua: &Lua, query: &[u8], limit: usize) -> Answer {
     let table = lua.create_table()?;
     let limit = if limit == 0 { usize::MAX } else { limit };
-    // A name may be empty, but then its argument is none.
-    let parts = query.split(|byte| *byte == b'&').filter(|part| !part.is_empty());
-    let mut parts = parts.filter(|part| part.first() != Some(&b'='));
+    let mut parts = query.split(|byte| *byte == b'&').filter(|part| !part.is_empty());
     for part in parts.by_ref().take(limit) {
+        // An argument without a name counts and is left out.
+        if part.first() == Some(&b'=') {
+            continue;
+        }
         let equals = part.iter().position(|byte| *byte == b'=');
         let (name, value) = part.split_at(equals.unwrap_or(part.len()));
         let value = match equals {

@@ -5,11 +5,12 @@
 //! Unlike `kong.response.exit`, `ngx.exit` keeps the plugins behind it from running at all.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, LOCATION};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use mlua::{Lua, MultiValue, Table, Value};
 
-use super::{number, one};
+use super::context::{self, CONTENT};
+use super::{header as names, number, one};
 use crate::lua::bind::{self, Answer, Ending, Fault};
 use crate::lua::kong::value;
 use crate::lua::state;
@@ -22,26 +23,76 @@ const PRINT_LIMIT: usize = 64 << 20;
 pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
     ngx.set("say", bind::function(lua, |lua, args| print(lua, args, true))?)?;
     ngx.set("print", bind::function(lua, |lua, args| print(lua, args, false))?)?;
-    for name in ["flush", "send_headers", "eof"] {
-        ngx.set(name, bind::function(lua, |lua, _| one(lua, 1))?)?;
-    }
+    ngx.set("flush", bind::function(lua, |lua, _| flush(lua))?)?;
+    ngx.set("eof", bind::function(lua, |lua, _| eof(lua))?)?;
+    ngx.set("send_headers", bind::function(lua, |lua, _| send_headers(lua))?)?;
     let leave = lua.create_function(|lua, args| bind::settle(lua, exit(lua, args)))?;
     ngx.set("exit", bind::bind(lua, leave, Ending::Leave)?)?;
     let leave = lua.create_function(|lua, args| bind::settle(lua, redirect(lua, args)))?;
     ngx.set("redirect", bind::bind(lua, leave, Ending::Leave)?)?;
+    let exec = |lua: &Lua, _| {
+        context::within(lua, CONTENT)?;
+        Err("ngx.exec is not available: there are no locations".into())
+    };
+    ngx.set("exec", bind::function(lua, exec)?)?;
+    let on_abort = |lua: &Lua, _| {
+        context::within(lua, CONTENT)?;
+        one(lua, (Value::Nil, "lua_check_client_abort is off"))
+    };
+    ngx.set("on_abort", bind::function(lua, on_abort)?)?;
     ngx.set("header", header(lua)?)
 }
 
-fn exchange() -> Result<std::rc::Rc<Exchange>, Fault> {
-    state::current().ok_or_else(|| "no request found".into())
+/// Whether the head of the response has gone out, or a plugin has printed, after which it may not
+/// change any more.
+pub(in crate::lua) fn is_head_out(lua: &Lua, ex: &Exchange) -> mlua::Result<bool> {
+    let is_late = matches!(ex.phase(), Phase::BodyFilter | Phase::Log);
+    Ok(is_late || state::of(lua, ex)?.printed.borrow().is_some())
 }
 
-/// The text of one argument: `nil` and booleans as words, tables as their parts.
-fn append(value: &Value, text: &mut Vec<u8>) -> Result<(), Fault> {
+/// Why nothing can be printed any more.
+fn refusal(lua: &Lua, ex: &Exchange) -> Result<Option<&'static str>, Fault> {
+    let state = state::of(lua, ex)?;
+    if state.printed.borrow().is_some() && ex.request.method == Method::HEAD {
+        return Ok(Some("header only"));
+    }
+    Ok(state.notes.has_ended.get().then_some("seen eof"))
+}
+
+fn flush(lua: &Lua) -> Answer {
+    let ex = context::within(lua, CONTENT)?;
+    let nothing = || state::of(lua, &ex).map(|state| state.printed.borrow().is_none());
+    match refusal(lua, &ex)? {
+        Some(told) => one(lua, (Value::Nil, told)),
+        None if nothing()? => one(lua, (Value::Nil, "nothing to flush")),
+        None => one(lua, 1),
+    }
+}
+
+fn eof(lua: &Lua) -> Answer {
+    let ex = context::within(lua, CONTENT)?;
+    let state = state::of(lua, &ex)?;
+    if state.notes.has_ended.replace(true) {
+        return one(lua, (Value::Nil, "seen eof"));
+    }
+    state.printed.borrow_mut().get_or_insert_default();
+    one(lua, 1)
+}
+
+fn send_headers(lua: &Lua) -> Answer {
+    let ex = context::within(lua, CONTENT)?;
+    state::of(lua, &ex)?.printed.borrow_mut().get_or_insert_default();
+    one(lua, 1)
+}
+
+/// The text of one argument: `nil` and booleans as words, tables as their parts. `place` is the
+/// argument's.
+fn append(value: &Value, text: &mut Vec<u8>, place: usize) -> Result<(), Fault> {
+    let name = "print";
     match value {
         Value::Table(parts) => {
-            for part in parts.clone().sequence_values::<Value>() {
-                append(&part?, text)?;
+            for part in items(parts, place)? {
+                append(&part, text, place)?;
             }
         }
         Value::String(part) => text.extend_from_slice(&part.as_bytes()),
@@ -51,18 +102,36 @@ fn append(value: &Value, text: &mut Vec<u8>) -> Result<(), Fault> {
             text.extend_from_slice(value.to_string()?.as_bytes());
         }
         other => {
-            let kind = other.type_name();
+            let kind = value::kind(other);
             let told = "string, number, boolean, nil, ngx.null, or array table expected";
-            return Err(format!("bad argument #1 to 'print' ({told}, but got {kind})").into());
+            let told = format!("bad argument #{place} to '{name}' ({told}, but got {kind})");
+            return Err(told.into());
         }
     }
     Ok(())
 }
 
+/// The parts of a list, holes as `nil`; any other key is refused.
+fn items(list: &Table, place: usize) -> Result<Vec<Value>, Fault> {
+    /// A table that one index makes long is not worth its memory.
+    const LONGEST: i64 = 1 << 24;
+    let mut last = 0;
+    for pair in list.pairs::<Value, Value>() {
+        match pair?.0 {
+            Value::Integer(index) if (1..=LONGEST).contains(&index) => last = last.max(index),
+            _ => {
+                let told = "non-array table found";
+                return Err(format!("bad argument #{place} to 'print' ({told})").into());
+            }
+        }
+    }
+    Ok((1..=last).map(|index| list.raw_get(index)).collect::<mlua::Result<_>>()?)
+}
+
 /// The parts of a table, nested ones too, as one text.
 pub(in crate::lua) fn joined(parts: &Table) -> mlua::Result<Bytes> {
     let mut text = Vec::new();
-    match append(&Value::Table(parts.clone()), &mut text) {
+    match append(&Value::Table(parts.clone()), &mut text, 1) {
         Ok(()) => Ok(text.into()),
         Err(Fault::Caller(told)) => Err(mlua::Error::runtime(told)),
         Err(Fault::Lua(error)) => Err(error),
@@ -70,16 +139,14 @@ pub(in crate::lua) fn joined(parts: &Table) -> mlua::Result<Bytes> {
 }
 
 fn print(lua: &Lua, args: MultiValue, newline: bool) -> Answer {
-    let ex = exchange()?;
-    if !matches!(ex.phase(), Phase::Rewrite | Phase::Access | Phase::Response) {
-        let name = if newline { "say" } else { "print" };
-        let phase = ex.phase().name();
-        return Err(format!("API disabled in the context of {phase}_by_lua* ({name})").into());
+    let ex = context::within(lua, CONTENT)?;
+    if let Some(told) = refusal(lua, &ex)? {
+        return one(lua, (Value::Nil, told));
     }
     let state = state::of(lua, &ex)?;
     let mut text = Vec::new();
-    for value in &args {
-        append(value, &mut text)?;
+    for (place, value) in args.iter().enumerate() {
+        append(value, &mut text, place + 1)?;
     }
     if newline {
         text.push(b'\n');
@@ -93,18 +160,33 @@ fn print(lua: &Lua, args: MultiValue, newline: bool) -> Answer {
     one(lua, 1)
 }
 
-/// `ngx.exit(status)`. In a filter it ends nothing; a status below 200 ends the phase alone.
+/// `ngx.exit(status)`. In a header filter it ends nothing; a status below 200 ends the phase alone.
 fn exit(lua: &Lua, mut args: MultiValue) -> Answer {
+    /// `ngx.AGAIN` and `ngx.DONE`.
+    const NO_END: [f64; 2] = [-2.0, -4.0];
     let Some(code) = args.pop_front().as_ref().and_then(number) else {
         return Err("bad argument #1 to 'exit' (number expected)".into());
     };
-    let ex = exchange()?;
-    if !matches!(ex.phase(), Phase::Rewrite | Phase::Access | Phase::Response) {
+    let Some(ex) = state::current() else {
+        // In a timer it ends the timer's code; there is nobody to answer.
+        context::within(lua, &[])?;
         return one(lua, false);
+    };
+    if ex.phase() == Phase::HeaderFilter {
+        return one(lua, false);
+    }
+    context::within(lua, CONTENT)?;
+    if NO_END.contains(&code) {
+        return Err("bad argument to 'ngx.exit': does not accept NGX_AGAIN or NGX_DONE".into());
     }
     let state = state::of(lua, &ex)?;
     let code = if code < 0.0 { 500 } else { code as u16 };
     if state.printed.borrow().is_some() {
+        let sent = ex.response.status().as_u16();
+        if code >= 200 && code != sent {
+            let told = "via ngx.exit after sending out the response status";
+            tracing::error!(target: "lua", "attempt to set status {code} {told} {sent}");
+        }
         answer_printed(&ex, &state);
     } else if code >= 200 {
         let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -134,7 +216,14 @@ fn redirect(lua: &Lua, mut args: MultiValue) -> Answer {
                     ngx.HTTP_TEMPORARY_REDIRECT are allowed"
             .into());
     }
-    let ex = exchange()?;
+    let ex = context::within(lua, CONTENT)?;
+    if is_head_out(lua, &ex)? {
+        return Err("attempt to call ngx.redirect after sending out the headers".into());
+    }
+    if let Some(byte) = uri.as_bytes().iter().find(|byte| **byte < b' ' || **byte == 0x7F) {
+        let shown = super::req::shown(&uri.to_string_lossy());
+        return Err(format!("unsafe byte \"0x{byte:02x}\" in redirect uri \"{shown}\"").into());
+    }
     let location = HeaderValue::from_bytes(&uri.as_bytes())
         .map_err(|_| Fault::from("unsafe byte in redirect uri"))?;
     respond::nginx_error(&ex, StatusCode::from_u16(code).unwrap_or(StatusCode::FOUND));
@@ -145,18 +234,16 @@ fn redirect(lua: &Lua, mut args: MultiValue) -> Answer {
 
 /// `ngx.header`: read, set and cleared by name, in which `_` stands for `-`.
 fn header(lua: &Lua) -> mlua::Result<Table> {
-    let name = |key: &Value| -> Option<HeaderName> {
-        let text = key.as_string()?.to_string_lossy().replace('_', "-");
-        HeaderName::from_bytes(text.as_bytes()).ok()
-    };
     let get = move |lua: &Lua, mut args: MultiValue| -> Answer {
         args.pop_front();
-        let key = args.pop_front().unwrap_or(Value::Nil);
-        let (Some(ex), Some(name)) = (state::current(), name(&key)) else { return one(lua, ()) };
+        let ex = context::exchange(lua)?;
+        let Ok(name) = names::name(&args.pop_front().unwrap_or(Value::Nil), true) else {
+            return one(lua, Value::Nil);
+        };
         let headers = ex.response.headers();
         let values: Vec<_> = headers.get_all(name).iter().collect();
         match values.as_slice() {
-            [] => one(lua, ()),
+            [] => one(lua, Value::Nil),
             [only] => one(lua, lua.create_string(only.as_bytes())?),
             many => {
                 let texts = many.iter().map(|value| lua.create_string(value.as_bytes()));
@@ -167,19 +254,22 @@ fn header(lua: &Lua) -> mlua::Result<Table> {
     };
     let set = move |lua: &Lua, mut args: MultiValue| -> Answer {
         args.pop_front();
-        let key = args.pop_front().unwrap_or(Value::Nil);
-        let ex = exchange()?;
-        let Some(name) = name(&key) else { return Err("invalid header name".into()) };
-        let values = match args.pop_front() {
-            None | Some(Value::Nil) => Vec::new(),
-            Some(found) => value::header_values(&name, &found)?,
-        };
+        let ex = context::exchange(lua)?;
+        let name = names::name(&args.pop_front().unwrap_or(Value::Nil), true)?;
+        let mut values = names::values(&args.pop_front().unwrap_or(Value::Nil))?;
+        if is_head_out(lua, &ex)? {
+            let told = "attempt to set ngx.header.HEADER after sending out response headers";
+            tracing::error!(target: "lua", "{told}");
+            return one(lua, Value::Nil);
+        }
+        if SINGLE.contains(&name) {
+            values = values.pop().into_iter().collect();
+        }
         ex.response.clear_header(&name);
-        let first_only = name == CONTENT_TYPE;
-        for value in values.into_iter().take(if first_only { 1 } else { usize::MAX }) {
+        for value in values {
             ex.response.add_header(name.clone(), value);
         }
-        one(lua, ())
+        one(lua, Value::Nil)
     };
     let meta = lua.create_table()?;
     meta.set("__index", bind::function(lua, get)?)?;
@@ -189,12 +279,21 @@ fn header(lua: &Lua) -> mlua::Result<Table> {
     Ok(header)
 }
 
+/// Headers of which there is one: of several values the last counts (nginx).
+const SINGLE: [HeaderName; 5] = [CONTENT_TYPE, CONTENT_LENGTH, LOCATION, LAST_MODIFIED, ETAG];
+
 /// `ngx.status = 404`.
-pub(super) fn set_status(value: &Value) -> Result<(), Fault> {
-    let code = number(value).ok_or_else(|| Fault::from("number expected"))?;
-    if let Some(ex) = state::current()
-        && let Ok(status) = StatusCode::from_u16(code as u16)
-    {
+pub(super) fn set_status(lua: &Lua, value: &Value) -> Result<(), Fault> {
+    let code = match value {
+        Value::String(text) => text.to_string_lossy().parse::<f64>().ok(),
+        value => number(value),
+    };
+    let code = code.ok_or_else(|| Fault::from("number expected"))?;
+    let ex = context::exchange(lua)?;
+    if is_head_out(lua, &ex)? {
+        let told = "attempt to set ngx.status after sending out response headers";
+        tracing::error!(target: "lua", "{told}");
+    } else if let Ok(status) = StatusCode::from_u16(code as u16) {
         ex.response.set_status(status);
     }
     Ok(())

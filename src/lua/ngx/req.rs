@@ -1,55 +1,27 @@
 //! `ngx.req` and `ngx.resp`: the request as OpenResty's own functions give it.
 //!
-//! What they change is what the upstream gets, as with `kong.service.request`.
+//! What they change is what the upstream gets, where nginx would send it: Kong takes path and
+//! `Host` from variables of its own, so that `set_uri` and a `Host` concern later plugins only.
 
-use std::rc::Rc;
-
-use bytes::Bytes;
-use http::header::HOST;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http::{HeaderValue, Method, Version};
 use mlua::{Lua, MultiValue, Table, Value};
 
-use super::{encode, number, one, var};
-use crate::lua::bind::{self, Answer, Fault};
-use crate::lua::kong::{is_in_memory, read_body, value};
+use super::context::{self, exchange};
+use super::{encode, header, number, one, req_body, var};
+use crate::lua::bind::{self, Answer};
+use crate::lua::kong::value;
 use crate::lua::state;
-use crate::pdk::Exchange;
+use crate::pdk::{Exchange, Phase};
 use crate::router::path;
 
 /// A function of the current exchange.
 type Call = fn(&Lua, &Exchange, MultiValue) -> Answer;
 
 const CALLS: &[(&str, Call)] = &[
-    ("get_headers", |lua, ex, mut args| {
-        let limit = limit(&mut args);
-        headers(lua, &ex.request.headers(), limit, args.pop_front())
-    }),
-    ("get_uri_args", |lua, ex, mut args| {
-        let limit = limit(&mut args);
-        encode::decoded_args(lua, var::query(ex).unwrap_or_default().as_bytes(), limit)
-    }),
-    ("get_query_args", |lua, ex, mut args| {
-        let limit = limit(&mut args);
-        encode::decoded_args(lua, var::query(ex).unwrap_or_default().as_bytes(), limit)
-    }),
-    ("get_post_args", |lua, ex, mut args| {
-        let limit = limit(&mut args);
-        match ex.request.whole_body() {
-            Some(body) => encode::decoded_args(lua, &body, limit),
-            None => one(
-                lua,
-                (
-                    Value::Nil,
-                    "no request body found; maybe you should turn on \
-                                           lua_need_request_body?",
-                ),
-            ),
-        }
-    }),
-    ("get_method", |lua, ex, _| {
-        let method = ex.service.method().unwrap_or_else(|| ex.request.method.clone());
-        one(lua, method.as_str())
-    }),
+    ("get_headers", |lua, ex, args| headers(lua, &ex.request.headers(), args)),
+    ("get_uri_args", get_uri_args),
+    ("get_query_args", get_uri_args),
+    ("get_method", |lua, ex, _| one(lua, ex.method().as_str())),
     ("set_method", set_method),
     ("http_version", |lua, ex, _| {
         one(
@@ -67,139 +39,146 @@ const CALLS: &[(&str, Call)] = &[
     ("start_time", |lua, ex, _| one(lua, ex.times.started_at_ms.get() as f64 / 1000.0)),
     ("is_internal", |lua, _, _| one(lua, false)),
     ("set_header", |lua, ex, mut args| {
-        let name = value::header_name(&mut args, "bad 'name' argument: string expected")?;
-        let values = match args.pop_front() {
-            None | Some(Value::Nil) => Vec::new(),
-            Some(found) => value::header_values(&name, &found)?,
-        };
-        put(ex, &name, values);
-        one(lua, ())
-    }),
-    ("add_header", |lua, ex, mut args| {
-        let name = value::header_name(&mut args, "bad 'name' argument: string expected")?;
-        let found = args.pop_front().unwrap_or(Value::Nil);
-        for value in value::header_values(&name, &found)? {
+        let name = header::name(&args.pop_front().unwrap_or(Value::Nil), false)?;
+        let values = header::values(&args.pop_front().unwrap_or(Value::Nil))?;
+        ex.request.clear_header(&name);
+        for value in values {
             ex.request.add_header(name.clone(), value);
         }
-        one(lua, ())
+        one(lua, Value::Nil)
+    }),
+    ("add_header", |lua, ex, mut args| {
+        let (name, values) = added(&mut args)?;
+        for value in values {
+            ex.request.add_header(name.clone(), value);
+        }
+        one(lua, Value::Nil)
     }),
     ("clear_header", |lua, ex, mut args| {
-        let name = value::header_name(&mut args, "bad 'name' argument: string expected")?;
+        let name = header::name(&args.pop_front().unwrap_or(Value::Nil), false)?;
         ex.request.clear_header(name);
-        one(lua, ())
+        one(lua, Value::Nil)
     }),
-    ("set_uri", |lua, ex, mut args| {
-        let uri = value::utf8(&mut args, "bad argument #1 to 'set_uri' (string expected)")?;
-        if uri.is_empty() {
-            return Err("attempt to use zero-length uri".into());
-        }
-        ex.service.set_path(path::escape(&uri).into_owned());
-        one(lua, ())
-    }),
-    ("set_uri_args", |lua, ex, mut args| {
-        let query = match args.pop_front() {
-            Some(Value::Table(table)) => encode::encoded_args(&table)?,
-            Some(Value::String(text)) => text.as_bytes().to_vec(),
-            Some(value @ (Value::Integer(_) | Value::Number(_))) => value.to_string()?.into_bytes(),
-            _ => {
-                return Err("bad argument #1 to 'set_uri_args' (string, number, or table \
-                             expected)"
-                    .into());
-            }
-        };
-        let query = String::from_utf8_lossy(&query).into_owned();
-        ex.service.set_query((!query.is_empty()).then_some(query));
-        one(lua, ())
-    }),
-    ("get_body_data", |lua, ex, _| {
-        let body = ex.request.whole_body().filter(|body| !body.is_empty());
-        match body {
-            Some(body) if is_in_memory(lua, ex, body.len())? => one(lua, lua.create_string(&body)?),
-            _ => one(lua, ()),
-        }
-    }),
-    ("get_body_file", |lua, ex, _| {
-        let body = ex.request.whole_body().filter(|body| !body.is_empty());
-        match body {
-            Some(body) if !is_in_memory(lua, ex, body.len())? => {
-                one(lua, state::of(lua, ex)?.body_file(&body))
-            }
-            _ => one(lua, ()),
-        }
-    }),
-    ("set_body_data", |lua, ex, mut args| {
-        let body = encode::text(&mut args, "set_body_data")?;
-        ex.request.set_body(Bytes::from(body));
-        state::of(lua, ex)?.sets_body.set(true);
-        one(lua, ())
-    }),
+    ("set_uri", set_uri),
+    ("set_uri_args", set_uri_args),
 ];
 
 pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
     let req = lua.create_table()?;
-    for (name, call) in CALLS {
-        let run = move |lua: &Lua, args: MultiValue| call(lua, &*exchange()?, args);
+    for (name, call) in CALLS.iter().chain(req_body::CALLS) {
+        let run = move |lua: &Lua, args: MultiValue| call(lua, &*exchange(lua)?, args);
         req.set(*name, bind::function(lua, run)?)?;
     }
-    for name in ["read_body", "discard_body"] {
-        let read = |lua: Lua, _: MultiValue| async move {
-            // One that is too long or broken stays unread; `get_body_data` then finds none.
-            let _ = read_body(&lua, &*exchange()?).await?;
-            one(&lua, ())
-        };
-        req.set(name, bind::waiting(lua, read)?)?;
-    }
-    let socket = |lua: Lua, args: MultiValue| async move {
-        let ex = exchange()?;
-        if matches!(args.front(), Some(Value::Boolean(true))) {
-            return one(&lua, (Value::Nil, "raw request sockets are not available"));
-        }
-        // As in nginx, the upstream gets the body all the same: it is read here and kept.
-        match read_body(&lua, &ex).await? {
-            Ok(body) if body.is_empty() => one(&lua, (Value::Nil, "no body")),
-            Ok(body) => super::socket::of_body(&lua, &body),
-            Err(_) => one(&lua, (Value::Nil, "the request body cannot be read")),
-        }
-    };
-    req.set("socket", bind::waiting(lua, socket)?)?;
+    req_body::install(lua, &req)?;
     ngx.set("req", req)?;
     let resp = lua.create_table()?;
     resp.set(
         "get_headers",
-        bind::function(lua, |lua, mut args| {
-            let ex = exchange()?;
-            let limit = limit(&mut args);
-            headers(lua, &ex.response.headers(), limit, args.pop_front())
-        })?,
+        bind::function(lua, |lua, args| headers(lua, &exchange(lua)?.response.headers(), args))?,
     )?;
     resp.set(
         "add_header",
         bind::function(lua, |lua, mut args| {
-            let ex = exchange()?;
-            let name = value::header_name(&mut args, "bad 'name' argument: string expected")?;
-            let found = args.pop_front().unwrap_or(Value::Nil);
-            for value in value::header_values(&name, &found)? {
+            let ex = exchange(lua)?;
+            let (name, values) = added(&mut args)?;
+            for value in values {
                 ex.response.add_header(name.clone(), value);
             }
-            one(lua, ())
+            one(lua, Value::Nil)
         })?,
     )?;
     ngx.set("resp", resp)
 }
 
-fn exchange() -> Result<Rc<Exchange>, Fault> {
-    state::current().ok_or_else(|| "no request found".into())
-}
-
 /// What `get_headers(limit, raw)` gives.
-fn headers(lua: &Lua, headers: &HeaderMap, limit: usize, raw: Option<Value>) -> Answer {
-    let is_raw = raw.is_some_and(|raw| !matches!(raw, Value::Nil | Value::Boolean(false)));
+fn headers(lua: &Lua, headers: &http::HeaderMap, mut args: MultiValue) -> Answer {
+    let limit = limit(&mut args);
+    let is_raw =
+        args.pop_front().is_some_and(|raw| !matches!(raw, Value::Nil | Value::Boolean(false)));
     let read = if is_raw { value::raw_headers } else { value::headers };
     read(lua, headers, limit)
 }
 
+/// A header and what is added to it, which has to be something.
+fn added(args: &mut MultiValue) -> Result<(http::HeaderName, Vec<HeaderValue>), bind::Fault> {
+    let name = header::name(&args.pop_front().unwrap_or(Value::Nil), false)?;
+    match args.pop_front() {
+        None | Some(Value::Nil) => {
+            Err("bad 'value' argument: string or table expected, got nil".into())
+        }
+        Some(Value::Table(list)) if list.raw_len() == 0 => {
+            Err("bad 'value' argument: non-empty table expected".into())
+        }
+        Some(value) => Ok((name, header::values(&value)?)),
+    }
+}
+
+fn get_uri_args(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
+    let limit = limit(&mut args);
+    encode::decoded_args(lua, var::query(ex).unwrap_or_default().as_bytes(), limit)
+}
+
+/// `ngx.req.set_uri(uri, jump, binary)`: what `ngx.var.uri` is from here on. Only a gRPC upstream
+/// is asked for it: Kong has a variable of its own for the others.
+fn set_uri(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
+    let uri = value::utf8(&mut args, "bad argument #1 to 'set_uri' (string expected)")?;
+    if uri.is_empty() {
+        return Err("attempt to use zero-length uri".into());
+    }
+    let jumps = matches!(args.pop_front(), Some(Value::Boolean(true)));
+    let is_binary = matches!(args.pop_front(), Some(Value::Boolean(true)));
+    if let Some(byte) = uri.bytes().find(|b| *b < b' ' || *b == 0x7F).filter(|_| !is_binary) {
+        let hint = "(maybe you want to set the 'binary' argument?)";
+        let shown = shown(&uri);
+        return Err(format!("unsafe byte \"0x{byte:02x}\" in uri \"{shown}\" {hint}").into());
+    }
+    if jumps {
+        context::within(lua, &[Phase::Rewrite])?;
+    }
+    if ex.matched().is_some() && ex.service.scheme().is_grpc() {
+        ex.service.set_path(path::escape(&uri).into_owned());
+    }
+    *state::of(lua, ex)?.notes.uri.borrow_mut() = Some(uri);
+    one(lua, Value::Nil)
+}
+
+/// A text as nginx shows it in an error: bytes that are not to be printed as `\x0A`.
+pub(super) fn shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\\' | '\0'..='\x1F' | '\x7F' => out.push_str(&format!("\\x{:02X}", c as u32)),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+fn set_uri_args(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
+    let query = match args.pop_front() {
+        Some(Value::Table(table)) => encode::encoded_args(&table)?,
+        Some(Value::String(text)) => text.as_bytes().to_vec(),
+        Some(value @ (Value::Integer(_) | Value::Number(_))) => value.to_string()?.into_bytes(),
+        other => {
+            let kind = value::kind(&other.unwrap_or(Value::Nil));
+            let expected = "string, number, or table expected, but got";
+            return Err(format!("bad argument #1 to 'set_uri_args' ({expected} {kind})").into());
+        }
+    };
+    // What a request line cannot hold goes out escaped.
+    let mut safe = String::with_capacity(query.len());
+    for c in String::from_utf8_lossy(&query).chars() {
+        match c {
+            '\0'..=' ' | '\x7F' => safe.push_str(&format!("%{:02X}", c as u32)),
+            c => safe.push(c),
+        }
+    }
+    ex.service.set_query((!safe.is_empty()).then_some(safe));
+    one(lua, Value::Nil)
+}
+
 /// How many headers or arguments are wanted: 100 if left out, 0 for all.
-fn limit(args: &mut MultiValue) -> usize {
+pub(super) fn limit(args: &mut MultiValue) -> usize {
     match args.pop_front().as_ref().and_then(number) {
         None => 100,
         Some(limit) if limit < 1.0 => usize::MAX,
@@ -228,7 +207,7 @@ pub(super) const METHODS: [(&str, i64); 15] = [
 
 fn set_method(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     let Some(id) = args.pop_front().as_ref().and_then(number) else {
-        return Err("bad argument #1 to 'set_method' (number expected)".into());
+        return Err("bad method number".into());
     };
     let method = METHODS.iter().find(|(_, known)| *known == id as i64);
     let method = method.and_then(|(name, _)| Method::from_bytes(name.as_bytes()).ok());
@@ -236,7 +215,7 @@ fn set_method(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
         return Err(format!("unsupported HTTP method: {id}").into());
     };
     ex.service.set_method(method);
-    one(lua, ())
+    one(lua, Value::Nil)
 }
 
 fn raw_header(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
@@ -255,15 +234,4 @@ fn raw_header(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     }
     head.extend_from_slice(b"\r\n");
     one(lua, lua.create_string(head)?)
-}
-
-/// `Host` goes to the call: it is the upstream's, not the client's.
-fn put(ex: &Exchange, name: &HeaderName, values: Vec<HeaderValue>) {
-    if name == HOST {
-        return ex.service.set_host_header(values.into_iter().next());
-    }
-    ex.request.clear_header(name);
-    for value in values {
-        ex.request.add_header(name.clone(), value);
-    }
 }

@@ -2,9 +2,10 @@
 
 use std::time::SystemTime;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use mlua::{Lua, MultiValue, Table, Value};
 
+use super::context::exchange;
 use super::{encode, one};
 use crate::entity::Protocol;
 use crate::lua::bind::{self, Answer, Fault};
@@ -18,13 +19,13 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
         let name = match args.pop_front() {
             Some(Value::String(name)) => name.to_string_lossy(),
             // Captures of nginx' own locations: there are none.
-            Some(Value::Integer(_) | Value::Number(_)) => return one(lua, ()),
+            Some(Value::Integer(_) | Value::Number(_)) => return one(lua, Value::Nil),
             _ => return Err("bad variable name".into()),
         };
-        let Some(ex) = state::current() else { return Err("no request found".into()) };
-        match value(&ex, &name.to_ascii_lowercase()) {
+        let ex = exchange(lua)?;
+        match lookup(lua, &ex, &name.to_ascii_lowercase())? {
             Some(text) => one(lua, lua.create_string(text)?),
-            None => one(lua, ()),
+            None => one(lua, Value::Nil),
         }
     };
     let set = |lua: &Lua, mut args: MultiValue| -> Answer {
@@ -33,14 +34,14 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
             Some(Value::String(name)) => name.to_string_lossy(),
             _ => return Err("bad variable name".into()),
         };
-        let Some(ex) = state::current() else { return Err("no request found".into()) };
+        let ex = exchange(lua)?;
         let value = match args.pop_front() {
             None | Some(Value::Nil) => String::new(),
             Some(Value::String(text)) => text.to_string_lossy(),
             Some(value) => value.to_string()?,
         };
-        write(&ex, &name, value)?;
-        one(lua, ())
+        write(&ex, &name.to_ascii_lowercase(), value)?;
+        one(lua, Value::Nil)
     };
     let meta = lua.create_table()?;
     meta.set("__index", bind::function(lua, get)?)?;
@@ -52,6 +53,9 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
 
 /// The query as it stands: what a plugin has set, or what the client sent.
 pub(in crate::lua) fn query(ex: &Exchange) -> Option<String> {
+    if ex.service.has_own_query() {
+        return ex.service.query();
+    }
     match ex.phase() {
         Phase::Rewrite => ex.request.raw_query().map(str::to_owned),
         _ if ex.matched().is_none() => ex.request.raw_query().map(str::to_owned),
@@ -66,6 +70,16 @@ fn header(headers: &HeaderMap, variable: &str) -> Option<Vec<u8>> {
     (!values.is_empty()).then(|| values.join(joint))
 }
 
+/// A variable, with those that only Lua code sets.
+fn lookup(lua: &Lua, ex: &Exchange, name: &str) -> mlua::Result<Option<Vec<u8>>> {
+    if matches!(name, "uri" | "document_uri")
+        && let Some(uri) = &*state::of(lua, ex)?.notes.uri.borrow()
+    {
+        return Ok(Some(uri.clone().into_bytes()));
+    }
+    Ok(value(ex, name))
+}
+
 pub(super) fn value(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
     if let Some(header_name) = name.strip_prefix("http_") {
         return header(&ex.request.headers(), header_name);
@@ -75,7 +89,10 @@ pub(super) fn value(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
     }
     if let Some(header_name) = name.strip_prefix("upstream_http_") {
         ex.service.status.get()?;
-        return header(&ex.response.headers(), header_name);
+        return match &*ex.service.answer() {
+            Some(answer) => header(answer, header_name),
+            None => header(&ex.response.headers(), header_name),
+        };
     }
     let trailer = ["sent_trailer_", "upstream_trailer_"];
     if let Some(field) = trailer.iter().find_map(|prefix| name.strip_prefix(prefix)) {
@@ -108,10 +125,10 @@ fn of_request(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
         "uri" | "document_uri" => path::decoded(request.raw_path()).into_owned(),
         "args" | "query_string" => query(ex)?,
         "is_args" => if query(ex).is_some_and(|query| !query.is_empty()) { "?" } else { "" }.into(),
-        "request_method" => request.method.to_string(),
+        "request_method" => ex.method().to_string(),
         "request" => format!("{} {} {version}", request.method, target(ex)),
         "request_id" | "kong_request_id" => ex.id.to_string(),
-        "host" => request.host.clone(),
+        "host" => request.host_or_kong().to_owned(),
         "scheme" => request.scheme().into(),
         "https" => if request.connection.tls { "on" } else { "" }.into(),
         "server_protocol" => version,
@@ -132,7 +149,10 @@ fn of_request(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
             let ms = ex.times.since_start_ms(None);
             format!("{}.{:03}", ms / 1000, ms % 1000)
         }
-        "request_body" => return request.whole_body().map(|body| body.to_vec()),
+        "request_body" => {
+            let body = request.whole_body().filter(|_| request.is_body_read())?;
+            return (!body.is_empty()).then(|| body.to_vec());
+        }
         "request_completion" => if ex.phase() == Phase::Log { "OK" } else { "" }.into(),
         "status" => ex.response.status().as_u16().to_string(),
         "bytes_sent" | "body_bytes_sent" => ex.response.sent.get().to_string(),
@@ -140,6 +160,7 @@ fn of_request(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
             let now = super::now();
             format!("{}.{:03}", now.as_secs(), now.subsec_millis())
         }
+        "time_local" => logged_time(),
         "time_iso8601" => encode::humane(SystemTime::now()).replacen(' ', "T", 1) + "+00:00",
         _ => return None,
     };
@@ -171,17 +192,62 @@ fn of_connection(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
         "server_name" => "kong".into(),
         "hostname" => crate::lua::kong::hostname().into(),
         "ssl_server_name" => connection.sni.as_deref()?.to_owned(),
+        "ssl_protocol" => connection.session?.version.to_owned(),
+        "ssl_cipher" => connection.session?.cipher.to_owned(),
+        "ssl_session_reused" => connection.session.map(|_| ".".to_owned())?,
+        "ssl_client_verify" => connection.session.map(|_| "NONE".to_owned())?,
         "pid" => std::process::id().to_string(),
         "nginx_version" => "1.27.1".into(),
         "connection" | "connection_requests" => "1".into(),
         "pipe" => ".".into(),
+        "connection_time" => {
+            let ms = ex.times.since_start_ms(None);
+            format!("{}.{:03}", ms / 1000, ms % 1000)
+        }
+        "document_root" | "realpath_root" => "/usr/local/kong/html".into(),
+        "limit_rate" => "0".into(),
+        "proxy_protocol_addr" | "proxy_protocol_port" | "ctx_ref" | "remote_user"
+            if name != "remote_user" =>
+        {
+            String::new()
+        }
+        _ => return None,
+    };
+    Some(text.into_bytes())
+}
+
+/// What the upstream is told about the way here.
+fn of_the_way(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
+    let text = match name {
+        "upstream_x_forwarded_for" => return of_connection(ex, "proxy_add_x_forwarded_for"),
+        "upstream_x_forwarded_proto" => ex.request.forwarded_scheme(),
+        "upstream_x_forwarded_host" => ex.request.forwarded_host(),
+        "upstream_x_forwarded_port" => ex.request.forwarded_port().to_string(),
+        "upstream_x_forwarded_path" => {
+            ex.request.forwarded("x-forwarded-path").unwrap_or_else(|| ex.request.raw_path().into())
+        }
+        "upstream_x_forwarded_prefix" => ex
+            .request
+            .forwarded("x-forwarded-prefix")
+            .or_else(|| ex.matched().and_then(|matched| matched.prefix.clone()))?,
         _ => return None,
     };
     Some(text.into_bytes())
 }
 
 fn of_upstream(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
-    ex.matched()?;
+    if let Some(header) = forwarded_name(name)
+        && let Some(value) = ex.service.forwarded().get(header)
+    {
+        return Some(value.as_bytes().to_vec());
+    }
+    if ex.matched().is_none() {
+        // Kong's own variables are there from the start, and empty.
+        return WRITABLE.contains(&name).then(Vec::new);
+    }
+    if name.starts_with("upstream_x_forwarded_") {
+        return of_the_way(ex, name);
+    }
     let text = match name {
         "upstream_uri" => match ex.phase() {
             Phase::Rewrite | Phase::Access => ex.service.path(),
@@ -204,17 +270,25 @@ fn of_upstream(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
                 }
             }
         },
-        "upstream_x_forwarded_for" => return of_connection(ex, "proxy_add_x_forwarded_for"),
-        "upstream_x_forwarded_proto" => ex.request.forwarded_scheme(),
-        "upstream_x_forwarded_host" => ex.request.forwarded_host(),
-        "upstream_x_forwarded_port" => ex.request.forwarded_port().to_string(),
-        "upstream_x_forwarded_path" => {
-            ex.request.forwarded("x-forwarded-path").unwrap_or_else(|| ex.request.raw_path().into())
+        "kong_proxy_mode" => match ex.service.scheme().is_grpc() {
+            true => "grpc".into(),
+            false => "http".into(),
+        },
+        "proxy_host" => "kong_upstream".into(),
+        "proxy_port" => "80".into(),
+        "upstream_connection" => match wants_websocket(ex) {
+            true => "keep-alive, Upgrade".into(),
+            false => "keep-alive".into(),
+        },
+        "upstream_upgrade" => if wants_websocket(ex) { "websocket" } else { "" }.into(),
+        "upstream_te" | "upstream_via" => String::new(),
+        "upstream_bytes_sent" | "upstream_bytes_received" | "upstream_response_length" => {
+            return None;
         }
-        "upstream_x_forwarded_prefix" => ex
-            .request
-            .forwarded("x-forwarded-prefix")
-            .or_else(|| ex.matched().and_then(|matched| matched.prefix.clone()))?,
+        "upstream_connect_time" => {
+            ex.times.upstream_ms()?;
+            "0.000".into()
+        }
         "upstream_status" => ex.service.status.get()?.as_u16().to_string(),
         "upstream_addr" => ex.service.tries.borrow().last()?.address.to_string(),
         "upstream_response_time" | "upstream_header_time" => {
@@ -245,10 +319,98 @@ fn write(ex: &Exchange, name: &str, value: String) -> Result<(), Fault> {
             _ => Protocol::Http,
         }),
         "args" => ex.service.set_query((!value.is_empty()).then_some(value)),
-        other => {
-            let told = format!("variable \"{other}\" not changeable");
-            return Err(told.into());
-        }
+        // Kept as they are; nothing here follows them.
+        "ctx_ref"
+        | "kong_proxy_mode"
+        | "limit_rate"
+        | "upstream_connection"
+        | "upstream_te"
+        | "upstream_upgrade"
+        | "upstream_via" => {}
+        other => match forwarded_name(other) {
+            Some(header) => {
+                if let Some(value) = super::header::safe_value(value.as_bytes()) {
+                    ex.service.set_forwarded(header, value);
+                }
+            }
+            None => return Err(refusal(ex, other)),
+        },
     }
     Ok(())
+}
+
+/// Kong's variables that plugins may set.
+const WRITABLE: [&str; 15] = [
+    "ctx_ref",
+    "kong_proxy_mode",
+    "upstream_connection",
+    "upstream_host",
+    "upstream_scheme",
+    "upstream_te",
+    "upstream_upgrade",
+    "upstream_uri",
+    "upstream_via",
+    "upstream_x_forwarded_for",
+    "upstream_x_forwarded_host",
+    "upstream_x_forwarded_path",
+    "upstream_x_forwarded_port",
+    "upstream_x_forwarded_prefix",
+    "upstream_x_forwarded_proto",
+];
+
+/// The header that one of Kong's variables is sent in.
+fn forwarded_name(variable: &str) -> Option<HeaderName> {
+    let rest = variable.strip_prefix("upstream_x_forwarded_")?;
+    WRITABLE
+        .contains(&variable)
+        .then(|| HeaderName::try_from(format!("x-forwarded-{rest}")).ok())?
+}
+
+/// nginx' words for a variable that is not to be written: its own ones, and those it does not know.
+fn refusal(ex: &Exchange, name: &str) -> Fault {
+    let by_prefix = ["http_", "sent_http_", "upstream_http_", "arg_", "cookie_"];
+    let is_own = !by_prefix.iter().any(|prefix| name.starts_with(prefix))
+        && (BUILT_IN.contains(&name) || value(ex, name).is_some());
+    if is_own {
+        return format!("variable \"{name}\" not changeable").into();
+    }
+    let hint = "maybe it is a built-in variable that is not changeable or you forgot to use";
+    format!(
+        "variable \"{name}\" not found for writing; {hint} \"set ${name} '';\" in the config file \
+         to define it first"
+    )
+    .into()
+}
+
+/// nginx' variables that may have no value at the moment.
+const BUILT_IN: [&str; 14] = [
+    "args",
+    "content_length",
+    "content_type",
+    "query_string",
+    "remote_user",
+    "request_body",
+    "request_body_file",
+    "ssl_cipher",
+    "ssl_protocol",
+    "ssl_server_name",
+    "upstream_addr",
+    "upstream_header_time",
+    "upstream_response_time",
+    "upstream_status",
+];
+
+fn wants_websocket(ex: &Exchange) -> bool {
+    let upgrade = ex.request.header(http::header::UPGRADE);
+    upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// The time as access logs have it: `28/Nov/2026:22:13:47 +0000`.
+fn logged_time() -> String {
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    let parts: Vec<&str> = date.split(' ').collect();
+    match parts.as_slice() {
+        [_, day, month, year, time, _] => format!("{day}/{month}/{year}:{time} +0000"),
+        _ => date,
+    }
 }
