@@ -115,7 +115,8 @@ pub(super) const ROWS: &[Row] = &[
     }),
     Row::now("service.response.get_headers", Phases::SERVICE_RESPONSE, |lua, ex, mut args| {
         let limit = value::limit(&mut args, "max_headers")?;
-        let Some(found) = upstream_headers(ex, |headers| value::headers(lua, headers, limit)) else {
+        let Some(found) = upstream_headers(ex, |headers| value::headers(lua, headers, limit))
+        else {
             return one(lua, lua.create_table()?);
         };
         let found = found?;

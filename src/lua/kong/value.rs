@@ -77,14 +77,6 @@ pub(in crate::lua) fn header_name(
         .map_err(|_| format!("invalid header name '{}'", name.display()).into())
 }
 
-/// Lua's name of a value's type: it has one for all numbers.
-pub(in crate::lua) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Integer(_) | Value::Number(_) => "number",
-        other => other.type_name(),
-    }
-}
-
 /// What a header may be set to, in Kong's words: one alone, and in a table of headers.
 const ONE: &str = "array of string, string, number or boolean";
 const OF_TABLE: &str = "string, number, boolean or array of strings";
