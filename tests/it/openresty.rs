@@ -143,7 +143,8 @@ async fn a_body_is_there_once_it_is_read_and_can_be_put_together() {
 async fn variables_are_refused_in_nginx_words_and_kongs_own_take_effect() {
     let upstream = Upstream::replying(OK).await;
     let code = "local function try(name)\n\
-        local _, told = pcall(function() ngx.var[name] = 'x' end)\nreturn told end\nkong.ctx.shared.told = try('request_uri') .. '|' .. try('mine')\n\
+        local _, told = pcall(function() ngx.var[name] = 'x' end)\nreturn told end\n\
+        kong.ctx.shared.told = try('request_uri') .. '|' .. try('mine')\n\
         ngx.var.upstream_x_forwarded_for = '9.9.9.9'\nngx.var.upstream_x_forwarded_path = ''\n\
         kong.service.request.set_header('x-told', kong.ctx.shared.told)";
     gateway(&upstream, &[("access", code)]).get("/a").await;
