@@ -282,13 +282,6 @@ fn of_upstream(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
         },
         "upstream_upgrade" => if wants_websocket(ex) { "websocket" } else { "" }.into(),
         "upstream_te" | "upstream_via" => String::new(),
-        "upstream_bytes_sent" | "upstream_bytes_received" | "upstream_response_length" => {
-            return None;
-        }
-        "upstream_connect_time" => {
-            ex.times.upstream_ms()?;
-            "0.000".into()
-        }
         "upstream_status" => ex.service.status.get()?.as_u16().to_string(),
         "upstream_addr" => ex.service.tries.borrow().last()?.address.to_string(),
         "upstream_response_time" | "upstream_header_time" => {
