@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use mlua::{Function, Lua, LuaString, MultiValue, Table, Value};
+use mlua::{Function, Lua, LuaString, MultiValue, Table, Thread, Value};
 
 use super::Options;
 use super::bind::{self, Answer};
@@ -68,16 +68,27 @@ async fn alone(lua: &Lua, mut args: MultiValue) -> Answer {
         _ => 5.0,
     };
     let Some(Value::Function(f)) = args.pop_front() else { return Err("no function".into()) };
+    let code = beside(lua, f)?;
     let options = Options::of_vm(lua)?;
     let limit = Duration::try_from_secs_f64(seconds).unwrap_or_default();
     let Ok(flight) = tokio::time::timeout(limit, options.dicts.flights.take(&name)).await else {
         return one(lua, false);
     };
-    let results = f.call_async::<MultiValue>(args).await;
+    let results = code.into_async::<MultiValue>(args)?.await;
     drop(flight);
     let mut results = results?;
     results.push_front(Value::Boolean(true));
     Ok(results)
+}
+
+/// A coroutine for a function, which counts as the light thread that it is called in, if it is one:
+/// `kong.response.exit` lets light threads go on.
+fn beside(lua: &Lua, f: Function) -> mlua::Result<Thread> {
+    let code = lua.create_thread(f)?;
+    let threads: Table = lua.named_registry_value(bind::LIGHT)?;
+    let light: Value = threads.raw_get(lua.current_thread())?;
+    threads.raw_set(&code, light)?;
+    Ok(code)
 }
 
 /// `post(source, event, data)`: `data` is a text that every worker is given.

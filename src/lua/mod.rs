@@ -280,7 +280,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("kong/plugins/needy");
         std::fs::create_dir_all(&home).unwrap();
-        std::fs::write(home.join("handler.lua"), "return require 'vendor.sdk'").unwrap();
+        std::fs::write(home.join("handler.lua"), "local sdk = require 'vendor.sdk'").unwrap();
         let path = format!("{}/?.lua", dir.path().display());
         let vm = Vm::new(&Options { package_path: path, ..Options::default() }).unwrap();
         let error = vm.require::<mlua::Value>("kong.plugins.needy.handler").unwrap_err();

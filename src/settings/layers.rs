@@ -148,6 +148,11 @@ impl Layers {
         parsed.unwrap_or(default)
     }
 
+    /// A number that `checks.rs` has judged.
+    pub(super) fn rate(&self, name: &str, default: &str) -> f64 {
+        self.text(name, default).parse().unwrap_or_default()
+    }
+
     pub(super) fn flag(&mut self, name: &str, default: &str) -> bool {
         let read = |v: &str| match v {
             "on" | "true" | "yes" => Some(true),

@@ -58,10 +58,7 @@ impl Layers {
             router_flavor: self.router_flavor(),
             plugins: self.plugins(),
             tracing_instrumentations: self.list("tracing_instrumentations", "off"),
-            tracing_sampling_rate: self
-                .text("tracing_sampling_rate", "0.01")
-                .parse()
-                .unwrap_or_default(),
+            tracing_sampling_rate: self.rate("tracing_sampling_rate", "0.01"),
             lua_package_path: self.text("lua_package_path", "./?.lua;./?/init.lua;"),
             lua_socket_pool_size: self.number("lua_socket_pool_size", 256) as usize,
             shared_dicts: self.shared_dicts(),

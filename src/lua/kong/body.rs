@@ -135,7 +135,7 @@ fn multipart_body(table: &Table, mime: &str) -> Result<(Vec<u8>, String), Fault>
             Value::String(text) => text.as_bytes().to_vec(),
             Value::Integer(_) | Value::Number(_) | Value::Boolean(_) => value.to_string()?.into(),
             other => {
-                let (name, kind) = (name.to_string_lossy(), value::kind(&other));
+                let (name, kind) = (name.to_string_lossy(), value::kind(other));
                 return Err(format!(
                     "invalid value \"{name}\": got {kind}, expected string, number or boolean"
                 )

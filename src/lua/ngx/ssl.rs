@@ -66,84 +66,90 @@ pub(in crate::lua) fn chain_of(text: &[u8]) -> Option<Vec<CertificateDer<'static
     found.ok().filter(|chain| !chain.is_empty())
 }
 
+/// A function of the module, by its name.
+type Named = (&'static str, fn(&Lua, MultiValue) -> Answer);
+
+/// From one form of certificates and keys to another.
+const FORMS: [Named; 5] = [
+    ("parse_pem_cert", parse_pem_cert),
+    ("parse_pem_priv_key", parse_pem_priv_key),
+    ("parse_der_cert", |lua, args| {
+        let text = text(&args, "parse_der_cert")?;
+        let chain = vec![CertificateDer::from(text.as_bytes().to_vec())];
+        one(lua, lua.create_userdata(Chain(chain))?)
+    }),
+    ("cert_pem_to_der", |lua, args| {
+        let text = text(&args, "cert_pem_to_der")?;
+        match chain_of(&text.as_bytes()) {
+            // The form in which `set_der_cert` takes it.
+            Some(chain) => one(
+                lua,
+                lua.create_string(chain.iter().flat_map(|one| one.to_vec()).collect::<Vec<u8>>())?,
+            ),
+            None => one(lua, (Value::Nil, "PEM_read_bio_X509_AUX() failed")),
+        }
+    }),
+    ("priv_key_pem_to_der", |lua, args| {
+        let text = text(&args, "priv_key_pem_to_der")?;
+        match PrivateKeyDer::from_pem_slice(&text.as_bytes()) {
+            Ok(key) => one(lua, lua.create_string(key.secret_der())?),
+            Err(_) => one(lua, (Value::Nil, "PEM_read_bio_PrivateKey() failed")),
+        }
+    }),
+];
+
+/// Who is at the other end, and how it was reached.
+const PEER: [Named; 6] = [
+    ("server_name", |lua, _| {
+        one(lua, connection(|connection| connection.sni.as_deref().map(str::to_owned)).flatten())
+    }),
+    ("server_port", |lua, _| one(lua, connection(|connection| connection.port))),
+    ("raw_server_addr", |lua, _| raw_address(lua, connection(|connection| connection.local))),
+    ("raw_client_addr", |lua, _| raw_address(lua, connection(|connection| connection.peer.ip()))),
+    ("get_tls1_version", |lua, _| {
+        one(lua, version().map(|version| if version == "TLSv1.3" { 0x304 } else { 0x303 }))
+    }),
+    ("get_tls1_version_str", |lua, _| one(lua, version())),
+];
+
+/// What the client is shown, and what it is asked.
+const CERTIFICATE: [Named; 8] = [
+    ("clear_certs", |lua, _| shown(lua, |shown| *shown = Shown::default())),
+    ("set_cert", |lua, mut args| {
+        let chain = chain(&args.pop_front().unwrap_or(Value::Nil));
+        let chain = chain.ok_or("bad argument #1 to 'set_cert' (cdata expected)")?;
+        shown(lua, |shown| shown.chain = chain)
+    }),
+    ("set_priv_key", |lua, mut args| {
+        let key = key(&args.pop_front().unwrap_or(Value::Nil));
+        let key = key.ok_or("bad argument #1 to 'set_priv_key' (cdata expected)")?;
+        shown(lua, |shown| shown.key = Some(key))
+    }),
+    ("set_der_cert", |lua, args| {
+        let chain = ders(&text(&args, "set_der_cert")?.as_bytes());
+        match chain {
+            Some(chain) => shown(lua, |shown| shown.chain = chain),
+            None => one(lua, (Value::Nil, "d2i_X509_bio() failed")),
+        }
+    }),
+    ("set_der_priv_key", |lua, args| {
+        match PrivateKeyDer::try_from(text(&args, "set_der_priv_key")?.as_bytes().to_vec()) {
+            Ok(key) => shown(lua, |shown| shown.key = Some(key)),
+            Err(_) => one(lua, (Value::Nil, "d2i_PrivateKey_bio() failed")),
+        }
+    }),
+    ("verify_client", |lua, mut args| {
+        let authorities = chain(&args.pop_front().unwrap_or(Value::Nil)).unwrap_or_default();
+        wish(lua, |wish| wish.asks = Some(authorities))
+    }),
+    ("get_client_random", |lua, _| one(lua, (Value::Nil, "not available"))),
+    ("export_keying_material", |lua, _| one(lua, (Value::Nil, "not available"))),
+];
+
 pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     let ssl = lua.create_table()?;
-    let functions: [(&str, fn(&Lua, MultiValue) -> Answer); 19] = [
-        ("parse_pem_cert", parse_pem_cert),
-        ("parse_pem_priv_key", parse_pem_priv_key),
-        ("parse_der_cert", |lua, args| {
-            let text = text(&args, "parse_der_cert")?;
-            let chain = vec![CertificateDer::from(text.as_bytes().to_vec())];
-            one(lua, lua.create_userdata(Chain(chain))?)
-        }),
-        ("cert_pem_to_der", |lua, args| {
-            let text = text(&args, "cert_pem_to_der")?;
-            match chain_of(&text.as_bytes()) {
-                // The form in which `set_der_cert` takes it.
-                Some(chain) => one(
-                    lua,
-                    lua.create_string(
-                        chain.iter().flat_map(|one| one.to_vec()).collect::<Vec<u8>>(),
-                    )?,
-                ),
-                None => one(lua, (Value::Nil, "PEM_read_bio_X509_AUX() failed")),
-            }
-        }),
-        ("priv_key_pem_to_der", |lua, args| {
-            let text = text(&args, "priv_key_pem_to_der")?;
-            match PrivateKeyDer::from_pem_slice(&text.as_bytes()) {
-                Ok(key) => one(lua, lua.create_string(key.secret_der())?),
-                Err(_) => one(lua, (Value::Nil, "PEM_read_bio_PrivateKey() failed")),
-            }
-        }),
-        ("server_name", |lua, _| {
-            one(
-                lua,
-                connection(|connection| connection.sni.as_deref().map(str::to_owned)).flatten(),
-            )
-        }),
-        ("server_port", |lua, _| one(lua, connection(|connection| connection.port))),
-        ("raw_server_addr", |lua, _| raw_address(lua, connection(|connection| connection.local))),
-        ("raw_client_addr", |lua, _| {
-            raw_address(lua, connection(|connection| connection.peer.ip()))
-        }),
-        ("get_tls1_version", |lua, _| {
-            one(lua, version().map(|version| if version == "TLSv1.3" { 0x304 } else { 0x303 }))
-        }),
-        ("get_tls1_version_str", |lua, _| one(lua, version())),
-        ("clear_certs", |lua, _| shown(lua, |shown| *shown = Shown::default())),
-        ("set_cert", |lua, mut args| {
-            let chain = chain(&args.pop_front().unwrap_or(Value::Nil));
-            let chain = chain.ok_or("bad argument #1 to 'set_cert' (cdata expected)")?;
-            shown(lua, |shown| shown.chain = chain)
-        }),
-        ("set_priv_key", |lua, mut args| {
-            let key = key(&args.pop_front().unwrap_or(Value::Nil));
-            let key = key.ok_or("bad argument #1 to 'set_priv_key' (cdata expected)")?;
-            shown(lua, |shown| shown.key = Some(key))
-        }),
-        ("set_der_cert", |lua, args| {
-            let chain = ders(&text(&args, "set_der_cert")?.as_bytes());
-            match chain {
-                Some(chain) => shown(lua, |shown| shown.chain = chain),
-                None => one(lua, (Value::Nil, "d2i_X509_bio() failed")),
-            }
-        }),
-        ("set_der_priv_key", |lua, args| {
-            match PrivateKeyDer::try_from(text(&args, "set_der_priv_key")?.as_bytes().to_vec()) {
-                Ok(key) => shown(lua, |shown| shown.key = Some(key)),
-                Err(_) => one(lua, (Value::Nil, "d2i_PrivateKey_bio() failed")),
-            }
-        }),
-        ("verify_client", |lua, mut args| {
-            let authorities = chain(&args.pop_front().unwrap_or(Value::Nil)).unwrap_or_default();
-            wish(lua, |wish| wish.asks = Some(authorities))
-        }),
-        ("get_client_random", |lua, _| one(lua, (Value::Nil, "not available"))),
-        ("export_keying_material", |lua, _| one(lua, (Value::Nil, "not available"))),
-    ];
-    for (name, function) in functions {
-        ssl.set(name, bind::function(lua, function)?)?;
+    for (name, function) in FORMS.iter().chain(&PEER).chain(&CERTIFICATE) {
+        ssl.set(*name, bind::function(lua, *function)?)?;
     }
     for (name, version) in [("TLS1_2_VERSION", 0x303), ("TLS1_3_VERSION", 0x304)] {
         ssl.set(name, version)?;

@@ -62,8 +62,11 @@ impl UserData for Server {
     }
 }
 
+/// A stream that is read line by line; `None` once it is closed.
+type Lines = Option<BufReader<Box<dyn Stream>>>;
+
 /// A connection that was accepted.
-struct Connection(Rc<tokio::sync::Mutex<Option<BufReader<Box<dyn Stream>>>>>);
+struct Connection(Rc<tokio::sync::Mutex<Lines>>);
 
 impl Connection {
     fn new(stream: TcpStream) -> Self {
