@@ -112,9 +112,9 @@ end
 -- What it was asked since this was last called; all of it is in `logs`.
 function http_mock:retrieve_mocking_logs()
   local connection = self:get_client()
-  local news = cjson.decode(connection:get("/_spec_mock_log"):read_body()) or {}
+  local told = connection:get("/_spec_mock_log"):read_body()
   connection:close()
-  for _, one in ipairs(news) do
+  for _, one in ipairs(cjson.decode(told) or {}) do
     self.logs[#self.logs + 1] = one
   end
   return self.logs

@@ -82,7 +82,7 @@ async fn rate_limiting_quotas_counts() {
         libraries: &[],
     };
     let Some(scene) = plugin.builder() else { return };
-    let scene = scene.start("{minute: 2, policy: local}", "").await;
+    let scene = scene.start("{month: 2, policy: local}", "").await;
     let mut statuses = Vec::new();
     for _ in 0..3 {
         statuses.push(scene.get("/a", &[]).await.status());
