@@ -1,21 +1,51 @@
 -- Bodies of `multipart/form-data`: Kong's module `multipart`.
 
+local strip = require "kong.tools.string".strip
+
 local Multipart = {}
 Multipart.__index = Multipart
 
-local function boundary_of(content_type)
-  local boundary = content_type and content_type:match(";%s*boundary=(%S+)")
-  boundary = boundary and (boundary:match('^"(.*)"$') or boundary:match("^'(.*)'$") or boundary)
-  return boundary ~= "" and boundary or nil
+-- What is between the quote in front of `from` and the next, and the place behind that.
+local function quoted(text, from)
+  local at = from
+  while true do
+    at = text:find('["\\]', at)
+    if not at then
+      return text:sub(from), #text + 1
+    elseif text:sub(at, at) == '"' then
+      return (text:sub(from, at - 1):gsub('\\(["\\])', "%1")), at + 1
+    end
+    at = at + 2
+  end
 end
 
-local function name_of(header)
-  for parameter in header:gmatch("[^;]+") do
-    local value = parameter:match("^%s*[Nn][Aa][Mm][Ee]=(.-)%s*$")
-    if value then
-      return value:match("^([^=]*)"):sub(2, -2)
+-- The value of a header's parameter, whose name may be in any case.
+local function parameter(text, wanted)
+  local at = text:find(";", 1, true)
+  while at do
+    local name, from = text:match("^;%s*([^%s=;]+)%s*=%s*()", at)
+    local after = at + 1
+    if name then
+      local value
+      if text:sub(from, from) == '"' then
+        value, after = quoted(text, from + 1)
+      else
+        value = text:match("^[^;]*", from)
+        after = from + #value
+        value = strip(value)
+      end
+      if name:lower() == wanted then
+        return value
+      end
     end
+    at = text:find(";", after, true)
   end
+end
+
+local function boundary_of(content_type)
+  local boundary = content_type and parameter(content_type, "boundary")
+  boundary = boundary and (boundary:match("^'(.*)'$") or boundary:match("^%S+"))
+  return boundary ~= "" and boundary or nil
 end
 
 -- Lines of headers and where the value begins.
@@ -29,7 +59,7 @@ local function headers_of(part)
     end
     headers[#headers + 1] = line
     if line:sub(1, 19):lower() == "content-disposition" then
-      name = name_of(line)
+      name = parameter(line, "name")
     end
     if not first then
       return headers, name, #part + 1
@@ -38,7 +68,7 @@ local function headers_of(part)
   end
 end
 
--- Where a line that begins with the boundary starts, and where it ends.
+-- Where a line that begins with the boundary starts, where it ends, and whether it is the last.
 local function next_line(body, mark, from)
   while true do
     local at = body:find(mark, from, true)
@@ -47,7 +77,8 @@ local function next_line(body, mark, from)
     end
     local before = body:sub(at - 1, at - 1)
     if before == "" or before == "\n" or before == "\r" then
-      return at, select(2, body:find("\r?\n", at)) or #body
+      local _, last = body:find("\n", at, true)
+      return at, last or #body, body:sub(at + #mark, at + #mark + 1) == "--"
     end
     from = at + 1
   end
@@ -71,10 +102,10 @@ function Multipart.new(body, content_type)
     return self
   end
   local mark = "--" .. self._boundary
-  local at, last = next_line(body, mark, 1)
-  while at do
+  local at, last, closed = next_line(body, mark, 1)
+  while at and not closed do
     local from = last + 1
-    at, last = next_line(body, mark, from)
+    at, last, closed = next_line(body, mark, from)
     local part = body:sub(from, at and at - 1)
     -- The line break in front of the boundary is no part of the value.
     add(self, at and (part:gsub("\r?\n$", "")) or part)
@@ -98,9 +129,9 @@ local names_meta = {
 local function with_headers(part)
   local headers = setmetatable({}, names_meta)
   for _, line in ipairs(part.headers) do
-    local name, value = line:match("^%s*([^:]-)%s*:%s*(.+)$")
-    if name then
-      headers[name:lower()] = value
+    local colon = line:find(":", 1, true)
+    if colon then
+      headers[strip(line:sub(1, colon - 1)):lower()] = strip(line:sub(colon + 1))
     end
   end
   return { value = part.value, headers = headers }

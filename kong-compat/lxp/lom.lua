@@ -29,20 +29,24 @@ local function entity(name)
 end
 
 local function plain(text)
-  return (text:gsub("\r\n?", "\n"):gsub("&([^;]+);", entity))
+  return (text:gsub("\r\n?", "\n"):gsub("&([^;&]+);", entity))
 end
 
 local function attributes(text)
-  local attr = {}
-  local rest = text:gsub("%s*([^%s=]+)%s*=%s*([\"'])(.-)%2", function(name, _, value)
-    if attr[name] then
+  local attr, at = {}, 1
+  while true do
+    local name, quote, from = text:match("^%s*([^%s=]+)%s*=%s*([\"'])()", at)
+    if not name then
+      return text:find("%S", at) == nil and attr or nil
+    end
+    local stop = text:find(quote, from, true)
+    if not stop or attr[name] then
       return nil
     end
     attr[#attr + 1] = name
-    attr[name] = plain(value):gsub("[\t\n]", " ")
-    return ""
-  end)
-  return rest:find("%S") == nil and attr or nil
+    attr[name] = plain(text:sub(from, stop - 1)):gsub("[\t\n]", " ")
+    at = stop + 1
+  end
 end
 
 -- Text between two tags: pieces that follow each other are one.
@@ -78,27 +82,30 @@ end
 
 -- Opens or closes an element with the tag that stands here.
 local function tag(stack, text, at)
-  local slash, name, rest, empty, after = text:match("^<(/?)([%a_:][^%s/>]*)([^<>]-)(/?)>()", at)
+  local stop = text:find(">", at, true)
+  local whole = text:sub(at, stop or at)
+  local slash, name, rest = whole:match "^<(/?)([%a_:][^%s/>]*)(.*)>$"
   local element = stack[#stack]
-  if not name then
+  if not name or whole:find("<", 2, true) then
     return nil, "not well-formed (invalid token)"
   elseif slash == "/" then
     if element.tag ~= name then
       return nil, "mismatched tag"
     end
     stack[#stack] = nil
-    return after
+    return stop + 1
   end
-  local attr = attributes(rest)
+  local empty = rest:sub(-1) == "/"
+  local attr = attributes(empty and rest:sub(1, -2) or rest)
   if not attr or #stack > DEPTH_MAX or (#stack == 1 and element[1]) then
     return nil, attr and "junk after document element" or "not well-formed (invalid token)"
   end
   local made = { tag = name, attr = attr }
   element[#element + 1] = made
-  if empty ~= "/" then
+  if not empty then
     stack[#stack + 1] = made
   end
-  return after
+  return stop + 1
 end
 
 -- The element of a text, or of an iterator's pieces; nil and what is wrong, with line, column and

@@ -30,8 +30,10 @@ end
 
 local function logger(level)
   return function(self, text, ...)
-    local line = "[" .. (self.log_tag or "") .. "] queue " .. self.name .. ": " .. text
-    kong.log[level](select("#", ...) > 0 and line:format(...) or line)
+    if select("#", ...) > 0 then
+      text = text:format(...)
+    end
+    kong.log[level]("[" .. (self.log_tag or "") .. "] queue " .. self.name .. ": " .. text)
   end
 end
 
@@ -120,13 +122,20 @@ function Queue:process_once()
   end
 end
 
+-- Whatever happens, the next entry of this name finds a queue that works.
 local function work(_, self)
-  while self:count() > 0 do
-    self:log_trace("processing queue")
-    self:process_once()
-  end
-  self:log_trace("done processing queue")
+  local ok, err = pcall(function()
+    while self:count() > 0 do
+      self:log_trace("processing queue")
+      self:process_once()
+    end
+    self:log_trace("done processing queue")
+  end)
   queues[self.key] = nil
+  if not ok then
+    self:log_err("processing the queue failed, %d queue entries were lost: %s", self:count(),
+      tostring(err))
+  end
 end
 
 local function queue_of(conf, handler, handler_conf)

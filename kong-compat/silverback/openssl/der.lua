@@ -129,14 +129,55 @@ function _M.oid_text(bytes)
   return table.concat(numbers, ".")
 end
 
+local BEGIN, END, DASHES = "-----BEGIN ", "-----END ", "-----"
+
+-- The sections of a PEM text one by one: the name, what is between its lines, and the whole. Every
+-- mark is looked for once, so that a text of nothing but marks takes no longer than another.
+function _M.sections(text)
+  local from, ending = 1, 0
+  return function()
+    while true do
+      local first, last = text:find(BEGIN, from, true)
+      local close, behind = text:find(DASHES, (last or #text) + 1, true)
+      if not close then
+        return nil
+      end
+      if ending <= behind then
+        ending = text:find(END, behind + 1, true)
+        if not ending then
+          return nil
+        end
+      end
+      from = last + 1
+      local name = sub(text, last + 1, close - 1)
+      local line = END .. name .. DASHES
+      if sub(text, ending, ending + #line - 1) == line and not name:find("\n", 1, true) then
+        from = ending + #line
+        return name, sub(text, behind + 1, ending - 1), sub(text, first, from - 1)
+      end
+    end
+  end
+end
+
+-- Headers of a section (RFC 1421) end with an empty line.
+local function split_headers(body)
+  local from, colon = body:find "%S", body:find(":", 1, true)
+  local blank, last
+  if colon then
+    blank, last = body:find("\r?\n\r?\n", colon)
+  end
+  if blank then
+    return sub(body, from, blank - 1), sub(body, last + 1)
+  end
+  return nil, body
+end
+
 -- The first section of a PEM text whose name `wanted` takes: what it holds, its name, its headers.
 function _M.from_pem(text, wanted)
-  local section = "%-%-%-%-%-BEGIN ([^\n]-)%-%-%-%-%-(.-)%-%-%-%-%-END [^\n]-%-%-%-%-%-"
-  for name, body in text:gmatch(section) do
+  for name, body in _M.sections(text) do
     if not wanted or wanted(name) then
-      local headers, rest = body:match "^%s*(.-:.-)\r?\n\r?\n(.*)$"
-      local bytes = ngx.decode_base64(((rest or body):gsub("%s+", "")))
-      return bytes, name, headers
+      local headers, rest = split_headers(body)
+      return ngx.decode_base64((rest:gsub("%s+", ""))), name, headers
     end
   end
 end

@@ -1,6 +1,7 @@
 -- The module `resty.openssl.x509.store`: whom to trust, and whether a chain leads there.
 
 local chain_lib = require "resty.openssl.x509.chain"
+local der = require "silverback.openssl.der"
 local x509 = require "resty.openssl.x509"
 
 local _M = {
@@ -13,6 +14,10 @@ local _M = {
   },
 }
 local mt = { __index = _M }
+
+-- Flags that ask for lists of revoked certificates. A store holds none.
+local CRL_FLAGS = bit.bor(_M.verify_flags.X509_V_FLAG_CRL_CHECK,
+  _M.verify_flags.X509_V_FLAG_CRL_CHECK_ALL)
 
 -- The most certificates in a chain, as OpenSSL's default depth has it.
 local DEPTH = 100
@@ -40,11 +45,10 @@ local function add_file(self, path)
     file:close()
   end
   local found = false
-  local section = "%-%-%-%-%-BEGIN [%u ]*CERTIFICATE%-%-%-%-%-.-%-%-%-%-%-END [^\n]*"
-  for pem in (text or ""):gmatch(section) do
-    local certificate = x509.new(pem)
-    found = found or certificate ~= nil
+  for name, _, pem in der.sections(text or "") do
+    local certificate = name:find "^[%u ]*CERTIFICATE$" and x509.new(pem)
     if certificate then
+      found = true
       self:add(certificate)
     end
   end
@@ -113,12 +117,22 @@ function _M:set_flags(...)
   return true
 end
 
-local function issuer_in(list, certificate)
-  for _, candidate in ipairs(list) do
-    if candidate:issued(certificate) then
-      return candidate
+-- Who has issued a certificate: of those with the name, the one whose key fits. Without any, the
+-- first with the name, so that the signature is what is found wrong.
+local function issuer_of(certificate, trusted, untrusted)
+  local named
+  for _, list in ipairs { trusted, untrusted } do
+    for _, candidate in ipairs(list) do
+      if candidate:issued(certificate) then
+        local key = candidate:get_pubkey()
+        if key and certificate:verify(key) then
+          return candidate
+        end
+        named = named or candidate
+      end
     end
   end
+  return named
 end
 
 local function holds(list, certificate)
@@ -140,7 +154,7 @@ local function build(self, leaf, untrusted, partial)
       return nil, #path == 1 and "self-signed certificate"
         or "self-signed certificate in certificate chain"
     end
-    local issuer = issuer_in(self.trusted, certificate) or issuer_in(untrusted, certificate)
+    local issuer = issuer_of(certificate, self.trusted, untrusted)
     if not issuer then
       return nil, #path == 1 and "unable to get local issuer certificate"
         or "unable to get issuer certificate"
@@ -167,7 +181,8 @@ local function check(self, path, without_time)
       return "unhandled critical extension"
     end
     local issuer = path[i + 1] or certificate:issued(certificate) and certificate
-    if issuer and not certificate:verify(issuer:get_pubkey()) then
+    local key = issuer and issuer:get_pubkey()
+    if issuer and not (key and certificate:verify(key)) then
       return "certificate signature failure"
     end
   end
@@ -190,6 +205,8 @@ function _M:verify(certificate, chain, return_chain, _, method, flags)
     return nil, err
   elseif self.depth and #path - 2 > self.depth then
     return nil, "certificate chain too long"
+  elseif bit.band(flags, CRL_FLAGS) ~= 0 then
+    return nil, "unable to get certificate CRL"
   end
   if method == "ssl_client" or method == "ssl_server" then
     self = { purpose = purposes[method == "ssl_client" and "sslclient" or "sslserver"] }

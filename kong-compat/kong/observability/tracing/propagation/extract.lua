@@ -4,6 +4,7 @@
 -- nothing to be read. The warnings are Kong's.
 
 local decimal = require "silverback.decimal"
+local strip = require "kong.tools.string".strip
 local utils = require "kong.observability.tracing.propagation.utils"
 
 local from_hex = utils.from_hex
@@ -226,7 +227,8 @@ function readers.aws(headers)
   end
   local found = {}
   for pair in text:gmatch("[^;]+") do
-    local name, value = pair:match("^%s*([^=]-)%s*=%s*(.-)%s*$")
+    local name, value = pair:match("^([^=]+)=(.*)$")
+    name, value = strip(name), strip(value)
     if name == "Root" then
       local time, unique = value:match("^1%-(%x+)%-(%x+)$")
       if not time or #time ~= 8 or #unique ~= 24 then
