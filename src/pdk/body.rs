@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Version;
@@ -11,6 +12,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use thiserror::Error;
+use tokio::time::timeout;
 
 /// A piece of the reply on its way to the client, as `body_filter` sees it.
 #[derive(Debug, Default)]
@@ -48,10 +50,17 @@ impl Body {
 }
 
 /// A request body on the wire, which is not taken for whole before it is.
+///
+/// What nobody reads of it is read away, as by nginx: behind it comes the client's next request.
 pub struct Arriving {
-    incoming: Incoming,
+    /// There until this is dropped.
+    incoming: Option<Incoming>,
+    /// Nothing more comes of it, or it has failed.
+    is_over: bool,
     /// Its last frame says that it is the last one.
     is_flagged: bool,
+    /// The client waits to be asked for it, and may never send it.
+    awaits: bool,
 }
 
 /// The client did not finish its body.
@@ -66,9 +75,31 @@ pub enum Unfinished {
 }
 
 impl Arriving {
-    /// The body of a request of this version.
-    pub fn new(incoming: Incoming, version: Version) -> Self {
-        Self { incoming, is_flagged: version == Version::HTTP_2 }
+    /// Nothing came for so long that nothing more is expected (nginx' `lingering_timeout`).
+    const SILENCE: Duration = Duration::from_secs(5);
+    /// The longest time to read away (nginx' `lingering_time`).
+    const AWAY: Duration = Duration::from_secs(30);
+
+    /// The body of a request of this version. `awaits`: its client expects `100 Continue`.
+    pub fn new(incoming: Incoming, version: Version, awaits: bool) -> Self {
+        let is_flagged = version == Version::HTTP_2;
+        Self { incoming: Some(incoming), is_over: false, is_flagged, awaits }
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        // A stream of HTTP/2 ends alone.
+        let may_rest = !self.is_over && !self.is_flagged && !self.awaits;
+        let unread =
+            self.incoming.take().filter(|body| may_rest && !http_body::Body::is_end_stream(body));
+        let Some(mut body) = unread else { return };
+        let away = async move {
+            while let Ok(Some(Ok(_))) = timeout(Self::SILENCE, body.frame()).await {}
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(timeout(Self::AWAY, away));
+        }
     }
 }
 
@@ -80,21 +111,23 @@ impl http_body::Body for Arriving {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Unfinished>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        self.awaits = false;
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+        let is_end = http_body::Body::is_end_stream(incoming);
+        self.is_over = !matches!(frame, Some(Ok(_)));
         Poll::Ready(match frame {
-            None if self.is_flagged && !self.incoming.is_end_stream() => {
-                Some(Err(Unfinished::Reset))
-            }
+            None if self.is_flagged && !is_end => Some(Err(Unfinished::Reset)),
             frame => frame.map(|frame| frame.map_err(Unfinished::from)),
         })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.incoming.as_ref().is_none_or(http_body::Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.incoming.as_ref().map(http_body::Body::size_hint).unwrap_or_default()
     }
 }
 

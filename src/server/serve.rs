@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
@@ -54,7 +54,7 @@ pub(super) async fn serve(
     let body = if checked.is_err() || http_body::Body::is_end_stream(&body) {
         Body::Empty
     } else {
-        Body::Stream(Arriving::new(body, version))
+        Body::Stream(Arriving::new(body, version, head.headers.contains_key(EXPECT)))
     };
     let settings = &worker.shared.settings;
     let budget = worker.shared.budget.clone();

@@ -147,3 +147,24 @@ async fn a_client_cannot_bring_in_its_trailers_what_plugins_take_out_of_its_head
     upstream.write_all(OK).await.unwrap();
     assert_eq!(soon("an answer", client.message(false)).await.unwrap().status(), 200);
 }
+
+#[tokio::test]
+async fn the_connection_lives_on_behind_an_upload_that_nobody_has_read() {
+    let refuses = "_format_version: '3.0'\nroutes:\n- name: r\n  paths: [/a]\n  plugins:\n  \
+                   - name: request-termination\n    config: {status_code: 403}\n";
+    let gateway = TestGateway::start(refuses);
+    let mut client = Reader::new(TcpStream::connect(gateway.address).await.unwrap());
+    for (framing, body) in [
+        ("Content-Length: 2000000", "x".repeat(2_000_000)),
+        (CHUNKED, format!("2dc6c0\r\n{}\r\n0\r\n\r\n", "x".repeat(3_000_000))),
+    ] {
+        let head = format!("POST /a HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n");
+        client.stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = soon("an answer", client.message(false)).await.expect("no answer");
+        assert_eq!((answer.status(), answer.header("connection")), (403, Some("keep-alive")));
+        client.stream.write_all(body.as_bytes()).await.unwrap();
+    }
+    client.stream.write_all(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let answer = soon("an answer", client.message(false)).await.expect("no answer");
+    assert_eq!(answer.status(), 403);
+}
