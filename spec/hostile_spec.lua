@@ -94,3 +94,77 @@ describe("a queue", function()
     end
   end)
 end)
+
+describe("resty.template", function()
+  it("keeps the contexts of renders apart that wait", function()
+    local template = require("resty.template").new()
+    template.wait = coroutine.yield
+    local function start(name)
+      return coroutine.wrap(function()
+        return template.process("{% mine = name %}{{name}}{% wait() %}{{name}}{{mine}}", {
+          name = name,
+        })
+      end)
+    end
+    local a, b = start "a", start "b"
+    a()
+    b()
+    assert.equal("aaa", a())
+    assert.equal("bbb", b())
+    assert.equal("[x 1 2]", template.process(
+      '{% layout = "[{*view*} {{size}} {{out}}]" %}x', { size = 1, out = 2 }))
+    assert.equal("bbb/i", template.process("{-b-}bbb{-b-}{*blocks.b*}/{[part]}", { part = "i" }))
+  end)
+end)
+
+describe("a sandbox", function()
+  it("has globals of its own behind _G, too", function()
+    local sandbox = require "silverback.sandbox"
+    local one, other = sandbox.new {}, sandbox.new {}
+    one._G.leaked = 1
+    assert.equal(1, one.leaked)
+    assert.is_nil(other.leaked)
+    assert.is_nil(other._G.leaked)
+  end)
+end)
+
+describe("what is random", function()
+  it("is within its bounds, and as long as was asked for", function()
+    local random = require "resty.random"
+    assert.equal(20000, #random.token(20000))
+    assert.matches("^[ab]+$", random.token(9, "ab"))
+    for _ = 1, 100 do
+      local number = random.number(3, 5)
+      assert.is_true(number >= 3 and number <= 5 and number % 1 == 0)
+    end
+  end)
+end)
+
+describe("what looks like another thing", function()
+  it("is refused", function()
+    local head = require("silverback.http_request").head
+    assert.equal("the request line has a line break",
+      select(2, head({}, { path = "/ HTTP/1.1\r\nX: y", headers = {} })))
+    assert.is_nil((require("resty.openssl.x509.csr").new "text"))
+    local jwk = '{"kty":"RSA","n":"AQ","e":"AQ","d":"!geheim"}'
+    local _, err = require("resty.openssl.pkey").new(jwk, { format = "JWK" })
+    assert.is_nil(err:find("geheim", 1, true))
+    local parser = require "kong.plugins.jwt.jwt_parser"
+    local encode = ngx.encode_base64
+    local token = encode '{"alg":"HS256"}' .. "." .. encode '"text"' .. ".eA"
+    assert.same({ nil, "invalid claims" }, { parser:new(token) })
+    local signing = require "silverback.openssl.signing"
+    local der = signing.to_der "\1\2"
+    assert.equal("\1\2", signing.from_der(der, 1))
+    assert.is_nil(signing.from_der(der .. "x", 1))
+    assert.is_nil((require("resty.openssl.x509").new():digest()))
+  end)
+
+  it("is read in linear time", function()
+    local http = require "kong.tools.http"
+    local blanks = (" "):rep(MANY)
+    assert.same({ ["max-age"] = 5, public = true },
+      http.parse_directive_header(blanks .. "max-age=5, public" .. blanks))
+    assert.same({ a = "1", b = "2" }, require("resty.ada.search").decode "a=1&b=2&a=3")
+  end)
+end)

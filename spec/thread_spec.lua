@@ -75,4 +75,27 @@ describe("timers", function()
     assert.is_true(done:wait(5))
     assert.same({ false, "x", "timer" }, got)
   end)
+
+  it("end with `ngx.exit`, whatever would catch it, and their threads with them", function()
+    local steps = {}
+    local before, after = ngx.timer.running_count(), nil
+    assert(ngx.timer.at(0, function()
+      ngx.thread.spawn(function()
+        ngx.sleep(0)
+        steps[#steps + 1] = "thread"
+      end)
+      steps[#steps + 1] = "exit"
+      pcall(ngx.exit, ngx.OK)
+      steps[#steps + 1] = "on"
+    end))
+    for _ = 1, 1000 do
+      ngx.sleep(0.001)
+      after = ngx.timer.running_count()
+      if #steps > 0 and after == before then
+        break
+      end
+    end
+    assert.same({ "exit" }, steps)
+    assert.equal(before, after)
+  end)
 end)

@@ -253,7 +253,18 @@ describe("kong.concurrency", function()
     assert.equal(1, most)
   end)
 
+  it("lets the next one in when a light thread is ended where it waits", function()
+    local stuck = ngx.thread.spawn(function()
+      concurrency.with_coroutine_mutex({ name = "left" }, function() ngx.sleep(60) end)
+    end)
+    ngx.thread.kill(stuck)
+    local options = { name = "left", timeout = 5 }
+    assert.equal("in", concurrency.with_coroutine_mutex(options, function() return "in" end))
+  end)
+
   it("passes errors on and lets the next one in", function()
+    assert.same({ nil, "broken" }, {
+      concurrency.with_coroutine_mutex({ name = "c" }, function() error("broken", 0) end) })
     for _ = 1, 2 do
       local result, err = concurrency.with_worker_mutex({ name = "w", timeout = 1 }, function()
         error("broken", 0)

@@ -128,17 +128,18 @@ impl Plan {
         self.globals().any(|instance| instance.phases.has(phase))
     }
 
-    /// Runs `certificate` of global plugins; false when one of them failed, which ends the
+    /// Runs `certificate` of global plugins; false when one failed or said so, which ends the
     /// handshake.
     pub async fn certificate(&self, handshake: &Rc<Handshake>) -> bool {
         for instance in self.globals().filter(|one| one.phases.has(Phases::CERTIFICATE)) {
             let outcome = instance.plugin.certificate(handshake).outcome().await;
-            if let Err(Stop::Fault(fault)) = outcome {
+            let Err(stop) = outcome else { continue };
+            if let Stop::Fault(fault) = stop {
                 let plugin = &instance.entity.name;
                 let fault_of = format!("plugin:{plugin}");
                 tracing::error!(plugin, phase = "certificate", fault = fault_of, "{fault:#}");
-                return false;
             }
+            return false;
         }
         true
     }

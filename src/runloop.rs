@@ -87,15 +87,28 @@ impl Scripts {
                     plugin = name,
                     phase = "init_worker",
                     "worker initialization error: failed to execute the \"init_worker\" handler \
-                     for plugin \"{name}\": {error}; this node must be restarted"
+                     for plugin \"{name}\": {error}; this node must be restarted; \
+                     correct it and send HUP"
                 );
             }
-            if name == "prometheus"
-                && let Err(error) =
-                    self.vm(shared).and_then(|vm| vm.answer_metrics(&shared.metrics_of_lua))
-            {
-                tracing::error!(plugin = name, "{error}");
-            }
+        }
+        if self.trial.is_none() {
+            self.count(snapshot, shared);
+        }
+    }
+
+    /// Lets Kong's own prometheus plugin, where it runs as Lua, say what it has counted.
+    fn count(&self, snapshot: &Snapshot, shared: &Shared) {
+        const NAME: &str = "prometheus";
+        if !snapshot.scripts.contains_key(NAME) {
+            // Nobody would answer any more.
+            return shared.metrics_of_lua.store(false, Ordering::Relaxed);
+        }
+        if self.handlers.borrow().contains_key(NAME)
+            && let Err(error) =
+                self.vm(shared).and_then(|vm| vm.answer_metrics(&shared.metrics_of_lua))
+        {
+            tracing::error!(plugin = NAME, "{error}");
         }
     }
 

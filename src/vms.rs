@@ -14,6 +14,8 @@ use crate::pdk::RequestId;
 
 /// How long a call may run before the operator hears of it.
 const PATIENCE: Duration = Duration::from_millis(700);
+/// How long a call has run at least when the operator hears of it once more.
+const AGAIN: Duration = Duration::from_secs(10);
 /// How often the control thread looks.
 const PERIOD: Duration = Duration::from_millis(200);
 
@@ -37,6 +39,8 @@ struct Call {
     plugin: Arc<str>,
     phase: &'static str,
     request: Option<RequestId>,
+    /// When the operator hears of it next: each time after twice as long.
+    next: Duration,
     is_told: bool,
 }
 
@@ -103,7 +107,7 @@ impl Place {
     ) -> Running<'_> {
         let plugin = plugin.clone();
         let began = Instant::now();
-        *self.call() = Some(Call { began, plugin, phase, request, is_told: false });
+        *self.call() = Some(Call { began, plugin, phase, request, next: PATIENCE, is_told: false });
         Running(self)
     }
 
@@ -124,12 +128,14 @@ impl Place {
 
     fn look(&self) {
         let mut call = self.call();
-        let Some(call) = call.as_mut().filter(|call| !call.is_told) else { return };
-        let ms = call.began.elapsed().as_millis();
-        if call.began.elapsed() < PATIENCE {
+        let Some(call) = call.as_mut() else { return };
+        let elapsed = call.began.elapsed();
+        if elapsed < call.next {
             return;
         }
+        call.next = elapsed.saturating_mul(2).max(AGAIN);
         call.is_told = true;
+        let ms = elapsed.as_millis();
         let (worker, plugin, phase) = (self.worker, &*call.plugin, call.phase);
         let told = "Lua code holds up its worker: other requests of this worker wait";
         match call.request {
@@ -157,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_is_told_of_once_and_forgotten_when_it_ends() {
+    fn a_call_is_told_of_again_while_it_lasts_and_forgotten_when_it_ends() {
         let place = Place::default();
         let name: Arc<str> = "loops".into();
         let running = place.enter(&name, "access", None);
@@ -166,6 +172,10 @@ mod tests {
         place.call().as_mut().unwrap().began = Instant::now().checked_sub(PATIENCE).unwrap();
         place.look();
         assert!(place.call().as_ref().unwrap().is_told);
+        assert_eq!(place.call().as_ref().unwrap().next, AGAIN);
+        place.call().as_mut().unwrap().began = Instant::now().checked_sub(AGAIN).unwrap();
+        place.look();
+        assert!(place.call().as_ref().unwrap().next >= 2 * AGAIN);
         drop(running);
         assert!(place.call().is_none());
     }

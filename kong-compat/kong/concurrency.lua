@@ -1,12 +1,10 @@
 -- One at a time: of all workers, or of this one.
 
 local locks = require "resty.lock"
-local semaphore = require "ngx.semaphore"
+local alone = require("silverback.cache").alone
 local in_yieldable_phase = require("kong.tools.yield").in_yieldable_phase
 
 local _M = {}
-
-local turns = {}
 
 local function check(options, required)
   if type(options) ~= "table" then
@@ -55,13 +53,9 @@ function _M.with_coroutine_mutex(options, f)
   if not in_yieldable_phase() then
     return f()
   end
-  local turn = turns[options.name]
-  if not turn then
-    turn = semaphore.new()
-    turn:post(1)
-    turns[options.name] = turn
-  end
-  local mine = turn:wait(options.timeout or 60)
+  local name = ("kong.concurrency:%d:%s"):format(ngx.worker.id() or -1, options.name)
+  -- It ends with its caller, even if that is ended where it waits.
+  local mine, ran, result, err = alone(name, options.timeout or 60, pcall, f)
   if not mine then
     if otherwise == "return_true" then
       return true
@@ -69,10 +63,7 @@ function _M.with_coroutine_mutex(options, f)
       return nil, "timeout acquiring " .. options.name .. " lock"
     end
     kong.log.warn("bypassing ", options.name, " lock: timeout")
-  end
-  local ran, result, err = pcall(f)
-  if mine then
-    turn:post(1)
+    ran, result, err = pcall(f)
   end
   if not ran then
     return nil, result

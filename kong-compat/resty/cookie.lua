@@ -13,7 +13,8 @@ end
 local function parse(text)
   local cookies, from = {}, 1
   while true do
-    local name, value, last = text:match("^[ \t;]*([^=]*)=([^; \t]*)[; \t]?()", from)
+    from = text:find("[^ \t;]", from) or #text + 1
+    local name, value, last = text:match("^([^=]*)=([^; \t]*)[; \t]?()", from)
     if not name then
       return cookies
     end

@@ -2,7 +2,12 @@
 
 local byte, char, sub = string.byte, string.char, string.sub
 
+local host = require "silverback.host"
+
 local _M = {}
+
+-- The longest name (RFC 1035, section 3.1).
+local NAME_MAX = 255
 
 local ERRORS = { "format error", "server failure", "name error", "not implemented", "refused" }
 -- Compression may point back so often within one name.
@@ -37,7 +42,7 @@ function _M.question(name, options, no_recurse)
     end
     labels[#labels + 1] = char(#label) .. label
   end
-  local id = math.random(0, 65535)
+  local id = _M.read_number(host.random_bytes(2), 1)
   return table.concat {
     _M.number(id), no_recurse and "\0\0" or "\1\0", "\0\1\0\0\0\0\0\0",
     table.concat(labels), "\0", _M.number(options.qtype or 1), "\0\1",
@@ -47,7 +52,7 @@ end
 -- A name and the position behind it.
 local function read_name(text, at)
   local labels, after = {}, nil
-  local jumps = 0
+  local jumps, total = 0, 1
   while true do
     local length = byte(text, at)
     if not length then
@@ -65,6 +70,10 @@ local function read_name(text, at)
       after = after or at + 2
       at = pointer % 16384 + 1
     else
+      total = total + length + 1
+      if length > 63 or total > NAME_MAX then
+        return nil
+      end
       labels[#labels + 1] = sub(text, at + 1, at + length)
       at = at + length + 1
     end

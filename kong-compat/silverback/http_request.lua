@@ -32,7 +32,11 @@ end
 function _M.head(self, params)
   local version = params.version == 1.0 and " HTTP/1.0\r\n" or " HTTP/1.1\r\n"
   local path = (self.path_prefix or "") .. (params.path or "/")
-  local parts = { (params.method or "GET"):upper(), " ", path, query_of(params.query), version }
+  local start = (params.method or "GET"):upper() .. " " .. path .. query_of(params.query)
+  if start:find("[\r\n]") then
+    return nil, "the request line has a line break"
+  end
+  local parts = { start, version }
   for name, value in pairs(params.headers) do
     local values = type(value) == "table" and value or { value }
     for _, one in ipairs(values) do

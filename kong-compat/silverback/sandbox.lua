@@ -1,5 +1,5 @@
 -- What sandboxed code sees: a standard library that cannot reach the machine, `kong` without
--- secrets, `ngx`, and the modules and globals that the operator has listed.
+-- secrets, `ngx` without files, and the modules and globals that the operator has listed.
 
 local _M = {}
 
@@ -76,17 +76,32 @@ local function kong_of(mode)
   return setmetatable(visible, { __index = kong, __metatable = false })
 end
 
-local function ngx_of(mode)
-  if mode ~= "strict" then
-    return ngx
-  end
-  local hidden = {}
-  for name in names(NOT_STRICT_NGX) do
-    hidden[name] = true
-  end
+-- `ngx.req` without what reads and removes files.
+local function req_of()
   return setmetatable({}, {
     __index = function(_, key)
-      if not hidden[key] then
+      if key ~= "set_body_file" then
+        return ngx.req[key]
+      end
+    end,
+    __newindex = protected("ngx.req"),
+    __metatable = false,
+  })
+end
+
+local function ngx_of(mode)
+  local hidden = {}
+  if mode == "strict" then
+    for name in names(NOT_STRICT_NGX) do
+      hidden[name] = true
+    end
+  end
+  local req = req_of()
+  return setmetatable({}, {
+    __index = function(_, key)
+      if key == "req" then
+        return req
+      elseif not hidden[key] then
         return ngx[key]
       end
     end,
@@ -110,6 +125,14 @@ local function requirer(allowed)
   end
 end
 
+-- A table through which another is read and not changed.
+local function view_of(source, name)
+  return setmetatable({}, {
+    __index = type(source) == "table" and source or nil, __newindex = protected(name),
+    __metatable = false,
+  })
+end
+
 -- Puts the global `a.b.c` into an environment; tables can be read through, not written to.
 local function link(env, path)
   local source, target = _G, env
@@ -123,14 +146,11 @@ local function link(env, path)
       return
     end
     if i == #parts then
-      target[part] = type(source) == "table" and setmetatable({}, { __index = source }) or source
+      rawset(target, part, type(source) == "table" and view_of(source, part) or source)
       return
     end
-    local inner = rawget(target, part)
-    if type(inner) ~= "table" or getmetatable(inner) == false then
-      inner = setmetatable({}, { __index = inner })
-      target[part] = inner
-    end
+    local inner = view_of(target[part], part)
+    rawset(target, part, inner)
     target = inner
     if type(source) ~= "table" then
       return
@@ -148,7 +168,6 @@ local function make()
   for _, path in ipairs(configuration.untrusted_lua_sandbox_environment or {}) do
     link(env, path)
   end
-  env._G = env
   return env
 end
 
@@ -177,6 +196,9 @@ local shared
 function _M.new(env)
   shared = shared or make()
   local base = shared
+  if rawget(env, "_G") == nil then
+    env._G = env
+  end
   return setmetatable(env, { __index = base, __metatable = false })
 end
 

@@ -88,7 +88,7 @@ local function parse(token)
     return nil, "invalid JSON"
   elseif type(parsed.header.alg) ~= "string" or not algorithms[parsed.header.alg] then
     return nil, "invalid alg"
-  elseif not parsed.claims then
+  elseif type(parsed.claims) ~= "table" then
     return nil, "invalid claims"
   elseif not parsed.signature then
     return nil, "invalid signature"
@@ -149,7 +149,7 @@ function _M:check_maximum_expiration(seconds)
     return true
   end
   local exp = self.claims.exp
-  if exp == nil or exp - ngx.time() > seconds then
+  if type(exp) ~= "number" or exp - ngx.time() > seconds then
     return false, { exp = "exceeds maximum allowed expiration" }
   end
   return true

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, value_parser};
 
+use crate::lua::THREAD_STACK;
 use crate::settings::{Env, Flags, Read, Settings};
 
 /// An AI gateway for Azure OpenAI that runs Kong's configuration and Kong's plugins.
@@ -353,8 +354,24 @@ struct QuickstartArgs {
 }
 
 /// Runs the command of the process; the rest is main's.
+///
+/// Whatever runs Lua has to have more stack than the first thread may have got.
 pub fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    /// As it is when the first thread panics.
+    const PANICKED: u8 = 101;
+    let command = Cli::parse().command;
+    let thread = std::thread::Builder::new().name("silverback".into()).stack_size(THREAD_STACK);
+    match thread.spawn(|| run_command(command)) {
+        Ok(thread) => thread.join().unwrap_or(ExitCode::from(PANICKED)),
+        Err(error) => {
+            complain(&format!("no thread: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_command(command: Command) -> ExitCode {
+    let outcome = match command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
         Command::Config(ConfigCommand::Dump(args)) => dump::dump(&args),

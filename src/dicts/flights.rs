@@ -87,8 +87,9 @@ impl Flights {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        let was_held = self.held.take().is_some();
         let mut locks = self.flights.locks();
+        // Given back while the map is locked: who has it next notes since when after that.
+        let was_held = self.held.take().is_some();
         let Some(held) = locks.get_mut(&self.name).filter(|held| held.is(&self.lock)) else {
             return;
         };
@@ -117,6 +118,16 @@ mod tests {
         drop(first);
         drop(flights.take(b"a").await);
         assert_eq!(flights.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_takes_over_a_name_is_known_to_hold_it() {
+        let flights = Flights::default();
+        let first = flights.take(b"a").await;
+        let next = flights.take(b"a");
+        let (next, ()) = tokio::join!(next, async { drop(first) });
+        assert!(flights.locks()[&b"a"[..]].since.is_some());
+        drop(next);
     }
 
     #[tokio::test(start_paused = true)]

@@ -129,7 +129,7 @@ fn listen(lua: &Lua, mut args: MultiValue) -> Answer {
             match events.recv().await {
                 Ok(event) => {
                     let Some(lua) = lua_of_task.try_upgrade() else { break };
-                    if let Err(error) = Owner::timer(told(&lua, &f, &event)).await {
+                    if let Some(Err(error)) = Owner::timer(told(&lua, &f, &event)).await {
                         tracing::error!(target: "lua", phase = "timer", "worker event: {error}");
                     }
                 }

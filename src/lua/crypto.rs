@@ -84,7 +84,7 @@ fn hmac(name: &str, key: &[u8], text: &[u8]) -> Option<BString> {
 }
 
 fn random_bytes(count: usize) -> Option<BString> {
-    let mut bytes = vec![0; count.min(MOST)];
+    let mut bytes = (count <= MOST).then(|| vec![0; count])?;
     ring::rand::SystemRandom::new().fill(&mut bytes).ok()?;
     Some(bytes.into())
 }
@@ -92,7 +92,7 @@ fn random_bytes(count: usize) -> Option<BString> {
 fn pbkdf2(
     (name, password, salt, rounds, length): (String, BString, BString, u32, usize),
 ) -> Option<BString> {
-    let mut key = vec![0; length.min(MOST)];
+    let mut key = (length <= MOST).then(|| vec![0; length])?;
     with_digest!(&name, D => pbkdf2::pbkdf2_hmac::<D>(&password, &salt, rounds.max(1), &mut key))?;
     Some(key.into())
 }
@@ -107,7 +107,7 @@ fn scrypt((password, salt, n, r, p, length, memory): Scrypt) -> Option<BString> 
     }
     let log_n = u8::try_from(n.trailing_zeros()).ok()?;
     let params = scrypt::Params::new(log_n, r, p).ok()?;
-    let mut key = vec![0; length.min(MOST)];
+    let mut key = (length <= MOST).then(|| vec![0; length])?;
     scrypt::scrypt(&password, &salt, &params, &mut key).ok()?;
     Some(key.into())
 }

@@ -111,7 +111,8 @@ fn names(_: &Lua, path: String) -> mlua::Result<(Option<Vec<String>>, Option<Str
 fn touch(_: &Lua, (path, used, changed): (String, Value, Value)) -> mlua::Result<Done> {
     let time = |value: &Value| {
         let seconds = value.as_f64().and_then(|number| Duration::try_from_secs_f64(number).ok());
-        seconds.map_or_else(std::time::SystemTime::now, |since| UNIX_EPOCH + since)
+        let time = seconds.and_then(|since| UNIX_EPOCH.checked_add(since));
+        time.unwrap_or_else(std::time::SystemTime::now)
     };
     let changed = if changed.is_nil() { &used } else { &changed };
     let times = fs::FileTimes::new().set_accessed(time(&used)).set_modified(time(changed));

@@ -210,7 +210,21 @@ impl Vm {
 
     /// Loads a module, as `require` does.
     pub(crate) fn require<T: mlua::FromLua>(&self, module: &str) -> mlua::Result<T> {
-        self.lua.globals().get::<mlua::Function>("require")?.call(module)
+        let require: mlua::Function = self.lua.globals().get("require")?;
+        require.call(module).inspect_err(|_| modules::forget_failed(&self.lua))
+    }
+
+    /// Loads a module that must return a table; or tells why not, with its file.
+    pub(crate) fn require_table(&self, module: &str) -> Result<mlua::Table, String> {
+        match self.require(module).map_err(|error| modules::told(&error.to_string()))? {
+            mlua::Value::Table(table) => Ok(table),
+            _ => {
+                let ours = || embedded(module).map(|(path, _)| path.to_owned());
+                let file = self.path_of(module).or_else(ours);
+                let file = file.as_deref().unwrap_or(module);
+                Err(format!("{file} returns no table (is 'return ...' missing?)"))
+            }
+        }
     }
 
     /// Whether `require` would find a module, on the user's path or embedded.

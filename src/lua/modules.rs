@@ -121,6 +121,37 @@ pub(super) fn path_of(lua: &Lua, module: &str) -> Option<String> {
     package.get::<Function>("searchpath").ok()?.call((module, path)).ok()?
 }
 
+/// Lets modules that have failed be loaded again: `require` would only say that they have.
+pub(super) fn forget_failed(lua: &Lua) {
+    let loaded = lua.globals().get::<Table>("package").and_then(|table| table.get("loaded"));
+    let Ok(loaded) = loaded else { return };
+    let loaded: Table = loaded;
+    let failed = |pair: mlua::Result<(Value, Value)>| match pair {
+        Ok((name, Value::LightUserData(_))) => Some(name),
+        _ => None,
+    };
+    for name in loaded.pairs::<Value, Value>().filter_map(failed).collect::<Vec<_>>() {
+        let _ = loaded.raw_set(name, Value::Nil);
+    }
+}
+
+/// An error of a module for the operator: one stack, of the frames that say something.
+pub(super) fn told(error: &str) -> String {
+    const STACK: &str = "\nstack traceback:";
+    let mut parts = error.split(STACK);
+    let mut told = parts.next().unwrap_or_default().trim_end().to_owned();
+    let frames = parts.next().unwrap_or_default().lines();
+    let mut frames = frames.filter(|line| !line.is_empty() && !line.contains("[C]:")).peekable();
+    if frames.peek().is_some() {
+        told.push_str(STACK);
+    }
+    frames.for_each(|frame| {
+        told.push('\n');
+        told.push_str(frame);
+    });
+    told
+}
+
 /// A loader function for the module, or the line that `require` adds to its message.
 fn load(lua: &Lua, name: &str) -> mlua::Result<Value> {
     if let Some((path, source)) = embedded(name) {

@@ -220,8 +220,10 @@ fn config(lua: &Lua) -> mlua::Result<Table> {
 }
 
 /// `ngx.log(level, ...)`: the rest is put together as by `tostring`.
-fn log(_: &Lua, (level, parts): (i64, Variadic<Value>)) -> mlua::Result<()> {
-    emit(level, &concat(&parts)?);
+fn log(lua: &Lua, (level, parts): (i64, Variadic<Value>)) -> mlua::Result<()> {
+    if is_logged(level) {
+        emit(lua, level, &concat(&parts)?);
+    }
     Ok(())
 }
 
@@ -235,13 +237,22 @@ pub(super) fn is_logged(level: i64) -> bool {
     }
 }
 
-/// Writes a line to the operator's log at an OpenResty level.
-pub(super) fn emit(level: i64, message: &str) {
+/// Writes a line to the operator's log at an OpenResty level, with what is known of the code that
+/// writes it: its request, its plugin and its phase. Only for levels that are logged.
+pub(super) fn emit(lua: &Lua, level: i64, message: &str) {
+    let ex = state::current();
+    let running = match &ex {
+        Some(ex) => state::known(ex).and_then(|state| state.running()),
+        None => phase::plugin(lua),
+    };
+    let request_id = ex.as_ref().map(|ex| tracing::field::display(ex.id));
+    let plugin = running.as_ref().map(|running| &*running.name);
+    let phase = ex.as_ref().map_or_else(|| phase::outside(lua), |ex| ex.phase().name());
     match level {
-        ..=4 => tracing::error!(target: "lua", "{message}"),
-        5 => tracing::warn!(target: "lua", "{message}"),
-        6 | 7 => tracing::info!(target: "lua", "{message}"),
-        _ => tracing::debug!(target: "lua", "{message}"),
+        ..=4 => tracing::error!(target: "lua", request_id, plugin, phase, "{message}"),
+        5 => tracing::warn!(target: "lua", request_id, plugin, phase, "{message}"),
+        6 | 7 => tracing::info!(target: "lua", request_id, plugin, phase, "{message}"),
+        _ => tracing::debug!(target: "lua", request_id, plugin, phase, "{message}"),
     }
 }
 

@@ -1,14 +1,15 @@
 //! Whom a socket belongs to: a request or a timer. It is closed with them, and nobody else may use
 //! it (OpenResty: "bad request").
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::task::Poll;
 
 use mlua::{Lua, Table};
+use tokio::sync::Notify;
 
 use super::state;
 
@@ -33,6 +34,9 @@ pub(super) struct Owner {
     ctx: RefCell<Option<Table>>,
     /// What `kong.ctx` holds there: `shared`, and plugins by their id.
     spaces: RefCell<Option<Table>>,
+    /// Wakes its code and its light threads when it has ended itself: what `ngx.exit` said.
+    leaving: Notify,
+    said: Cell<Option<f64>>,
 }
 
 impl Owner {
@@ -44,9 +48,20 @@ impl Owner {
         }
     }
 
-    /// Runs a timer, or what else has no request.
-    pub(super) async fn timer<T>(work: impl Future<Output = T>) -> T {
-        TIMER.scope(Rc::default(), work).await
+    /// Runs a timer, or what else has no request; `None` if it ends itself with `ngx.exit`.
+    pub(super) async fn timer<T>(work: impl Future<Output = T>) -> Option<T> {
+        Rc::<Self>::default().thread(work).await
+    }
+
+    /// Ends its code, light threads too, where each of them waits next.
+    pub(super) fn leave(&self, said: f64) {
+        self.said.set(Some(said));
+        self.leaving.notify_waiters();
+    }
+
+    /// With what its code has ended itself.
+    pub(super) fn said(&self) -> Option<f64> {
+        self.said.take()
     }
 
     /// Runs a phase's call or a light thread: what its host calls hold is let go when this ends or
@@ -65,9 +80,15 @@ impl Owner {
         kept(&self.spaces, lua)
     }
 
-    /// Runs a light thread of a timer.
-    pub(super) async fn thread<T>(self: Rc<Self>, work: impl Future<Output = T>) -> T {
-        TIMER.scope(self, work).await
+    /// Runs a light thread of a timer; `None` if the timer is ended first.
+    pub(super) async fn thread<T>(self: Rc<Self>, work: impl Future<Output = T>) -> Option<T> {
+        let mut left = pin!(self.leaving.notified());
+        left.as_mut().enable();
+        tokio::select! {
+            biased;
+            done = TIMER.scope(self.clone(), work) => Some(done),
+            () = left => None,
+        }
     }
 
     /// Closes this with the owner.

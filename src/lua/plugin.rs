@@ -5,6 +5,7 @@
 //! `pcall` of the plugin can hold it up (Kong yields and never resumes, to the same end).
 
 pub mod fields;
+mod version;
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -17,11 +18,13 @@ use anyhow::anyhow;
 use bytes::Bytes;
 use mlua::{Function, Lua, LuaString, Table, Value as LuaValue};
 
+use self::version::plain_version;
 use super::ngx::{Light, output};
 use super::owner::Owner;
 use super::schema::sets;
 use super::state::{self, Running, State, Verdict};
 use super::{Options, Vm, json, limit, phase};
+use crate::distance::distance;
 use crate::entity::PluginEntity;
 use crate::pdk::log::WORKSPACE;
 use crate::pdk::{Chunk, Exchange, Handshake, RequestId};
@@ -68,6 +71,12 @@ const PHASES: [(&str, Phases); 7] = [
     ("log", Phases::LOG.and(Phases::RECORD)),
 ];
 
+/// What a handler may have beside them.
+const ONCE: [&str; 2] = ["init_worker", "configure"];
+
+/// How an error of [`Vm::require_table`] ends.
+const NO_TABLE: &str = "returns no table (is 'return ...' missing?)";
+
 /// Kong Enterprise's phases for the frames of WebSocket.
 const FRAMES: [&str; 4] = ["ws_handshake", "ws_client_frame", "ws_upstream_frame", "ws_close"];
 
@@ -81,8 +90,8 @@ impl Handler {
     /// It is not there, does not run, or lacks what Kong demands of it, in Kong's words.
     pub fn load(vm: &Vm, name: &str) -> Result<Rc<Self>, String> {
         let module = format!("kong.plugins.{name}.handler");
-        let table: Table = phase::during(vm.lua(), "init", None, || vm.require(&module))
-            .map_err(|error| format!("{name} plugin is enabled but not installed;\n{error}"))?;
+        let table = phase::during(vm.lua(), "init", None, || vm.require_table(&module))
+            .map_err(|error| not_loaded(vm, name, &module, &error))?;
         let refuse = |what: &str, got: LuaValue| {
             let got = got.to_string().unwrap_or_default();
             format!("Plugin \"{name}\" cannot be loaded because its {what}, got: \"{got}\"")
@@ -122,6 +131,9 @@ impl Handler {
                 );
             }
             _ => {}
+        }
+        if phases == Phases::NONE {
+            warn_of_no_phase(vm, name, &table);
         }
         let schema = sets::schema_of(vm, name);
         let calls = calls(vm.lua(), &table, phases).map_err(|error| error.to_string())?;
@@ -218,6 +230,41 @@ impl Handler {
     }
 }
 
+/// Why a handler could not be loaded, in Kong's words where it is not there or fails.
+fn not_loaded(vm: &Vm, name: &str, module: &str, error: &str) -> String {
+    if !vm.has_module(module) {
+        format!("{name} plugin is enabled but not installed;\n{error}")
+    } else if error.ends_with(NO_TABLE) {
+        error.to_owned()
+    } else {
+        format!("error loading module '{module}':\n{error}")
+    }
+}
+
+/// Tells of a handler in which nothing is found that runs here; the loader does, not each worker.
+fn warn_of_no_phase(vm: &Vm, name: &str, table: &Table) {
+    let key = format!("silverback.no_phase.{name}");
+    let is_told = vm.lua().named_registry_value::<Option<bool>>(&key);
+    if Options::of_vm(vm.lua()).is_ok_and(|options| options.worker.is_some())
+        || matches!(is_told, Ok(Some(true)))
+    {
+        return;
+    }
+    let names = || PHASES.iter().map(|(name, _)| *name).chain(ONCE);
+    let is_there = |name: &str| table.get::<LuaValue>(name).is_ok_and(|value| value.is_function());
+    if names().any(is_there) {
+        return;
+    }
+    let _ = vm.lua().set_named_registry_value(&key, true);
+    let own = table.pairs::<String, LuaValue>().flatten();
+    let near = own
+        .filter(|(_, value)| value.is_function())
+        .flat_map(|(own, _)| names().map(move |name| (distance(&own, name), name, own.clone())));
+    let near = near.filter(|(distance, ..)| *distance <= 2).min();
+    let hint = near.map(|(_, name, own)| format!(" (did you mean '{name}' for '{own}'?)"));
+    tracing::warn!("plugin '{name}' has no phase that runs here{}", hint.unwrap_or_default());
+}
+
 /// Functions that call the phases of a handler. It may put others in their places while it runs, so
 /// each looks its own up; in Lua, where that costs little.
 fn calls(
@@ -239,7 +286,8 @@ impl Plugin for LuaPlugin {
 
     fn certificate<'a>(&'a self, handshake: &'a Rc<Handshake>) -> Step<'a> {
         Step::wait(async move {
-            self.shake(handshake).await.map_err(|error| Stop::Fault(self.told(&error)))
+            let told = |error: mlua::Error| Stop::Fault(self.told(&error));
+            self.shake(handshake).await.map_err(|error| error.map_or(Stop::Exit, told))
         })
     }
 
@@ -284,20 +332,26 @@ impl LuaPlugin {
         Ok((call, state))
     }
 
-    /// Runs `certificate` on a client's handshake.
-    async fn shake(&self, handshake: &Rc<Handshake>) -> mlua::Result<()> {
+    /// Runs `certificate` on a client's handshake. Without an error it is the plugin that does not
+    /// want the handshake (`ngx.exit`).
+    async fn shake(&self, handshake: &Rc<Handshake>) -> Result<(), Option<mlua::Error>> {
         const PHASE: &str = "certificate";
         let spaces = handshake.spaces(|| Rc::<Owner>::default());
         let owner = spaces.downcast::<Owner>().unwrap_or_default();
         let function: Function = self.handler.table.get(PHASE)?;
         let call = function.call_async::<()>((&self.handler.table, &self.conf));
-        let call = phase::shaking(handshake.clone(), self.running.clone(), owner.thread(call));
+        let call = owner.clone().thread(Owner::holding(call));
+        let call = phase::shaking(handshake.clone(), self.running.clone(), call);
         let mut call = pin!(call);
-        poll_fn(|cx| {
+        let ended = poll_fn(|cx| {
             let _running = self.note(PHASE, None);
             call.as_mut().poll(cx)
-        })
-        .await
+        });
+        match (ended.await, owner.said()) {
+            (Some(ended), _) => ended.map_err(Some),
+            (None, Some(code)) if !(0.0..300.0).contains(&code) => Err(None),
+            (None, _) => Ok(()),
+        }
     }
 
     /// Runs a phase that may wait, to its end or to the plugin's answer.
@@ -437,17 +491,6 @@ impl Drop for Threads<'_> {
             light.stop();
         }
     }
-}
-
-/// `x.y.z` of a version: the first run of digits and dots, of three numbers at most (Kong takes it
-/// out of whatever stands around it).
-fn plain_version(version: &str) -> Option<String> {
-    let from = version.find(|c: char| c.is_ascii_digit())?;
-    let run = version.get(from..)?.split(|c: char| c != '.' && !c.is_ascii_digit()).next()?;
-    let parts = run.strip_suffix('.').unwrap_or(run).split('.');
-    let parts = parts.map(|part| part.parse::<u64>().ok().map(|number| number.to_string()));
-    let parts = parts.collect::<Option<Vec<_>>>()?;
-    (parts.len() <= 3).then(|| parts.join("."))
 }
 
 #[cfg(test)]

@@ -2,6 +2,10 @@
 
 local tables = require "silverback.tables"
 
+-- Without a seed every worker, and every start, would draw the same numbers.
+local a, b, c, d, e, f = require("silverback.host").random_bytes(6):byte(1, 6)
+math.randomseed(((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f)
+
 for name, f in pairs(tables) do
   if table[name] == nil then
     table[name] = f
@@ -100,7 +104,6 @@ end
 -- of it is loaded until a plugin asks for it.
 local later = {
   timer = function() return require("resty.timerng").new() end,
-  dns = function() return require "kong.resty.dns.client" end,
   db = function() return require "kong.db" end,
   -- Without a database a value lives until the configuration changes (Kong).
   cache = function()

@@ -137,7 +137,7 @@ impl LuaSchemas {
         }
         let broken = |reason: String| format!("error loading plugin schema '{name}': {reason}");
         let require = |module: &str| -> Result<Table, String> {
-            self.vm.require(module).map_err(|error| broken(error.to_string()))
+            self.vm.require_table(module).map_err(broken)
         };
         let parent = require("kong.db.schema.entities.plugins")?;
         let schema = require(&module)?;

@@ -99,7 +99,10 @@ impl Vm {
         options.set("timeout", spec.timeout.as_secs_f64())?;
         let host = host(lua, &watch)?;
         let run: Function = busted.get("run")?;
-        Ok(Owner::timer(run.call_async::<()>((chunk, options, host))).await?)
+        match Owner::timer(run.call_async::<()>((chunk, options, host))).await {
+            Some(ran) => Ok(ran?),
+            None => Err(mlua::Error::runtime("the spec ended itself with ngx.exit").into()),
+        }
     }
 }
 

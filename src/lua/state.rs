@@ -124,7 +124,7 @@ pub(super) fn of(lua: &Lua, ex: &Exchange) -> mlua::Result<Rc<State>> {
     Ok(state)
 }
 
-fn known(ex: &Exchange) -> Option<Rc<State>> {
+pub(super) fn known(ex: &Exchange) -> Option<Rc<State>> {
     let spaces: Rc<dyn Any> = ex.shared.spaces()?;
     spaces.downcast().ok()
 }

@@ -247,9 +247,10 @@ fn latencies(ex: &Exchange) -> Value {
     })
 }
 
+/// Every attempt, as Kong lists them.
+///
 /// Kong learns of a failed attempt when it begins the next one. The last one has failed if no more
 /// were allowed and the client gets a failure, whoever it is from.
-/// Every attempt, as Kong lists them.
 pub fn tries(ex: &Exchange) -> Value {
     let tries = ex.service.tries.borrow();
     let status = ex.response.status().as_u16();
@@ -339,9 +340,10 @@ fn insert(record: &mut Value, path: &str, value: Option<Value>, mode: Mode) -> R
     let Some(last) = names.pop() else { return Ok(()) };
     let mut at = record;
     for name in names {
-        match at.get(&name) {
+        let Some(fields) = fields_of(at, mode) else { return Ok(()) };
+        match fields.get(&name) {
             None | Some(Value::Null) if mode == Mode::Replace => return Ok(()),
-            None | Some(Value::Null) => at[&name] = Value::Object(Map::new()),
+            None | Some(Value::Null) => {}
             Some(inner) if inner.is_object() || inner.is_array() => {}
             Some(inner) => {
                 let shown = inner.as_str().map_or_else(|| inner.to_string(), str::to_owned);
@@ -351,9 +353,12 @@ fn insert(record: &mut Value, path: &str, value: Option<Value>, mode: Mode) -> R
                 ));
             }
         }
-        at = &mut at[name];
+        at = fields.entry(name).or_insert(Value::Null);
+        if at.is_null() {
+            *at = Value::Object(Map::new());
+        }
     }
-    let Some(fields) = at.as_object_mut() else { return Ok(()) };
+    let Some(fields) = fields_of(at, mode) else { return Ok(()) };
     let is_there = fields.get(&last).is_some_and(|value| !value.is_null());
     match (mode, value) {
         (Mode::Add, _) if is_there => {}
@@ -362,6 +367,14 @@ fn insert(record: &mut Value, path: &str, value: Option<Value>, mode: Mode) -> R
         (_, None) => drop(fields.remove(&last)),
     }
     Ok(())
+}
+
+/// What is below a table by name. An empty one may be a list or not; a list has nothing by name.
+fn fields_of(table: &mut Value, mode: Mode) -> Option<&mut Map<String, Value>> {
+    if mode != Mode::Replace && table.as_array().is_some_and(Vec::is_empty) {
+        *table = Value::Object(Map::new());
+    }
+    table.as_object_mut()
 }
 
 fn split_dotted(path: &str) -> Vec<String> {
@@ -385,6 +398,17 @@ fn split_dotted(path: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_into_a_list_ends_there() {
+        let mut record = json!({"tries": [{"ip": "::1"}], "none": []});
+        let before = record["tries"].clone();
+        for path in ["tries.x", "tries.x.y", "tries.0.ip.z", "none.x.y"] {
+            insert(&mut record, path, Some(json!(1)), Mode::Set).unwrap();
+        }
+        assert_eq!(record["tries"], before);
+        assert_eq!(record["none"], json!({"x": {"y": 1}}));
+    }
 
     #[test]
     fn values_are_added_at_dotted_paths() {

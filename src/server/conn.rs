@@ -104,13 +104,14 @@ async fn shake(
     stream: TcpStream,
     connection: &Connection,
 ) -> std::io::Result<(TlsStream<TcpStream>, Option<Arc<ClientChain>>)> {
-    let runloop = worker.runloop();
-    if !runloop.globals.has(Phases::CERTIFICATE) {
+    if !worker.runloop().globals.has(Phases::CERTIFICATE) {
         return Ok((acceptor.accept(stream).await?, None));
     }
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let sni = start.client_hello().server_name().map(Arc::from);
     let handshake = Rc::new(Handshake::new(Connection { sni, ..connection.clone() }));
+    // Held no longer than its plugins run: a client may take its time.
+    let runloop = worker.runloop();
     if !runloop.globals.certificate(&handshake).await {
         // Without a certificate there is no handshake.
         handshake.wish.borrow_mut().shown = Some(Shown::default());

@@ -104,7 +104,12 @@ impl Worker {
                         self.shared.dicts.purge_caches();
                     }
                 }
-                Err(refusals) => tracing::error!("configuration does not compile: {refusals:?}"),
+                Err(refusals) => {
+                    if !is_same {
+                        scripts.end_timers();
+                    }
+                    tracing::error!("configuration does not compile: {refusals:?}");
+                }
             }
             followed.send_modify(|all| {
                 if let Some(mine) = all.get_mut(number) {

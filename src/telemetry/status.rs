@@ -214,7 +214,7 @@ impl Status {
             return None;
         }
         let answer = tokio::time::timeout(PATIENCE, self.shared.dicts.ask("metrics")).await;
-        String::from_utf8(answer.ok()?.ok()?).ok()
+        Some(String::from_utf8_lossy(&answer.ok()?.ok()?).into_owned())
     }
 
     async fn metrics(&self) -> Response<Full<Bytes>> {

@@ -137,12 +137,17 @@ impl UpstreamTls {
 
     /// The policy with these terms.
     pub(super) fn policy(&self, terms: Terms) -> Result<Rc<Policy>, rustls::Error> {
+        /// From so many on, those that plugins have made and nobody uses are looked for.
+        const CONFIGS: usize = 1024;
         let digest = terms.digest();
         let mut configs = self.0.configs.lock().unwrap_or_else(PoisonError::into_inner);
         let config = match configs.get(&digest).and_then(Weak::upgrade) {
             Some(config) => config,
             None => {
                 let config = Arc::new(terms.config(&self.0.versions)?);
+                if configs.len() >= CONFIGS {
+                    configs.retain(|_, config| config.strong_count() > 0);
+                }
                 configs.insert(digest, Arc::downgrade(&config));
                 config
             }

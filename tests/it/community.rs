@@ -69,7 +69,8 @@ fn skipped<T>(reason: &str) -> Option<T> {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or_default();
     // `print` would be kept from who looks at a test that passed.
-    writeln!(std::io::stderr(), "{test}: skipped, {reason}").unwrap();
+    let mut terminal = std::io::stderr();
+    writeln!(terminal, "{test}: skipped, {reason}").unwrap();
     None
 }
 

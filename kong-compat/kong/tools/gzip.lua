@@ -5,10 +5,12 @@ local yield = require("kong.tools.yield").yield
 local zlib = require "ffi-zlib"
 
 local CHUNK = 65535
+-- A small text may unpack to a huge one.
+local UNPACKED_MAX = 64 * 1024 * 1024
 
 local _M = {}
 
-local function through(pack, text)
+local function through(pack, text, most)
   local from, out = 1, buffer.new()
   local function input(size)
     if from > #text then
@@ -22,6 +24,9 @@ local function through(pack, text)
     return piece
   end
   local function output(piece)
+    if most and #out + #piece > most then
+      return nil, "too large"
+    end
     return out:put(piece)
   end
   local ok, err = pack(input, output, CHUNK)
@@ -36,7 +41,7 @@ function _M.deflate_gzip(text)
 end
 
 function _M.inflate_gzip(text)
-  return through(zlib.inflateGzip, text)
+  return through(zlib.inflateGzip, text, UNPACKED_MAX)
 end
 
 return _M

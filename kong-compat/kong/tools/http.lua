@@ -273,8 +273,9 @@ function _M.parse_directive_header(header)
     header = table.concat(header, ", ")
   end
   for directive in header:gmatch("[^,]+") do
-    local name, value = directive:match("^%s*([^=]+)=(.+)$")
-    name = name or directive:match("^%s*([^=]+)")
+    directive = strings.strip(directive)
+    local name, value = directive:match("^([^=]+)=(.+)$")
+    name = name or directive:match("^[^=]+")
     if name then
       directives[name:lower()] = tonumber(value) or value or true
     end

@@ -2,14 +2,6 @@
 
 local _M = {}
 
-function _M.pack(...)
-  return { n = select("#", ...), ... }
-end
-
-function _M.unpack(list, first, last)
-  return unpack(list, first or 1, last or list.n or #list)
-end
-
 -- A new table with the fields of both; the second's win.
 function _M.table_merge(a, b)
   local merged = {}

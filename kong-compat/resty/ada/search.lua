@@ -160,20 +160,25 @@ methods.each_value = iterator(function(pair) return pair[2] end)
 methods.pairs = iterator(function(pair) return pair[1], pair[2] end)
 methods.ipairs = iterator(function(pair, i) return i, entry(pair) end)
 
-local function by_key(self, f)
+-- The first value of every name.
+function methods:decode()
   local values = {}
-  for key in self:each_key() do
-    values[key] = values[key] or f(self, key)
+  for _, pair in ipairs(self) do
+    if values[pair[1]] == nil then
+      values[pair[1]] = pair[2]
+    end
   end
   return values
 end
 
-function methods:decode()
-  return by_key(self, methods.get)
-end
-
+-- All values of every name.
 function methods:decode_all()
-  return by_key(self, methods.get_all)
+  local values = {}
+  for _, pair in ipairs(self) do
+    local list = values[pair[1]] or {}
+    list[#list + 1], values[pair[1]] = pair[2], list
+  end
+  return values
 end
 
 function methods:size()

@@ -41,7 +41,7 @@ local function generate(config)
     key.kind = "RSA"
     return key
   elseif kind == "EC" then
-    local name = config.curve or "prime192v1"
+    local name = config.curve or "prime256v1"
     local curve = keys.curve_of(name)
     if not curve then
       return nil, "generate_param: unknown curve " .. tostring(name)

@@ -8,15 +8,10 @@ local ENTITIES = {
   ["/"] = "&#47;", ["{"] = "&#123;", ["}"] = "&#125;",
 }
 
-local HEAD = [[
-context=... or {}
-local ___,blocks,layout={},blocks or {}
-local function include(v, c) return template.process(v, c or context) end
-local function echo(...) for i=1,select("#", ...) do ___[#___+1] = tostring(select(i, ...)) end end
-]]
-
-local TAIL = "return layout and include(layout,setmetatable({view=table.concat(___),blocks=blocks},"
-  .. "{__index=context})) or table.concat(___)"
+-- A view becomes a function that is made anew for every call, so that it can have an environment of
+-- its own: what is handed to it is in `run`.
+local HEAD = "return function(__emit, echo, include, blocks, layout)\n"
+local TAIL = "return layout\nend\n"
 
 local function trim(text)
   return text:match("^%s*(.-)%s*$")
@@ -34,7 +29,7 @@ end
 -- Text as it stands there.
 function Writer:text(text)
   if text ~= "" then
-    self:code("___[#___+1]=[=[\n", self.visit(text), "]=]\n")
+    self:code("__emit [=[\n", self.visit(text), "]=]\n")
   end
 end
 
@@ -48,11 +43,11 @@ end
 local tags = {}
 
 tags["{"] = { "}}", function(out, inside)
-  out:code("___[#___+1]=template.escape(", out.visit(trim(inside), "{"), ")\n")
+  out:code("__emit(template.escape(", out.visit(trim(inside), "{"), "))\n")
 end }
 
 tags["*"] = { "*}", function(out, inside)
-  out:code("___[#___+1]=template.output(", out.visit(trim(inside), "*"), ")\n")
+  out:code("__emit(template.output(", out.visit(trim(inside), "*"), "))\n")
 end }
 
 tags["%"] = { "%}", function(out, inside, view, last)
@@ -64,12 +59,12 @@ tags["("] = { ")}", function(out, inside)
   inside = out.visit(inside, "(")
   local comma = inside:find(",", 2, true)
   local file = trim(inside:sub(1, comma and comma - 1))
-  out:code("___[#___+1]=include([=[", file, "]=]")
-  out:code(comma and "," .. trim(inside:sub(comma + 1)) or "", ")\n")
+  out:code("__emit(include([=[", file, "]=]")
+  out:code(comma and "," .. trim(inside:sub(comma + 1)) or "", "))\n")
 end }
 
 tags["["] = { "]}", function(out, inside)
-  out:code("___[#___+1]=include(", out.visit(trim(inside), "["), ")\n")
+  out:code("__emit(include(", out.visit(trim(inside), "["), "))\n")
 end }
 
 tags["#"] = { "#}", function(_, _, view, last)
@@ -81,7 +76,7 @@ tags["-"] = { "-}", function(out, inside, view, last)
   local from, to = view:find(mark, last + 1, true)
   local name, body = trim(inside), view:sub(last + 1, from - 1)
   if name == "verbatim" or name == "raw" then
-    out:code("___[#___+1]=[=[", out.visit(body), "]=]\n")
+    out:code("__emit [=[", out.visit(body), "]=]\n")
   else
     body = body:gsub("\n$", "")
     out:code('blocks["', name, '"]=include[=[', out.visit(body, "-", name), "]=]\n")
@@ -201,10 +196,47 @@ local function view_of(template, view, layout, safe)
   return setmetatable({ render = render, process = process }, { __tostring = process })
 end
 
+-- Globals of a view: its own, then the context's, the template's, everybody's.
+local scope_meta = { __index = function(t, key)
+  local value = t.context[key]
+  if value == nil then
+    value = t.template[key]
+  end
+  if value == nil then
+    value = _G[key]
+  end
+  return value
+end }
+
+-- Renders once; nothing of it is shared with another rendering of the same view.
+local function run(template, maker, context)
+  local scope = setmetatable({ template = template, context = context or {} }, scope_meta)
+  local parts, blocks = {}, scope.blocks or {}
+  local function include(view, inner)
+    return template.process(view, inner or scope.context)
+  end
+  local function emit(text)
+    parts[#parts + 1] = text
+  end
+  local function echo(...)
+    for i = 1, select("#", ...) do
+      emit(tostring((select(i, ...))))
+    end
+  end
+  local layout = setfenv(maker, scope)()(emit, echo, include, blocks)
+  local text = table.concat(parts)
+  if not layout then
+    return text
+  end
+  local around = { view = text, blocks = blocks }
+  return include(layout, setmetatable(around, { __index = scope.context }))
+end
+
 -- Functions that compile and run views.
 local function add_processing(template, visit)
   local caching = true
   template.cache = {}
+  local makers = setmetatable({}, { __mode = "k" })
 
   function template.caching(enable)
     if enable ~= nil then
@@ -224,25 +256,17 @@ local function add_processing(template, visit)
     return parse(view, visit)
   end
 
-  local env = { __index = function(t, key)
-    local value = t.context[key]
-    if value == nil then
-      value = t.template[key]
-    end
-    if value == nil then
-      value = _G[key]
-    end
-    return value
-  end }
-
   function template.compile(view, key, plain)
     assert(view, "view was not provided for template.compile(view, cache_key, plain)")
     local cached = key ~= "no-cache" and template.cache[key or view]
     if cached then
       return cached, true
     end
-    local scope = setmetatable({ template = template, context = {} }, env)
-    local chunk = assert(load(template.parse(view, plain), nil, nil, scope))
+    local maker = assert(load(template.parse(view, plain)))
+    local function chunk(context)
+      return run(template, maker, context)
+    end
+    makers[chunk] = maker
     if caching and key ~= "no-cache" then
       template.cache[key or view] = chunk
     end
@@ -260,7 +284,7 @@ local function add_processing(template, visit)
   end
 
   function template.precompile(view, path, strip, plain)
-    local chunk = string.dump(template.compile(view, nil, plain), strip ~= false)
+    local chunk = string.dump(makers[template.compile(view, nil, plain)], strip ~= false)
     if path then
       local file = assert(io.open(path, "wb"))
       file:write(chunk)

@@ -17,7 +17,7 @@ local function read_members(jwk, names, needed)
     if type(text) == "string" then
       local bytes = base64.decode_base64url(text)
       if not bytes then
-        return nil, "cannot decode parameter \"" .. name .. "\" from base64 " .. text
+        return nil, "cannot decode parameter \"" .. name .. "\" from base64"
       end
       found[name] = bytes
     elseif i <= needed then

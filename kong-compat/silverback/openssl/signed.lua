@@ -34,6 +34,9 @@ function _M.verify(key, algorithm, text, signature)
   end
   local padding, digest, salt = 1, nil, nil
   if entry.id == PSS then
+    if key.kind ~= "RSA" then
+      return false
+    end
     padding, digest, salt = 6, pss_parameters(algorithm:sub(after))
   else
     local nid = objects.find_sigid_algs(entry.nid)

@@ -41,7 +41,9 @@ function _M.from_der(signature, size)
   if not s or #r > size or #s > size then
     return nil
   end
-  return ("\0"):rep(size - #r) .. r .. ("\0"):rep(size - #s) .. s
+  local raw = ("\0"):rep(size - #r) .. r .. ("\0"):rep(size - #s) .. s
+  -- Another way to write the same numbers would be another signature of the same text.
+  return _M.to_der(raw) == signature and raw or nil
 end
 
 function _M.is_raw(key, signature)

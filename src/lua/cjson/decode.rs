@@ -191,7 +191,8 @@ impl Reader<'_> {
         };
         let digits = rest.strip_prefix(b"-").unwrap_or(rest);
         let is_padded = matches!(digits, [b'0', b'0'..=b'9' | b'x' | b'X', ..]);
-        if is_padded && self.options.is_strict {
+        let is_word = !digits.first().is_some_and(u8::is_ascii_digit);
+        if (is_padded || is_word) && self.options.is_strict {
             return Err(bad());
         }
         let (value, length) = number::read(rest).ok_or_else(bad)?;

@@ -7,6 +7,7 @@ use mlua::{Function, Lua, LuaSerdeExt, Table, Value};
 use super::{DEPTH, EMPTY_ARRAY, empty_array};
 use crate::lua::bind::Fault;
 use crate::lua::kong::value::kind;
+use crate::lua::limit;
 
 /// What a caller may change (`cjson.encode_*`).
 #[derive(Clone, Copy)]
@@ -101,7 +102,7 @@ pub(super) fn write(
     text: &mut Vec<u8>,
 ) -> Result<(), Fault> {
     let empty_array: Table = lua.named_registry_value(EMPTY_ARRAY)?;
-    let mut writer = Writer { options, array: lua.array_metatable(), empty_array, text };
+    let mut writer = Writer { lua, options, array: lua.array_metatable(), empty_array, text };
     if !writer.value(value, 0)? {
         // lua-cjson writes nothing where it leaves the whole value out.
         writer.text.clear();
@@ -110,6 +111,7 @@ pub(super) fn write(
 }
 
 struct Writer<'t> {
+    lua: &'t Lua,
     options: Options,
     array: Table,
     empty_array: Table,
@@ -279,7 +281,7 @@ impl Writer<'_> {
         if let Some(meta) = &meta
             && let Some(measure) = meta.raw_get::<Option<Function>>("__len")?
         {
-            let length: f64 = measure.call(table)?;
+            let length: f64 = limit::on(self.lua, || measure.call(table))?;
             // It is anybody's function; what it says is not worth all memory.
             return Ok(Shape::Array((length as usize).min(LONGEST)));
         }

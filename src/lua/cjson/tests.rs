@@ -100,6 +100,11 @@ fn numbers_that_are_none_in_json_are_read_and_written_where_asked() {
     let strict = "cjson.decode_invalid_numbers(false) return safe and cjson.decode('[007]')[1]";
     let told = eval(&format!("return select(2, pcall(function() {strict} end))"));
     assert!(told.ends_with("Expected value but found invalid number at character 2"), "{told}");
+    for word in ["-Infinity", "-nan", "inf"] {
+        let strict = format!("cjson.decode_invalid_numbers(false) cjson.decode('[{word}]')");
+        let told = eval(&format!("return select(2, pcall(function() {strict} end))"));
+        assert!(told.contains("Expected value but found invalid"), "{word}: {told}");
+    }
     let written = "cjson.encode_invalid_numbers(true) return cjson.encode({1/0, -1/0, 0/0})";
     assert_eq!(eval(written), "[Infinity,-Infinity,NaN]");
     assert_eq!(eval("cjson.encode_invalid_numbers('null') return cjson.encode({1/0})"), "[null]");

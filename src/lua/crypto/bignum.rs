@@ -8,6 +8,10 @@ use super::function;
 
 /// The most bits of a number: an exponent from outside must not take the memory.
 const BITS: u64 = 1 << 17;
+/// The most bits of an operand: what takes the square of them or more must not take the time.
+const OPERAND_BITS: u64 = 1 << 14;
+/// The most bits of a prime, and of a safe one, which is much rarer.
+const PRIME_BITS: [u64; 2] = [4096, 2048];
 /// Bases to try a number with; 64 is what OpenSSL takes for large ones.
 const ROUNDS: usize = 64;
 
@@ -65,6 +69,9 @@ fn calculate((operation, a, b, m): Calculation) -> Option<BString> {
     let (a, b) = (read(&a), read(&b));
     let zero = BigInt::ZERO;
     let m = m.map(|m| read(&m));
+    if [Some(&a), Some(&b), m.as_ref()].into_iter().flatten().any(|n| n.bits() > OPERAND_BITS) {
+        return None;
+    }
     let wrap = |n: BigInt| {
         let m = m.as_ref().filter(|&m| *m != zero)?;
         let rest = n % m;
@@ -109,7 +116,7 @@ fn gcd(mut a: BigInt, mut b: BigInt) -> BigInt {
 fn is_prime(number: &BigInt) -> bool {
     let n = number.magnitude();
     let (one, two) = (BigUint::from(1u8), BigUint::from(2u8));
-    if number.sign() != Sign::Plus || *n < two {
+    if number.sign() != Sign::Plus || *n < two || n.bits() > OPERAND_BITS {
         return false;
     }
     for small in [2u8, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37] {
@@ -143,7 +150,7 @@ fn random(bits: u64) -> Option<BigUint> {
 
 /// A prime of so many bits, the two highest of them set; of a safe one, `(p - 1) / 2` is prime too.
 fn prime(bits: u64, safe: bool) -> Option<BString> {
-    if !(8..=4096).contains(&bits) {
+    if !(8..=PRIME_BITS[usize::from(safe)]).contains(&bits) {
         return None;
     }
     loop {

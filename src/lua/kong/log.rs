@@ -58,8 +58,8 @@ pub(super) fn table(lua: &Lua) -> mlua::Result<Table> {
     };
     host.set("write", lua.create_function(line)?)?;
     host.set("is_logged", lua.create_function(|_, level: i64| Ok(ngx::is_logged(level)))?)?;
-    let emit = |_: &Lua, (level, text): (i64, String)| {
-        ngx::emit(level, &text);
+    let emit = |lua: &Lua, (level, text): (i64, String)| {
+        ngx::emit(lua, level, &text);
         Ok(())
     };
     host.set("emit", lua.create_function(emit)?)?;
@@ -140,7 +140,7 @@ fn line(
     let (file, line, function) = place.unwrap_or_else(|| ("?".to_owned(), "?".to_owned(), None));
     let Some(format) = format else {
         let plugin = plugin.map(|name| format!("[{name}] ")).unwrap_or_default();
-        ngx::emit(level, &format!("[kong] {file}:{line} {plugin}{message}"));
+        ngx::emit(lua, level, &format!("[kong] {file}:{line} {plugin}{message}"));
         return Ok(());
     };
     let value = |name: &str, is_first: bool| match name {
@@ -152,7 +152,7 @@ fn line(
         "namespace" if !is_first => Some(plugin.as_deref().unwrap_or("core")),
         _ => None,
     };
-    ngx::emit(level, &format!("[kong] {}", filled(format, value)));
+    ngx::emit(lua, level, &format!("[kong] {}", filled(format, value)));
     Ok(())
 }
 

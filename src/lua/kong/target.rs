@@ -62,8 +62,8 @@ fn whole(value: Option<Value>, name: &str, least: u64, most: u64) -> Result<u64,
     }
 }
 
-/// A native plugin that drives the attempts knows better.
-/// Of Lua's callbacks the last counts (Kong).
+/// Of Lua's callbacks the last counts (Kong). A native plugin that drives the attempts knows
+/// better.
 fn set_target_retry_callback(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     let Some(Value::Function(callback)) = args.pop_front() else {
         return Err("retry_callback must be a function".into());

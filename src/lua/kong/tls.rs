@@ -8,7 +8,7 @@ use super::{Call, Phases, Row};
 use crate::entity::Protocol;
 use crate::lua::bind::{Answer, Fault};
 use crate::lua::ngx::ssl;
-use crate::lua::phase;
+use crate::lua::{limit, phase};
 use crate::pdk::{Exchange, Handshake};
 use crate::tls;
 
@@ -64,7 +64,7 @@ pub(super) const ROWS: &[Row] = &[
         let Some(Value::Table(store)) = args.pop_front() else {
             return Err("argument must be a resty.openssl.x509.store object".into());
         };
-        let trusted = trusted(&store)?;
+        let trusted = trusted(lua, &store)?;
         ex.service.change_tls(|tls| tls.trusted = Some(trusted.into()));
         one(lua, true)
     }),
@@ -102,7 +102,7 @@ fn set_tls_cert_key(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
 }
 
 /// The certificates in a store of `resty.openssl`.
-fn trusted(store: &mlua::Table) -> Result<Vec<CertificateDer<'static>>, Fault> {
+fn trusted(lua: &Lua, store: &mlua::Table) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let list: Option<mlua::Table> = store.get("trusted")?;
     let list =
         list.ok_or_else(|| Fault::from("argument must be a resty.openssl.x509.store object"))?;
@@ -110,7 +110,7 @@ fn trusted(store: &mlua::Table) -> Result<Vec<CertificateDer<'static>>, Fault> {
     for certificate in list.sequence_values::<mlua::Table>() {
         let certificate = certificate?;
         let pem: mlua::Function = certificate.get("to_PEM")?;
-        let text: String = pem.call(&certificate)?;
+        let text: String = limit::on(lua, || pem.call(&certificate))?;
         all.extend(ssl::chain_of(text.as_bytes()).unwrap_or_default());
     }
     Ok(all)

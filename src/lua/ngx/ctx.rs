@@ -182,6 +182,8 @@ fn read_target(lua: &Lua, ex: &Exchange, name: &str, _: Value) -> mlua::Result<V
 
 /// Sets a field of `ngx.ctx.balancer_data`; whether Kong's balancer reads it.
 fn set_target(_: &Lua, ex: &Exchange, name: &str, value: Value) -> mlua::Result<Value> {
+    /// The most that a Service may have.
+    const RETRIES_MAX: f64 = 32767.0;
     let whole = number(&value).filter(|number| *number >= 1.0).map(|number| number as u64);
     let mut limits = ex.service.limits.get();
     match (name, whole) {
@@ -189,12 +191,12 @@ fn set_target(_: &Lua, ex: &Exchange, name: &str, value: Value) -> mlua::Result<
         ("send_timeout", Some(ms)) => limits.write_ms = ms,
         ("read_timeout", Some(ms)) => limits.read_ms = ms,
         ("retries", _) => {
-            limits.retries = number(&value).unwrap_or_default().max(0.0) as u32;
+            limits.retries = number(&value).unwrap_or_default().clamp(0.0, RETRIES_MAX) as u32;
         }
-        ("port", Some(port)) => {
-            let port = u16::try_from(port).unwrap_or_default();
-            ex.service.set_target(ex.service.host(), port, Named::Plugin);
-        }
+        ("port", Some(port)) => match u16::try_from(port) {
+            Ok(port) => ex.service.set_target(ex.service.host(), port, Named::Plugin),
+            Err(_) => return Ok(Value::Boolean(false)),
+        },
         ("host", _) => match value.as_string() {
             Some(host) => aim(ex, &host.to_string_lossy()),
             None => return Ok(Value::Boolean(false)),

@@ -13,7 +13,8 @@ use super::context::{self, CONTENT};
 use super::{header as names, number, one};
 use crate::lua::bind::{self, Answer, Ending, Fault};
 use crate::lua::kong::value;
-use crate::lua::state;
+use crate::lua::owner::Owner;
+use crate::lua::{phase, state};
 use crate::pdk::{Exchange, Phase};
 use crate::respond;
 
@@ -86,13 +87,21 @@ fn send_headers(lua: &Lua) -> Answer {
 }
 
 /// The text of one argument: `nil` and booleans as words, tables as their parts. `place` is the
-/// argument's.
-fn append(value: &Value, text: &mut Vec<u8>, place: usize) -> Result<(), Fault> {
+/// argument's, `depth` that of the tables around it.
+fn append(value: &Value, text: &mut Vec<u8>, place: usize, depth: usize) -> Result<(), Fault> {
+    /// A table may hold itself.
+    const DEPTH_MAX: usize = 100;
     let name = "print";
     match value {
+        Value::Table(_) if depth == DEPTH_MAX => {
+            return Err(format!("bad argument #{place} to '{name}' (table nested too deep)").into());
+        }
         Value::Table(parts) => {
             for part in items(parts, place)? {
-                append(&part, text, place)?;
+                append(&part, text, place, depth + 1)?;
+                if text.len() > PRINT_LIMIT {
+                    return Err(format!("bad argument #{place} to '{name}' (too long)").into());
+                }
             }
         }
         Value::String(part) => text.extend_from_slice(&part.as_bytes()),
@@ -131,7 +140,7 @@ fn items(list: &Table, place: usize) -> Result<Vec<Value>, Fault> {
 /// The parts of a table, nested ones too, as one text.
 pub(in crate::lua) fn joined(parts: &Table) -> mlua::Result<Bytes> {
     let mut text = Vec::new();
-    match append(&Value::Table(parts.clone()), &mut text, 1) {
+    match append(&Value::Table(parts.clone()), &mut text, 1, 0) {
         Ok(()) => Ok(text.into()),
         Err(Fault::Caller(told)) => Err(mlua::Error::runtime(told)),
         Err(Fault::Lua(error)) => Err(error),
@@ -146,7 +155,7 @@ fn print(lua: &Lua, args: MultiValue, newline: bool) -> Answer {
     let state = state::of(lua, &ex)?;
     let mut text = Vec::new();
     for (place, value) in args.iter().enumerate() {
-        append(value, &mut text, place + 1)?;
+        append(value, &mut text, place + 1, 0)?;
     }
     if newline {
         text.push(b'\n');
@@ -168,9 +177,13 @@ fn exit(lua: &Lua, mut args: MultiValue) -> Answer {
         return Err("bad argument #1 to 'exit' (number expected)".into());
     };
     let Some(ex) = state::current() else {
-        // In a timer it ends the timer's code; there is nobody to answer.
-        context::within(lua, &[])?;
-        return one(lua, false);
+        // There is nobody to answer: it ends the code of a timer or of a handshake's phase.
+        if !matches!(phase::outside(lua), "timer" | "ssl_cert") {
+            context::within(lua, &[])?;
+        }
+        let owner = Owner::current(lua)?;
+        owner.iter().for_each(|owner| owner.leave(code));
+        return one(lua, owner.is_some());
     };
     if ex.phase() == Phase::HeaderFilter {
         return one(lua, false);
@@ -297,4 +310,19 @@ pub(super) fn set_status(lua: &Lua, value: &Value) -> Result<(), Fault> {
         ex.response.set_status(status);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_holds_itself_is_not_printed() {
+        let lua = Lua::new();
+        let code = "local t = {} t[1] = t return t, {'a', {1, {true}}}";
+        let (cycle, list): (Table, Table) = lua.load(code).eval().unwrap();
+        let told = joined(&cycle).unwrap_err().to_string();
+        assert!(told.contains("table nested too deep"), "{told}");
+        assert_eq!(joined(&list).unwrap(), "a1true");
+    }
 }

@@ -1,5 +1,7 @@
 //! The body of a request by `ngx.req`: read, taken as arguments, replaced whole or in parts.
 
+use std::io::Read as _;
+
 use bytes::Bytes;
 use mlua::{Lua, MultiValue, Value};
 
@@ -121,11 +123,18 @@ fn set_body_file(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     must_be_read(ex)?;
     let path = String::from_utf8_lossy(&path).into_owned();
     let failed = |call: &str| Fault::from(format!("{call} \"{path}\" failed"));
-    let length = std::fs::metadata(&path).map_err(|_| failed("open()"))?.len();
-    if length > Options::of_vm(lua)?.bodies.limit as u64 {
+    let limit = Options::of_vm(lua)?.bodies.limit;
+    // To open a pipe would be to wait for its other end.
+    if !std::fs::metadata(&path).is_ok_and(|found| found.is_file()) {
+        return Err(failed("open()"));
+    }
+    let file = std::fs::File::open(&path).map_err(|_| failed("open()"))?;
+    let mut body = Vec::new();
+    // It may grow while it is read.
+    let read = file.take(limit as u64 + 1).read_to_end(&mut body);
+    if read.map_err(|_| failed("read()"))? > limit {
         return Err("no memory".into());
     }
-    let body = std::fs::read(&path).map_err(|_| failed("read()"))?;
     if matches!(args.pop_front(), Some(Value::Boolean(true))) {
         let _ = std::fs::remove_file(&path);
     }

@@ -163,7 +163,7 @@ async fn run(counts: &Rc<Counts>, callback: &Function, premature: bool, mut args
     }
     let _running = Counted::new(counts, |counts| &counts.running);
     args.push_front(Value::Boolean(premature));
-    if let Err(error) = Owner::timer(callback.call_async::<()>(args)).await {
+    if let Some(Err(error)) = Owner::timer(callback.call_async::<()>(args)).await {
         tracing::error!(target: "lua", phase = "timer", "{error}");
     }
 }
@@ -254,7 +254,10 @@ fn spawn(lua: &Lua, mut args: MultiValue) -> Answer {
     let mut work: Pin<Box<dyn Future<Output = ()>>> = match state::current() {
         Some(ex) => Box::pin(pdk::CURRENT.scope(ex, work)),
         None => match Owner::current(lua)? {
-            Some(timer) => Box::pin(timer.thread(work)),
+            Some(timer) => Box::pin(async move {
+                // A timer that ends itself ends its threads.
+                let _ = timer.thread(work).await;
+            }),
             None => Box::pin(work),
         },
     };

@@ -195,7 +195,10 @@ fn of_connection(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
         "ssl_protocol" => connection.session?.version.to_owned(),
         "ssl_cipher" => connection.session?.cipher.to_owned(),
         "ssl_session_reused" => connection.session.map(|_| ".".to_owned())?,
-        "ssl_client_verify" => connection.session.map(|_| "NONE".to_owned())?,
+        "ssl_client_verify" => {
+            connection.session?;
+            connection.shown.as_ref().map_or("NONE", |shown| &shown.verify).to_owned()
+        }
         "pid" => std::process::id().to_string(),
         "nginx_version" => "1.27.1".into(),
         "connection" | "connection_requests" => "1".into(),
@@ -206,11 +209,7 @@ fn of_connection(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
         }
         "document_root" | "realpath_root" => "/usr/local/kong/html".into(),
         "limit_rate" => "0".into(),
-        "proxy_protocol_addr" | "proxy_protocol_port" | "ctx_ref" | "remote_user"
-            if name != "remote_user" =>
-        {
-            String::new()
-        }
+        "proxy_protocol_addr" | "proxy_protocol_port" | "ctx_ref" => String::new(),
         _ => return None,
     };
     Some(text.into_bytes())

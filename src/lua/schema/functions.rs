@@ -8,7 +8,7 @@ use std::rc::Rc;
 use mlua::{Function, Lua, MultiValue, Table, Value as LuaValue, WeakLua};
 use serde_json::Value;
 
-use crate::lua::json;
+use crate::lua::{json, limit};
 use crate::schema::{Error, Mapping, Pattern, Predicate, Refusal, Step};
 
 /// The VM of a schema's functions, which do not keep it alive.
@@ -38,8 +38,9 @@ pub(super) fn pattern(home: &Home, lua: &Lua, pattern: &str) -> Result<Pattern, 
     find.call::<Option<i64>>(("", &text)).map_err(said)?;
     let home = home.clone();
     Ok(Rc::new(move |value| {
-        let _alive = home.lua();
-        find.call::<Option<i64>>((value, &text)).is_ok_and(|at| at.is_some())
+        let Some(lua) = home.lua() else { return false };
+        let found = limit::on(&lua, || find.call::<Option<i64>>((value, &text)));
+        found.is_ok_and(|at| at.is_some())
     }))
 }
 
@@ -48,7 +49,8 @@ pub(super) fn predicate(home: &Home, function: Function) -> Predicate {
     let home = home.clone();
     Rc::new(move |value| {
         let Some(lua) = home.lua() else { return Ok(()) };
-        let said = json::to_lua(&lua, value).and_then(|v| function.call::<MultiValue>(v));
+        let call = |value| limit::on(&lua, || function.call::<MultiValue>(value));
+        let said = json::to_lua(&lua, value).and_then(call);
         let mut said = said.map_err(|error| Refusal::Text(first_line(&error.to_string())))?;
         match said.pop_front() {
             Some(LuaValue::Nil | LuaValue::Boolean(false)) | None => {}
@@ -71,7 +73,7 @@ pub(super) fn mapping(home: &Home, function: Function) -> Mapping {
     Rc::new(move |value| {
         let lua = home.lua().ok_or("the schema is gone")?;
         json::to_lua(&lua, value)
-            .and_then(|value| function.call::<LuaValue>(value))
+            .and_then(|value| limit::on(&lua, || function.call::<LuaValue>(value)))
             .and_then(|result| json::from_lua(&lua, result))
             .map_err(|error| first_line(&error.to_string()))
     })

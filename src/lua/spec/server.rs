@@ -24,7 +24,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 /// Adds `listen_tcp(port)` and `listen_udp(port)`.
 pub(super) fn install(lua: &Lua, host: &Table) -> mlua::Result<()> {
     let tcp = lua.create_async_function(|_, port: u16| async move {
-        let listener = TcpListener::bind(("0.0.0.0", port)).await.map_err(mlua::Error::external)?;
+        let listener =
+            TcpListener::bind(("127.0.0.1", port)).await.map_err(mlua::Error::external)?;
         Ok(Server(Rc::new(RefCell::new(Some(Rc::new(listener))))))
     })?;
     host.set("listen_tcp", tcp)?;

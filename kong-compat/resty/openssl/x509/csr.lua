@@ -17,7 +17,10 @@ end
 local _M = {}
 local mt = { __index = _M }
 
-function _M.new()
+function _M.new(text)
+  if text ~= nil then
+    return nil, "x509.csr.new: reading a request is not supported"
+  end
   return setmetatable({ ctx = true, subject = name_lib.new():to_der() }, mt)
 end
 

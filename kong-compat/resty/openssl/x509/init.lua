@@ -166,11 +166,17 @@ local function digest(name, bytes)
 end
 
 function _M:digest(name)
+  if not self.ctx.whole then
+    return nil, "x509:digest failed"
+  end
   return digest(name, self.ctx.whole)
 end
 
 -- Over the key itself, without what tells its kind.
 function _M:pubkey_digest(name)
+  if not self.ctx.key then
+    return nil, "x509:pubkey_digest failed"
+  end
   local parts = der.all(der.take(self.ctx.key, 1, der.SEQUENCE))
   return digest(name, parts[2].content:sub(2))
 end
@@ -208,7 +214,7 @@ function _M:verify(key)
     return false, "x509:verify: expect a pkey instance at #1"
   end
   local c = self.ctx
-  return c.signature ~= nil
+  return c.signature ~= nil and der.sequence(c.signature_algorithm) == c.algorithm
     and signed.verify(key.ctx, c.signature_algorithm, c.signed, c.signature)
 end
 
@@ -258,7 +264,8 @@ local UNDERSTOOD = {
 
 function _M:unknown_critical()
   for _, extension in ipairs(self.ctx.extensions) do
-    if extension.critical and not UNDERSTOOD[extension.id] then
+    -- Constraints of names are not looked at, so no chain with them can be said to hold.
+    if extension.id == "2.5.29.30" or extension.critical and not UNDERSTOOD[extension.id] then
       return true
     end
   end

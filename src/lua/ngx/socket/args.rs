@@ -23,7 +23,7 @@ pub(in crate::lua) fn waiter(lua: &Lua) -> Result<Rc<Owner>, Fault> {
     let phase = state::current().map(|ex| ex.phase());
     let disabled = |name: &str| Fault::from(format!("API disabled in the context of {name}*"));
     if let Some(phase) = phase
-        && matches!(phase, Phase::HeaderFilter | Phase::BodyFilter | Phase::Log)
+        && matches!(phase, Phase::Balancer | Phase::HeaderFilter | Phase::BodyFilter | Phase::Log)
     {
         return Err(disabled(&format!("{}_by_lua", phase.name())));
     }
