@@ -72,8 +72,13 @@ local function is_chosen(options, name)
   end
   local function tagged(tags)
     for _, tag in ipairs(tags or {}) do
-      if (name .. " "):find("#" .. tag .. " ", 1, true) then
-        return true
+      -- As in `[#off]`, too: a tag ends where a word does.
+      local from, to = name:find("#" .. tag, 1, true)
+      while to do
+        if not name:find("^[%w_]", to + 1) then
+          return true
+        end
+        from, to = name:find("#" .. tag, from + 1, true)
       end
     end
     return false
