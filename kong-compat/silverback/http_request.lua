@@ -106,11 +106,8 @@ function _M.headers(self, params)
     if type(body) == "function" then
       return nil, "Request body is a function but a length or chunked encoding is not specified"
     end
-    if body == nil and EXPECTING[method] then
-      return nil, "Request body is nil but " .. method .. " method expects a body. " ..
-        'Use an empty string "" if you want to send an empty body.'
-    end
-    headers["Content-Length"] = length_of(body)
+    -- The version that Kong has says so; later ones refuse to send.
+    headers["Content-Length"] = body == nil and EXPECTING[method] and 0 or length_of(body)
   end
   if not headers["Host"] then
     local host, err = host_of(self)
