@@ -25,7 +25,11 @@ fn lua_plugins_meet_what_kong_answers() {
             Some(deviation) => deviation.verdict(&differences),
             None => differences.iter().map(show).collect(),
         };
-        if !complaints.is_empty() {
+        // Some look at milliseconds, which a busy machine does not keep: those again, alone.
+        let again = || replay_all(std::slice::from_ref(case), None).concat();
+        let is_fault = !complaints.is_empty()
+            && (deviations.iter().any(|one| one.case == case.name) || !again().is_empty());
+        if is_fault {
             faults.push(format!("{}\n    {}", case.name, complaints.join("\n    ")));
         }
     }
