@@ -76,9 +76,9 @@ pub enum Unfinished {
 
 impl Arriving {
     /// Nothing came for so long that nothing more is expected (nginx' `lingering_timeout`).
-    const SILENCE: Duration = Duration::from_secs(5);
+    pub const SILENCE: Duration = Duration::from_secs(5);
     /// The longest time to read away (nginx' `lingering_time`).
-    const AWAY: Duration = Duration::from_secs(30);
+    pub const AWAY: Duration = Duration::from_secs(30);
 
     /// The body of a request of this version. `awaits`: its client expects `100 Continue`.
     pub fn new(incoming: Incoming, version: Version, awaits: bool) -> Self {

@@ -8,7 +8,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 use http::{HeaderName, Method};
@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 
 use super::activity::Activity;
 use super::framing::{self, Framing, Limits, Seen};
+use crate::pdk::Arriving;
 use crate::respond::Failure;
 
 /// The numbers of refusals, as nginx has them.
@@ -287,13 +288,10 @@ struct Linger {
 }
 
 impl Linger {
-    const SILENCE: Duration = Duration::from_secs(5);
-    const WHOLE: Duration = Duration::from_secs(30);
-
     fn new() -> Self {
         Self {
-            until: Instant::now() + Self::WHOLE,
-            silence: Box::pin(tokio::time::sleep(Self::SILENCE)),
+            until: Instant::now() + Arriving::AWAY,
+            silence: Box::pin(tokio::time::sleep(Arriving::SILENCE)),
         }
     }
 
@@ -309,7 +307,7 @@ impl Linger {
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Poll::Ready(()),
                 Poll::Ready(Ok(())) if Instant::now() > self.until => return Poll::Ready(()),
                 Poll::Ready(Ok(())) => {
-                    self.silence.as_mut().reset(tokio::time::Instant::now() + Self::SILENCE);
+                    self.silence.as_mut().reset(tokio::time::Instant::now() + Arriving::SILENCE);
                 }
             }
         }
@@ -350,7 +348,7 @@ mod tests {
         let method = Method::from_bytes(refused.split(' ').next().unwrap().as_bytes()).unwrap();
         assert_eq!(refusal(&method), Some(Failure::BadRequest));
         client.write_all(refused.as_bytes()).await.unwrap();
-        let more = tokio::time::timeout(Duration::from_millis(20), next(&mut checked));
+        let more = tokio::time::timeout(std::time::Duration::from_millis(20), next(&mut checked));
         assert!(more.await.is_err(), "nothing behind it is read");
     }
 

@@ -1,5 +1,6 @@
 -- `kong.db`: the entities of the configuration, a collection at a time.
 
+local definitions = require "silverback.definitions"
 local DAO = require "kong.db.dao"
 local Errors = require "kong.db.errors"
 local host = require "silverback.host"
@@ -74,21 +75,11 @@ local function definition_of(name)
       { name = { type = "string", unique = true } },
     } }
   end
-  local ok, found = pcall(require, "kong.db.schema.entities." .. name)
-  if ok then
-    if found.workspaceable == nil then
-      found.workspaceable = not GLOBAL[name]
-    end
-    return found
+  local found, is_kongs = definitions.find(name, enabled())
+  if is_kongs and found.workspaceable == nil then
+    found.workspaceable = not GLOBAL[name]
   end
-  for plugin in pairs(enabled()) do
-    local known, daos = pcall(require, "kong.plugins." .. plugin .. ".daos")
-    for key, dao in pairs(known and type(daos) == "table" and daos or {}) do
-      if type(dao) == "table" and (dao.name == name or key == name) then
-        return dao
-      end
-    end
-  end
+  return found
 end
 
 local known = setmetatable({}, { __index = function(self, name)

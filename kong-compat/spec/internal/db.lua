@@ -2,6 +2,7 @@
 -- is started gets them as a declarative file.
 
 local Errors = require "kong.db.errors"
+local definitions = require "silverback.definitions"
 local host = require "silverback.spec"
 
 local errors = Errors.new("off")
@@ -38,21 +39,6 @@ local function without_nulls(value)
     end
   end
   return value
-end
-
-local function definition_of(name)
-  local ok, found = pcall(require, "kong.db.schema.entities." .. name)
-  if ok then
-    return found
-  end
-  for plugin in pairs(plugins) do
-    local known, daos = pcall(require, "kong.plugins." .. plugin .. ".daos")
-    for key, dao in pairs(known and type(daos) == "table" and daos or {}) do
-      if type(dao) == "table" and (dao.name == name or key == name) then
-        return dao
-      end
-    end
-  end
 end
 
 local function field_of(definition, name)
@@ -249,7 +235,8 @@ local function new_dao(name, definition)
 end
 
 local daos = setmetatable({}, { __index = function(self, name)
-  local definition = type(name) == "string" and name:match("^[%w_%-]+$") and definition_of(name)
+  local is_name = type(name) == "string" and name:match("^[%w_%-]+$")
+  local definition = is_name and definitions.find(name, plugins)
   if definition then
     local dao = new_dao(name, definition)
     rawset(self, name, dao)
