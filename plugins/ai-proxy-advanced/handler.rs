@@ -5,6 +5,7 @@
 //! then opens a `session`, which drives the attempts; `reply` watches what comes back and `report`
 //! tells about it.
 
+mod attempts;
 mod client;
 mod inflate;
 mod inventory;
