@@ -34,17 +34,12 @@ impl Places {
 
     /// Lua code with today's ports, which stand there as numbers.
     pub fn enter_code(&self, code: &str) -> String {
-        self.pairs.iter().fold(code.to_owned(), |code, (old, new)| {
-            // Real code has no other numbers of five digits that begin so.
-            code.replace(&old.to_string(), &new.to_string())
-        })
+        numbers(code, |port| self.pairs.iter().find(|(old, _)| *old == port).map(|pair| pair.1))
     }
 
     /// The other way round.
     pub fn leave_code(&self, text: &str) -> String {
-        self.pairs.iter().fold(text.to_owned(), |text, (old, new)| {
-            text.replace(&new.to_string(), &old.to_string())
-        })
+        numbers(text, |port| self.pairs.iter().find(|(_, new)| *new == port).map(|pair| pair.0))
     }
 
     /// A text of today with the recorded ports.
@@ -69,4 +64,34 @@ fn swap(text: &str, from: u16, to: u16) -> String {
         out += part;
     }
     out
+}
+
+/// Puts other ports where a whole number is a port: all at once, for one of today's may contain
+/// the digits of a recorded one.
+fn numbers(text: &str, other: impl Fn(u16) -> Option<u16>) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        let digits = &rest[start..];
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        let (number, behind) = digits.split_at(end);
+        out += &rest[..start];
+        match number.parse().ok().and_then(&other) {
+            Some(port) => out += &port.to_string(),
+            None => out += number,
+        }
+        rest = behind;
+    }
+    out + rest
+}
+
+#[test]
+fn a_port_of_today_that_contains_a_recorded_one_reaches_the_code_whole() {
+    let mut places = Places::default();
+    places.add(19005, SocketAddr::from(([127, 0, 0, 1], 34437)));
+    places.add(443, SocketAddr::from(([127, 0, 0, 1], 40000)));
+    let code = r#"s:connect("127.0.0.1", 19005) t:connect("x", 443) local n = 4430"#;
+    let today = places.enter_code(code);
+    assert_eq!(today, r#"s:connect("127.0.0.1", 34437) t:connect("x", 40000) local n = 4430"#);
+    assert_eq!(places.leave_code(&today), code);
 }
