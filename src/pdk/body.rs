@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::Version;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -47,6 +48,18 @@ impl Body {
             Self::Stream(arriving) => http_body::Body::size_hint(arriving).exact(),
         }
     }
+
+    /// Whether the client waits to be asked for it.
+    pub fn awaits(&self) -> bool {
+        matches!(self, Self::Stream(arriving) if arriving.awaits)
+    }
+
+    /// Asks a client for it that waits to be asked.
+    pub async fn ask(&mut self) {
+        if let Self::Stream(arriving) = self {
+            arriving.ask().await;
+        }
+    }
 }
 
 /// A request body on the wire, which is not taken for whole before it is.
@@ -61,6 +74,8 @@ pub struct Arriving {
     is_flagged: bool,
     /// The client waits to be asked for it, and may never send it.
     awaits: bool,
+    /// What came when it was asked for.
+    ahead: Option<Option<Result<Frame<Bytes>, hyper::Error>>>,
 }
 
 /// The client did not finish its body.
@@ -83,7 +98,18 @@ impl Arriving {
     /// The body of a request of this version. `awaits`: its client expects `100 Continue`.
     pub fn new(incoming: Incoming, version: Version, awaits: bool) -> Self {
         let is_flagged = version == Version::HTTP_2;
-        Self { incoming: Some(incoming), is_over: false, is_flagged, awaits }
+        Self { incoming: Some(incoming), is_over: false, is_flagged, awaits, ahead: None }
+    }
+
+    /// Asks for it if the client waits to be asked (`100 Continue`).
+    async fn ask(&mut self) {
+        let Some(incoming) = self.incoming.as_mut().filter(|_| std::mem::take(&mut self.awaits))
+        else {
+            return;
+        };
+        self.ahead = incoming.frame().now_or_never();
+        // The library says so when it has its turn, and not behind the head of an answer.
+        tokio::task::yield_now().await;
     }
 }
 
@@ -112,8 +138,12 @@ impl http_body::Body for Arriving {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Unfinished>>> {
         self.awaits = false;
+        let ahead = self.ahead.take();
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+        let frame = match ahead {
+            Some(frame) => frame,
+            None => ready!(Pin::new(&mut *incoming).poll_frame(cx)),
+        };
         let is_end = http_body::Body::is_end_stream(incoming);
         self.is_over = !matches!(frame, Some(Ok(_)));
         Poll::Ready(match frame {
@@ -298,7 +328,7 @@ async fn next_data(body: &mut Arriving, idle_ms: u64) -> Result<Option<Bytes>, R
     let idle = std::time::Duration::from_millis(idle_ms);
     loop {
         // A body that is here already costs no timer.
-        let frame = match futures_util::FutureExt::now_or_never(body.frame()) {
+        let frame = match body.frame().now_or_never() {
             Some(frame) => frame,
             None => {
                 let waited = tokio::time::timeout(idle, body.frame()).await;

@@ -258,6 +258,16 @@ impl Request {
         }
     }
 
+    /// Asks for the body if the client waits to be asked (`Expect: 100-continue`).
+    pub async fn ask_for_body(&self) {
+        if !self.body.borrow().awaits() {
+            return;
+        }
+        let mut body = std::mem::take(&mut *self.body.borrow_mut());
+        body.ask().await;
+        *self.body.borrow_mut() = body;
+    }
+
     /// Whether somebody has asked for the body: nginx shows it to nobody before.
     pub fn is_body_read(&self) -> bool {
         self.is_body_read.get()

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue};
+use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
@@ -54,7 +55,7 @@ pub(super) async fn serve(
     let body = if checked.is_err() || http_body::Body::is_end_stream(&body) {
         Body::Empty
     } else {
-        Body::Stream(Arriving::new(body, version, head.headers.contains_key(EXPECT)))
+        Body::Stream(Arriving::new(body, version, awaits_leave(&head)))
     };
     let settings = &worker.shared.settings;
     let budget = worker.shared.budget.clone();
@@ -93,6 +94,13 @@ pub(super) async fn serve(
     response
 }
 
+/// Whether the client waits to be asked for its body.
+fn awaits_leave(head: &Parts) -> bool {
+    let expected = head.headers.get(EXPECT);
+    head.version == Version::HTTP_11
+        && expected.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
 /// What comes behind the head of a response.
 enum Rest {
     /// A body in memory.
@@ -126,6 +134,8 @@ async fn run(finish: &mut Finish, can_switch: bool) -> Rest {
         }
         None => chain.access(&runloop.globals, &ex).await,
     }
+    // OpenResty asks also for what it reads away, so that the connection can go on.
+    ex.request.ask_for_body().await;
     let mut rest = Rest::Here;
     if !ex.response.exited() {
         rest = upstream(&worker, &runloop, chain, &ex, can_switch).await;

@@ -3,10 +3,11 @@
 use std::net::Ipv4Addr;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::gateway::{Builder, TestGateway};
 use super::http::{Reader, Upstream, raw};
+use super::stream_ends::soon;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -63,15 +64,47 @@ async fn a_body_in_chunks_is_measured_before_the_upstream_is_asked() {
 }
 
 #[tokio::test]
-async fn a_client_that_asks_for_leave_is_not_told_to_go_on() {
+async fn a_client_that_asks_for_leave_and_is_refused_keeps_its_connection() {
     let upstream = Upstream::replying(OK).await;
     let gateway = TestGateway::start(&config(&upstream, SIZE));
     let mut client = Reader::new(TcpStream::connect(gateway.address).await.unwrap());
     let head = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
-    client.stream.write_all(head.as_bytes()).await.unwrap();
-    let first = client.head().await.unwrap();
-    assert_eq!(first.status(), 417, "{first:?}");
+    for _ in 0..2 {
+        client.stream.write_all(head.as_bytes()).await.unwrap();
+        // OpenResty asks for what it then reads away.
+        let first = soon("leave", client.head()).await.unwrap();
+        assert_eq!(first.first, "HTTP/1.1 100 Continue");
+        client.stream.write_all(b"abcde").await.unwrap();
+        let answer = soon("an answer", client.message(false)).await.unwrap();
+        assert_eq!((answer.status(), answer.header("connection")), (417, Some("keep-alive")));
+    }
     assert!(upstream.seen().is_empty());
+    client.stream.write_all(b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    assert_eq!(soon("an answer", client.message(false)).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_leave_gets_it_though_nobody_takes_its_body() {
+    let closed = TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = closed.local_addr().unwrap();
+    let config = format!(
+        "_format_version: '3.0'\nservices:\n- name: s\n  url: http://{address}\n  retries: 0\n  \
+         routes: [{{name: r, paths: [/a]}}]\n"
+    );
+    let gateway = TestGateway::start(&config);
+    let mut client = Reader::new(TcpStream::connect(gateway.address).await.unwrap());
+    for (path, status) in [("/a", 502), ("/nowhere", 404)] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        );
+        client.stream.write_all(head.as_bytes()).await.unwrap();
+        let first = soon("leave", client.head()).await.unwrap();
+        assert_eq!(first.first, "HTTP/1.1 100 Continue");
+        client.stream.write_all(b"abcde").await.unwrap();
+        let answer = soon("an answer", client.message(false)).await.unwrap();
+        assert_eq!((answer.status(), answer.header("connection")), (status, Some("keep-alive")));
+    }
 }
 
 #[tokio::test]
