@@ -1,12 +1,17 @@
 //! What the plugins that limit have in common: whom they count, and where the counters are.
 
+use std::rc::Rc;
+use std::sync::Arc;
+
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 
-use crate::entity::{PluginEntity, Secret};
+use crate::entity::PluginEntity;
 use crate::pdk::Exchange;
 use crate::pdk::client::{Id, Named};
 use crate::quota::{Scope, Whom};
+use crate::redis::{Record, Redis, Short};
+use crate::shared::Shared;
 
 /// Where the counters are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -18,30 +23,17 @@ pub(super) enum Policy {
     Redis,
 }
 
-/// How to reach the Redis server.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(dead_code)] // until the policy is built, the fields are only checked
-pub(super) struct Redis {
-    host: Option<String>,
-    port: Option<u16>,
-    timeout: Option<u64>,
-    username: Option<Secret>,
-    password: Option<Secret>,
-    database: Option<i64>,
-    ssl: Option<bool>,
-    ssl_verify: Option<bool>,
-    server_name: Option<String>,
-}
-
-/// Refuses a policy that is not built.
-pub(super) fn check(policy: Option<Policy>) -> Result<(), Vec<String>> {
-    match policy {
-        Some(Policy::Redis) => {
-            Err(vec!["config.policy: redis is not built yet; local is".to_owned()])
-        }
-        _ => Ok(()),
+/// The way to the server of a policy; `None` counts in this process.
+pub(super) fn redis(
+    shared: &Arc<Shared>,
+    policy: Option<Policy>,
+    record: Option<Short>,
+) -> Result<Option<Rc<Redis>>, Vec<String>> {
+    if policy != Some(Policy::Redis) {
+        return Ok(None);
     }
+    let record = record.ok_or_else(|| vec!["config.redis: is missing".to_owned()])?;
+    Ok(Some(Redis::of(shared, Record::from(record).server("config.redis")?)))
 }
 
 /// The scope of a plugin's counters. As in Kong it is that of the plugin, without its Consumer.

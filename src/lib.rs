@@ -28,6 +28,7 @@ pub mod plugin;
 pub mod plugins;
 pub mod proxy;
 pub mod quota;
+pub mod redis;
 pub mod respond;
 pub mod router;
 pub mod runloop;

@@ -19,6 +19,8 @@ use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
+pub mod remote;
+
 /// A kind of window. Windows are those of the calendar, in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -92,6 +94,11 @@ impl Moment {
         let starts = [now, floor(60), floor(3_600), floor(86_400), month_start, year_start];
         let ids = [now, now / 60, now / 3_600, day, year * 12 + month, year];
         Self { now, starts, ids: Period::ALL.map(|period| period.fitting(ids[period as usize])) }
+    }
+
+    /// Seconds since 1970.
+    pub fn second(&self) -> u64 {
+        self.now
     }
 
     /// Seconds since 1970 at which the window of this kind began.

@@ -1,20 +1,27 @@
 //! Limits how many requests a client may send in a second, a minute, ... a year.
 //!
-//! A request counts in all its windows or, when one of them is used up, in none.
+//! In this process a request counts in all its windows or, when one of them is used up, in none.
+//! In Redis a request counts by being asked about, as in Kong, also when it is refused.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
 
 use http::StatusCode;
 use http::header::{HeaderName, RETRY_AFTER};
 use serde::Deserialize;
 
 use super::Context;
-use super::limits::{self, Policy, Redis};
+use super::limits::{self, Policy};
 use crate::pdk::Exchange;
 use crate::pdk::request::header_name;
-use crate::plugin::{Outcome, Phases, Plugin, Step};
+use crate::plugin::{Outcome, Phases, Plugin, Step, Stop};
+use crate::quota::remote::{Remote, Synced, identifier};
 use crate::quota::{Known, Moment, Period, Scope, Used, Whom};
+use crate::redis::{Failure, Short};
 use crate::respond;
 use crate::router::path;
 use crate::shared::Shared;
@@ -32,14 +39,11 @@ struct Config {
     header_name: Option<String>,
     path: Option<String>,
     policy: Option<Policy>,
-    #[allow(dead_code)] // a counter of this process can always be reached
     fault_tolerant: bool,
-    #[allow(dead_code)]
-    redis: Option<Redis>,
+    redis: Option<Short>,
     hide_client_headers: bool,
     error_code: Option<f64>,
     error_message: Option<String>,
-    #[allow(dead_code)] // only Redis has to be asked
     sync_rate: f64,
 }
 
@@ -65,8 +69,20 @@ enum By {
     Path(String),
 }
 
+/// Where the counters are.
+enum Counters {
+    Here,
+    /// Asked for every request.
+    There(Remote),
+    /// Asked now and then.
+    Synced(Rc<Synced>),
+}
+
 struct RateLimiting {
     shared: Arc<Shared>,
+    counters: Counters,
+    /// Requests pass when Redis cannot be asked.
+    fault_tolerant: bool,
     scope: Scope,
     by: By,
     limits: Vec<(Period, f64)>,
@@ -92,13 +108,16 @@ impl Plugin for RateLimiting {
     }
 
     fn access<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
-        Step::Done(self.judge(ex, &Moment::now()))
+        match self.counters {
+            Counters::Here => Step::Done(self.judge(ex, &Moment::now())),
+            _ => Step::wait(self.ask(ex, Moment::now())),
+        }
     }
 }
 
 impl RateLimiting {
     fn new(config: Config, shared: Arc<Shared>, scope: Scope) -> Result<Self, Vec<String>> {
-        limits::check(config.policy)?;
+        let counters = counters(&config, &shared, &scope)?;
         let all =
             [config.second, config.minute, config.hour, config.day, config.month, config.year];
         let limits: Vec<(Period, f64)> = (Period::ALL.into_iter().zip(all))
@@ -114,15 +133,62 @@ impl RateLimiting {
             .ok_or_else(|| vec!["config.error_code: must be a status, 100 to 599".to_owned()])?;
         let by = by(&config).map_err(|error| vec![error])?;
         let message = config.error_message.unwrap_or_else(|| "Too many requests".to_owned());
+        let fault_tolerant = config.fault_tolerant;
         let known = RefCell::default();
-        Ok(Self { shared, scope, by, limits, told, status, message, known })
+        Ok(Self {
+            shared,
+            counters,
+            fault_tolerant,
+            scope,
+            by,
+            limits,
+            told,
+            status,
+            message,
+            known,
+        })
     }
 
     fn judge(&self, ex: &Exchange, moment: &Moment) -> Outcome {
         let whom = self.whom(ex).unwrap_or_else(|| limits::address(ex));
         let usage = self.known.borrow_mut().usage(&self.shared.quotas, &self.scope, whom);
         let (used, passes) = usage.take(&self.limits, moment);
-        let reset = self.tell(ex, moment, &used, passes);
+        self.answer(ex, moment, &used, passes)
+    }
+
+    /// The same with counters in Redis.
+    async fn ask(&self, ex: &Exchange, moment: Moment) -> Outcome {
+        let whom = self.whom(ex).unwrap_or_else(|| limits::address(ex));
+        let whom = identifier(&whom);
+        let periods = self.limits.iter().map(|(period, _)| *period);
+        let used = match &self.counters {
+            Counters::There(remote) => remote.count(&whom, periods, &moment).await,
+            Counters::Synced(synced) => synced.used(&whom, periods, &moment).await,
+            Counters::Here => Ok(Used::new()),
+        };
+        let used = match used {
+            Ok(used) => used,
+            Err(failure) => return self.without_redis(ex, &failure),
+        };
+        let left = self.limits.iter().zip(&used).map(|((_, limit), used)| limit - *used as f64);
+        let passes = left.fold(true, |passes, left| passes && left > 0.0);
+        if let Counters::Synced(synced) = &self.counters {
+            let periods = self.limits.iter().map(|(period, _)| *period);
+            synced.add(&whom, periods, &moment, i64::from(passes));
+        }
+        self.answer(ex, &moment, &used, passes)
+    }
+
+    fn without_redis(&self, ex: &Exchange, failure: &Failure) -> Outcome {
+        if !self.fault_tolerant {
+            return Err(Stop::Fault(anyhow!("failed to get usage: {failure}")));
+        }
+        tracing::error!(request_id = %ex.id, "[rate-limiting] failed to get usage: {failure}");
+        Ok(())
+    }
+
+    fn answer(&self, ex: &Exchange, moment: &Moment, used: &Used, passes: bool) -> Outcome {
+        let reset = self.tell(ex, moment, used, passes);
         if passes {
             return Ok(());
         }
@@ -169,6 +235,18 @@ impl RateLimiting {
         headers.insert(RESET, reset.into());
         Some(reset)
     }
+}
+
+fn counters(config: &Config, shared: &Arc<Shared>, scope: &Scope) -> Result<Counters, Vec<String>> {
+    let redis = limits::redis(shared, config.policy, config.redis.clone())?;
+    let Some(redis) = redis else { return Ok(Counters::Here) };
+    let remote = Remote::new(redis, "ratelimit", scope, None);
+    if config.sync_rate < 0.0 {
+        return Ok(Counters::There(remote));
+    }
+    let every = Duration::try_from_secs_f64(config.sync_rate)
+        .map_err(|_| vec!["config.sync_rate: must be a number of seconds, or -1".to_owned()])?;
+    Ok(Counters::Synced(Synced::new(remote, every)))
 }
 
 /// The criterion; the schema requires what it needs.

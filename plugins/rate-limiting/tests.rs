@@ -165,7 +165,7 @@ fn what_cannot_work_is_an_error_at_load() {
     let shared = shared();
     for (changes, error) in [
         (json!({"error_code": 600}), "config.error_code: must be a status, 100 to 599"),
-        (json!({"policy": "redis"}), "config.policy: redis is not built yet; local is"),
+        (json!({"policy": "redis"}), "config.redis: is missing"),
     ] {
         assert_eq!(read(changes, &shared).err().unwrap(), [error]);
     }

@@ -8,17 +8,20 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use anyhow::anyhow;
 use bytes::Bytes;
 use http::header::HeaderName;
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 
 use super::Context;
-use super::limits::{self, Policy, Redis};
+use super::limits::{self, Policy};
 use crate::pdk::request::header_name;
 use crate::pdk::{Exchange, Source};
-use crate::plugin::{Outcome, Phases, Plugin, Step};
+use crate::plugin::{Outcome, Phases, Plugin, Step, Stop};
+use crate::quota::remote::{Remote, identifier};
 use crate::quota::{Known, Moment, Period, Scope, Usage, Whom};
+use crate::redis::{Failure, Short};
 use crate::respond;
 use crate::shared::Shared;
 
@@ -28,10 +31,8 @@ struct Config {
     header_name: Option<String>,
     limit_by: Option<LimitBy>,
     policy: Option<Policy>,
-    #[allow(dead_code)] // a counter of this process can always be reached
     fault_tolerant: bool,
-    #[allow(dead_code)]
-    redis: Option<Redis>,
+    redis: Option<Short>,
     block_on_first_violation: bool,
     hide_client_headers: bool,
     limits: BTreeMap<String, Periods>,
@@ -64,6 +65,8 @@ struct Limit {
     remaining: HeaderName,
     windows: Vec<Window>,
     known: RefCell<Known>,
+    /// Counters in Redis.
+    remote: Option<Rc<Remote>>,
 }
 
 struct Window {
@@ -80,12 +83,21 @@ struct ResponseRateLimiting {
     limits: Vec<Limit>,
     blocks: bool,
     hides: bool,
+    /// Requests pass when Redis cannot be asked.
+    fault_tolerant: bool,
+    is_remote: bool,
+}
+
+/// What counts one limit of one client.
+enum Counter {
+    Here(Arc<Usage>),
+    There(Rc<Remote>, Rc<str>),
 }
 
 /// What a request found, by limit.
 struct Found {
     moment: Moment,
-    limits: Vec<(Arc<Usage>, Vec<f64>)>,
+    limits: Vec<(Counter, Vec<f64>)>,
     /// What the reply says it costs; nothing if it was refused.
     costs: RefCell<Vec<f64>>,
 }
@@ -102,7 +114,10 @@ impl Plugin for ResponseRateLimiting {
     }
 
     fn access<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
-        Step::Done(self.look(ex, Moment::now()))
+        match self.is_remote {
+            false => Step::Done(self.look(ex, Moment::now())),
+            true => Step::wait(self.ask(ex, Moment::now())),
+        }
     }
 
     fn header_filter(&self, ex: &Exchange) -> Outcome {
@@ -132,11 +147,25 @@ impl Plugin for ResponseRateLimiting {
     fn log(&self, ex: &Exchange) {
         let Some(found) = ex.own.find::<Found>() else { return };
         let costs = found.costs.borrow();
-        for ((limit, (usage, _)), cost) in self.limits.iter().zip(&found.limits).zip(&*costs) {
-            // Most replies cost nothing.
-            for window in limit.windows.iter().filter(|_| *cost != 0.0) {
-                // A cast of what is too large, or no number, ends at the next that is one.
-                usage.add(window.period, &found.moment, cost.round() as i64);
+        let counted = self.limits.iter().zip(&found.limits).zip(&*costs);
+        // Most replies cost nothing.
+        for ((limit, (counter, _)), cost) in counted.filter(|(_, cost)| **cost != 0.0) {
+            // A cast of what is too large, or no number, ends at the next that is one.
+            let cost = cost.round() as i64;
+            match counter {
+                Counter::Here(usage) => {
+                    for window in &limit.windows {
+                        usage.add(window.period, &found.moment, cost);
+                    }
+                }
+                Counter::There(remote, whom) => {
+                    let (remote, whom, moment) = (remote.clone(), whom.clone(), found.moment);
+                    tokio::task::spawn_local(async move {
+                        if let Err(failure) = remote.add(&whom, &moment, cost).await {
+                            tracing::error!("[response-ratelimiting] {failure}");
+                        }
+                    });
+                }
             }
         }
     }
@@ -148,7 +177,7 @@ impl ResponseRateLimiting {
         shared: Arc<Shared>,
         scope: impl Fn(&str) -> Scope,
     ) -> Result<Self, Vec<String>> {
-        limits::check(config.policy)?;
+        let redis = limits::redis(&shared, config.policy, config.redis)?;
         let name = config.header_name.as_deref().unwrap_or("x-kong-limit");
         let header = header_name(name)
             .ok_or_else(|| vec![format!("config.header_name: '{name}' is no header name")])?;
@@ -157,35 +186,78 @@ impl ResponseRateLimiting {
                 .ok_or_else(|| format!("config.limits: '{name}' cannot be part of a header name"))
         };
         let mut errors = Vec::new();
-        let limits: Vec<Limit> = (config.limits.iter().map(limit))
+        let mut limits: Vec<Limit> = (config.limits.iter().map(limit))
             .filter_map(|limit| limit.map_err(|error| errors.push(error)).ok())
             .collect();
         if !errors.is_empty() {
             return Err(errors);
         }
         let by = config.limit_by.unwrap_or(LimitBy::Consumer);
+        let is_remote = redis.is_some();
+        if let Some(redis) = redis {
+            for limit in &mut limits {
+                let (scope, name) = (&limit.scope, Some(&*limit.name));
+                let remote = Remote::new(redis.clone(), "response-ratelimit", scope, name);
+                limit.remote = Some(Rc::new(remote));
+            }
+        }
         let (blocks, hides) = (config.block_on_first_violation, config.hide_client_headers);
-        Ok(Self { shared, header, by, limits, blocks, hides })
+        let fault_tolerant = config.fault_tolerant;
+        Ok(Self { shared, header, by, limits, blocks, hides, fault_tolerant, is_remote })
     }
 
     fn look(&self, ex: &Exchange, moment: Moment) -> Outcome {
         let whom = self.whom(ex).unwrap_or_else(|| limits::address(ex));
-        let mut found = Vec::with_capacity(self.limits.len());
-        for limit in &self.limits {
-            let quotas = &self.shared.quotas;
+        let quotas = &self.shared.quotas;
+        let look = |limit: &Limit| {
             let usage = limit.known.borrow_mut().usage(quotas, &limit.scope, whom.clone());
             let left = |window: &Window| window.limit - usage.used(window.period, &moment) as f64;
-            let left: Vec<f64> = limit.windows.iter().map(left).collect();
+            let left = limit.windows.iter().map(left).collect();
+            (Counter::Here(usage), left)
+        };
+        let found = self.limits.iter().map(look).collect();
+        self.judge(ex, moment, found)
+    }
+
+    /// The same with counters in Redis.
+    async fn ask(&self, ex: &Exchange, moment: Moment) -> Outcome {
+        let whom = self.whom(ex).unwrap_or_else(|| limits::address(ex));
+        let whom: Rc<str> = identifier(&whom).into();
+        let mut found = Vec::with_capacity(self.limits.len());
+        for limit in &self.limits {
+            let Some(remote) = &limit.remote else { continue };
+            let periods = limit.windows.iter().map(|window| window.period);
+            let used = match remote.used(&whom, periods, &moment).await {
+                Ok(used) => used,
+                Err(failure) => return self.without_redis(ex, &failure),
+            };
+            let left = limit.windows.iter().zip(used);
+            let left = left.map(|(window, used)| window.limit - used as f64).collect();
+            found.push((Counter::There(remote.clone(), whom.clone()), left));
+        }
+        self.judge(ex, moment, found)
+    }
+
+    fn without_redis(&self, ex: &Exchange, failure: &Failure) -> Outcome {
+        if !self.fault_tolerant {
+            return Err(Stop::Fault(anyhow!("failed to get usage: {failure}")));
+        }
+        tracing::error!(
+            request_id = %ex.id, "[response-ratelimiting] failed to get usage: {failure}"
+        );
+        Ok(())
+    }
+
+    fn judge(&self, ex: &Exchange, moment: Moment, found: Vec<(Counter, Vec<f64>)>) -> Outcome {
+        for (limit, (_, left)) in self.limits.iter().zip(&found) {
             if self.blocks && left.contains(&0.0) {
                 let message = format!("API rate limit exceeded for '{}'", limit.name);
                 return respond::error(ex, StatusCode::TOO_MANY_REQUESTS, &message);
             }
             let least = left.iter().copied().fold(f64::INFINITY, f64::min);
             ex.request.set_header(&limit.remaining, limits::number(least));
-            found.push((usage, left));
         }
-        let costs = RefCell::default();
-        ex.own.keep(Rc::new(Found { moment, limits: found, costs }));
+        ex.own.keep(Rc::new(Found { moment, limits: found, costs: RefCell::default() }));
         Ok(())
     }
 
@@ -241,7 +313,8 @@ impl Limit {
             });
         }
         let remaining = header_name(&format!("x-ratelimit-remaining-{name}"))?;
-        Some(Self { name: name.to_owned(), scope, remaining, windows, known: RefCell::default() })
+        let known = RefCell::default();
+        Some(Self { name: name.to_owned(), scope, remaining, windows, known, remote: None })
     }
 }
 

@@ -52,6 +52,8 @@ mod pdk;
 mod plugin_new;
 mod protocols;
 mod proxy;
+mod redis_limits;
+mod redis_server;
 mod reload;
 mod reload_load;
 mod rotation;

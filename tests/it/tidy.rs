@@ -38,6 +38,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("llm", 2),
     ("proxy", 2),
     ("quota", 2),
+    ("redis", 2),
     ("router", 2),
     ("shared", 2),
     ("tls", 2),

@@ -1,16 +1,9 @@
 //! The plugins that remember something from one request to the next: counters and replies. Those
 //! that count in Redis meet a real one.
 
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-
-use tokio::net::{TcpListener, UnixStream};
-
 use super::{Running, Way};
 use crate::http::{Message, Upstream, closed_port};
-
-/// Between two looks at what another process does.
-const PAUSE: Duration = Duration::from_millis(2);
+use crate::redis_server::{PAUSE, Redis};
 
 /// A service with one Route, `/a`, and one plugin.
 fn service(name: &str, config: &str) -> String {
@@ -26,67 +19,6 @@ fn service(name: &str, config: &str) -> String {
       config: {config}
 "
     )
-}
-
-/// A Redis that is reached over TCP, on a port of the system's choosing.
-struct Redis {
-    server: Child,
-    port: u16,
-    folder: tempfile::TempDir,
-}
-
-impl Redis {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let server = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--unixsocket", "redis.sock", "--dir"])
-            .arg(folder.path())
-            .current_dir(folder.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is missing: apt-get install redis-server");
-        let path = folder.path().join("redis.sock");
-        while UnixStream::connect(&path).await.is_err() {
-            tokio::time::sleep(PAUSE).await;
-        }
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let mut server = UnixStream::connect(&path).await.unwrap();
-                tokio::spawn(async move {
-                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-                });
-            }
-        });
-        Self { server, port, folder }
-    }
-
-    /// Asks until the answer is as wanted: Lua's timers write to it.
-    async fn wait(&self, args: &[&str], wanted: impl Fn(&String) -> bool) -> String {
-        for _ in 0..400 {
-            let answer = self.ask(args);
-            if wanted(&answer) {
-                return answer;
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        panic!("{args:?} is {}", self.ask(args));
-    }
-
-    /// What `redis-cli` says to a command.
-    fn ask(&self, args: &[&str]) -> String {
-        let socket = self.folder.path().join("redis.sock");
-        let asked = Command::new("redis-cli").arg("-s").arg(socket).args(args).output().unwrap();
-        String::from_utf8_lossy(&asked.stdout).trim().to_owned()
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
 }
 
 const COUNTED: &str = "{year: 5, policy: redis, redis: {host: 127.0.0.1, port: PORT, database: 1}";
