@@ -3,6 +3,7 @@
 //! A compiled LuaJIT loop cannot be interrupted, so a plugin that loops holds up its worker. The
 //! others serve on; the control thread looks here and tells the operator whose code it is.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -76,6 +77,18 @@ impl Vms {
         }
     }
 
+    /// Who holds up each of so many workers, when nobody is left to serve.
+    pub fn held_up(&self, workers: usize) -> Option<String> {
+        let places = self.places();
+        let holders: BTreeSet<_> =
+            places.iter().map(|place| place.holder()).collect::<Option<_>>()?;
+        if places.len() < workers || holders.is_empty() {
+            return None;
+        }
+        let holders: Vec<_> = holders.iter().map(|holder| format!("'{holder}'")).collect();
+        Some(format!("every worker is held up by Lua code: plugin {}", holders.join(", ")))
+    }
+
     /// For `/metrics`; nothing where no worker has a VM.
     pub fn render(&self) -> String {
         let places = self.places();
@@ -124,6 +137,13 @@ impl Place {
     /// Says how much memory the VM has.
     pub fn set_bytes(&self, bytes: usize) {
         self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The plugin whose code has run for too long.
+    fn holder(&self) -> Option<Arc<str>> {
+        let call = self.call();
+        let call = call.as_ref().filter(|call| call.began.elapsed() >= PATIENCE)?;
+        Some(call.plugin.clone())
     }
 
     fn look(&self) {
@@ -178,5 +198,27 @@ mod tests {
         assert!(place.call().as_ref().unwrap().next >= 2 * AGAIN);
         drop(running);
         assert!(place.call().is_none());
+    }
+
+    #[test]
+    fn nobody_serves_only_when_every_worker_is_held_up() {
+        let vms = Vms::default();
+        let places = [0, 1].map(|worker| Arc::new(Place { worker, ..Place::default() }));
+        vms.places().extend(places.iter().cloned());
+        let name: Arc<str> = "loops".into();
+        let late = |place: &Place| {
+            place.call().as_mut().unwrap().began = Instant::now().checked_sub(PATIENCE).unwrap();
+        };
+        let first = places[0].enter(&name, "access", None);
+        late(&places[0]);
+        assert_eq!(vms.held_up(2), None, "the other one is idle");
+        let _second = places[1].enter(&name, "log", None);
+        assert_eq!(vms.held_up(2), None, "the other one has just begun");
+        late(&places[1]);
+        assert_eq!(vms.held_up(3), None, "one has no Lua at all");
+        let told = vms.held_up(2).unwrap();
+        assert_eq!(told, "every worker is held up by Lua code: plugin 'loops'");
+        drop(first);
+        assert_eq!(vms.held_up(2), None);
     }
 }

@@ -203,6 +203,9 @@ impl Status {
                 format!("router builds not yet complete, router ready on {ready} of {all} workers");
             return message(StatusCode::SERVICE_UNAVAILABLE, &text);
         }
+        if let Some(text) = self.shared.vms.held_up(all) {
+            return message(StatusCode::SERVICE_UNAVAILABLE, &text);
+        }
         message(StatusCode::OK, "ready")
     }
 
