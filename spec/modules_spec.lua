@@ -1,4 +1,16 @@
 describe("modules that plugins require", function()
+  it("that have failed say at the second time that they have, as in LuaJIT", function()
+    package.preload["test.fails"] = function() error("no luck", 0) end
+    assert.same({ false, "no luck" }, { pcall(require, "test.fails") })
+    local again = "loop or previous error loading module 'test.fails'"
+    assert.same({ false, again }, { pcall(require, "test.fails") })
+    package.preload["test.fails"], package.loaded["test.fails"] = nil, nil
+    local _, first = pcall(require, "test.absent")
+    local _, second = pcall(require, "test.absent")
+    assert.matches("^module 'test.absent' not found:", second)
+    assert.equal(first, second)
+  end)
+
   it("digest", function()
     local to_hex = require("resty.string").to_hex
     local sha256 = require("resty.sha256").new()

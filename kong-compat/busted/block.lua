@@ -1,6 +1,8 @@
 -- Runs what `describe` and `it` have noted, in the order that busted has: the body of a block when
 -- its turn comes, then its children one by one.
 
+local util = require "luassert.util"
+
 local block = {}
 
 -- What is noted of a block, and how often its setups run.
@@ -29,6 +31,32 @@ function block.name_of(element)
   return table.concat(names, " ")
 end
 
+-- Code of ours, which says nothing of where a spec fails.
+local function is_ours(source)
+  return source:find("kong-compat/busted", 1, true) or source:find("kong-compat/luassert", 1, true)
+end
+
+-- What was raised, as a text. A table is shown with what is in it.
+local function text_of(err)
+  if err == nil then
+    return "Nil error"
+  elseif type(err) == "table" and not util.hastostring(err) then
+    return require("pl.pretty").write(err)
+  end
+  return tostring(err)
+end
+
+-- The place where an error was raised, for one that does not say it.
+local function raised_at()
+  local level = 3
+  local info = debug.getinfo(level, "Sl")
+  while info and (info.what == "C" or is_ours(info.source)) do
+    level = level + 1
+    info = debug.getinfo(level, "Sl")
+  end
+  return info and info.currentline > 0 and info.short_src .. ":" .. info.currentline .. ": " or ""
+end
+
 -- An error as the operator reads it. A table with `pending` ends a case without a failure.
 local function trouble(err)
   if type(err) == "table" and err.is_pending then
@@ -36,13 +64,16 @@ local function trouble(err)
   end
   local trace = {}
   for line in debug.traceback("", 2):gmatch("[^\n]+") do
-    local is_ours = line:find("kong-compat/busted", 1, true)
-      or line:find("kong-compat/luassert", 1, true) or line:find("^%s*%[C%]")
-    if not is_ours then
+    if not is_ours(line) and not line:find("^%s*%[C%]") then
       trace[#trace + 1] = line
     end
   end
-  return { message = tostring(err), trace = #trace > 1 and table.concat(trace, "\n") or nil }
+  local message = text_of(err)
+  if not message:find("^[^\n]-:%d+: ") then
+    message = raised_at() .. message
+  end
+  return { message = message, trace = #trace > 1 and table.concat(trace, "\n") or nil,
+    is_failure = err ~= nil and rawequal(err, util.failed) }
 end
 
 local runner = {}
@@ -158,13 +189,12 @@ function runner:after(reached)
   return first
 end
 
--- Errors that a case makes itself are its failure; those around it are errors.
+-- An assertion of the case itself that does not hold is its failure; all else is an error (busted).
 local function outcome_of(problem, of_case)
   if problem.is_pending then
     return "pending"
   end
-  local first = problem.message:match("^[^\n]*")
-  return of_case and not first:find("timed out", 1, true) and "failure" or "error"
+  return of_case and problem.is_failure and "failure" or "error"
 end
 
 function runner:case(element)
@@ -183,10 +213,13 @@ function runner:case(element)
   if not problem then
     local finally
     self.case_running = { finally = function(f) finally = f end }
+    util.failed = nil
     problem = self:safe(element.body, "it")
     self.case_running = nil
     local late = finally and self:safe(finally, "finally")
-    problem = problem or late
+    if late and not problem then
+      problem, of_case = late, false
+    end
   end
   local late = self:after(reached)
   if late and not problem then

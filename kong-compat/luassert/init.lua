@@ -44,7 +44,7 @@ local function judge(state, assertion, ...)
   if (not result) == rawget(state, "mod") then
     local text = rawget(state, "mod") and assertion.positive or assertion.negative
     local message = message_of(text, rawget(state, "failure_message"), arguments)
-    error(message or "assertion failed!", util.errorlevel())
+    util.fail(message or "assertion failed!", util.errorlevel())
   end
   if returned then
     return util.unpack(returned)
@@ -142,7 +142,7 @@ setmetatable(luassert, {
   end,
   __call = function(_, value, message, ...)
     if not value then
-      error(message == nil and "assertion failed!" or message, 2)
+      util.fail(message == nil and "assertion failed!" or message, 2)
     end
     return value, message, ...
   end,

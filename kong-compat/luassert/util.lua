@@ -114,6 +114,14 @@ function util.errorlevel(level)
   return level - 1
 end
 
+-- Raises an error as an assertion does that does not hold: runners tell it from other errors by
+-- `util.failed`. `level` is as `error` has it.
+function util.fail(message, level)
+  local _, text = pcall(error, message, level + 2)
+  util.failed = text
+  error(text, 0)
+end
+
 -- The words of `is_not_nil`, in small letters.
 function util.words(key, into)
   into = into or {}

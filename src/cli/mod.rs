@@ -15,10 +15,12 @@ mod spec;
 
 use std::process::ExitCode;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, value_parser};
 
 use crate::lua::THREAD_STACK;
 use crate::settings::{Env, Flags, Read, Settings};
+use crate::telemetry::LOG_LEVELS;
 
 /// An AI gateway for Azure OpenAI that runs Kong's configuration and Kong's plugins.
 #[derive(Parser)]
@@ -138,7 +140,7 @@ Examples:
 
 Modules of plugins are found as `run` finds them: lua_package_path, by default this folder.
 
-Exit status: 0 all passed, 1 a case failed, 2 usage.";
+Exit status: 0 all passed, 1 a case failed, 2 usage or no case to run.";
 
 const SIM_EXAMPLES: &str = "\
 Examples:
@@ -312,7 +314,7 @@ struct SpecArgs {
     #[arg(long)]
     fail_fast: bool,
     /// What code in the specs' own VM logs to standard error; gateways have files of their own
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, value_name = "LEVEL", value_parser = PossibleValuesParser::new(LOG_LEVELS))]
     log_level: Option<String>,
     /// A kong.conf to read settings from
     #[arg(short, long, value_name = "FILE")]

@@ -39,9 +39,9 @@ pub struct Spec {
 pub enum Outcome {
     /// As it should.
     Success,
-    /// An assertion of the case does not hold, or its code fails.
+    /// An assertion of the case does not hold.
     Failure,
-    /// What is around it fails, or it took too long.
+    /// Its code fails, or what is around it, or it took too long.
     Error,
     /// It is not meant to run yet, or says that it cannot here.
     Pending,
@@ -70,8 +70,8 @@ pub struct Case {
 pub trait Watch {
     /// A case begins.
     fn begin(&self, _name: &str, _place: &str) {}
-    /// A step of it begins, or of what is around it.
-    fn step(&self) {}
+    /// A step of it begins, or of what is around it: `it`, `before_each`, `describe`.
+    fn step(&self, _what: &str) {}
     /// It has ended.
     fn end(&self, case: Case);
     /// Whether nothing more is to run.
@@ -110,8 +110,9 @@ impl Vm {
 fn host(lua: &Lua, watch: &Rc<dyn Watch>) -> mlua::Result<Table> {
     let host = lua.create_table()?;
     let looks = watch.clone();
-    let limit = bind::waiting(lua, move |lua, args| {
-        looks.step();
+    let limit = bind::waiting(lua, move |lua, args: MultiValue| {
+        let what = args.get(2).and_then(mlua::Value::as_string).map(|what| what.to_string_lossy());
+        looks.step(&what.unwrap_or_default());
         async move { Ok(limited(&lua, args).await?.into_lua_multi(&lua)?) }
     })?;
     host.set("limit", limit)?;

@@ -13,7 +13,7 @@ use crate::settings::LogFormat;
 static FILTER: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 
 /// Kong's names, and `trace`, which is ours: each step of the libraries, too.
-const NAMES: [&str; 9] =
+pub const LOG_LEVELS: [&str; 9] =
     ["trace", "debug", "info", "notice", "warn", "error", "crit", "alert", "emerg"];
 
 /// Sends log lines to stderr.
@@ -75,7 +75,7 @@ impl LogLevel {
 
     /// Whether there is a level of this name.
     pub fn knows(level: &str) -> bool {
-        NAMES.contains(&level)
+        LOG_LEVELS.contains(&level)
     }
 
     /// Its name now.

@@ -9,6 +9,6 @@ mod tokens;
 mod upstreams;
 
 pub use access::{AccessLog, DELAY as ACCESS_LOG_DELAY, open as open_access_log};
-pub use level::{LogLevel, start_logs};
+pub use level::{LOG_LEVELS, LogLevel, start_logs};
 pub use lines::{Lines, Writer};
 pub use status::{Status, StatusListener, serve};

@@ -1,9 +1,10 @@
 //! `silverback spec`: runs Lua specs inside the runtime that plugins run in.
 
+mod pattern;
+mod progress;
 mod report;
-mod watchdog;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -12,9 +13,9 @@ use std::time::Duration;
 
 use tokio::task::LocalSet;
 
+use self::progress::Progress;
 pub(super) use self::report::Output;
 use self::report::Report;
-use self::watchdog::Watchdog;
 use super::{Outcome, SpecArgs, USAGE, complain, settings};
 use crate::gateway::Control;
 use crate::lua::{self, Case, Network, Options, Spec, Vm, Watch};
@@ -23,7 +24,7 @@ use crate::shared::Shared;
 use crate::{server, telemetry, tls};
 
 pub(super) fn run(args: &SpecArgs) -> Outcome {
-    let files = match files(&args.paths) {
+    let files = match pattern::check(args).and_then(|()| files(&args.paths)) {
         Ok(files) => files,
         Err(error) => {
             complain(&error);
@@ -33,16 +34,17 @@ pub(super) fn run(args: &SpecArgs) -> Outcome {
     let read = settings(&Flags::new(), args.conf.as_deref())?;
     let level = args.log_level.as_deref().unwrap_or("warn");
     telemetry::start_logs(level, read.settings.log_format);
+    for warning in &read.warnings {
+        tracing::warn!("{warning}");
+    }
     tls::install_provider();
     let control = Control::start().map_err(|error| vec![error.to_string()])?;
     let shared = Shared::new(read.settings, control.handle.clone(), None)?;
     let runtime = server::single_thread().map_err(|error| vec![error.to_string()])?;
-    let seen = Rc::new(Seen {
-        report: RefCell::new(Report::new(args.output)),
-        watchdog: Watchdog::start(Duration::from_secs(args.timeout)),
-        fails: Cell::new(false),
-        stops_early: args.fail_fast,
-    });
+    let progress = Progress::start(Report::new(args.output), Duration::from_secs(args.timeout));
+    progress.end_at_signals(&control.handle).map_err(|error| vec![error.to_string()])?;
+    let fails = Cell::new(false);
+    let seen = Rc::new(Seen { progress, fails, stops_early: args.fail_fast });
     for file in &files {
         let local = LocalSet::new();
         local.block_on(&runtime, run_file(file, args, &shared, &seen));
@@ -50,15 +52,20 @@ pub(super) fn run(args: &SpecArgs) -> Outcome {
             break;
         }
     }
-    seen.report.borrow_mut().finish();
+    let cases = seen.progress.finish();
     lua::end_children();
     control.stop();
+    if let (0, Some(reason)) = (cases, pattern::why_none(args)) {
+        complain(&reason);
+        return Ok(ExitCode::from(USAGE));
+    }
     Ok(if seen.fails.get() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Runs one file in a VM of its own: no file sees what another has changed.
 async fn run_file(file: &Path, args: &SpecArgs, shared: &Shared, seen: &Rc<Seen>) {
     let path = file.display().to_string();
+    seen.progress.begin("", &path);
     let outcome = match std::fs::read_to_string(file) {
         Err(error) => Err(error.to_string()),
         Ok(source) => {
@@ -97,26 +104,25 @@ async fn run_spec(spec: &Spec, shared: &Shared, seen: &Rc<Seen>) -> Result<(), S
 
 /// What has been seen of the cases so far.
 struct Seen {
-    report: RefCell<Report>,
-    watchdog: Watchdog,
+    progress: Arc<Progress>,
     fails: Cell<bool>,
     stops_early: bool,
 }
 
 impl Watch for Seen {
     fn begin(&self, name: &str, place: &str) {
-        self.watchdog.begin(&format!("{place} {name}"));
+        self.progress.begin(name, place);
     }
 
-    fn step(&self) {
-        self.watchdog.step();
+    fn step(&self, what: &str) {
+        self.progress.step(what);
     }
 
     fn end(&self, case: Case) {
         if matches!(case.outcome, lua::Outcome::Failure | lua::Outcome::Error) {
             self.fails.set(true);
         }
-        self.report.borrow_mut().add(case);
+        self.progress.end(case);
     }
 
     fn stops(&self) -> bool {

@@ -71,6 +71,11 @@ impl Report {
         print(&text);
     }
 
+    /// How many cases have been told of.
+    pub(super) fn len(&self) -> usize {
+        self.cases.len()
+    }
+
     fn count(&self, outcome: Outcome) -> usize {
         self.cases.iter().filter(|case| case.outcome == outcome).count()
     }

@@ -1,7 +1,7 @@
 //! What specs are given beside the runtime: gateways as processes of their own, free ports, and the
 //! schema engine. The module `silverback.spec`; only a VM that runs specs has it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::OpenOptions;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -19,6 +19,10 @@ use crate::schema::{Error, Step};
 #[derive(Default)]
 struct Common {
     children: HashMap<u32, Child>,
+    /// Shells that run a command for a spec.
+    shells: HashSet<u32>,
+    /// The run ends: nothing more is started.
+    is_over: bool,
     notes: HashMap<String, String>,
 }
 
@@ -30,9 +34,13 @@ fn with_common<T>(act: impl FnOnce(&mut Common) -> T) -> T {
     act(common.get_or_insert_default())
 }
 
-/// Ends every process that specs have started.
+/// Ends every process that specs have started; none is started any more.
 pub fn end_children() {
     with_common(|common| {
+        common.is_over = true;
+        for shell in common.shells.drain() {
+            send(shell, "KILL");
+        }
         for (_, mut child) in common.children.drain() {
             let _ = child.kill();
             let _ = child.wait();
@@ -108,10 +116,23 @@ fn spawn(options: &Table) -> mlua::Result<Process> {
     let log = OpenOptions::new().create(true).append(true).open(&path);
     let log = log.map_err(|error| mlua::Error::runtime(format!("{path}: {error}")))?;
     command.stdout(log.try_clone().map_err(mlua::Error::external)?).stderr(log);
-    let child = command.spawn().map_err(mlua::Error::external)?;
-    let pid = child.id();
-    with_common(|common| common.children.insert(pid, child));
+    // Under the lock: whoever ends all children must not miss one.
+    let pid = with_common(|common| {
+        if common.is_over {
+            return Err(mlua::Error::runtime("the run ends"));
+        }
+        let child = command.spawn().map_err(mlua::Error::external)?;
+        let pid = child.id();
+        common.children.insert(pid, child);
+        Ok(pid)
+    })?;
     Ok(Process { pid, keep: options.get::<Option<bool>>("keep")?.unwrap_or_default() })
+}
+
+/// Sends a signal with the system's own tool: a call of our own would be unsafe code.
+fn send(pid: u32, name: &str) -> bool {
+    let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
+    sent.is_ok_and(|sent| sent.success())
 }
 
 /// The exit status of a process that has ended; -1 after a signal.
@@ -131,11 +152,7 @@ impl UserData for Process {
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_method("status", |_, process, ()| Ok(status(process.pid)));
-        methods.add_method("signal", |_, process, name: String| {
-            // The shell's own tool: a signal of our own would be unsafe code.
-            let sent = Command::new("kill").args(["-s", &name, &process.pid.to_string()]).status();
-            Ok(sent.is_ok_and(|sent| sent.success()))
-        });
+        methods.add_method("signal", |_, process, name: String| Ok(send(process.pid, &name)));
         methods.add_async_method("wait", |_, process, seconds: f64| async move {
             const LOOK: Duration = Duration::from_millis(10);
             let began = Instant::now();
@@ -164,6 +181,26 @@ impl Drop for Process {
     }
 }
 
+/// A shell that runs, until this is dropped.
+struct Shell(Option<u32>);
+
+impl Shell {
+    fn note(pid: Option<u32>) -> Self {
+        if let Some(pid) = pid {
+            with_common(|common| common.shells.insert(pid));
+        }
+        Self(pid)
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            with_common(|common| common.shells.remove(&pid));
+        }
+    }
+}
+
 /// Runs a shell command: its status, standard output and standard error.
 async fn run(
     command: String,
@@ -175,6 +212,7 @@ async fn run(
     shell.args(["-c", &command]).kill_on_drop(true);
     shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = shell.spawn().map_err(mlua::Error::external)?;
+    let _noted = Shell::note(child.id());
     let mut stdin = child.stdin.take();
     let feed = async {
         if let (Some(stdin), Some(input)) = (&mut stdin, &input) {
