@@ -67,6 +67,9 @@ impl Scripts {
             return Ok(handler.clone());
         }
         let handler = Handler::load(self.vm(shared)?, name)?;
+        if let Some(trial) = &self.trial {
+            trial.warnings.borrow_mut().extend(handler.notes.iter().cloned());
+        }
         self.handlers.borrow_mut().insert(name.to_owned(), handler.clone());
         Ok(handler)
     }

@@ -120,4 +120,9 @@ pub trait Schemas {
 
     /// The schema of a plugin's `config`, or why there is none (Kong's text).
     fn plugin(&self, name: &str) -> Result<Rc<dyn Check>, String>;
+
+    /// What repairs an error of [`Self::plugin`], where the source of schemas knows.
+    fn hint(&self, _name: &str) -> Option<String> {
+        None
+    }
 }

@@ -4,6 +4,7 @@
 -- to be; a record lists its fields, and a field that is `required` has to be there.
 
 local of_fields = require "silverback.metaschema_fields"
+local places = require "silverback.metaschema_places"
 
 local function kind(name, more)
   local made = { kind = name }
@@ -363,31 +364,63 @@ local function violation(errors)
   return #parts .. " schema violations (" .. text .. ")"
 end
 
+-- What makes no entity of a definition that is none the less a schema.
+local function no_entity(schema)
+  for _, item in ipairs(schema.fields) do
+    local name, definition = next(item)
+    if definition.type == "function" then
+      return name .. ": Entities cannot have function types."
+    elseif definition.type == "map" and not definition.abstract
+      and definition.keys.type ~= "string" then
+      return name .. ": Entities map keys must be strings."
+    end
+  end
+end
+
+-- Kong's text for a tree of errors, and each of them by the name of its field and its line.
+local function told_of(schema, errors, file)
+  return violation(errors) .. places.lines(schema, errors, file)
+end
+
+-- What is wrong with one definition of a plugin's daos.lua.
+local function fault_of_dao(schema, file)
+  if type(schema) ~= "table" then
+    return "schema violation (expected a table)"
+  end
+  local errors = errors_of(ENTITY, schema)
+  return errors and told_of(schema, errors, file) or no_entity(schema)
+end
+
 return {
   errors_of_plugin = function(schema) return errors_of(PLUGIN, schema) end,
   errors_of_entity = function(schema) return errors_of(ENTITY, schema) end,
   violation = violation,
 
   -- The reason why a plugin's schema cannot be used; nil if it can.
-  plugin = function(name, parent, schema)
+  plugin = function(name, parent, schema, file)
     if type(schema) ~= "table" then
       return "schema violation (expected a table)"
     end
     local errors = errors_of(PLUGIN, schema)
     if errors then
-      return violation(errors)
+      return told_of(schema, errors, file)
     end
     local told = of_fields.misfit(name, parent, schema)
-    return told and "error initializing schema for plugin: " .. told
+    return told and "error initializing schema for plugin: " .. told .. places.inside(file)
   end,
 
   -- The same for the entities that it brings.
-  entities = function(plugin, schemas)
+  entities = function(plugin, schemas, file)
+    if type(schemas) ~= "table" or not is_list(schemas) then
+      local told = "custom plugin '%s' returned non-array daos definition table"
+      return told:format(plugin) .. places.inside(file)
+    end
     for _, schema in ipairs(schemas) do
-      local errors = errors_of(ENTITY, schema)
-      if errors then
+      local fault = fault_of_dao(schema, file)
+      if fault then
+        local name = type(schema) == "table" and tostring(schema.name) or "?"
         local told = "schema of custom plugin entity '%s.%s' is invalid: %s"
-        return told:format(plugin, tostring(schema.name), violation(errors))
+        return told:format(plugin, name, fault)
       end
     end
   end,

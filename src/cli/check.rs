@@ -11,10 +11,11 @@ use crate::gateway::Control;
 use crate::loader::{self, Complaint, Refused};
 use crate::settings::Flags;
 use crate::shared::Shared;
-use crate::tls;
+use crate::{telemetry, tls};
 
 pub(super) fn check(args: &CheckArgs) -> Outcome {
     let read = settings(&Flags::new(), args.conf.as_deref())?;
+    telemetry::start_logs("error", read.settings.log_format);
     let inputs = run::inputs(&args.files, &read.settings)?;
     tls::install_provider();
     let control = Control::start().map_err(|error| vec![error.to_string()])?;

@@ -143,7 +143,8 @@ fn schema_of_plugin(
     };
     let path = draft.path.field("name");
     let known = schemas.plugin_names();
-    let hint = report.suggest(name, known.iter().map(String::as_str)).unwrap_or_else(|| {
+    let near = || report.suggest(name, known.iter().map(String::as_str));
+    let hint = schemas.hint(name).or_else(near).unwrap_or_else(|| {
         "silverback has no such plugin; one in Lua is found on lua_package_path".to_owned()
     });
     report.error(At { path: &path, ..draft.at("name") }, message).hint = Some(hint);
@@ -206,9 +207,18 @@ fn tell(errors: &[Error], draft: &Draft, base: &[Step], schema: &dyn Check, repo
         let given = draft.node.at(&steps);
         let of_plugin = draft.kind.name == "plugins";
         let hint = given.and_then(|given| value_hint(&error.message, given, of_plugin, report));
+        let hint = hint.or_else(|| field_hint(error, relative, schema));
         let problem = report.error(at, error.message.clone());
         (problem.about, problem.hint) = (about, hint);
     }
+}
+
+/// What may help against an error about a field that the schema asks for and does not have.
+fn field_hint(error: &Error, path: &[Step], schema: &dyn Check) -> Option<String> {
+    let (Step::Field(name), above) = path.split_last()? else { return None };
+    let is_missing = error.message == "field required for entity check"
+        && !schema.fields(above).contains(&name.as_str());
+    is_missing.then(|| "the schema names it in entity_checks, but has no such field".to_owned())
 }
 
 /// What may help against an error about a value.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::Duration;
 
 use super::{Complaint, Input, Refused, input};
 use crate::catalog::Catalog;
@@ -102,11 +104,28 @@ impl Prepared {
         let common = lua::Options::of(settings, &dicts);
         let options = lua::Options { files: files.clone(), ..common };
         let vm = lua::Vm::new(&options).map_err(|error| vec![error.to_string()])?;
-        installed(&vm, &settings.plugins)?;
+        installed(&vm, &settings.plugins, &settings.lua_package_path)?;
         let schemas = LuaSchemas::new(vm.clone(), &settings.plugins);
-        usable(&vm, &schemas, &settings.plugins)?;
+        usable(&vm, &schemas, &settings.plugins, &settings.lua_package_path)?;
         Ok(Self { sources, env, vm, schemas, files })
     }
+}
+
+/// How Kong begins to tell of plugins that it cannot start with.
+const ON_PLUGIN: &str = "error loading plugin schemas: on plugin";
+
+/// Where a file of a plugin was looked for.
+fn nowhere(name: &str, part: &str, path: &str) -> String {
+    format!("'kong/plugins/{name}/{part}.lua' is nowhere on lua_package_path ({path})")
+}
+
+/// The user's plugins that are on a path, for hints.
+fn plugins_on(path: &str) -> Vec<String> {
+    let folders = path.split(';').filter_map(|template| template.split_once('?'));
+    let folders = folders.map(|(folder, _)| format!("{folder}kong/plugins"));
+    let entries = folders.filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+    let homes = entries.filter(|entry| entry.path().join("handler.lua").is_file());
+    homes.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// Every name of the `plugins` setting must be a plugin: Kong does not start otherwise. Kong's own
@@ -114,19 +133,19 @@ impl Prepared {
 ///
 /// # Errors
 /// One line in Kong's words for each name that is none.
-fn installed(vm: &lua::Vm, names: &[String]) -> Result<(), Vec<String>> {
+fn installed(vm: &lua::Vm, names: &[String], path: &str) -> Result<(), Vec<String>> {
     let is_missing = |name: &&String| {
         let module = format!("kong.plugins.{name}.handler");
         let is_known = *name == "bundled" || plugins::native(name).is_some();
         !is_known && !plugins::is_kongs(name) && !vm.has_module(&module)
     };
     let line = |name: &String| {
-        let near = lua::bundled_plugins().map(|known| (distance(name, known), known)).min();
+        let known = lua::bundled_plugins().map(str::to_owned).chain(plugins_on(path));
+        let near = known.map(|known| (distance(name, &known), known)).min();
         let hint = near.filter(|(distance, _)| *distance <= 2);
-        let hint = hint.map(|(_, known)| format!("did you mean '{known}'?")).unwrap_or_else(|| {
-            format!("'kong/plugins/{name}/handler.lua' is nowhere on lua_package_path")
-        });
-        format!("plugins: on plugin '{name}': {name} plugin is enabled but not installed; {hint}")
+        let hint = hint.map(|(_, known)| format!("did you mean '{known}'?"));
+        let hint = hint.unwrap_or_else(|| nowhere(name, "handler", path));
+        format!("{ON_PLUGIN} '{name}': {name} plugin is enabled but not installed; {hint}")
     };
     let missing: Vec<_> = names.iter().filter(is_missing).map(line).collect();
     if missing.is_empty() { Ok(()) } else { Err(missing) }
@@ -137,20 +156,52 @@ fn installed(vm: &lua::Vm, names: &[String]) -> Result<(), Vec<String>> {
 ///
 /// # Errors
 /// One line in Kong's words for each that has not.
-fn usable(vm: &lua::Vm, schemas: &LuaSchemas, names: &[String]) -> Result<(), Vec<String>> {
+fn usable(
+    vm: &lua::Vm,
+    schemas: &LuaSchemas,
+    names: &[String],
+    path: &str,
+) -> Result<(), Vec<String>> {
     let of_users = |name: &&String| {
         *name != "bundled" && !plugins::is_kongs(name) && script(vm, name).is_some()
     };
     let fault = |name: &String| {
+        let _late = Late::watch(name);
         // Kong tells of the handler first; the schema is read first, since a module that has failed
         // tells its reason once.
-        let schema = schemas.plugin(name).map(drop);
+        let schema = schemas.plugin(name).map(drop).map_err(|error| {
+            let is_there = vm.has_module(&format!("kong.plugins.{name}.schema"));
+            if is_there { error } else { format!("{error}; {}", nowhere(name, "schema", path)) }
+        });
         let fault = Handler::load(vm, name).map(drop).and(schema);
         let fault = fault.and_then(|()| schemas.check_entities(name)).err()?;
-        Some(format!("plugins: on plugin '{name}': {fault}"))
+        Some(format!("{ON_PLUGIN} '{name}': {fault}"))
     };
     let faults: Vec<_> = names.iter().filter(of_users).filter_map(fault).collect();
     if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+/// Tells when the code of a plugin does not come back, until this is dropped: nothing can interrupt
+/// it, and whoever waits for the configuration should know why.
+struct Late(#[expect(unused, reason = "its end is what counts")] Sender<()>);
+
+impl Late {
+    fn watch(name: &str) -> Self {
+        const PATIENCE: Duration = Duration::from_secs(3);
+        let (over, ends) = mpsc::channel::<()>();
+        let name = name.to_owned();
+        std::thread::spawn(move || {
+            if ends.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                let secs = PATIENCE.as_secs();
+                tracing::error!(
+                    "plugin '{name}': its files have been loading for more than {secs} seconds \
+                     (a loop at the top of handler.lua, schema.lua or daos.lua?); the \
+                     configuration waits for them"
+                );
+            }
+        });
+        Self(over)
+    }
 }
 
 /// The plugins whose handler is Lua: the user's file first, then ours in Rust, then ours in Lua.

@@ -57,6 +57,9 @@ pub use self::spec::{Case, Outcome, Spec, Watch, end_children};
 #[error("{0}")]
 pub struct Error(String);
 
+/// How an error of [`Vm::require_table`] ends where a module is no table.
+const NO_TABLE: &str = "returns no table (is 'return ...' missing?)";
+
 /// A Lua state with Kong's modules in reach. Clones share the state.
 #[derive(Clone)]
 pub struct Vm {
@@ -222,7 +225,7 @@ impl Vm {
                 let ours = || embedded(module).map(|(path, _)| path.to_owned());
                 let file = self.path_of(module).or_else(ours);
                 let file = file.as_deref().unwrap_or(module);
-                Err(format!("{file} returns no table (is 'return ...' missing?)"))
+                Err(format!("{file} {NO_TABLE}"))
             }
         }
     }

@@ -105,13 +105,17 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
 }
 
 /// The loader of files, which notes what it is about to load: a reload asks whether it has changed.
+///
+/// Lua calls the loader, so that its errors are the plain texts that they are in OpenResty.
 fn noting(lua: &Lua, loader: Function) -> mlua::Result<Function> {
-    lua.create_function(move |lua, name: String| {
+    let note = lua.create_function(|lua, name: String| {
         if let (Ok(options), Some(file)) = (Options::of_vm(lua), path_of(lua, &name)) {
             options.files.note(&name, Some(Path::new(&file)));
         }
-        loader.call::<Value>(name)
-    })
+        Ok(())
+    })?;
+    let code = "local note, loader = ... return function(name) note(name) return loader(name) end";
+    lua.load(code).set_name("=require").call((note, loader))
 }
 
 /// The user's file that provides a module.
@@ -138,7 +142,8 @@ pub(super) fn forget_failed(lua: &Lua) {
 /// An error of a module for the operator: one stack, of the frames that say something.
 pub(super) fn told(error: &str) -> String {
     const STACK: &str = "\nstack traceback:";
-    let mut parts = error.split(STACK);
+    // The library's own word.
+    let mut parts = error.trim_start_matches("runtime error: ").split(STACK);
     let mut told = parts.next().unwrap_or_default().trim_end().to_owned();
     let frames = parts.next().unwrap_or_default().lines();
     let mut frames = frames.filter(|line| !line.is_empty() && !line.contains("[C]:")).peekable();

@@ -23,7 +23,7 @@ use super::ngx::{Light, output};
 use super::owner::Owner;
 use super::schema::sets;
 use super::state::{self, Running, State, Verdict};
-use super::{Options, Vm, json, limit, phase};
+use super::{NO_TABLE, Options, Vm, json, limit, modules, phase};
 use crate::distance::distance;
 use crate::entity::PluginEntity;
 use crate::pdk::log::WORKSPACE;
@@ -44,6 +44,8 @@ pub struct Handler {
     pub priority: i64,
     /// `x.y.z`.
     pub version: String,
+    /// What its author should know: one line each.
+    pub notes: Vec<String>,
     phases: Phases,
     /// What calls each phase that it has, with a configuration.
     calls: Vec<(&'static str, Function)>,
@@ -73,9 +75,6 @@ const PHASES: [(&str, Phases); 7] = [
 
 /// What a handler may have beside them.
 const ONCE: [&str; 2] = ["init_worker", "configure"];
-
-/// How an error of [`Vm::require_table`] ends.
-const NO_TABLE: &str = "returns no table (is 'return ...' missing?)";
 
 /// Kong Enterprise's phases for the frames of WebSocket.
 const FRAMES: [&str; 4] = ["ws_handshake", "ws_client_frame", "ws_upstream_frame", "ws_close"];
@@ -116,6 +115,7 @@ impl Handler {
                  `header_filter` or `body_filter` methods."
             ));
         }
+        let mut notes = Vec::new();
         let frames = FRAMES.into_iter().find(|phase| field(phase).is_function());
         match frames {
             Some(phase) if phases == Phases::NONE => {
@@ -124,17 +124,12 @@ impl Handler {
                      `{phase}` and its likes, which are Kong Enterprise's: they are not run here"
                 ));
             }
-            Some(phase) if Options::of_vm(vm.lua()).is_ok_and(|vm| vm.worker.is_none()) => {
-                tracing::warn!(
-                    plugin = name,
-                    "`{phase}` is Kong Enterprise's: it does not run here"
-                );
-            }
-            _ => {}
+            Some(phase) => notes.push(format!(
+                "plugin '{name}': `{phase}` is Kong Enterprise's: it does not run here"
+            )),
+            None => {}
         }
-        if phases == Phases::NONE {
-            warn_of_no_phase(vm, name, &table);
-        }
+        notes.extend(notes_of(name, &table, phases));
         let schema = sets::schema_of(vm, name);
         let calls = calls(vm.lua(), &table, phases).map_err(|error| error.to_string())?;
         Ok(Rc::new(Self {
@@ -144,6 +139,7 @@ impl Handler {
             table,
             priority,
             version,
+            notes,
             phases,
             calls,
             schema,
@@ -175,7 +171,7 @@ impl Handler {
         let running = Running { id: uuid::Uuid::nil(), name: self.name.clone() };
         let _running = self.place.as_ref().map(|place| place.enter(&self.name, phase, None));
         phase::during(self.vm.lua(), "init_worker", Some(running), run)
-            .map_err(|error: mlua::Error| error.to_string())
+            .map_err(|error: mlua::Error| modules::told(&error.to_string()))
     }
 
     /// The handler with a configuration.
@@ -241,28 +237,27 @@ fn not_loaded(vm: &Vm, name: &str, module: &str, error: &str) -> String {
     }
 }
 
-/// Tells of a handler in which nothing is found that runs here; the loader does, not each worker.
-fn warn_of_no_phase(vm: &Vm, name: &str, table: &Table) {
-    let key = format!("silverback.no_phase.{name}");
-    let is_told = vm.lua().named_registry_value::<Option<bool>>(&key);
-    if Options::of_vm(vm.lua()).is_ok_and(|options| options.worker.is_some())
-        || matches!(is_told, Ok(Some(true)))
-    {
-        return;
-    }
-    let names = || PHASES.iter().map(|(name, _)| *name).chain(ONCE);
+/// What the author of a handler should know: functions whose names are nearly those of phases, and
+/// that nothing of it runs here.
+fn notes_of(name: &str, table: &Table, phases: Phases) -> Vec<String> {
     let is_there = |name: &str| table.get::<LuaValue>(name).is_ok_and(|value| value.is_function());
-    if names().any(is_there) {
-        return;
-    }
-    let _ = vm.lua().set_named_registry_value(&key, true);
+    let all = || PHASES.iter().map(|(name, _)| *name).chain(ONCE);
+    let missing: Vec<_> = all().filter(|phase| !is_there(phase)).collect();
     let own = table.pairs::<String, LuaValue>().flatten();
-    let near = own
-        .filter(|(_, value)| value.is_function())
-        .flat_map(|(own, _)| names().map(move |name| (distance(&own, name), name, own.clone())));
-    let near = near.filter(|(distance, ..)| *distance <= 2).min();
-    let hint = near.map(|(_, name, own)| format!(" (did you mean '{name}' for '{own}'?)"));
-    tracing::warn!("plugin '{name}' has no phase that runs here{}", hint.unwrap_or_default());
+    let own = own.filter(|(own, value)| value.is_function() && !all().any(|phase| phase == own));
+    let near = |own: String| {
+        let meant = missing.iter().map(|phase| (distance(&own, phase), *phase)).min()?;
+        // Of a short name, such as `log`, too much else is near.
+        let limit = if meant.1.len() < 6 { 1 } else { 2 };
+        let (_, phase) = Some(meant).filter(|(distance, _)| *distance <= limit)?;
+        Some(format!("plugin '{name}': '{own}' is no phase (did you mean '{phase}'?)"))
+    };
+    let mut notes: Vec<_> = own.filter_map(|(own, _)| near(own)).collect();
+    notes.sort();
+    if phases == Phases::NONE && !ONCE.into_iter().any(is_there) {
+        notes.push(format!("plugin '{name}' has no phase that runs here"));
+    }
+    notes
 }
 
 /// Functions that call the phases of a handler. It may put others in their places while it runs, so
@@ -412,6 +407,7 @@ impl LuaPlugin {
         if let (true, Some(place)) = (is_memory, &self.handler.place) {
             place.set_full();
         }
+        let error = modules::told(&error.to_string());
         let options = Options::of_vm(self.handler.vm.lua());
         match options.map_or(0, |options| options.memory_limit_bytes) {
             limit if limit > 0 && is_memory => {

@@ -20,13 +20,15 @@ use mlua::Table;
 use serde_json::Value;
 
 use self::read::Reader;
-use super::modules::KONGS;
-use super::{Vm, bundled_plugins};
+use super::modules::{KONGS, told};
+use super::{NO_TABLE, Vm, bundled_plugins};
 use crate::schema::{Check, Custom, Error, PluginConfig, Record, Schemas, Step};
 
 /// The schemas of entities and of the plugins that are switched on.
 pub struct LuaSchemas {
     vm: Vm,
+    /// What the setting says, and what it stands for.
+    setting: Vec<String>,
     plugins: BTreeSet<String>,
     entities: RefCell<HashMap<String, Option<Rc<dyn Check>>>>,
     configs: RefCell<HashMap<String, PluginCheck>>,
@@ -48,14 +50,15 @@ impl LuaSchemas {
     /// The name `bundled` stands for every plugin that comes with the gateway, and for those of
     /// Kong's that are on the path.
     pub fn new<S: AsRef<str>>(vm: Vm, plugins: &[S]) -> Self {
-        let plugins = plugins.iter().map(AsRef::as_ref);
-        let plugins = plugins.flat_map(|name| match name {
+        let setting: Vec<_> = plugins.iter().map(|name| name.as_ref().to_owned()).collect();
+        let plugins = setting.iter().flat_map(|name| match name.as_str() {
             "bundled" => bundled(&vm),
             name => vec![name.to_owned()],
         });
         Self {
             plugins: plugins.collect(),
             vm,
+            setting,
             entities: RefCell::default(),
             configs: RefCell::default(),
         }
@@ -122,10 +125,11 @@ impl LuaSchemas {
         if self.vm.path_of(&module).is_none() {
             return Ok(());
         }
-        let daos: Table = self.vm.require(&module).map_err(|error| error.to_string())?;
+        let daos: mlua::Value = self.vm.require(&module).map_err(|e| not_loaded(&module, &e))?;
+        let file = self.vm.path_of(&module);
         let fault = self.fault(|meta| {
             let check: mlua::Function = meta.get("entities")?;
-            check.call((plugin, &daos))
+            check.call((plugin, &daos, file))
         });
         fault?.map_or(Ok(()), Err)
     }
@@ -136,16 +140,17 @@ impl LuaSchemas {
             return Err(format!("no configuration schema found for plugin: {name}"));
         }
         let broken = |reason: String| format!("error loading plugin schema '{name}': {reason}");
-        let require = |module: &str| -> Result<Table, String> {
-            self.vm.require_table(module).map_err(broken)
-        };
-        let parent = require("kong.db.schema.entities.plugins")?;
-        let schema = require(&module)?;
-        if self.vm.path_of(&module).is_some() {
+        let parent = self.vm.require_table("kong.db.schema.entities.plugins").map_err(broken)?;
+        let schema = self.vm.require_table(&module).map_err(|error| match error {
+            error if error.ends_with(NO_TABLE) => error,
+            error => format!("error loading module '{module}':\n{error}"),
+        })?;
+        let file = self.vm.path_of(&module);
+        if file.is_some() {
             // Ours are right; a test holds them against the engine.
             let fault = self.fault(|meta| {
                 let check: mlua::Function = meta.get("plugin")?;
-                check.call((name, &parent, &schema))
+                check.call((name, &parent, &schema, file))
             });
             fault.map_err(broken)?.map_or(Ok(()), Err)?;
         }
@@ -192,6 +197,32 @@ impl Schemas for LuaSchemas {
         self.configs.borrow_mut().insert(name.to_owned(), config.clone());
         config
     }
+
+    fn hint(&self, name: &str) -> Option<String> {
+        if !is_plain(name) {
+            return None;
+        }
+        let modules = ["handler", "schema"].map(|part| format!("kong.plugins.{name}.{part}"));
+        let file = modules.iter().find_map(|module| self.vm.path_of(module));
+        match file {
+            Some(file) if !self.plugins.contains(name) => {
+                let listed = self.setting.iter().filter(|listed| *listed != "off");
+                let listed: String = listed.map(|listed| format!("{listed},")).collect();
+                Some(format!("{file} is there; to enable it: KONG_PLUGINS={listed}{name}"))
+            }
+            None if KONGS.contains(&name) => Some(format!(
+                "silverback runs it from Kong's own Lua files: a folder with kong/plugins/{name}, \
+                 such as a checkout of Kong, has to be on lua_package_path: \
+                 KONG_LUA_PACKAGE_PATH='/path/to/kong/?.lua;/path/to/kong/?/init.lua;./?.lua'"
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// Why a module could not be loaded, in Kong's words.
+fn not_loaded(module: &str, error: &mlua::Error) -> String {
+    format!("error loading module '{module}':\n{}", told(&error.to_string()))
 }
 
 /// What a schema says of an entity.

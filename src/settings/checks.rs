@@ -2,6 +2,8 @@
 //!
 //! This holds also for settings without an effect here: a file that Kong refuses is not taken.
 
+use std::path::Path;
+
 /// Settings that have one of these values.
 const ENUMS: &[(&str, &[&str])] = &[
     ("cluster_mtls", &["shared", "pki"]),
@@ -70,7 +72,32 @@ pub(super) fn fault(name: &str, value: &str) -> Option<String> {
     if NUMBERS.contains(&name) {
         return number_fault(name, value);
     }
+    if name == "lua_package_path" {
+        let taken = fixed_templates(value).find(|template| Path::new(template).exists());
+        return taken.map(|taken| {
+            format!("{name}: '{taken}' has no '?', so it would be every module; {}", meant(taken))
+        });
+    }
     refused(name, value)
+}
+
+/// What a user should know of a value that is taken all the same, since Kong takes it.
+pub(super) fn doubt(name: &str, value: &str) -> Option<String> {
+    let template = fixed_templates(value).next().filter(|_| name == "lua_package_path")?;
+    Some(format!("{name}: '{template}' has no '?': no module is found there; {}", meant(template)))
+}
+
+/// The parts of a `lua_package_path` in which no name of a module goes.
+fn fixed_templates(path: &str) -> impl Iterator<Item = &str> {
+    path.split(';')
+        .map(str::trim)
+        .filter(|template| !template.is_empty() && !template.contains('?'))
+}
+
+/// What was probably meant by a template that is a mere folder.
+fn meant(template: &str) -> String {
+    let folder = template.trim_end_matches('/');
+    format!("for a folder write '{folder}/?.lua;{folder}/?/init.lua'")
 }
 
 fn number_fault(name: &str, value: &str) -> Option<String> {
@@ -127,6 +154,22 @@ fn refused(name: &str, value: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_package_path_without_a_question_mark_is_not_taken_in_silence() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().display();
+        let fault = |path: &str| fault("lua_package_path", path);
+        let doubt = |path: &str| doubt("lua_package_path", path);
+        for path in ["./?.lua;./?/init.lua;", "/x/?.lua;;", ""] {
+            assert_eq!((fault(path), doubt(path)), (None, None), "{path}");
+        }
+        let there = fault(&format!("./?.lua;{folder}/;;")).unwrap();
+        assert!(there.contains(&format!("write '{folder}/?.lua;{folder}/?/init.lua'")), "{there}");
+        assert_eq!(fault("/no/such"), None);
+        let told = doubt("/no/such").unwrap();
+        assert!(told.contains("'/no/such' has no '?': no module is found there"), "{told}");
+    }
 
     #[test]
     fn values_are_refused_in_kongs_words() {

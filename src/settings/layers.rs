@@ -51,10 +51,14 @@ impl Layers {
 
     /// Takes out what Kong refuses whatever it is for.
     fn check(&mut self) {
-        let Self { values, secret, errors, .. } = self;
+        let Self { values, secret, warnings, errors } = self;
         values.retain(|name, (value, origin)| {
             *value = value.trim().to_owned();
-            let Some(fault) = checks::fault(name, value) else { return true };
+            let Some(fault) = checks::fault(name, value) else {
+                let doubt = checks::doubt(name, value).filter(|_| !secret.contains(name));
+                warnings.extend(doubt.map(|doubt| format!("{origin}: {doubt}")));
+                return true;
+            };
             let fault = if secret.contains(name) { fault.replace(&**value, "***") } else { fault };
             errors.push(format!("{origin}: {fault}"));
             false

@@ -215,8 +215,8 @@ async fn a_plugin_that_exists_nowhere_ends_with_status_1_and_kongs_words() {
         .ended()
         .await;
     assert_code(&ended, 1);
-    let words = "silverback: plugins: on plugin 'key-auht': key-auht plugin is enabled but not \
-                 installed; did you mean 'key-auth'?";
+    let words = "silverback: error loading plugin schemas: on plugin 'key-auht': key-auht plugin \
+                 is enabled but not installed; did you mean 'key-auth'?";
     assert_eq!(ended.errors()[0], words);
     assert!(ended.errors()[1].contains("stamp plugin is enabled but not installed; 'kong/plugins"));
 }

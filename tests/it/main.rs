@@ -49,6 +49,7 @@ mod no_token;
 mod openresty;
 mod operations;
 mod pdk;
+mod plugin_errors;
 mod plugin_new;
 mod protocols;
 mod proxy;
