@@ -23,6 +23,60 @@ describe("kong.tools.sandbox", function()
     assert.is_nil(sandbox.sandbox("return leaked")())
   end)
 
+  it("changes nothing that others use", function()
+    local refused = {
+      ["string.shout = 1"] = "_G.string.shout",
+      ["string.rep = 1"] = "_G.string.rep",
+      ["kong.response.exit = 1"] = "_G.kong.response.exit",
+      ["kong.service.request.set_header = 1"] = "_G.kong.service.request.set_header",
+      ["kong.db.consumers.select = 1"] = "_G.kong.db.consumers.select",
+      ["kong.configuration.more = 1"] = "kong.configuration.more",
+      ["kong.licensing.more = 1"] = "kong.licensing.more",
+      ["ngx.re.match = 1"] = "_G.ngx.re.match",
+      ["ngx.shared.more = 1"] = "_G.ngx.shared.more",
+      ["ngx.shared.kong.get = 1"] = "_G.ngx.shared.kong.get",
+      ["ngx.req.get_method = 1"] = "_G.ngx.req.get_method",
+    }
+    for code, name in pairs(refused) do
+      local ok, err = pcall(sandbox.sandbox(code))
+      assert.is_false(ok, code)
+      assert.equal(("Cannot modify %s. Protected by the sandbox."):format(name), err)
+    end
+    assert.equal("aa", ("a"):rep(2))
+  end)
+
+  it("keeps what code sets in kong and ngx from everybody outside", function()
+    local log, exit = ngx.log, kong.response
+    assert.equal(1, sandbox.sandbox("ngx.log = 1 kong.response = 2 return ngx.log")())
+    sandbox.sandbox("ngx.mine = 1 kong.mine = 1 kong.configuration.plugins[1] = 'x'")()
+    assert.equal(log, ngx.log)
+    assert.equal(exit, kong.response)
+    assert.is_nil(ngx.mine)
+    assert.is_nil(kong.mine)
+    assert.not_equal("x", kong.configuration.plugins[1])
+    sandbox.configuration:clear()
+  end)
+
+  it("lets code use what it sees", function()
+    local use = sandbox.sandbox([[
+      ngx.shared.kong:set("seen", 7)
+      local names = 0
+      for _ in pairs(ngx.shared) do names = names + 1 end
+      local get = ngx.shared.kong.get
+      return get(ngx.shared.kong, "seen"), names > 1, ngx.re.match("ab", "b")[0],
+        kong.db.consumers:select({ id = "5f5e0a2c-0d5b-4a3c-9a60-1a2b3c4d5e6f" }),
+        kong.cache:get("sandboxed", nil, function() return "found" end), kong.table.new(1, 1)
+    ]])
+    local seen, walks, matched, consumer, cached, new = use()
+    assert.equal(7, seen)
+    assert.is_true(walks)
+    assert.equal("b", matched)
+    assert.is_nil(consumer)
+    assert.equal("found", cached)
+    assert.same({}, new)
+    assert.has_no.errors(sandbox.sandbox("kong.log('x') kong.log.inspect({})"))
+  end)
+
   it("tells what does not compile", function()
     local ok, err = sandbox.validate_safe("if then")
     assert.is_false(ok)

@@ -58,7 +58,9 @@ function util.deepcopy(value, seen)
   for key, inner in next, value do
     copy[util.deepcopy(key, seen)] = util.deepcopy(inner, seen)
   end
-  return setmetatable(copy, getmetatable(value))
+  -- One that is hidden cannot be set.
+  local meta = getmetatable(value)
+  return type(meta) == "table" and setmetatable(copy, meta) or copy
 end
 
 function util.shallowcopy(value)

@@ -1,7 +1,11 @@
 -- What sandboxed code sees: a standard library that cannot reach the machine, `kong` without
 -- secrets, `ngx` without files, and the modules and globals that the operator has listed.
 
+local views = require "silverback.views"
+
 local _M = {}
+
+local protected = views.protected
 
 -- Kong's list of what is safe: names in _G, and names in its tables.
 local GLOBALS = [[_VERSION assert error ipairs next pairs pcall print select tonumber tostring type
@@ -26,14 +30,19 @@ local STRICT_KONG = [[client configuration ctx ip log nginx node plugin request 
 local NOT_STRICT_NGX = [[location pipe process run_worker_thread semaphore shared socket thread
   timer worker]]
 
+-- What belongs to the request that runs.
+local OPEN_NGX = "arg ctx header status var"
+
 local function names(text)
   return text:gmatch("%S+")
 end
 
-local function protected(name)
-  return function(_, key)
-    error(("Cannot modify %s.%s. Protected by the sandbox."):format(name, key), 2)
+local function set_of(text)
+  local set = {}
+  for name in names(text) do
+    set[name] = true
   end
+  return set
 end
 
 -- A table whose fields can be read and not changed.
@@ -55,7 +64,7 @@ local function library()
     if name == "table" then
       source = setmetatable({ move = require "silverback.tables".move }, { __index = source })
     end
-    env[name] = copy_of(source, wanted, name)
+    env[name] = copy_of(source, wanted, "_G." .. name)
   end
   return env
 end
@@ -68,45 +77,83 @@ local function denied(name)
   })
 end
 
-local function kong_of(mode)
-  if mode == "strict" then
-    return copy_of(kong, STRICT_KONG, "kong")
+-- A copy all the way down: a list of the settings can be walked over, and changes nothing.
+local function deep(value)
+  if type(value) ~= "table" then
+    return value
   end
-  local visible = { licensing = denied("kong.licensing") }
-  return setmetatable(visible, { __index = kong, __metatable = false })
+  local copy = {}
+  for key, inner in pairs(value) do
+    copy[key] = deep(inner)
+  end
+  return copy
 end
 
--- `ngx.req` without what reads and removes files.
-local function req_of()
+local function configuration_of()
   return setmetatable({}, {
-    __index = function(_, key)
-      if key ~= "set_body_file" then
-        return ngx.req[key]
-      end
-    end,
-    __newindex = protected("ngx.req"),
+    __index = function(_, key) return deep(kong.configuration[key]) end,
+    __newindex = protected("kong.configuration"),
     __metatable = false,
   })
 end
 
-local function ngx_of(mode)
-  local hidden = {}
-  if mode == "strict" then
-    for name in names(NOT_STRICT_NGX) do
-      hidden[name] = true
-    end
-  end
-  local req = req_of()
-  return setmetatable({}, {
-    __index = function(_, key)
-      if key == "req" then
-        return req
-      elseif not hidden[key] then
-        return ngx[key]
+-- `kong`: what code sets in it stays in the sandbox, and nothing behind it can be set but what is
+-- the request's (`kong.ctx`).
+local function kong_of(mode)
+  local allowed = mode == "strict" and set_of(STRICT_KONG)
+  local read = views.reader(kong, "_G.kong", { ctx = true }, true)
+  local own = { configuration = configuration_of(), licensing = denied("kong.licensing") }
+  return setmetatable(own, {
+    __index = function(self, key)
+      if not allowed or allowed[key] then
+        return read(self, key)
       end
     end,
-    __newindex = function(_, key, value)
-      ngx[key] = value
+    __newindex = allowed and protected("kong") or nil,
+    __metatable = false,
+  })
+end
+
+-- `ngx.req` without what reads and removes files.
+local function req_of()
+  local read = views.reader(ngx.req, "_G.ngx.req")
+  return setmetatable({}, {
+    __index = function(self, key)
+      if key ~= "set_body_file" then
+        return read(self, key)
+      end
+    end,
+    __newindex = protected("_G.ngx.req"),
+    __metatable = false,
+  })
+end
+
+-- Shared memory can be walked over, so it is a copy.
+local function shared_of()
+  local copy = {}
+  for name, dict in pairs(ngx.shared) do
+    copy[name] = views.view(dict, "_G.ngx.shared." .. name, true)
+  end
+  return setmetatable(copy, { __newindex = protected("_G.ngx.shared"), __metatable = false })
+end
+
+-- `ngx`: the request's own fields are open; what else code sets stays in the sandbox.
+local function ngx_of(mode)
+  local hidden = mode == "strict" and set_of(NOT_STRICT_NGX) or {}
+  local read = views.reader(ngx, "_G.ngx", set_of(OPEN_NGX))
+  local own = { req = req_of(), shared = not hidden.shared and shared_of() or nil }
+  return setmetatable(own, {
+    __index = function(self, key)
+      if not hidden[key] then
+        return read(self, key)
+      end
+    end,
+    __newindex = function(self, key, value)
+      if key == "status" or key == "ctx" then
+        ngx[key] = value
+      else
+        rawset(self, key, value)
+      end
     end,
     __metatable = false,
   })
@@ -125,15 +172,7 @@ local function requirer(allowed)
   end
 end
 
--- A table through which another is read and not changed.
-local function view_of(source, name)
-  return setmetatable({}, {
-    __index = type(source) == "table" and source or nil, __newindex = protected(name),
-    __metatable = false,
-  })
-end
-
--- Puts the global `a.b.c` into an environment; tables can be read through, not written to.
+-- Puts the global `a.b.c` into an environment. What code sets in it stays in the sandbox.
 local function link(env, path)
   local source, target = _G, env
   local parts = {}
@@ -146,10 +185,10 @@ local function link(env, path)
       return
     end
     if i == #parts then
-      rawset(target, part, type(source) == "table" and view_of(source, part) or source)
+      rawset(target, part, type(source) == "table" and views.keeping(source, part) or source)
       return
     end
-    local inner = view_of(target[part], part)
+    local inner = views.keeping(target[part], part)
     rawset(target, part, inner)
     target = inner
     if type(source) ~= "table" then
@@ -192,6 +231,11 @@ end
 
 local shared
 
+-- Makes everything anew for the next code, by the settings of then.
+function _M.forget()
+  outside, shared = nil, nil
+end
+
 -- An environment for one piece of code; what it sets as a global only it will see.
 function _M.new(env)
   shared = shared or make()
@@ -199,7 +243,7 @@ function _M.new(env)
   if rawget(env, "_G") == nil then
     env._G = env
   end
-  return setmetatable(env, { __index = base, __metatable = false })
+  return setmetatable(env, { __index = base })
 end
 
 return _M

@@ -37,7 +37,7 @@ local FIELDS = {
   err_msg = function() return OFF end,
 }
 
-_M.configuration = setmetatable({ clear = function() end, reload = function() end }, {
+_M.configuration = setmetatable({ clear = environment.forget, reload = environment.forget }, {
   __index = function(_, name)
     local field = FIELDS[name]
     if field then
