@@ -16,6 +16,12 @@ use crate::snapshot::Snapshot;
 
 #[path = "acl/handler.rs"]
 mod acl;
+#[path = "ai-prompt-decorator/handler.rs"]
+mod ai_prompt_decorator;
+#[path = "ai-prompt-guard/handler.rs"]
+mod ai_prompt_guard;
+#[path = "ai-prompt-template/handler.rs"]
+mod ai_prompt_template;
 #[path = "ai-proxy/handler.rs"]
 mod ai_proxy;
 #[path = "ai-proxy-advanced/handler.rs"]
@@ -43,8 +49,10 @@ mod jwt;
 #[path = "key-auth/handler.rs"]
 mod key_auth;
 mod limits;
+mod patterns;
 #[path = "prometheus/handler.rs"]
 mod prometheus;
+mod prompts;
 #[path = "proxy-cache/handler.rs"]
 mod proxy_cache;
 #[path = "rate-limiting/handler.rs"]
@@ -126,6 +134,9 @@ pub const NATIVE: &[Native] = &[
     Native { name: "response-ratelimiting", priority: 900, make: response_ratelimiting::make },
     Native { name: "response-transformer", priority: 800, make: response_transformer::make },
     Native { name: "redirect", priority: 779, make: redirect::make },
+    Native { name: "ai-prompt-template", priority: 773, make: ai_prompt_template::make },
+    Native { name: "ai-prompt-decorator", priority: 772, make: ai_prompt_decorator::make },
+    Native { name: "ai-prompt-guard", priority: 771, make: ai_prompt_guard::make },
     Native { name: "ai-proxy-advanced", priority: 770, make: ai_proxy_advanced::make },
     Native { name: "ai-proxy", priority: 770, make: ai_proxy::make },
     Native { name: "proxy-cache", priority: 100, make: proxy_cache::make },
@@ -151,8 +162,7 @@ pub fn is_kongs(name: &str) -> bool {
 const KONGS: &[&str] = &[
     "ace", "acme", "ai-a2a-proxy", "ai-aws-guardrails", "ai-azure-content-safety",
     "ai-custom-guardrail", "ai-gcp-model-armor", "ai-lakera-guard", "ai-llm-as-judge",
-    "ai-mcp-oauth2", "ai-mcp-proxy", "ai-prompt-compressor", "ai-prompt-decorator",
-    "ai-prompt-guard", "ai-prompt-template", "ai-rag-injector", "ai-rate-limiting-advanced",
+    "ai-mcp-oauth2", "ai-mcp-proxy", "ai-prompt-compressor", "ai-rag-injector", "ai-rate-limiting-advanced",
     "ai-request-transformer", "ai-response-transformer", "ai-sanitizer", "ai-semantic-cache",
     "ai-semantic-prompt-guard", "ai-semantic-response-guard", "app-dynamics", "aws-lambda",
     "azure-functions", "canary", "confluent", "confluent-consume",

@@ -51,6 +51,7 @@ mod operations;
 mod pdk;
 mod plugin_errors;
 mod plugin_new;
+mod prompts;
 mod protocols;
 mod proxy;
 mod redis_limits;

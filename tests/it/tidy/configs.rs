@@ -37,6 +37,12 @@ fn example(plugin: &str) -> Value {
         },
     });
     match plugin {
+        "ai-prompt-decorator" => {
+            let message = json!([{"content": "x"}]);
+            json!({"prompts": {"prepend": message, "append": message}})
+        }
+        "ai-prompt-guard" => json!({"deny_patterns": ["x"]}),
+        "ai-prompt-template" => json!({"templates": [{"name": "t", "template": "x"}]}),
         "ai-proxy" => target,
         "ai-proxy-advanced" => json!({ "targets": [target] }),
         "acl" => json!({"allow": ["g"]}),

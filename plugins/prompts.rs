@@ -1,0 +1,106 @@
+//! Request bodies as the AI plugins in front of a model read them, and their refusals.
+//!
+//! Each of them reads the body as it stands: what one hands on, the next one and the model see.
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
+
+use crate::llm::splice::Object;
+use crate::llm::{Error, openai};
+use crate::pdk::{Exchange, ReadError};
+use crate::plugin::{Outcome, Stop};
+use crate::respond::{self, Failure};
+use crate::settings::Settings;
+
+/// How much of a body is read, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bodies {
+    /// `max_request_body_size`, if it is below the limit of the process.
+    own: Option<usize>,
+    process: usize,
+}
+
+/// Why a body was not read.
+pub(super) enum Unread {
+    /// It is longer than `max_request_body_size`.
+    TooLarge(usize),
+    /// The gateway's own limits, or the client.
+    Gateway(Failure),
+}
+
+impl Bodies {
+    /// Bodies within `max_request_body_size`; 0 leaves it to the process.
+    pub(super) fn new(settings: &Settings, max_request_body_size: Option<u64>) -> Self {
+        let process = settings.buffer_limit;
+        let own = max_request_body_size.and_then(|limit| usize::try_from(limit).ok());
+        Self { own: own.filter(|limit| (1..process).contains(limit)), process }
+    }
+
+    /// The whole body.
+    pub(super) async fn read(&self, ex: &Exchange) -> Result<Bytes, Unread> {
+        let body = ex.request.body(self.own.unwrap_or(self.process)).await;
+        body.map_err(|error| match (self.own, &error) {
+            (Some(limit), ReadError::TooLarge { .. }) => Unread::TooLarge(limit),
+            _ => {
+                tracing::info!(request_id = %ex.id, fault = "client", "request body: {error}");
+                Unread::Gateway(Failure::from(&error))
+            }
+        })
+        .and_then(|body| match self.own {
+            // Another plugin may have read or made it.
+            Some(limit) if body.len() > limit => Err(Unread::TooLarge(limit)),
+            _ => Ok(body),
+        })
+    }
+}
+
+impl Unread {
+    /// Tells the client.
+    pub(super) fn answer(self, ex: &Exchange) -> Outcome {
+        match self {
+            Self::TooLarge(limit) => answer(ex, &Error::TooLarge { limit }),
+            Self::Gateway(failure) => {
+                respond::fail(ex, failure);
+                Err(Stop::Exit)
+            }
+        }
+    }
+}
+
+/// The JSON object in a body, if its type is JSON or not told (as ai-proxy reads it).
+pub(super) fn object(ex: &Exchange, body: Bytes) -> Option<Object<Bytes>> {
+    let kind = ex.request.header(CONTENT_TYPE);
+    let is_json = kind.as_ref().map(HeaderValue::as_bytes).is_none_or(openai::is_json);
+    Object::read(body).ok().filter(|_| is_json)
+}
+
+/// Refuses a request in the form of Kong's AI plugins.
+pub(super) fn refuse(ex: &Exchange, message: &str) -> Outcome {
+    fail(ex, StatusCode::BAD_REQUEST, message)
+}
+
+/// The same with another status.
+pub(super) fn fail(ex: &Exchange, status: StatusCode, message: &str) -> Outcome {
+    respond::exit_json(ex, status, &json!({ "error": { "message": message } }))
+}
+
+/// Answers with an error of the AI plugins.
+pub(super) fn answer(ex: &Exchange, error: &Error) -> Outcome {
+    let status = StatusCode::from_u16(error.status());
+    let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let kind = "application/json; charset=utf-8";
+    ex.response.exit(status, Some(kind), error.body(ex.id.as_str()).into())
+}
+
+/// The line for a format that clients may not speak.
+pub(super) fn other_format(format: Option<&str>, built: &[&str]) -> Result<(), Vec<String>> {
+    match format.filter(|format| !built.contains(format)) {
+        None => Ok(()),
+        Some(format) => Err(vec![format!(
+            "config.llm_format: '{format}' is not built yet; use {}",
+            built.join(" or ")
+        )]),
+    }
+}
