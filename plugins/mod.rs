@@ -26,6 +26,10 @@ mod ai_prompt_template;
 mod ai_proxy;
 #[path = "ai-proxy-advanced/handler.rs"]
 mod ai_proxy_advanced;
+#[path = "ai-request-transformer/handler.rs"]
+mod ai_request_transformer;
+#[path = "ai-response-transformer/handler.rs"]
+mod ai_response_transformer;
 mod authentication;
 #[path = "basic-auth/handler.rs"]
 mod basic_auth;
@@ -49,6 +53,7 @@ mod jwt;
 #[path = "key-auth/handler.rs"]
 mod key_auth;
 mod limits;
+mod model_call;
 mod patterns;
 #[path = "prometheus/handler.rs"]
 mod prometheus;
@@ -67,6 +72,7 @@ mod request_termination;
 mod response_ratelimiting;
 #[path = "response-transformer/handler.rs"]
 mod response_transformer;
+mod transformer;
 
 pub use findings::{Credential, Findings, ModelTarget};
 
@@ -134,11 +140,13 @@ pub const NATIVE: &[Native] = &[
     Native { name: "response-ratelimiting", priority: 900, make: response_ratelimiting::make },
     Native { name: "response-transformer", priority: 800, make: response_transformer::make },
     Native { name: "redirect", priority: 779, make: redirect::make },
+    Native { name: "ai-request-transformer", priority: 777, make: ai_request_transformer::make },
     Native { name: "ai-prompt-template", priority: 773, make: ai_prompt_template::make },
     Native { name: "ai-prompt-decorator", priority: 772, make: ai_prompt_decorator::make },
     Native { name: "ai-prompt-guard", priority: 771, make: ai_prompt_guard::make },
     Native { name: "ai-proxy-advanced", priority: 770, make: ai_proxy_advanced::make },
     Native { name: "ai-proxy", priority: 770, make: ai_proxy::make },
+    Native { name: "ai-response-transformer", priority: 768, make: ai_response_transformer::make },
     Native { name: "proxy-cache", priority: 100, make: proxy_cache::make },
     Native { name: "prometheus", priority: 13, make: prometheus::make },
     Native { name: "http-log", priority: 12, make: http_log::make },
@@ -162,8 +170,9 @@ pub fn is_kongs(name: &str) -> bool {
 const KONGS: &[&str] = &[
     "ace", "acme", "ai-a2a-proxy", "ai-aws-guardrails", "ai-azure-content-safety",
     "ai-custom-guardrail", "ai-gcp-model-armor", "ai-lakera-guard", "ai-llm-as-judge",
-    "ai-mcp-oauth2", "ai-mcp-proxy", "ai-prompt-compressor", "ai-rag-injector", "ai-rate-limiting-advanced",
-    "ai-request-transformer", "ai-response-transformer", "ai-sanitizer", "ai-semantic-cache",
+    "ai-mcp-oauth2", "ai-mcp-proxy", "ai-prompt-compressor", "ai-rag-injector",
+    "ai-rate-limiting-advanced",
+    "ai-sanitizer", "ai-semantic-cache",
     "ai-semantic-prompt-guard", "ai-semantic-response-guard", "app-dynamics", "aws-lambda",
     "azure-functions", "canary", "confluent", "confluent-consume",
     "datadog", "datakit", "degraphql", "exit-transformer", "forward-proxy",

@@ -19,15 +19,24 @@ mod targets;
 
 use std::any::Any;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::Context;
 use crate::llm::config;
 use crate::pdk::{Chunk, Exchange};
 use crate::plugin::{Outcome, Phases, Plugin, Step};
 use session::Session;
-use setup::Setup;
 
-pub(super) use setup::Wanted;
+pub(super) use inflate::{inflate, is_gzip};
+pub(super) use inventory::describe;
+pub(super) use setup::{Setup, Wanted};
+pub(super) use targets::Target;
+
+/// The model that a request was prepared for, if one of these plugins has done so.
+pub(super) fn model_in_use(ex: &Exchange) -> Option<Arc<str>> {
+    let attempts: Rc<dyn Any> = ex.service.attempts()?;
+    attempts.downcast::<Session>().ok()?.asked()?.model.clone()
+}
 
 /// One configured instance of either plugin.
 struct Proxy {
@@ -53,7 +62,8 @@ pub(super) fn make_from(
         context.warn(warning);
     }
     if let Some(findings) = context.findings {
-        findings.targets.borrow_mut().extend(inventory::describe(context.entity, &setup));
+        let place = if setup.is_advanced { "config.targets" } else { "config" };
+        findings.targets.borrow_mut().extend(describe(context.entity, &setup, place));
     }
     Ok(Box::new(Proxy { setup: Rc::new(setup) }))
 }

@@ -23,7 +23,7 @@ const STEP: usize = 16 << 10;
 
 /// Why a reply cannot be inflated.
 #[derive(Debug, Error)]
-pub(super) enum Corrupt {
+pub(in crate::plugins) enum Corrupt {
     /// Not gzip, cut off, or far too long for what it was.
     #[error("the reply is not valid gzip: {0}")]
     Gzip(#[from] io::Error),
@@ -68,7 +68,7 @@ impl Inflate {
 }
 
 /// Inflates a whole body, up to `limit` bytes.
-pub(super) fn inflate(
+pub(in crate::plugins) fn inflate(
     body: &[u8],
     limit: usize,
     budget: &Arc<Budget>,
@@ -83,7 +83,7 @@ pub(super) fn inflate(
 }
 
 /// Whether a reply is in gzip.
-pub(super) fn is_gzip(headers: &HeaderMap) -> bool {
+pub(in crate::plugins) fn is_gzip(headers: &HeaderMap) -> bool {
     let encoding = headers.get(CONTENT_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
     let encoding = encoding.trim_ascii();
     encoding.eq_ignore_ascii_case(b"gzip") || encoding.eq_ignore_ascii_case(b"x-gzip")

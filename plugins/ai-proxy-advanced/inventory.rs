@@ -8,12 +8,17 @@ use crate::entity::PluginEntity;
 use crate::plugins::{Credential, ModelTarget};
 
 /// Every target, in the order of the configuration.
-pub(super) fn describe(plugin: &Arc<PluginEntity>, setup: &Setup) -> Vec<ModelTarget> {
+/// `place` is where they are: a list in ai-proxy-advanced, one record elsewhere.
+pub(in crate::plugins) fn describe(
+    plugin: &Arc<PluginEntity>,
+    setup: &Setup,
+    place: &str,
+) -> Vec<ModelTarget> {
     let at = |index: usize, target: &Target| ModelTarget {
         plugin: plugin.clone(),
         path: match setup.is_advanced {
-            true => format!("config.targets[{index}]"),
-            false => "config".to_owned(),
+            true => format!("{place}[{index}]"),
+            false => place.to_owned(),
         },
         model: target.plan.name().cloned(),
         alias: target.plan.alias().map(str::to_owned),

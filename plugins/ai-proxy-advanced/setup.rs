@@ -69,14 +69,29 @@ impl From<AiProxyAdvanced> for Wanted {
     }
 }
 
+impl Wanted {
+    /// One target, at this place of a plugin that asks it by itself.
+    pub(in crate::plugins) fn one(place: &str, target: config::Target) -> Self {
+        Self {
+            refusals: unsupported::in_target(place, &target),
+            targets: vec![(place.to_owned(), target)],
+            balancer: None,
+            streaming: None,
+            body_limit: None,
+            model_name_header: None,
+            is_advanced: false,
+        }
+    }
+}
+
 /// What the exchanges of one plugin instance share.
-pub(super) struct Setup {
+pub(in crate::plugins) struct Setup {
     /// The process.
     pub(super) shared: Arc<Shared>,
     /// The plugin's id, for the log record.
-    pub(super) plugin_id: String,
+    pub(in crate::plugins) plugin_id: String,
     /// Where requests may go.
-    pub(super) targets: Targets,
+    pub(in crate::plugins) targets: Targets,
     /// When they go to another target.
     pub(super) failover: Failover,
     /// Timeouts and retries; `None` leaves them to the Service.
@@ -92,12 +107,12 @@ pub(super) struct Setup {
     /// Series by model.
     pub(super) counters: Counters,
     /// What the author of the configuration should know.
-    pub(super) warnings: Vec<String>,
+    pub(in crate::plugins) warnings: Vec<String>,
 }
 
 impl Setup {
     /// Compiles a configuration, or says everything that stands against it.
-    pub(super) fn new(
+    pub(in crate::plugins) fn new(
         shared: &Arc<Shared>,
         env: &Env,
         plugin_id: String,

@@ -21,7 +21,7 @@ use crate::llm::Plan;
 pub(super) type Indexes = SmallVec<[usize; 4]>;
 
 /// Every target, in the order of the configuration.
-pub(super) struct Targets {
+pub(in crate::plugins) struct Targets {
     all: Box<[Target]>,
     /// One for each target.
     states: Rc<States>,
@@ -29,25 +29,25 @@ pub(super) struct Targets {
 }
 
 /// One model endpoint, ready for requests.
-pub(super) struct Target {
+pub(in crate::plugins) struct Target {
     /// How a request for it is made.
-    pub(super) plan: Plan,
+    pub(in crate::plugins) plan: Plan,
     /// Whose token it gets.
-    pub(super) identity: Option<TokenHandle>,
+    pub(in crate::plugins) identity: Option<TokenHandle>,
     /// A field whose vault reference was not resolved: no request may go without it.
-    pub(super) unresolved: Option<&'static str>,
+    pub(in crate::plugins) unresolved: Option<&'static str>,
     /// A credential that the client sends is kept.
-    pub(super) allow_override: bool,
+    pub(in crate::plugins) allow_override: bool,
     /// Host and `Host` header, when they are the same for all clients.
-    pub(super) host: Option<(Rc<str>, HeaderValue)>,
+    pub(in crate::plugins) host: Option<(Rc<str>, HeaderValue)>,
     /// Prices of a million prompt and completion tokens.
-    pub(super) prices: (Option<f64>, Option<f64>),
+    pub(in crate::plugins) prices: (Option<f64>, Option<f64>),
     /// `logging.log_statistics`.
-    pub(super) log_statistics: bool,
+    pub(in crate::plugins) log_statistics: bool,
     /// `logging.log_payloads`.
-    pub(super) log_payloads: bool,
+    pub(in crate::plugins) log_payloads: bool,
     /// Its share of the requests.
-    pub(super) weight: u32,
+    pub(in crate::plugins) weight: u32,
 }
 
 /// How the targets have done so far.
@@ -104,7 +104,7 @@ impl Targets {
     }
 
     /// The target at a position.
-    pub(super) fn at(&self, index: usize) -> Option<&Target> {
+    pub(in crate::plugins) fn at(&self, index: usize) -> Option<&Target> {
         self.all.get(index)
     }
 

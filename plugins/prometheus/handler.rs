@@ -78,10 +78,8 @@ impl Plugin for Prometheus {
         if is_on(self.config.latency_metrics) {
             self.count_time(ex, matched);
         }
-        if is_on(self.config.ai_metrics)
-            && let Some(used) = ex.own.find::<ModelUse>()
-        {
-            self.count_model(&used);
+        if is_on(self.config.ai_metrics) {
+            ex.own.all::<ModelUse>().iter().for_each(|used| self.count_model(used));
         }
     }
 }

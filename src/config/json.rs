@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use serde::de::IgnoredAny;
 use serde_json::{Number, Value};
 
-use super::cjson;
 use super::env::Origin;
 use super::node::{Data, Entry, Fault, MAX_DEPTH, Node, Pos};
 use super::yaml::{given_twice, too_deep};
+use crate::llm::cjson;
 
 /// Reads a JSON document; the error has the position that the JSON reader tells.
 pub(super) fn parse(text: &str, origin: &Origin) -> Result<Node, Vec<Fault>> {

@@ -14,7 +14,6 @@ use crate::snapshot::Snapshot;
 
 mod answer;
 mod assemble;
-mod cjson;
 mod collections;
 mod draft;
 mod dump;

@@ -11,8 +11,10 @@ use serde::Deserialize;
 
 pub mod address;
 pub mod azure;
+pub mod cjson;
 pub mod config;
 mod credential;
+pub mod errand;
 pub mod error;
 pub mod json;
 pub mod openai;

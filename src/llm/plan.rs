@@ -145,6 +145,16 @@ impl Plan {
         self.name.as_ref().and_then(Text::fixed)
     }
 
+    /// Whether clients say the name of the model, or a part of it.
+    pub(super) fn has_template_in_name(&self) -> bool {
+        self.name.as_ref().is_some_and(|name| name.fixed().is_none())
+    }
+
+    /// The options that win over a client's.
+    pub(super) fn overrides(&self) -> impl Iterator<Item = Edit<'_>> {
+        self.options.iter().map(|(key, value)| Edit::set(key, value))
+    }
+
     /// What the target does.
     pub fn route_type(&self) -> RouteType {
         self.route_type
@@ -299,7 +309,7 @@ impl Plan {
         edits.push(Edit::set(&MODEL, model));
         edits.push(Edit::set(&STREAM, if stream { b"true" } else { b"false" }));
         edits.push(Edit::drop(&TOP_K));
-        edits.extend(self.options.iter().map(|(key, value)| Edit::set(key, value)));
+        edits.extend(self.overrides());
         edits.extend(self.credential.in_body(body));
         object.edited(&edits)
     }

@@ -13,7 +13,7 @@
 use bytes::Bytes;
 
 use crate::llm::error::Error;
-use crate::llm::json::Fault;
+use crate::llm::json::{self, Fault};
 use crate::llm::splice::Object;
 use crate::llm::usage::{self, Usage};
 use crate::llm::{Provider, RouteType};
@@ -43,6 +43,14 @@ impl Reply {
     /// The model that answered.
     pub fn model(&self) -> Option<String> {
         usage::model(&self.object)
+    }
+
+    /// What the first choice says; `None` when it says nothing in words.
+    pub fn content(&self) -> Option<String> {
+        let choice = json::items(self.object.get("choices")?).next()?;
+        let choice = Object::read(choice).ok()?;
+        let message = Object::read(choice.get("message")?).ok()?;
+        json::text(message.get("content")?).map(|content| content.into_owned())
     }
 
     /// The tokens the upstream counted.
@@ -89,6 +97,24 @@ mod tests {
         assert_eq!(reply.model().as_deref(), Some("gpt-4o-2024-08-06"));
         assert_eq!(reply.usage().map(|usage| usage.total_tokens), Some(19));
         let silent = check(r#"{"choices":null}"#).unwrap();
+        assert_eq!(silent.content(), None);
+        for (choices, content) in [
+            (
+                r#"[{"message":{"content":"a\n"}},{}]"#,
+                Some(
+                    "a
+",
+                ),
+            ),
+            (r#"[{"message":{"content":null}}]"#, None),
+            (r#"[{"message":[]}]"#, None),
+            (r#"[{}]"#, None),
+            ("[]", None),
+        ] {
+            let body = format!(r#"{{"choices":{choices}}}"#);
+            let reply = Reply::check(Provider::Azure, RouteType::Chat, body.into()).unwrap();
+            assert_eq!(reply.content().as_deref(), content, "{choices}");
+        }
         assert_eq!((silent.model(), silent.usage()), (None, None));
     }
 

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use crate::llm::config::{AiProxy, AiProxyAdvanced, Auth, Balancer, Model, Options};
+use crate::llm::config::{AiProxy, AiProxyAdvanced, Auth, Balancer, Model, Options, Target};
 use crate::llm::{Provider, RouteType};
 
 /// Lines for `config` of `ai-proxy`; empty when everything works.
@@ -29,6 +29,13 @@ pub fn in_ai_proxy_advanced(config: &AiProxyAdvanced) -> Vec<String> {
         let path = format!("config.targets[{index}]");
         lines.target(&path, target.route_type, target.auth.as_ref(), &target.model);
     }
+    lines.0
+}
+
+/// Lines for a target at `path` that a plugin asks by itself.
+pub fn in_target(path: &str, target: &Target) -> Vec<String> {
+    let mut lines = Lines(Vec::new());
+    lines.target(path, target.route_type, target.auth.as_ref(), &target.model);
     lines.0
 }
 
@@ -149,7 +156,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::llm::config::Target;
     use crate::llm::config::tests::target;
 
     fn advanced(targets: Vec<Target>, more: Value) -> AiProxyAdvanced {

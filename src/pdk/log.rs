@@ -460,6 +460,7 @@ mod tests {
             started_at_ms: 0,
             balancer_ns: 0,
             code: Some(502),
+            unsent: false,
         };
         ex.service.tries.borrow_mut().push(failed.clone());
         ex.service.tries.borrow_mut().push(super::super::Try { code: None, ..failed });

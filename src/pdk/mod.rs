@@ -7,6 +7,7 @@
 //! An Exchange belongs to one worker thread. Its parts are `Cell`s and `RefCell`s, and no borrow
 //! may live across an `.await` (clippy denies it).
 
+mod asking;
 pub mod body;
 pub mod client;
 mod handshake;
@@ -20,11 +21,13 @@ mod shared;
 #[cfg(test)]
 mod testing;
 
+use std::any::Any;
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use asking::{Answer, Asking, Unanswered, Upstream};
 pub use body::{Arriving, Body, Budget, Chunk, ReadError};
 pub use client::{Client, Credential};
 pub use handshake::{Handshake, Shown, Wish};
@@ -66,6 +69,8 @@ pub struct Exchange {
     pub log: log::Extra,
     /// The configuration that the exchange keeps to its end.
     pub entities: OnceCell<Rc<dyn Entities>>,
+    /// Gets the exchange to its upstream, for a plugin that answers in its place.
+    pub upstream: OnceCell<Rc<dyn Upstream>>,
     route: OnceCell<Matched>,
     phase: Cell<Phase>,
     /// What plugins tell each other (`kong.ctx.shared`).
@@ -75,7 +80,7 @@ pub struct Exchange {
 }
 
 /// What plugins may look up in the configuration.
-pub trait Entities {
+pub trait Entities: Any {
     /// Whether there is an Upstream of this name.
     fn has_upstream(&self, name: &str) -> bool;
 
@@ -173,6 +178,7 @@ impl Exchange {
             pages,
             log: log::Extra::default(),
             entities: OnceCell::new(),
+            upstream: OnceCell::new(),
             route: OnceCell::new(),
             phase: Cell::new(Phase::Rewrite),
             shared: Shared::default(),

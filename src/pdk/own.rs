@@ -20,6 +20,10 @@ impl Own {
     pub fn find<T: Any>(&self) -> Option<Rc<T>> {
         self.0.borrow().iter().rev().find_map(|value| value.clone().downcast().ok())
     }
+    /// All values of this type, in the order in which they were kept.
+    pub fn all<T: Any>(&self) -> SmallVec<[Rc<T>; 2]> {
+        self.0.borrow().iter().filter_map(|value| value.clone().downcast().ok()).collect()
+    }
 }
 
 #[cfg(test)]
@@ -33,6 +37,7 @@ mod tests {
         own.keep(Rc::new("a"));
         own.keep(Rc::new(2_u8));
         assert_eq!(own.find::<u8>().as_deref(), Some(&2));
+        assert_eq!(own.all::<u8>().iter().map(|one| **one).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(own.find::<u16>(), None);
     }
 }

@@ -106,6 +106,8 @@ pub struct Try {
     pub balancer_ns: u64,
     /// The status that a failed attempt stood for, 502 or 504; `None` when the upstream answered.
     pub code: Option<u16>,
+    /// The upstream cannot have seen the request.
+    pub unsent: bool,
 }
 
 /// Drives the attempts of one exchange: a plugin with several targets or a credential of its own.

@@ -168,7 +168,7 @@ async fn attempt(
     })?;
     let balancer_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let http2 = ex.service.scheme().is_grpc();
-    let key = Key { address, tls: encryption(way, ex, &target)?, http2 };
+    let key = Key { address, tls: encryption(way, ex, &target)?, http2, tunnel: None };
     let request = request(way, ex, target.host_header, body(ex, upload))?;
     ex.times.sent.set(Some(Instant::now()));
     let started_at_ms = ex.times.started_at_ms.get() + ex.times.since_start_ms(None);
@@ -179,7 +179,8 @@ async fn attempt(
     ex.times.answered.set(Some(Instant::now()));
     let lost = sent.as_ref().err().filter(|error| !error.is_client());
     let code = lost.map(|error| if error.is_timeout() { 504 } else { 502 });
-    ex.service.tries.borrow_mut().push(Try { address, started_at_ms, balancer_ns, code });
+    let unsent = lost.is_some_and(SendError::is_unsent);
+    ex.service.tries.borrow_mut().push(Try { address, started_at_ms, balancer_ns, code, unsent });
     Ok(sent)
 }
 

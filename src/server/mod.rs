@@ -5,6 +5,7 @@
 
 mod activity;
 mod admission;
+mod ask;
 mod bind;
 mod checked;
 mod chunked;

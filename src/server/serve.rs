@@ -64,6 +64,7 @@ pub(super) async fn serve(
     let ex = Rc::new(Exchange::new(request, worker.shared.pages.clone()));
     let runloop = worker.runloop();
     let _ = ex.entities.set(runloop.clone());
+    let _ = ex.upstream.set(worker.clone());
     let mut finish = Finish::new(worker, runloop, ex.clone());
     let refused = checked.is_err();
     if let Err(failure) = checked {
@@ -181,16 +182,7 @@ async fn upstream(
         return Rest::Here;
     }
     let settings = &worker.shared.settings;
-    let way = Way {
-        pool: &worker.pool,
-        names: &worker.names,
-        balancer: &runloop.balancer,
-        policies: &runloop.policies,
-        guard: &runloop.guard,
-        buffer_limit: settings.body_limit(),
-        request_id: settings.request_id_upstream,
-    };
-    let (mut head, body) = match proxy::forward(&way, ex).await {
+    let (mut head, body) = match proxy::forward(&way(worker, runloop), ex).await {
         Ok(reply) => reply.into_parts(),
         Err(NoReply::Answered) => return Rest::Here,
         Err(NoReply::Failed(failure)) => {
@@ -233,8 +225,22 @@ async fn upstream(
     Rest::Here
 }
 
+/// What exchanges with this configuration need to get to their upstreams.
+pub(super) fn way<'a>(worker: &'a Worker, runloop: &'a Runloop) -> Way<'a> {
+    let settings = &worker.shared.settings;
+    Way {
+        pool: &worker.pool,
+        names: &worker.names,
+        balancer: &runloop.balancer,
+        policies: &runloop.policies,
+        guard: &runloop.guard,
+        buffer_limit: settings.body_limit(),
+        request_id: settings.request_id_upstream,
+    }
+}
+
 /// Whose fault it is that a reply was not read, and what the client is told.
-fn reply_failure(error: &Unread) -> (&'static str, Failure) {
+pub(super) fn reply_failure(error: &Unread) -> (&'static str, Failure) {
     match error {
         Unread::TooMuch(ReadError::NoRoom) => ("gateway", Failure::Overloaded),
         Unread::TooMuch(_) => ("upstream", Failure::BadGateway),

@@ -125,6 +125,16 @@ impl UpstreamTls {
         Ok(config)
     }
 
+    /// For requests of the gateway's own over connections that are kept: it trusts whom the
+    /// gateway's other errands trust, and shows nothing.
+    ///
+    /// # Errors
+    /// The TLS library refuses it.
+    pub fn own(&self, verify: bool) -> Result<Rc<Policy>, rustls::Error> {
+        let trusted = self.0.everybody.clone();
+        self.policy(Terms { verify, depth: None, trusted, shown: None })
+    }
+
     /// What holds where nobody says anything else.
     pub(super) fn terms(&self) -> &Terms {
         &self.0.terms

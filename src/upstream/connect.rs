@@ -7,7 +7,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -67,7 +67,31 @@ async fn tcp(key: &Key) -> Result<TcpStream, SendError> {
     stream.set_nodelay(true).map_err(refused)?;
     let keepalive = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_AFTER);
     SockRef::from(&stream).set_tcp_keepalive(&keepalive).map_err(refused)?;
-    Ok(stream)
+    match &key.tunnel {
+        Some(to) => tunnel(stream, to).await.map_err(refused),
+        None => Ok(stream),
+    }
+}
+
+/// Asks a proxy for a connection to somebody else (RFC 9110, section 9.3.6).
+async fn tunnel(mut stream: TcpStream, to: &str) -> std::io::Result<TcpStream> {
+    const HEAD_MAX: usize = 8 << 10;
+    let ask = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n");
+    stream.write_all(ask.as_bytes()).await?;
+    // Byte by byte: what follows the head is no business of ours.
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if head.len() >= HEAD_MAX {
+            return Err(std::io::Error::other("the proxy's answer to CONNECT has no end"));
+        }
+        head.push(stream.read_u8().await?);
+    }
+    let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    match line.split(' ').nth(1) {
+        Some(status) if line.starts_with("HTTP/1.") && status.starts_with('2') => Ok(stream),
+        _ => Err(std::io::Error::other(format!("the proxy does not connect to {to}: {line}"))),
+    }
 }
 
 async fn encrypt(

@@ -43,6 +43,8 @@ pub struct Key {
     pub tls: Option<Tls>,
     /// It speaks HTTP/2, which only Services for gRPC do (Kong).
     pub http2: bool,
+    /// The address is that of a proxy, which is asked to connect to this `host:port` first.
+    pub tunnel: Option<Rc<str>>,
 }
 
 /// How a connection is encrypted.

@@ -24,7 +24,7 @@ async fn upstream() -> Key {
             });
         }
     });
-    Key { address, tls: None, http2: false }
+    Key { address, tls: None, http2: false, tunnel: None }
 }
 
 fn pool(pool_size: usize, max_requests: u64) -> Rc<Pool> {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, clippy::print_stdout)]
 #![allow(unreachable_pub)] // the harness is public to the tests beside it
 
+mod ai_transforming;
 mod as_nginx;
 mod authentication;
 mod azure;

@@ -279,7 +279,7 @@ async fn put(
             break;
         }
         tried.push(address);
-        let key = Key { address, tls: tls.clone(), http2: false };
+        let key = Key { address, tls: tls.clone(), http2: false, tunnel: None };
         let Some(request) = request(question, token) else { return Err(silence) };
         let sent = way.pool.send(&key, &limits, request);
         match timeout_at(deadline, sent).await.map_err(late)? {

@@ -44,6 +44,9 @@ fn example(plugin: &str) -> Value {
         "ai-prompt-guard" => json!({"deny_patterns": ["x"]}),
         "ai-prompt-template" => json!({"templates": [{"name": "t", "template": "x"}]}),
         "ai-proxy" => target,
+        "ai-request-transformer" | "ai-response-transformer" => {
+            json!({"prompt": "x", "llm": target})
+        }
         "ai-proxy-advanced" => json!({ "targets": [target] }),
         "acl" => json!({"allow": ["g"]}),
         "file-log" => json!({"path": "/dev/null"}),

@@ -6,7 +6,7 @@
 const MAX_DEPTH: usize = 1000;
 
 /// lua-cjson's error; nothing if it would take the text.
-pub(super) fn said(text: &str) -> Option<String> {
+pub fn said(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     if bytes.len() >= 2 && (bytes[0] == 0 || bytes[1] == 0) {
         return Some("JSON parser does not support UTF-16 or UTF-32".to_owned());
