@@ -98,29 +98,32 @@ impl Sink {
 
     /// Appends a line. What goes wrong is for the operator; the exchange is over.
     fn write(&self, line: &[u8], reopen: bool) {
-        if let Err(error) = self.append(line, reopen) {
+        let mut slot = self.file.borrow_mut();
+        if reopen {
+            *slot = None;
+        }
+        let file = match slot.take().map_or_else(|| open(&self.path), Ok) {
+            Ok(file) => slot.insert(file),
+            Err(error) => return self.tell("[file-log] failed to open the file", &error),
+        };
+        if let Err(error) = self.append(line, file) {
             // A full pipe stays open: its reader would take a new one for the end.
             if error.kind() != ErrorKind::WouldBlock {
-                *self.file.borrow_mut() = None;
+                *slot = None;
             }
-            self.tell(&error);
+            self.tell("a log line could not be written", &error);
         }
     }
 
-    fn append(&self, line: &[u8], reopen: bool) -> io::Result<()> {
-        let mut slot = self.file.borrow_mut();
-        let mut file = match slot.take().filter(|_| !reopen) {
-            Some(file) => slot.insert(file),
-            None => slot.insert(open(&self.path)?),
-        };
+    fn append(&self, line: &[u8], file: &mut File) -> io::Result<()> {
         let torn = self.torn.get();
         let line = if torn { &[b"\n", line].concat() } else { line };
-        let written = write_once(&mut file, line)?;
+        let written = write_once(file, line)?;
         self.torn.set(if written == 0 { torn } else { written < line.len() });
         if written < line.len() { Err(ErrorKind::WriteZero.into()) } else { Ok(()) }
     }
 
-    fn tell(&self, error: &io::Error) {
+    fn tell(&self, what: &str, error: &io::Error) {
         self.lost.set(self.lost.get() + 1);
         if self.told.get().is_some_and(|told| told.elapsed() < TELL_EVERY) {
             return;
@@ -131,9 +134,16 @@ impl Sink {
             plugin = "file-log",
             path = %self.path.display(),
             lost,
-            "a log line could not be written: {error}"
+            "{what}: {}",
+            reason(error)
         );
     }
+}
+
+/// What the system says, without its number.
+fn reason(error: &io::Error) -> String {
+    let told = error.to_string();
+    told.split_once(" (os error").map_or(told.as_str(), |(reason, _)| reason).to_owned()
 }
 
 /// Opens for appending. `O_NONBLOCK`: a pipe without a reader is an error, not a wait.
@@ -191,6 +201,15 @@ mod tests {
         assert!(Rc::ptr_eq(&one.sink, &other.sink));
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o133, 0, "{mode:o}");
+    }
+
+    #[test]
+    fn why_a_file_cannot_be_opened_is_told_in_the_systems_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = open(&folder.path().join("none/log")).unwrap_err();
+        assert_eq!(reason(&missing), "No such file or directory");
+        assert_eq!(reason(&open(folder.path()).unwrap_err()), "Is a directory");
+        assert_eq!(reason(&ErrorKind::WriteZero.into()), "write zero");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Named values in a query and in the three kinds of body that Kong reads: JSON, form, multipart.
 //!
-//! A value is taken out by cutting its bytes; everything around it stays as the client wrote it.
-//! (Kong decodes and encodes the whole query or body again.)
+//! A value is taken out of a body by cutting its bytes; everything around it stays as the client
+//! wrote it. (Kong decodes and encodes the whole body again.)
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -114,8 +114,8 @@ pub(super) fn in_query<'a>(query: &'a str, name: &Key) -> Held<Cow<'a, str>> {
     }
 }
 
-/// A query or form without `name`; `None` when it is not there.
-pub(super) fn cut(query: &str, name: &Key) -> Option<String> {
+/// A form without `name`; `None` when it is not there.
+fn cut(query: &str, name: &Key) -> Option<String> {
     let is_named = |part: &&str| argument(part).0 == name.name();
     query.split('&').any(|part| is_named(&part)).then(|| {
         let left: Vec<&str> = query.split('&').filter(|part| !is_named(part)).collect();

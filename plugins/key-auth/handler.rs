@@ -15,6 +15,7 @@ use super::Context;
 use super::authentication::{Authentication, Challenge};
 use crate::entity::KeyAuthCredential;
 use crate::llm::splice::Key;
+use crate::pdk::service::without_argument;
 use crate::pdk::{Credential, Exchange};
 use crate::plugin::{Outcome, Phases, Plugin, Step, Stop};
 use crate::respond::{self, Failure};
@@ -239,9 +240,8 @@ impl Refusal {
 /// Takes a key out of every place, also those it was not found in, as Kong does.
 fn hide(ex: &Exchange, name: &Name, body: Option<&Fields>) {
     name.headers().for_each(|header| ex.request.clear_header(header));
-    let query = ex.service.query();
-    if let Some(left) = query.as_deref().and_then(|query| fields::cut(query, &name.field)) {
-        ex.service.set_query(Some(left).filter(|left| !left.is_empty()));
+    if let Some(query) = ex.service.query().filter(|query| !query.is_empty()) {
+        ex.service.set_query(without_argument(&query, name.field.name().as_bytes()));
     }
     if let Some(left) = body.and_then(|body| body.without(&name.field)) {
         ex.request.set_body(left);

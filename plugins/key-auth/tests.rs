@@ -119,8 +119,20 @@ async fn a_hidden_key_is_nowhere_left() {
     let ex = Exchange::for_test_with_text("POST", "/p?apikey=kb&b=%41", &headers, body);
     assert_eq!(run(&plugin, &ex).await, "bob");
     assert!(ex.request.header("apikey").is_none());
-    assert_eq!(ex.service.path_and_query(), "/p?b=%41");
+    assert_eq!(ex.service.path_and_query(), "/p?b=A");
     assert_eq!(ex.request.body(99).await.unwrap(), r#"{"a": 1}"#);
+}
+
+/// Kong takes the query apart and puts it together again, wherever the key was.
+#[tokio::test]
+async fn what_stays_of_a_query_beside_a_hidden_key_is_encoded_anew() {
+    let plugin = plugin(json!({"hide_credentials": true}));
+    let ex = Exchange::for_test("GET", "/p?c=valu%651&&x/y&api%6B%65%79=kb&a=b+c%20d", &[]);
+    assert_eq!(run(&plugin, &ex).await, "bob");
+    assert_eq!(ex.service.path_and_query(), "/p?c=value1&x%2Fy=&a=b%20c%20d");
+    let ex = Exchange::for_test("GET", "/p?a=1/2", &[("apikey", "kb")]);
+    assert_eq!(run(&plugin, &ex).await, "bob");
+    assert_eq!(ex.service.path_and_query(), "/p?a=1%2F2");
 }
 
 #[tokio::test]

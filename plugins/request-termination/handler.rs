@@ -153,7 +153,9 @@ fn captures(matched: Option<&Matched>) -> Value {
     let all = matched.map_or(&[][..], |matched| &matched.captures);
     let is_number = |(name, _): &&(String, String)| name.bytes().all(|b| b.is_ascii_digit());
     let (unnamed, named): (Vec<_>, Vec<_>) = all.iter().partition(is_number);
-    let unnamed: Vec<&str> = unnamed.into_iter().map(|(_, text)| text.as_str()).collect();
+    // The whole match, which is number 0, is in no list that begins with 1.
+    let unnamed = unnamed.into_iter().filter(|(name, _)| name != "0");
+    let unnamed: Vec<&str> = unnamed.map(|(_, text)| text.as_str()).collect();
     let named: Map<String, Value> =
         named.into_iter().map(|(name, text)| (name.clone(), text.as_str().into())).collect();
     json!({"unnamed": unnamed, "named": named})
@@ -255,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn captures_are_listed_by_number_and_by_name() {
+    fn captures_are_listed_by_number_and_by_name_without_the_whole_match() {
         let route = json!({
             "id": "6168c5d7-2dcf-58ac-923a-b8ba43aad6d4", "name": null, "protocols": [],
             "methods": null, "hosts": null, "paths": null, "headers": null, "snis": null,
@@ -263,7 +265,7 @@ mod tests {
             "preserve_host": false, "request_buffering": true, "response_buffering": true,
             "service": null, "tags": null,
         });
-        let groups = [("1", "7"), ("2", "x"), ("id", "x")];
+        let groups = [("0", "/7/x"), ("1", "7"), ("2", "x"), ("id", "x")];
         let matched = Matched {
             route: std::sync::Arc::new(serde_json::from_value(route).unwrap()),
             service: None,

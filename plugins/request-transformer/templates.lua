@@ -3,6 +3,8 @@
 -- Code is compiled once for a worker. Its environment is one for all requests, and looks the
 -- request up when it is asked, so that a code that waits never sees the request of another.
 
+local sandbox = require "kong.tools.sandbox"
+
 local _M = {}
 
 -- Name and value of an entry `name:value`; the value may be empty.
@@ -12,51 +14,6 @@ end
 
 local OFF = "loading of untrusted Lua code disabled because "
   .. "'untrusted_lua' config option is set to 'off'"
-
-local SAFE = {
-  "assert", "error", "ipairs", "next", "pairs", "pcall", "select", "tonumber", "tostring", "type",
-  "unpack", "xpcall",
-}
-local LIBRARIES = {
-  math = "abs ceil cos deg exp floor fmod huge log max min modf pi pow rad random sin sqrt tan",
-  os = "clock date difftime time",
-  string = "byte char find format gmatch gsub len lower match rep reverse sub upper",
-  table = "concat insert maxn remove sort unpack",
-}
-
--- A standard library that cannot reach the machine; code cannot change ours through it.
-local function library()
-  local env = {}
-  for _, name in ipairs(SAFE) do
-    env[name] = _G[name]
-  end
-  for name, wanted in pairs(LIBRARIES) do
-    env[name] = {}
-    for key in wanted:gmatch("%S+") do
-      env[name][key] = _G[name][key]
-    end
-  end
-  return env
-end
-
--- What asks about a request and a response, and changes neither.
-local NAMESPACES = "client log request router"
-
-local function copy_of(source)
-  local copy = {}
-  for key, value in pairs(source) do
-    copy[key] = value
-  end
-  return copy
-end
-
-local function kong_of()
-  local copy = { version = kong.version, version_num = kong.version_num, ctx = kong.ctx }
-  for name in NAMESPACES:gmatch("%S+") do
-    copy[name] = copy_of(kong[name])
-  end
-  return copy
-end
 
 local loaders = {
   headers = function()
@@ -91,18 +48,17 @@ function _M.seen(name)
   return seen[name]
 end
 
-local safe = library()
-safe.kong = kong_of()
-safe.ngx = { null = ngx.null, now = ngx.now, time = ngx.time }
-
+-- In the sandbox there are `type` and what the settings allow, and nothing of the language's own.
 local env = setmetatable({}, {
   __index = function(_, name)
     if loaders[name] then
       return _M.seen(name)
     elseif kong.configuration.untrusted_lua == "on" then
       return _G[name]
+    elseif name == "type" then
+      return type
     end
-    return safe[name]
+    return sandbox.configuration.environment[name]
   end,
   __newindex = function()
     error("This environment is read-only.")
@@ -129,7 +85,7 @@ function _M.compile(text)
       return text
     end
   end
-  local chunk, err = loadstring(code_of(text), "=TMP")
+  local chunk, err = loadstring(code_of(text), "TMP")
   if not chunk then
     return nil, err
   end
@@ -147,8 +103,12 @@ function _M.renderer(text)
     end
   end
   local render, err = _M.compile(text)
-  return render or function()
-    error(err)
+  return function()
+    local ok, result = pcall(render or error, err)
+    if not ok then
+      error("[request-transformer] failed to render the template " .. text .. ", error:" .. result)
+    end
+    return result
   end
 end
 

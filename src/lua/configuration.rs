@@ -40,6 +40,8 @@ pub(super) fn of(settings: &Settings) -> Map<String, serde_json::Value> {
     let mut all = object(defaults());
     all.extend(object(values));
     all.extend(listeners(settings));
+    // What Kong leaves of a secret where it shows its settings.
+    all.extend(settings.hidden.iter().map(|name| ((*name).to_owned(), "******".into())));
     all
 }
 
@@ -132,7 +134,7 @@ pub(super) fn table(lua: &Lua, options: &Options) -> mlua::Result<Table> {
     values.set("untrusted_lua", options.untrusted_lua.name())?;
     let table = lua.create_table()?;
     let this = table.clone();
-    // There are no secrets in it to remove.
+    // There are no secrets in it to remove: each is stars already.
     values.set("remove_sensitive", lua.create_function(move |_, ()| Ok(this.clone()))?)?;
     let meta = lua.create_table()?;
     meta.set("__index", values)?;

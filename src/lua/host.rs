@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use mlua::{Lua, Table};
-use regex_syntax::ast::{self, ErrorKind};
 
+use super::ngx::re;
 use crate::router::expression;
 
 /// Installs the module under `package.preload`.
@@ -52,44 +52,17 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     preload.set("silverback.host", lua.create_function(move |_, _: String| Ok(host.clone()))?)
 }
 
-/// What is wrong with a pattern, as OpenResty reports it; `None` if it compiles.
+/// What is wrong with a pattern, as OpenResty reports it; `None` if it can be used.
 ///
-/// Routes are matched with the `regex` crate, as in Kong's default router. Kong checks them with
-/// PCRE, so the common errors are told in PCRE's words.
+/// Kong checks patterns with PCRE. They are matched with the `regex` crate, as Routes are in Kong's
+/// default router, so what only PCRE knows is an error, too.
 fn regex_error(pattern: &str) -> Option<String> {
-    let error = regex::Regex::new(pattern).err()?;
-    let (reason, offset) = match ast::parse::Parser::new().parse(pattern) {
-        Err(error) => (pcre_words(&error), pcre_offset(&error)),
-        Ok(_) => (last_line(&error.to_string()), pattern.len()),
-    };
-    let rest = pattern.get(offset..).filter(|rest| !rest.is_empty());
-    let at = rest.map(|rest| format!(" at \"{rest}\"")).unwrap_or_default();
-    Some(format!("pcre2_compile() failed: {reason} in \"{pattern}\"{at}"))
-}
-
-fn pcre_words(error: &ast::Error) -> String {
-    let words = match error.kind() {
-        ErrorKind::GroupUnclosed => "missing closing parenthesis",
-        ErrorKind::GroupUnopened => "unmatched closing parenthesis",
-        ErrorKind::ClassUnclosed => "missing terminating ] for character class",
-        ErrorKind::ClassRangeInvalid => "range out of order in character class",
-        ErrorKind::EscapeUnexpectedEof => "\\ at end of pattern",
-        ErrorKind::RepetitionMissing => "quantifier does not follow a repeatable item",
-        ErrorKind::RepetitionCountInvalid => "numbers out of order in {} quantifier",
-        ErrorKind::GroupNameDuplicate { .. } => "two named subpatterns have the same name",
-        _ => return error.kind().to_string(),
-    };
-    words.to_owned()
-}
-
-/// PCRE notices something unclosed at the end of the pattern, not where it was opened.
-fn pcre_offset(error: &ast::Error) -> usize {
-    match error.kind() {
-        ErrorKind::GroupUnclosed | ErrorKind::ClassUnclosed | ErrorKind::EscapeUnexpectedEof => {
-            error.pattern().len()
-        }
-        _ => error.span().start.offset,
+    if let Some(refused) = re::refused(pattern) {
+        return Some(refused);
     }
+    let error = regex::Regex::new(pattern).err()?.to_string();
+    let reason = last_line(&error);
+    Some(format!("pcre2_compile() failed: {reason} in \"{pattern}\""))
 }
 
 fn last_line(text: &str) -> String {
@@ -131,9 +104,11 @@ mod tests {
             regex_error("/a(").unwrap(),
             r#"pcre2_compile() failed: missing closing parenthesis in "/a(""#
         );
-        let quantifier = regex_error("/a**").unwrap_or_default();
-        assert!(quantifier.is_empty(), "{quantifier}");
-        assert!(regex_error("*a").unwrap().contains("quantifier does not follow"));
+        for (pattern, at) in [("/a**", "*"), ("invalid_**regex", "*regex"), ("*a", "*a")] {
+            let told = regex_error(pattern).unwrap();
+            assert!(told.contains("quantifier does not follow"), "{told}");
+            assert!(told.ends_with(&format!(" at \"{at}\"")), "{told}");
+        }
         assert!(regex_error("/(?<a>x)(?=y)").unwrap().contains("look-around"));
         assert_eq!(regex_error(r"/users/(?<id>\d+)$"), None);
     }

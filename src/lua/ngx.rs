@@ -7,7 +7,7 @@ pub(super) mod ctx;
 pub(super) mod encode;
 pub(super) mod header;
 pub(super) mod output;
-mod re;
+pub(super) mod re;
 mod req;
 mod req_body;
 mod shared;

@@ -40,7 +40,7 @@ pub(super) struct State {
     /// What `kong.client.authenticate` was given as the consumer.
     pub(super) consumer: RefCell<Option<Table>>,
     /// What it was given as the credential.
-    pub(super) credential: RefCell<Option<Table>>,
+    pub(super) credential: RefCell<Option<mlua::Value>>,
     /// A value for the log record is none that it could hold.
     pub(super) has_odd_value: Cell<bool>,
     /// The consumer groups that a plugin has set.

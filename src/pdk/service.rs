@@ -11,6 +11,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
+use url::form_urlencoded;
 
 use super::Exchange;
 use crate::entity::Protocol;
@@ -309,4 +310,20 @@ impl Call {
     pub fn drive(&self, attempts: Rc<dyn Attempts>) {
         *self.attempts.borrow_mut() = Some(attempts);
     }
+}
+/// A query without the arguments of this name. Kong takes the query apart for that and puts it
+/// together again as the URL standard does, so what stays may look different: `a=%41&b` becomes
+/// `a=A&b=`. Blanks are `%20`.
+pub fn without_argument(query: &str, name: &[u8]) -> Option<String> {
+    let decode = |text: &str| -> Vec<u8> {
+        percent_encoding::percent_decode(text.replace('+', " ").as_bytes()).collect()
+    };
+    let encode = |text: &[u8]| -> String { form_urlencoded::byte_serialize(text).collect() };
+    let left = query.split('&').filter(|part| !part.is_empty()).filter_map(|part| {
+        let (key, value) = part.split_once('=').unwrap_or((part, ""));
+        let key = decode(key);
+        (key != name).then(|| format!("{}={}", encode(&key), encode(&decode(value))))
+    });
+    let left = left.collect::<Vec<_>>().join("&").replace('+', "%20");
+    (!left.is_empty()).then_some(left)
 }

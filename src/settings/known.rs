@@ -3,6 +3,21 @@
 use super::{clients, dns, listener_tls, proxy_ssl};
 use crate::distance::distance;
 
+/// Properties that hold secrets. Kong prints stars for them.
+pub(super) const SENSITIVE: &[&str] = &[
+    "admin_gui_ssl_cert_key",
+    "admin_ssl_cert_key",
+    "client_ssl_cert_key",
+    "cluster_cert_key",
+    "debug_ssl_cert_key",
+    "declarative_config_string",
+    "pg_password",
+    "pg_ro_password",
+    "proxy_server",
+    "ssl_cert_key",
+    "status_ssl_cert_key",
+];
+
 /// Properties that are read, beside those that the files of their own list.
 const READ: &[&str] = &[
     "proxy_listen",

@@ -126,6 +126,8 @@ pub struct Settings {
     pub declarative_config_string: Option<Secret>,
     /// A file of variables that is read again when it changes.
     pub env_file: Option<PathBuf>,
+    /// The settings that are set and that nobody is to read: plugins see that they are there.
+    pub hidden: Vec<&'static str>,
     /// The environment, for identities, vaults and `${{ env }}`.
     pub env: Env,
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::layers::Layers;
-use super::{Env, Listen, LogFormat, RouterFlavor, Settings, Tokens, UntrustedLua};
+use super::{Env, Listen, LogFormat, RouterFlavor, Settings, Tokens, UntrustedLua, known};
 use crate::entity::Secret;
 
 /// Kong's default.
@@ -87,6 +87,11 @@ impl Layers {
                 .optional("declarative_config_string")
                 .map(|text| Secret::new(&text)),
             env_file: self.optional("silverback_env_file").map(PathBuf::from),
+            hidden: known::SENSITIVE
+                .iter()
+                .copied()
+                .filter(|name| self.optional(name).is_some())
+                .collect(),
             env,
         }
     }

@@ -93,7 +93,7 @@ async fn a_form_goes_into_the_query_of_a_get() {
 async fn templates_see_the_request_as_it_came() {
     let changes = "{remove: {headers: [x-in]}, replace: {uri: '/u/$(uri_captures[1])', \
                    headers: ['host:h.test']}, add: {headers: ['x-a:$(headers[\"x-in\"])', \
-                   'x-b:$(uri_captures.id)', 'x-c:$(type(os.execute))$$(x)', 'Host:no']}, \
+                   'x-b:$(uri_captures.id)', 'x-c:$(type(os))$$(x)', 'Host:no']}, \
                    append: {headers: ['x-d:$(kong.request.get_method())', 'x-d:2']}}";
     let sent = [("x-in", "IN"), ("x-d", "1")];
     let (_, seen) = changed(changes, "GET", "/t/42", &sent, "").await;
@@ -110,6 +110,23 @@ async fn templates_see_the_request_as_it_came() {
     );
     assert_eq!(values("x-d"), ["1", "GET", "2"]);
     assert!(values("x-in").is_empty());
+}
+
+#[tokio::test]
+async fn templates_reach_what_the_sandbox_allows_and_no_more() {
+    let upstream = Upstream::replying(OK).await;
+    let plugin = "    - name: request-transformer\n      config: {add: {headers: \
+                  ['x-a:$(string.upper(query_params.a))', 'x-b:$(require(\"inspect\")({1}))']}}\n";
+    let config = config(&upstream, plugin);
+    let gateway = super::gateway::Builder::default()
+        .set("untrusted_lua_sandbox_requires", "inspect")
+        .set("untrusted_lua_sandbox_environment", "string.upper")
+        .start(&config);
+    assert_eq!(gateway.get("/a?a=x").await.status(), 200);
+    let seen = upstream.seen().pop().unwrap();
+    assert_eq!((seen.header("x-a"), seen.header("x-b")), (Some("X"), Some("{ 1 }")));
+    let gateway = super::gateway::TestGateway::start(&config);
+    assert_eq!(gateway.get("/a?a=x").await.status(), 500);
 }
 
 #[tokio::test]

@@ -205,24 +205,21 @@ impl Reader<'_> {
 
     /// The bytes of a string, escapes resolved; the reader stands behind its end.
     fn string(&mut self) -> Result<Vec<u8>, Fault> {
-        let token = self.at + 1;
         let mut bytes = Vec::new();
         self.at += 1;
         loop {
             let rest = &self.text[self.at.min(self.text.len())..];
-            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..0x20));
-            let Some(plain) = plain else {
-                let told = "Expected value but found unexpected end of string at character";
-                return Err(format!("{told} {}", self.text.len() + 1).into());
-            };
-            bytes.extend_from_slice(&rest[..plain]);
-            self.at += plain;
-            match rest[plain] {
-                b'"' => break,
-                b'\\' => self.escape(&mut bytes)?,
+            // Kong's library takes control characters as they stand; to it, NUL is the end.
+            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0));
+            let end = plain.unwrap_or(rest.len());
+            bytes.extend_from_slice(&rest[..end]);
+            self.at += end;
+            match rest.get(end) {
+                Some(b'"') => break,
+                Some(b'\\') => self.escape(&mut bytes)?,
                 _ => {
-                    let told = "Expected value but found invalid token at character";
-                    return Err(format!("{told} {token}").into());
+                    let told = "Expected value but found unexpected end of string at character";
+                    return Err(format!("{told} {}", self.at + 1).into());
                 }
             }
         }

@@ -68,6 +68,13 @@ fn what_is_read_comes_out_as_it_went_in() {
 }
 
 #[test]
+fn control_characters_in_a_string_are_taken_as_they_stand() {
+    assert_eq!(eval(r#"return safe.decode('{"a":"x\n\ty"}').a"#), "x\n\ty");
+    let told = eval(r#"return select(2, safe.decode('"a\0b"'))"#);
+    assert_eq!(told, "Expected value but found unexpected end of string at character 3");
+}
+
+#[test]
 fn what_is_no_json_is_told_in_cjsons_words() {
     let told = |text: &str| eval(&format!("return (select(2, safe.decode([==[{text}]==])))"));
     assert_eq!(told("{"), "Expected object key string but found T_END at character 2");

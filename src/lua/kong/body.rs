@@ -13,6 +13,7 @@ use crate::lua::bind::{Answer, Fault};
 use crate::lua::ngx::{encode, var};
 use crate::lua::{cjson, state};
 use crate::pdk::Exchange;
+use crate::pdk::service::without_argument;
 
 pub(super) const ROWS: &[Row] = &[
     Row::now("service.request.enable_buffering", Phases::TARGET_CHANGE, |lua, ex, _| {
@@ -83,17 +84,10 @@ fn ordered(lua: &Lua, args: &Table) -> Result<String, Fault> {
     Ok(parts.join("&"))
 }
 
-/// Takes every argument of a name out of the query; the others stay as they are.
+/// Takes every argument of a name out of the query.
 fn clear_query_arg(ex: &Exchange, name: &[u8]) {
     let Some(query) = var::query(ex).filter(|query| !query.is_empty()) else { return };
-    let is_other = |part: &&str| {
-        let raw = part.split('=').next().unwrap_or_default();
-        encode::unescape(raw.as_bytes()) != name
-    };
-    let kept: Vec<&str> = query.split('&').filter(is_other).collect();
-    // As in Kong, which takes the query apart and puts it together again.
-    let kept = kept.join("&").replace('+', "%20");
-    ex.service.set_query((!kept.is_empty()).then_some(kept));
+    ex.service.set_query(without_argument(&query, name));
 }
 
 fn set_body(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {

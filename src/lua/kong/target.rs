@@ -184,7 +184,7 @@ fn authenticate(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
         return Err("either credential or consumer must be provided".into());
     }
     introduce_consumer(lua, ex, consumer)?;
-    introduce_credential(lua, ex, credential)?;
+    introduce_credential(lua, ex, credential.map_or(Value::Nil, Value::Table))?;
     one(lua, ())
 }
 
@@ -199,8 +199,8 @@ pub(in crate::lua) fn consumer(lua: &Lua, ex: &Exchange) -> mlua::Result<Value> 
 
 /// The credential, as plugins see it.
 pub(in crate::lua) fn credential(lua: &Lua, ex: &Exchange) -> mlua::Result<Value> {
-    if let Some(table) = &*state::of(lua, ex)?.credential.borrow() {
-        return Ok(Value::Table(table.clone()));
+    if let Some(given) = &*state::of(lua, ex)?.credential.borrow() {
+        return Ok(given.clone());
     }
     let Some(credential) = ex.client.credential() else { return Ok(Value::Nil) };
     let entity = serde_json::json!({
@@ -229,16 +229,19 @@ pub(in crate::lua) fn introduce_consumer(
 pub(in crate::lua) fn introduce_credential(
     lua: &Lua,
     ex: &Exchange,
-    credential: Option<Table>,
+    credential: Value,
 ) -> mlua::Result<()> {
     let known = match &credential {
-        Some(table) => Some(Credential {
+        Value::Table(table) => Some(Credential {
             id: id(table, "id")?,
             identifier: None,
             consumer_id: id(table, "consumer_id")?,
         }),
-        None => None,
+        Value::Nil => None,
+        // Plugins set a text, too, to say that there is one.
+        _ => Some(Credential { id: None, identifier: None, consumer_id: None }),
     };
+    let credential = Some(credential).filter(|credential| !credential.is_nil());
     ex.client.set(ex.client.named(), known);
     *state::of(lua, ex)?.credential.borrow_mut() = credential;
     Ok(())

@@ -148,10 +148,11 @@ fn routed(lua: &Lua, ex: &Exchange, name: &str) -> mlua::Result<Value> {
 
 /// Names the client, as plugins did before there was `kong.client.authenticate`.
 fn introduce(lua: &Lua, ex: &Exchange, name: &str, value: Value) -> mlua::Result<Value> {
-    let table = value.as_table().cloned();
     match name {
-        "authenticated_consumer" => target::introduce_consumer(lua, ex, table)?,
-        _ => target::introduce_credential(lua, ex, table)?,
+        "authenticated_consumer" => {
+            target::introduce_consumer(lua, ex, value.as_table().cloned())?;
+        }
+        _ => target::introduce_credential(lua, ex, value)?,
     }
     Ok(Value::Nil)
 }

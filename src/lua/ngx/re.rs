@@ -134,19 +134,27 @@ fn compiled(
             Ok(Ok(regex))
         }
         Err(error) => {
-            let told = error.to_string();
-            let reason = told.split_once("offset ").and_then(|(_, rest)| rest.split_once(": "));
-            let reason = reason.map_or(told.as_str(), |(_, reason)| reason);
-            let offset = error.offset().unwrap_or_default().saturating_sub(if before.is_empty() {
-                0
-            } else {
-                before.len() + 3
-            });
-            let rest = pattern.get(offset..).unwrap_or_default();
-            let place = if rest.is_empty() { String::new() } else { format!(" at \"{rest}\"") };
-            Ok(Err(format!("pcre2_compile() failed: {reason} in \"{pattern}\"{place}")))
+            let added = if before.is_empty() { 0 } else { before.len() + 3 };
+            Ok(Err(complaint(pattern, &error, added)))
         }
     }
+}
+
+/// PCRE's error about a pattern in OpenResty's words; `added` bytes in front are not the user's.
+fn complaint(pattern: &str, error: &pcre2::Error, added: usize) -> String {
+    let told = error.to_string();
+    let reason = told.split_once("offset ").and_then(|(_, rest)| rest.split_once(": "));
+    let reason = reason.map_or(told.as_str(), |(_, reason)| reason);
+    let offset = error.offset().unwrap_or_default().saturating_sub(added);
+    let rest = pattern.get(offset..).unwrap_or_default();
+    let place = if rest.is_empty() { String::new() } else { format!(" at \"{rest}\"") };
+    format!("pcre2_compile() failed: {reason} in \"{pattern}\"{place}")
+}
+
+/// What PCRE has against a pattern; `None` if it compiles.
+pub(in crate::lua) fn refused(pattern: &str) -> Option<String> {
+    let error = Regex::new(pattern).err()?;
+    Some(complaint(pattern, &error, 0))
 }
 
 /// The first match from a byte on: its groups.

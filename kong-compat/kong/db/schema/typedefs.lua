@@ -283,7 +283,8 @@ typedefs.queue = define {
 }
 
 local function formats(...)
-  return { type = "string", one_of = { "w3c", "b3", "jaeger", "ot", "aws", "datadog", "gcp", ... } }
+  return { type = "string", one_of = { "w3c", "b3", "jaeger", "ot", "aws", "datadog", "gcp",
+    "instana", ... } }
 end
 
 local default_format = formats "b3-single"

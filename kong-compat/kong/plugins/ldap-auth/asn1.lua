@@ -20,7 +20,9 @@ function _M.get_object(bytes, start, stop)
   local tag, content, after = der.read(bytes:sub(1, stop), start + 1)
   -- A tag of 31 goes on in the next byte; LDAP has none.
   if not tag or tag % 32 == 31 then
-    return nil, "der with error encoding: 128"
+    local first = bytes:byte(start + 1)
+    local is_constructed = bit.band(first, 0x20) ~= 0
+    return nil, "der with error encoding: " .. (is_constructed and 160 or 128)
   end
   local head = after - 1 - #content - start
   return {
@@ -73,6 +75,12 @@ function _M.encode(value, tag)
   end
 end
 
+-- Whether a number is longer than it has to be, which DER forbids.
+local function is_padded(content)
+  local first, second = content:byte(1, 2)
+  return second ~= nil and (first == 0 and second < 128 or first == 255 and second >= 128)
+end
+
 -- Where the next value is, and the value; on failure nil, nil and why.
 function _M.decode(bytes, offset)
   offset = offset or 0
@@ -85,7 +93,7 @@ function _M.decode(bytes, offset)
   if object.tag == TAG.OCTET_STRING then
     value = content
   elseif object.tag == TAG.INTEGER or object.tag == TAG.ENUMERATED then
-    if #content == 0 or #content > 6 then
+    if #content == 0 or #content > 6 or is_padded(content) then
       err = object.tag == TAG.INTEGER and "failed to decode ASN1_INTEGER"
         or "failed to decode ASN1_ENUMERATED"
     else

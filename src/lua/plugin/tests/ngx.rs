@@ -158,6 +158,18 @@ fn a_credential_that_lua_names_is_given_back() {
 }
 
 #[test]
+fn a_credential_that_is_a_text_counts_as_one() {
+    let ex = exchange("/", &[], "");
+    let code = "ngx.ctx.authenticated_credential = 'x' said(kong.client.get_credential())";
+    assert_eq!(said(code, &ex), "x");
+    assert!(ex.client.credential().is_some());
+    let ex = exchange("/", &[], "");
+    let code = format!("{code} ngx.ctx.authenticated_credential = nil");
+    assert_eq!(said(&code, &ex), "x");
+    assert!(ex.client.credential().is_none());
+}
+
+#[test]
 fn clients_that_lua_names_by_a_text_are_not_all_the_same() {
     for (code, consumer, credential) in [
         ("{ id = 'c' }, { id = 'k' }", "c", "k"),
