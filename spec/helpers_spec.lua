@@ -68,4 +68,43 @@ describe("spec.helpers", function()
     assert.is_true(ok)
     assert.equal("hello", line)
   end)
+
+  it("takes a port over from a server that a case has left behind", function()
+    local port = helpers.get_available_port()
+    local left = helpers.tcp_server(port)
+    local server = helpers.tcp_server(port)
+    local ok, why = left:join()
+    assert.same({ true, "closed" }, { ok, why })
+    local socket = ngx.socket.tcp()
+    assert(socket:connect("127.0.0.1", port))
+    assert(socket:send("again\n"))
+    assert.equal("again", select(2, server:join()))
+    local behind = helpers.udp_server(port)
+    helpers.udp_server(port, 1, 0.01):join()
+    assert.same({ true }, { (behind:join()) })
+  end)
+
+  it("tells of a wrong entry of a map at the map, as Kong does", function()
+    local schema = { name = "x", fields = { { config = { type = "record", fields = {
+      { names = { type = "map", keys = { type = "string" },
+        values = { type = "string", len_min = 1 } } },
+    } } } } }
+    local none, err = helpers.validate_plugin_config_schema({ names = { a = "" } }, schema)
+    assert.is_nil(none)
+    assert.same({ config = { names = "length must be at least 1" } }, err)
+  end)
+
+  it("knows the formats of traces that Kong knows", function()
+    local schema = { name = "x", fields = { { config = { type = "record", fields = {
+      { propagation = require("kong.observability.tracing.propagation.schema") } } } } } }
+    local config = { propagation = { extract = { "instana" }, inject = { "instana", "preserve" },
+      default_format = "instana" } }
+    assert(helpers.validate_plugin_config_schema(config, schema))
+  end)
+
+  it("runs commands for specs", function()
+    local run = require("resty.shell").run
+    local ok, out, err, why, status = run({ "sh", "-c", "cat; exit 3" }, "in")
+    assert.same({ false, "in", "", "exit", 3 }, { ok, out, err, why, status })
+  end)
 end)

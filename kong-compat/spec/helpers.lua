@@ -23,6 +23,7 @@ local helpers = {
   external_plugins_path = "./spec/fixtures/external_plugins",
   db = DB.db,
   dns_mock = require("spec.internal.fixtures").dns_mock,
+  https_server = require "spec.fixtures.https_server",
 
   mock_upstream_hostname = "localhost",
   mock_upstream_protocol = "http",

@@ -155,12 +155,17 @@ fn case_of(told: &Table) -> mlua::Result<Case> {
         _ => Outcome::Error,
     };
     let seconds = told.get::<Option<f64>>("seconds")?.unwrap_or_default();
+    // What a case has compared may be any bytes.
+    let text = |name: &str| {
+        let text = told.get::<Option<mlua::LuaString>>(name)?;
+        Ok::<_, mlua::Error>(text.map(|text| text.to_string_lossy()))
+    };
     Ok(Case {
-        name: told.get("name")?,
-        place: told.get("place")?,
+        name: text("name")?.unwrap_or_default(),
+        place: text("place")?.unwrap_or_default(),
         outcome,
-        message: told.get::<Option<String>>("message")?.unwrap_or_default(),
-        trace: told.get("trace")?,
+        message: text("message")?.unwrap_or_default(),
+        trace: text("trace")?,
         took: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
     })
 }

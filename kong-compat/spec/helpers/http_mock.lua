@@ -2,6 +2,7 @@
 --
 -- It is a gateway of its own, whose plugin runs the code of the route that fits.
 
+local block = require "spec.internal.nginx_block"
 local cjson = require "cjson.safe"
 local client = require "spec.internal.client"
 local launcher = require "spec.internal.mock"
@@ -50,9 +51,10 @@ local function code_of(routes)
   for prefix, route in pairs(routes) do
     route = type(route) == "string" and { access = route } or route
     local run = {}
-    for _, phase in ipairs { "rewrite", "access", "content" } do
+    for _, phase in ipairs { "rewrite", "access" } do
       run[#run + 1] = route[phase] and "do " .. route[phase] .. "\nend" or nil
     end
+    run[#run + 1] = route.content and block.content(route.content) or nil
     parts[#parts + 1] = ("routes[%q] = function()\n%s\nend"):format(prefix,
       table.concat(run, "\n"))
   end
@@ -109,14 +111,20 @@ function http_mock:get_client()
     scheme = self.tls and "https" or "http", ssl_verify = false }
 end
 
--- What it was asked since this was last called; all of it is in `logs`.
+-- What it was asked since this was last called; `logs` has all of it.
 function http_mock:retrieve_mocking_logs()
   local connection = self:get_client()
   local told = connection:get("/_spec_mock_log"):read_body()
   connection:close()
-  for _, one in ipairs(cjson.decode(told) or {}) do
+  local fresh = cjson.decode(told) or {}
+  for _, one in ipairs(fresh) do
     self.logs[#self.logs + 1] = one
   end
+  return fresh
+end
+
+function http_mock:get_all_logs()
+  self:retrieve_mocking_logs()
   return self.logs
 end
 

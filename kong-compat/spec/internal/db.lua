@@ -115,7 +115,7 @@ local function refused(tree)
   return nil, tostring(err_t), err_t
 end
 
-function dao_methods:insert(entity)
+function dao_methods:insert(entity, options)
   entity = with_links(self.definition, copy(entity))
   if field_of(self.definition, "id") and (entity.id == nil or entity.id == null) then
     entity.id = require("kong.tools.uuid").uuid()
@@ -130,6 +130,10 @@ function dao_methods:insert(entity)
     if field.auto and entity[name] == nil and type(checked[name]) == "string" then
       entity[name] = checked[name]
     end
+  end
+  if type(options) == "table" and options.ttl then
+    -- In a file it is the time of the end.
+    entity.ttl = ngx.now() + options.ttl
   end
   local list = collected[self.name] or {}
   collected[self.name] = list
@@ -151,6 +155,19 @@ function dao_methods:select(key)
   return entry and without_nulls(copy(entry.row)) or nil
 end
 
+-- Records are changed field by field, everything else as a whole.
+local function changed(old, new)
+  local is_record = type(old) == "table" and type(new) == "table" and old ~= null and new ~= null
+    and #old == 0 and #new == 0 and next(new) ~= nil
+  if not is_record then
+    return new
+  end
+  for name, value in pairs(new) do
+    old[name] = changed(old[name], value)
+  end
+  return old
+end
+
 function dao_methods:update(key, values)
   local entry = self:find(key)
   if not entry then
@@ -158,7 +175,7 @@ function dao_methods:update(key, values)
   end
   local raw = copy(entry.raw)
   for name, value in pairs(copy(values)) do
-    raw[name] = value
+    raw[name] = changed(raw[name], value)
   end
   local checked, tree = check(self.definition, with_links(self.definition, raw))
   if tree then
@@ -266,12 +283,42 @@ DB.db = setmetatable({
 function DB.export()
   local config = { _format_version = "3.0" }
   for name, list in pairs(collected) do
-    config[name] = {}
+    config[name] = #list > 0 and {} or nil
     for i, entry in ipairs(list) do
       config[name][i] = copy(entry.raw)
     end
   end
   return config
+end
+
+-- Deletes an entity with all that belongs to it.
+function DB.delete(name, id)
+  DB.db[name]:delete { id = id }
+  for other, list in pairs(collected) do
+    for i = #list, 1, -1 do
+      local entry = list[i]
+      for _, value in pairs(entry and entry.raw or {}) do
+        if type(value) == "table" and value.id == id then
+          DB.delete(other, entry.raw.id)
+          break
+        end
+      end
+    end
+  end
+  return true
+end
+
+-- What is collected, to come back to it.
+function DB.kept()
+  local lists = {}
+  for name, list in pairs(collected) do
+    lists[name] = { unpack(list) }
+  end
+  return lists
+end
+
+function DB.restore(lists)
+  collected = lists
 end
 
 function DB.reset()

@@ -82,12 +82,30 @@ end
 local PHASES = { set_by_lua_block = 1, rewrite_by_lua_block = 2, access_by_lua_block = 3,
   content_by_lua_block = 4, header_filter_by_lua_block = 5 }
 
+-- Where content is made, `ngx.exit(ngx.OK)` ends the request with the status that is set; in the
+-- phase that this runs in, the request would go on.
+local ENDS = [[
+local ngx = setmetatable({ exit = function(code)
+  if (tonumber(code) or 0) < 200 then
+    code = ngx.status ~= 0 and ngx.status or 200
+  end
+  return ngx.exit(code)
+end }, { __index = ngx, __newindex = ngx })
+]]
+
+-- The code of a block `content_by_lua_block`.
+function block.content(lua)
+  return "do " .. ENDS .. lua .. "\nend"
+end
+
 -- The code of a location.
 local function code_of(directives)
   local parts = {}
   for _, words in ipairs(directives) do
     local name = words[1]
-    if PHASES[name] and PHASES[name] < 5 then
+    if name == "content_by_lua_block" then
+      parts[#parts + 1] = block.content(words.lua)
+    elseif PHASES[name] and PHASES[name] < 5 then
       parts[#parts + 1] = "do " .. words.lua .. "\nend"
     elseif name == "default_type" then
       table.insert(parts, 1, ("ngx.header['Content-Type'] = %q"):format(words[2]))
@@ -135,7 +153,7 @@ function block.servers(text)
         elseif directive[1] == "location" then
           local kind, path = directive[2], directive[3]
           if not path then
-            kind, path = "", kind
+            kind, path = directive[2]:match("^([=~^]*%*?)(.*)$")
           end
           parts[#parts + 1] = ("locations[#locations + 1] = { kind = %q, path = %q, run = "
             .. "function()\n%s\nend }"):format(kind, path, code_of(directive.inner))

@@ -4,6 +4,21 @@ local host = require "silverback.spec"
 
 local server = {}
 
+-- Listeners by kind and port. One that a case has left behind gives way to the next.
+local listening = {}
+
+local function listen(kind, port)
+  local key = kind .. port
+  local left = listening[key]
+  if left then
+    left:close()
+    -- What waits for it has to let go of it, too.
+    ngx.sleep(0.001)
+  end
+  listening[key] = assert(host["listen_" .. kind](port))
+  return listening[key]
+end
+
 -- What runs beside the case; `join` waits for its end and its results.
 local function thread(f)
   local light = ngx.thread.spawn(f)
@@ -17,7 +32,7 @@ end
 -- gives the last one.
 function server.tcp_server(port, options)
   options = options or {}
-  local listener = assert(host.listen_tcp(port))
+  local listener = listen("tcp", port)
   return thread(function()
     local line, oks, fails = nil, 0, 0
     while oks + fails < (options.requests or 1) do
@@ -59,7 +74,7 @@ end
 
 -- `udp_server(port, n, timeout)`: `join` gives a packet, or a list of them.
 function server.udp_server(port, count, timeout)
-  local socket = assert(host.listen_udp(port or require("spec.internal.conf").mock_port("http")))
+  local socket = listen("udp", port or require("spec.internal.conf").mock_port("http"))
   count = count or 1
   return thread(function()
     local packets, err = {}, nil
@@ -137,7 +152,7 @@ end
 -- of the head, the body and the headers. `mock(nil, true)` ends it.
 function server.http_mock(port, options)
   local timeout = options and options.timeout or 60
-  local listener = assert(host.listen_tcp(port))
+  local listener = listen("tcp", port)
   return function(response, exit)
     if exit then
       listener:close()

@@ -254,11 +254,13 @@ fn check(
 
 /// Puts an error into Kong's tree: texts at the places of values, lists under `@entity`.
 fn graft(lua: &Lua, tree: &Table, error: &Error) -> mlua::Result<()> {
+    // Kong does not name the entry of a map that is wrong.
     let key = |step: &Step| match step {
-        Step::Field(name) | Step::Key(name) => name.as_str().into_lua(lua),
-        Step::Index(index) => (index + 1).into_lua(lua),
+        Step::Field(name) => Some(name.as_str().into_lua(lua)),
+        Step::Index(index) => Some((index + 1).into_lua(lua)),
+        Step::Key(_) => None,
     };
-    let mut path = error.path.iter().map(key).collect::<mlua::Result<Vec<_>>>()?;
+    let mut path = error.path.iter().filter_map(key).collect::<mlua::Result<Vec<_>>>()?;
     if error.of_record {
         path.push("@entity".into_lua(lua)?);
     }

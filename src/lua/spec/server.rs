@@ -12,6 +12,7 @@ use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
 };
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 /// The longest line, body or packet that is read.
@@ -26,12 +27,12 @@ pub(super) fn install(lua: &Lua, host: &Table) -> mlua::Result<()> {
     let tcp = lua.create_async_function(|_, port: u16| async move {
         let listener =
             TcpListener::bind(("127.0.0.1", port)).await.map_err(mlua::Error::external)?;
-        Ok(Server(Rc::new(RefCell::new(Some(Rc::new(listener))))))
+        Ok(Server(Open::new(listener)))
     })?;
     host.set("listen_tcp", tcp)?;
     let udp = lua.create_async_function(|_, port: u16| async move {
         let socket = UdpSocket::bind(("127.0.0.1", port)).await.map_err(mlua::Error::external)?;
-        Ok(Udp(Rc::new(RefCell::new(Some(Rc::new(socket))))))
+        Ok(Udp(Open::new(socket)))
     })?;
     host.set("listen_udp", udp)
 }
@@ -42,22 +43,56 @@ async fn within<T>(seconds: f64, work: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(limit, work).await.ok()
 }
 
-/// A TCP listener, until it is closed.
-struct Server(Rc<RefCell<Option<Rc<TcpListener>>>>);
+/// A socket until it is closed, which ends what waits for it.
+struct Open<T> {
+    socket: RefCell<Option<Rc<T>>>,
+    closed: Notify,
+}
+
+impl<T> Open<T> {
+    fn new(socket: T) -> Rc<Self> {
+        Rc::new(Self { socket: RefCell::new(Some(Rc::new(socket))), closed: Notify::new() })
+    }
+
+    fn close(&self) {
+        self.socket.borrow_mut().take();
+        self.closed.notify_waiters();
+    }
+
+    /// What the socket gives within so many seconds, or Lua's word for why there is nothing.
+    async fn wait<R>(
+        &self,
+        seconds: f64,
+        work: impl AsyncFnOnce(&T) -> std::io::Result<R>,
+    ) -> Result<R, String> {
+        let socket = self.socket.borrow().clone();
+        let Some(socket) = socket else { return Err("closed".to_owned()) };
+        tokio::select! {
+            done = within(seconds, work(&socket)) => match done {
+                Some(Ok(result)) => Ok(result),
+                Some(Err(error)) => Err(error.to_string()),
+                None => Err("timeout".to_owned()),
+            },
+            () = self.closed.notified() => Err("closed".to_owned()),
+        }
+    }
+}
+
+/// A TCP listener.
+struct Server(Rc<Open<TcpListener>>);
 
 impl UserData for Server {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_async_method("accept", |_, server, seconds: f64| async move {
-            let listener = server.0.borrow().clone();
-            let Some(listener) = listener else { return Ok((None, Some("closed".to_owned()))) };
-            Ok(match within(seconds, listener.accept()).await {
-                Some(Ok((stream, _))) => (Some(Connection::new(stream)), None),
-                Some(Err(error)) => (None, Some(error.to_string())),
-                None => (None, Some("timeout".to_owned())),
+            let open = server.0.clone();
+            drop(server);
+            Ok(match open.wait(seconds, async |listener| listener.accept().await).await {
+                Ok((stream, _)) => (Some(Connection::new(stream)), None),
+                Err(why) => (None, Some(why)),
             })
         });
         methods.add_method("close", |_, server, ()| {
-            server.0.borrow_mut().take();
+            server.0.close();
             Ok(())
         });
     }
@@ -156,26 +191,26 @@ fn self_signed() -> Result<Arc<ServerConfig>, Box<dyn std::error::Error + Send +
     Ok(Arc::new(config))
 }
 
-/// A UDP socket, until it is closed.
-struct Udp(Rc<RefCell<Option<Rc<UdpSocket>>>>);
+/// A UDP socket.
+struct Udp(Rc<Open<UdpSocket>>);
 
 impl UserData for Udp {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_async_method("receive", |_, udp, seconds: f64| async move {
-            let socket = udp.0.borrow().clone();
-            let Some(socket) = socket else { return Ok((None, Some("closed".to_owned()))) };
+            let open = udp.0.clone();
+            drop(udp);
             let mut packet = vec![0; 64 << 10];
-            Ok(match within(seconds, socket.recv_from(&mut packet)).await {
-                Some(Ok((length, _))) => {
+            let got = open.wait(seconds, async |socket| socket.recv_from(&mut packet).await).await;
+            Ok(match got {
+                Ok((length, _)) => {
                     packet.truncate(length);
                     (Some(BString::from(packet)), None)
                 }
-                Some(Err(error)) => (None, Some(error.to_string())),
-                None => (None, Some("timeout".to_owned())),
+                Err(why) => (None, Some(why)),
             })
         });
         methods.add_method("close", |_, udp, ()| {
-            udp.0.borrow_mut().take();
+            udp.0.close();
             Ok(())
         });
     }
