@@ -43,7 +43,9 @@ local function flag(name, place, value, words)
   if type(value) == "boolean" then
     return value
   end
-  if type(value) ~= "string" then
+  if type(value) == "number" then
+    value = tostring(value)
+  elseif type(value) ~= "string" then
     refuse(name, place, "string expected, got " .. type(value))
   end
   if value == "on" or value == "off" then

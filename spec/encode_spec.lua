@@ -16,6 +16,33 @@ describe("ngx", function()
     assert.equal("truncated", (select(2, ngx.decode_args("a=1&b=2", 1))))
   end)
 
+  it("takes any value for its text, and nothing for an empty one", function()
+    assert.same({ "", "" }, { ngx.encode_base64(nil), ngx.escape_uri(false) })
+    assert.equal("1e%2B15", ngx.escape_uri(1e15))
+    assert.matches("^table", ngx.unescape_uri {})
+    assert.equal("d41d8cd98f00b204e9800998ecf8427e", ngx.md5())
+  end)
+
+  it("refuses what C would not take", function()
+    local function refused(f, ...)
+      local args = { ... }
+      return assert.has_error(function() f(unpack(args)) end)
+    end
+    assert.matches("string expected, got boolean", refused(ngx.decode_args, true))
+    assert.matches("table expected, got string", refused(ngx.encode_args, "a"))
+    assert.matches("expecting one argument", refused(ngx.quote_sql_str))
+    assert.matches("string expected, got table", refused(ngx.hmac_sha1, "k", {}))
+    assert.matches("number argument only", refused(ngx.http_time, "x"))
+    assert.matches("string argument only", refused(ngx.parse_http_time, 1))
+    assert.matches("bad no_padding: boolean expected", refused(ngx.encode_base64, "a", 1))
+  end)
+
+  it("reads base 64 as far as its padding", function()
+    assert.equal("a", ngx.decode_base64 "YQ==YQ==")
+    local bytes, err = require("ngx.base64").decode_base64url "+/8"
+    assert.same({ nil, "invalid input" }, { bytes, err })
+  end)
+
   it("makes digests and checksums", function()
     assert.equal("5d41402abc4b2a76b9719d911017c592", ngx.md5("hello"))
     assert.equal(20, #ngx.sha1_bin(""))

@@ -69,4 +69,34 @@ describe("ngx.re", function()
     assert.same({ "a", "b", "c" }, split("abc", ""))
     assert.same({ "a", "", "b" }, split("a,,b,,", ","))
   end)
+
+  it("refuses patterns and options that are no texts", function()
+    local told = assert.has_error(function() ngx.re.match("a", nil) end)
+    assert.matches("attempt to get length of local 'regex' %(a nil value%)", told)
+    told = assert.has_error(function() ngx.re.find("a", "a", 1) end)
+    assert.matches("attempt to get length of local 'opts' %(a number value%)", told)
+    told = assert.has_error(function() ngx.re.match("a", "a", "", { pos = "1" }) end)
+    assert.matches("attempt to compare string with number", told)
+  end)
+
+  it("says when it is to begin behind the end", function()
+    assert.equal("pcre_exec() failed: -33", (select(2, ngx.re.match("a", "a", "", { pos = 9 }))))
+  end)
+
+  it("lists what names stand for where they may stand for several", function()
+    assert.same({ "a" }, ngx.re.match("aa", "(?<n>a)(?<m>x)?a", "D").n)
+    assert.is_nil(ngx.re.match("aa", "(?<n>a)(?<m>x)?a", "D").m)
+  end)
+
+  it("replaces by a function that may wait or fail", function()
+    local function slowly(captures)
+      ngx.sleep(0)
+      return captures[0] .. captures[0]
+    end
+    assert.same({ "aabb", 2 }, { ngx.re.gsub("ab", ".", slowly) })
+    assert.same({ "aab", 1 }, { ngx.re.sub("ab", ".", slowly) })
+    local failure = {}
+    local ok, err = pcall(ngx.re.gsub, "a", "a", function() error(failure) end)
+    assert.is_true(not ok and err == failure)
+  end)
 end)

@@ -45,6 +45,34 @@ describe("ngx.shared", function()
     assert.equal(0, (function() dict:set("ever", 1) return dict:ttl("ever") end)())
   end)
 
+  it("says whether others had to go, whatever was done", function()
+    assert.equal(3, select("#", dict:safe_set("s", 1)))
+    assert.same({ n = 3, true, nil, false }, { n = select("#", dict:delete "s"), dict:delete "s" })
+    local ok, err = dict:add("s", nil)
+    assert.same({ false, "attempt to add or replace nil values" }, { ok, err })
+  end)
+
+  it("gives another time to what has expired", function()
+    dict:set("again", "v", 0.001)
+    ngx.sleep(0.01)
+    assert.is_true(dict:ttl "again" < 0)
+    assert.is_true(dict:expire("again", 10))
+    assert.equal("v", (dict:get "again"))
+  end)
+
+  it("refuses other types as Lua and C do", function()
+    local function refused(f)
+      return assert.has_error(f)
+    end
+    assert.matches("attempt to compare string with number",
+      refused(function() dict:set("k", 1, "x") end))
+    assert.matches("cannot convert 'nil' to 'double'", refused(function() dict:incr("k", "x") end))
+    assert.matches("bad init arg: number expected, got string",
+      refused(function() dict:incr("k", 1, "x") end))
+    assert.matches("string expected, got boolean", refused(function() dict:lpush(true, 1) end))
+    assert.matches('bad "zone" argument', refused(function() dict.get("k") end))
+  end)
+
   it("holds lists", function()
     assert.equal(1, (dict:rpush("l", "a")))
     assert.equal(2, (dict:lpush("l", "z")))

@@ -286,8 +286,9 @@ impl Dict {
         }
     }
 
-    /// How long a value will live: `None` without one, `Some(None)` for ever.
-    pub fn ttl(&self, key: &[u8]) -> Option<Option<Duration>> {
+    /// For how many seconds a value will live: `None` without one, 0 for ever, and less than 0 for
+    /// one whose time is over, which is still there to be given another.
+    pub fn ttl(&self, key: &[u8]) -> Option<f64> {
         self.entries().ttl(key)
     }
 

@@ -5,10 +5,19 @@ local host = require "silverback.semaphore"
 local methods = {}
 
 function methods:wait(seconds)
+  seconds = tonumber(seconds)
+  if not seconds then
+    error("attempt to perform arithmetic on a nil value", 2)
+  elseif seconds < 0 then
+    error("no negative number", 2)
+  end
   return host.wait(self.handle, seconds)
 end
 
 function methods:post(count)
+  if (tonumber(count) or 1) < 1 then
+    error("positive number required", 2)
+  end
   return host.post(self.handle, count)
 end
 

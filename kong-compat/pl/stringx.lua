@@ -51,13 +51,15 @@ function _M.split(text, separator, limit)
   return pieces
 end
 
-function _M.splitv(text, ...)
-  return unpack(_M.split(text, ...))
+function _M.splitv(text, separator)
+  return require("pl.utils").splitv(text, separator)
 end
 
 local function any(texts, f)
   if type(texts) == "string" then
     return f(texts)
+  elseif type(texts) ~= "table" then
+    error("argument #2 expected a 'string' or a 'table', got a '" .. type(texts) .. "'", 3)
   end
   for _, one in ipairs(texts) do
     if f(one) then
@@ -95,7 +97,7 @@ function _M.replace(text, old, new, limit)
     end
     from, count = last + 1, count + 1
   end
-  return table.concat(parts) .. text:sub(from), count
+  return table.concat(parts) .. text:sub(from)
 end
 
 function _M.count(text, part, overlapping)
@@ -113,7 +115,7 @@ function _M.count(text, part, overlapping)
 end
 
 function _M.partition(text, separator)
-  assert(separator ~= "", "cannot partition at an empty text")
+  assert(separator ~= "", "argument 2: '' must be a non-empty string")
   local first, last = text:find(separator, 1, true)
   if not first then
     return text, "", ""
@@ -142,13 +144,7 @@ end
 _M.isalpha, _M.isdigit = all "^%a+$", all "^%d+$"
 _M.isalnum, _M.isspace = all "^%w+$", all "^%s+$"
 
-function _M.islower(text)
-  return text:find("%l") ~= nil and not text:find("%u")
-end
-
-function _M.isupper(text)
-  return text:find("%u") ~= nil and not text:find("%l")
-end
+_M.islower, _M.isupper = all "^[%l%s]+$", all "^[%u%s]+$"
 
 -- Where a plain text stands first, and last.
 function _M.lfind(text, part, first, last)
@@ -169,7 +165,7 @@ function _M.rfind(text, part, first, last)
 end
 
 function _M.rpartition(text, separator)
-  assert(separator ~= "", "cannot partition at an empty text")
+  assert(separator ~= "", "argument 2: '' must be a non-empty string")
   local at = _M.rfind(text, separator)
   if not at then
     return "", "", text
@@ -221,14 +217,25 @@ function _M.shorten(text, width, tail)
   return text:sub(1, width - 3) .. "..."
 end
 
--- A text as Lua code has it, in brackets if it has several lines.
-function _M.quote_string(text)
-  if text:find("\n", 1, true) and not text:find("\r", 1, true) then
-    local equals = ""
-    while text:find("]" .. equals .. "]", 1, true) or text:sub(-#equals - 1) == "]" .. equals do
-      equals = equals .. "="
+-- The most `=` in what could be taken for a long bracket; nil without one.
+local function longest_bracket(text)
+  local longest
+  for bracket, equals, at in text:gmatch("([%[%]])(=*)()") do
+    if text:sub(at, at) == bracket then
+      longest = math.max(longest or 0, #equals)
     end
-    return "[" .. equals .. "[\n" .. text .. "]" .. equals .. "]"
+  end
+  return longest
+end
+
+-- A text as Lua code has it, in brackets if it has several lines or brackets of its own.
+function _M.quote_string(text)
+  local equals = longest_bracket(text .. "]")
+  if (text:find("\n", 1, true) or equals) and not text:find("\r", 1, true) then
+    equals = ("="):rep((equals or -1) + 1)
+    -- Lua leaves a line end out that comes first.
+    local first = text:sub(1, 1) == "\n" and "\n" or ""
+    return "[" .. equals .. "[" .. first .. text .. "]" .. equals .. "]"
   end
   return (("%q"):format(text):gsub("\r", "\\r"))
 end
@@ -246,6 +253,29 @@ end
 _M.Template = setmetatable({}, {
   __call = function(_, text) return require("silverback.texts").Template(text) end,
 })
+
+-- How many arguments of a function have to be texts, where it is not the first alone.
+local TEXTS = { lfind = 2, rfind = 2, partition = 2, rpartition = 2, replace = 3 }
+
+local NUMBERS = { at = true, center = true, ljust = true, rjust = true }
+
+local function check(name, ...)
+  for i = 1, NUMBERS[name] and 2 or TEXTS[name] or 1 do
+    local kind, wanted = type((select(i, ...))), i == 2 and NUMBERS[name] and "number" or "string"
+    if kind ~= wanted then
+      error(("argument %d expected a '%s', got a '%s'"):format(i, wanted, kind), 3)
+    end
+  end
+end
+
+for name, f in pairs(_M) do
+  if type(f) == "function" and name ~= "format_operator" then
+    _M[name] = function(...)
+      check(name, ...)
+      return f(...)
+    end
+  end
+end
 
 -- Puts these functions among those of every text.
 function _M.import()

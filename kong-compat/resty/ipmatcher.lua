@@ -2,7 +2,7 @@
 
 local host = require "silverback.host"
 
-local _M = { _VERSION = "0.6" }
+local _M = { _VERSION = 0.3 }
 local matcher = { __index = _M }
 
 local function parts(text)
@@ -27,9 +27,15 @@ local function prefix(bytes, length)
   return #bytes .. "/" .. length .. "/" .. key
 end
 
+local function word(bytes, at)
+  local a, b, c, d = bytes:byte(at, at + 3)
+  return ((a * 256 + b) * 256 + c) * 256 + d
+end
+
+-- The number that an address is.
 function _M.parse_ipv4(text)
-  local bytes = packed(text)
-  return bytes ~= nil and #bytes == 4
+  local bytes = type(text) == "string" and packed(text)
+  return bytes and #bytes == 4 and word(bytes, 1) or false
 end
 
 function _M.parse_ipv6(text)
@@ -37,7 +43,8 @@ function _M.parse_ipv6(text)
     return false
   end
   local bytes = packed(text:match("^%[(.*)%]$") or text)
-  return bytes ~= nil and #bytes == 16
+  return bytes and #bytes == 16
+    and { word(bytes, 1), word(bytes, 5), word(bytes, 9), word(bytes, 13) } or false
 end
 
 local function add(self, text, value)
@@ -80,6 +87,9 @@ end
 
 -- A list of addresses and networks.
 function _M.new(list)
+  if type(list) ~= "table" then
+    error("missing valid ip argument", 2)
+  end
   local i = 0
   return build(function()
     i = i + 1
@@ -89,6 +99,9 @@ end
 
 -- Values by address or network.
 function _M.new_with_value(values)
+  if type(values) ~= "table" then
+    error("missing valid ip argument", 2)
+  end
   return build(pairs(values))
 end
 
@@ -117,7 +130,7 @@ end
 -- The same for the four or sixteen bytes of an address.
 function _M.match_bin(self, bytes)
   if type(bytes) ~= "string" or #bytes ~= 4 and #bytes ~= 16 then
-    return false, "invalid ip address"
+    return false, "invalid ip address, not ipv4 and ipv6"
   end
   return found(self, bytes, #bytes * 8)
 end

@@ -3,7 +3,7 @@
 -- Entries are a ring of tables; the head's next is the one used last.
 
 local _M = { _VERSION = "0.15" }
-local methods = {}
+local methods = _M
 local meta = { __index = methods }
 
 local function unlink(entry)
@@ -18,7 +18,7 @@ local function to_front(head, entry)
 end
 
 function _M.new(size)
-  if type(size) ~= "number" or size < 1 then
+  if size < 1 then
     return nil, "size too small"
   end
   local head = {}
@@ -77,12 +77,17 @@ function methods:capacity()
   return self.size
 end
 
-function methods:get_keys(limit)
-  local keys = {}
-  local entry = self.head.after
-  while entry ~= self.head and (not limit or limit == 0 or #keys < limit) do
-    keys[#keys + 1] = entry.key
+-- Up to `limit` keys, those used last first; into `keys`, if there is such a table.
+function methods:get_keys(limit, keys)
+  keys = keys or {}
+  local entry, n = self.head.after, 0
+  while entry ~= self.head and (not limit or limit == 0 or n < limit) do
+    n = n + 1
+    keys[n] = entry.key
     entry = entry.after
+  end
+  if keys[n + 1] ~= nil then
+    keys[n + 1] = nil
   end
   return keys
 end

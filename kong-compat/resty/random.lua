@@ -5,6 +5,10 @@ local host = require "silverback.host"
 local _M = { _VERSION = "0.16" }
 
 function _M.bytes(count)
+  if type(count) ~= "number" then
+    local told = "bad argument #2 to 'RAND_bytes' (cannot convert '%s' to 'int')"
+    error(told:format(type(count)), 2)
+  end
   return host.random_bytes(count)
 end
 

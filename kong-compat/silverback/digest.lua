@@ -6,7 +6,11 @@ return function(name)
   local methods = {}
   local meta = { __index = methods }
 
-  function methods:update(text)
+  function methods:update(text, length)
+    if not length and type(text) ~= "string" then
+      error(("attempt to get length of local 's' (a %s value)"):format(type(text)), 2)
+    end
+    text = length and text:sub(1, length) or text
     local n = self.n + 1
     self.n = n
     self[n] = text
@@ -22,10 +26,11 @@ return function(name)
     return true
   end
 
-  return {
-    _VERSION = "0.16",
-    new = function()
-      return setmetatable({ n = 0 }, meta)
-    end,
-  }
+  methods._VERSION = "0.16"
+
+  function methods.new()
+    return setmetatable({ n = 0 }, meta)
+  end
+
+  return methods
 end

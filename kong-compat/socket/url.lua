@@ -13,15 +13,14 @@ end
 
 local function parse_authority(authority, parsed)
   parsed.authority = authority
-  authority, parsed.userinfo = cut(authority, "^([^@]*)@")
-  authority, parsed.port = cut(authority, ":([^:%]]*)$")
-  if parsed.port == "" then
-    parsed.port = nil
-  end
+  local userinfo, port
+  authority, userinfo = cut(authority, "^([^@]*)@")
+  authority, port = cut(authority, ":([^:%]]*)$")
+  parsed.userinfo, parsed.port = userinfo or parsed.userinfo, port or parsed.port
   if authority ~= "" then
     parsed.host = authority:match("^%[(.+)%]$") or authority
   end
-  if parsed.userinfo then
+  if userinfo then
     local user
     user, parsed.password = cut(parsed.userinfo, ":([^:]*)$")
     parsed.user = user
@@ -64,13 +63,13 @@ end
 
 -- Everything but letters, digits and `_` (LuaSocket is this strict).
 function _M.escape(text)
-  return (text:gsub("([^A-Za-z0-9_])", function(byte)
+  return (string.gsub(text, "([^A-Za-z0-9_])", function(byte)
     return ("%%%02x"):format(byte:byte())
   end))
 end
 
 function _M.unescape(text)
-  return (text:gsub("%%(%x%x)", function(hex)
+  return (string.gsub(text, "%%(%x%x)", function(hex)
     return string.char(tonumber(hex, 16))
   end))
 end
@@ -152,19 +151,18 @@ end
 
 -- Where a link leads that stands in a document.
 function _M.absolute(base, relative)
-  base = type(base) == "table" and base or _M.parse(base)
+  local parsed_base = type(base) == "table" and base or _M.parse(base)
   local parsed = _M.parse(relative)
-  if not parsed then
-    return _M.build(base)
+  if parsed_base and not parsed then
+    return type(base) == "table" and _M.build(base) or base
   end
+  base = parsed_base
   if not base or parsed.scheme then
     return relative
   end
   parsed.scheme = base.scheme
   if not parsed.authority then
-    for _, name in ipairs { "authority", "userinfo", "user", "password", "host", "port" } do
-      parsed[name] = base[name]
-    end
+    parsed.authority = base.authority
     if parsed.path then
       parsed.path = merged(base, parsed.path)
     else

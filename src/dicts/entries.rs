@@ -210,14 +210,16 @@ impl Entries {
         Ok(item)
     }
 
-    pub(super) fn ttl(&self, key: &[u8]) -> Option<Option<Duration>> {
-        let entry = self.by_key.get(key).filter(|entry| entry.is_live())?;
-        Some(entry.expires.map(|at| at.saturating_duration_since(Instant::now())))
+    pub(super) fn ttl(&self, key: &[u8]) -> Option<f64> {
+        let now = Instant::now();
+        Some(self.by_key.get(key)?.expires.map_or(0.0, |at| {
+            let left = at.saturating_duration_since(now).as_secs_f64();
+            left - now.saturating_duration_since(at).as_secs_f64()
+        }))
     }
 
     pub(super) fn expire(&mut self, key: &[u8], ttl: Option<Duration>) -> bool {
-        let entry = self.by_key.get_mut(key).filter(|entry| entry.is_live());
-        let Some(entry) = entry else { return false };
+        let Some(entry) = self.by_key.get_mut(key) else { return false };
         entry.expires = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
         true
     }

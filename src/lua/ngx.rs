@@ -20,11 +20,11 @@ pub(super) use self::timer::{Counts, Light};
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mlua::{Lua, LuaSerdeExt, MultiValue, Table, Value, Variadic};
+use mlua::{FromLuaMulti, Lua, LuaSerdeExt, MultiValue, Table, Value};
 
 use super::bind::{self, Answer, Fault};
 use super::{limit, phase, state};
-use crate::pdk::Phase;
+use crate::pdk::{Exchange, Phase};
 
 /// OpenResty's log levels, by the number that `ngx.log` takes.
 const LEVELS: [(&str, i64); 9] = [
@@ -46,7 +46,7 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     for (name, number) in LEVELS {
         ngx.set(name, number)?;
     }
-    ngx.set("log", lua.create_function(log)?)?;
+    ngx.set("log", bind::function(lua, log)?)?;
     ngx.set("time", lua.create_function(|_, ()| Ok(now().as_secs()))?)?;
     ngx.set("now", lua.create_function(|_, ()| Ok(now().as_millis() as f64 / 1000.0))?)?;
     ngx.set("update_time", lua.create_function(|_, ()| Ok(()))?)?;
@@ -65,11 +65,11 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     ssl::install(lua)?;
     timer::install(lua, &ngx)?;
     var::install(lua, &ngx)?;
-    ngx.set("arg", lua.create_table()?)?;
+    ngx.set("arg", lua.load(ARG).set_name("=ngx.arg").call::<Table>(())?)?;
     ngx.set("location", location(lua)?)?;
     let meta = lua.create_table()?;
     meta.set("__index", lua.create_function(of_exchange)?)?;
-    meta.set("__newindex", lua.create_function(set_of_exchange)?)?;
+    meta.set("__newindex", bind::function(lua, set_of_exchange)?)?;
     ngx.set_metatable(Some(meta))?;
     // Libraries for OpenResty and others ask `require` whether this is OpenResty.
     let package: Table = lua.globals().get("package")?;
@@ -87,33 +87,54 @@ fn of_exchange(lua: &Lua, (_, key): (Table, Value)) -> mlua::Result<Value> {
             Ok(Value::Table(state.ngx.borrow().clone()))
         }
         ("ctx", None) => phase::ctx(lua).map(Value::Table),
-        ("status", Some(ex)) => Ok(Value::Integer(ex.response.status().as_u16().into())),
+        ("status", Some(ex)) => Ok(Value::Integer(status(lua, &ex)?.into())),
         ("headers_sent", Some(ex)) => Ok(Value::Boolean(output::is_head_out(lua, &ex)?)),
         ("is_subrequest", Some(_)) => Ok(Value::Boolean(false)),
         _ => Ok(Value::Nil),
     }
 }
 
+/// The status of the response; nginx has 0 until there is one.
+fn status(lua: &Lua, ex: &Exchange) -> mlua::Result<u16> {
+    let is_known = ex.response.has_status() || output::is_head_out(lua, ex)?;
+    Ok(if is_known { ex.response.status().as_u16() } else { 0 })
+}
+
 /// What is set on `ngx` for the current exchange must not be seen by the others.
-fn set_of_exchange(lua: &Lua, (ngx, key, value): (Table, Value, Value)) -> mlua::Result<()> {
+fn set_of_exchange(lua: &Lua, args: MultiValue) -> Answer {
+    let (ngx, key, value) = <(Table, Value, Value)>::from_lua_multi(args, lua)?;
     let name = key.as_string().map(|key| key.to_string_lossy());
     match name.as_deref() {
-        Some("status") => output::set_status(lua, &value).map_err(|fault| match fault {
-            Fault::Caller(told) => mlua::Error::runtime(told),
-            Fault::Lua(error) => error,
-        }),
+        Some("status") => output::set_status(lua, &value)?,
         Some("ctx") => {
             let Value::Table(table) = value else {
-                return Err(mlua::Error::runtime("ngx.ctx must be a table"));
+                return Err("ngx.ctx must be a table".into());
             };
             if let Some(ex) = state::current() {
                 *state::of(lua, &ex)?.ngx.borrow_mut() = table;
             }
-            Ok(())
         }
-        _ => ngx.raw_set(key, value),
+        _ => ngx.raw_set(key, value)?,
     }
+    one(lua, ())
 }
+
+/// `ngx.arg` is of body filters, which find their chunk in it.
+const ARG: &str = "
+local function check()
+  if ngx.get_phase() ~= 'body_filter' then
+    error('API disabled in the current context', 3)
+  end
+end
+return setmetatable({}, {
+  __index = function()
+    check()
+  end,
+  __newindex = function(self, key, value)
+    check()
+    rawset(self, key, value)
+  end,
+})";
 
 use super::kong::value::one;
 
@@ -220,11 +241,29 @@ fn config(lua: &Lua) -> mlua::Result<Table> {
 }
 
 /// `ngx.log(level, ...)`: the rest is put together as by `tostring`.
-fn log(lua: &Lua, (level, parts): (i64, Variadic<Value>)) -> mlua::Result<()> {
-    if is_logged(level) {
-        emit(lua, level, &concat(&parts)?);
+fn log(lua: &Lua, mut args: MultiValue) -> Answer {
+    let level = args.pop_front();
+    let number = level.as_ref().and_then(number);
+    let number = number.ok_or_else(|| encode::wrong(1, "log", "number", level.as_ref()))? as i64;
+    if !(0..=8).contains(&number) {
+        return Err(format!("bad argument #1 to 'log' (bad log level: {number})").into());
     }
-    Ok(())
+    if is_logged(number) {
+        let parts = args.into_vec();
+        if let Some(at) = parts.iter().position(is_mute) {
+            let told = "expected table to have __tostring metamethod";
+            return Err(format!("bad argument #{} to 'log' ({told})", at + 2).into());
+        }
+        emit(lua, number, &concat(&parts)?);
+    }
+    one(lua, ())
+}
+
+/// A table that cannot say what it is, which OpenResty does not log.
+fn is_mute(value: &Value) -> bool {
+    let Value::Table(table) = value else { return false };
+    let says = |meta: &Table| meta.raw_get::<Value>("__tostring").is_ok_and(|says| !says.is_nil());
+    !table.metatable().as_ref().is_some_and(says)
 }
 
 /// Whether lines of this level are written at all.
@@ -258,16 +297,27 @@ pub(super) fn emit(lua: &Lua, level: i64, message: &str) {
 
 /// The arguments of a log call as one text.
 pub(super) fn concat(parts: &[Value]) -> mlua::Result<String> {
-    parts.iter().map(Value::to_string).collect()
+    let text = |value: &Value| match value {
+        Value::Integer(_) | Value::Number(_) => super::kong::value::shown(value),
+        other => other.to_string(),
+    };
+    parts.iter().map(text).collect()
 }
 
 /// `ngx.sleep`, in the phases that may wait.
 async fn sleep(lua: &Lua, args: MultiValue) -> Answer {
-    let seconds = lua.coerce_number(args.front().cloned().unwrap_or(Value::Nil))?;
-    let seconds = seconds.ok_or_else(|| Fault::from("invalid sleep duration"))?;
+    encode::counted(&args, 1..=1, "attempt to pass 0 arguments, but accepted 1")?;
+    let seconds = match args.front() {
+        Some(value @ (Value::Integer(_) | Value::Number(_) | Value::String(_))) => {
+            lua.coerce_number(value.clone())?
+        }
+        _ => None,
+    };
+    let seconds = seconds.ok_or_else(|| encode::wrong(1, "sleep", "number", args.front()))?;
     socket::waiter(lua)?;
-    let pause = Duration::try_from_secs_f64(seconds)
-        .map_err(|_| Fault::from(format!("invalid sleep duration: {seconds}")))?;
+    let pause = Duration::try_from_secs_f64(seconds).map_err(|_| {
+        Fault::from(format!("invalid sleep duration \"{}\"", (seconds * 1000.0) as i64))
+    })?;
     tokio::time::sleep(pause).await;
     Ok(MultiValue::new())
 }

@@ -442,7 +442,7 @@ impl LuaPlugin {
             LuaValue::String(after) => chunk.data = Bytes::copy_from_slice(&after.as_bytes()),
             LuaValue::Nil => chunk.data = Bytes::new(),
             LuaValue::Table(parts) => chunk.data = output::joined(&parts)?,
-            other => chunk.data = Bytes::from(other.to_string()?),
+            other => chunk.data = Bytes::from(super::kong::value::shown(&other)?),
         }
         Ok(())
     }

@@ -45,7 +45,7 @@ end
 -- `kong.vault.update(options)`: the values that the references in `$refs` have now.
 function kong.vault.update(options)
   if type(options) ~= "table" then
-    error("options must be a table", 2)
+    return options
   end
   for name, reference in pairs(options["$refs"] or {}) do
     if type(reference) == "table" then

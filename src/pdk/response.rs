@@ -27,6 +27,7 @@ pub enum Source {
 /// What the client gets: head, and the body when it is in memory.
 pub struct Response {
     status: Cell<StatusCode>,
+    has_status: Cell<bool>,
     /// The upstream's reason phrase, where it is not the usual one.
     reason: RefCell<Option<Bytes>>,
     headers: RefCell<HeaderMap>,
@@ -51,6 +52,7 @@ impl Default for Response {
     fn default() -> Self {
         Self {
             status: Cell::new(StatusCode::OK),
+            has_status: Cell::new(false),
             reason: RefCell::default(),
             headers: RefCell::default(),
             source: Cell::default(),
@@ -71,9 +73,19 @@ impl Response {
         self.status.get()
     }
 
+    /// Whether anybody has said what the status is: before that nginx has none.
+    pub fn has_status(&self) -> bool {
+        self.has_status.get()
+    }
+
+    fn decide(&self, status: StatusCode) {
+        self.status.set(status);
+        self.has_status.set(true);
+    }
+
     /// Sets the status. The upstream's reason phrase was for another one.
     pub fn set_status(&self, status: StatusCode) {
-        self.status.set(status);
+        self.decide(status);
         self.set_reason(None);
     }
 
@@ -138,7 +150,7 @@ impl Response {
                 self.clear_header(name);
             }
         }
-        self.status.set(status);
+        self.decide(status);
         self.source.set(source);
         if let Some(kind) = kind.and_then(|k| HeaderValue::from_str(k).ok()) {
             self.set_header(CONTENT_TYPE, kind);
@@ -183,7 +195,7 @@ impl Response {
     /// the upstream has a header of that name, as in nginx; only what describes the body is the
     /// upstream's to say.
     pub fn take_head(&self, status: StatusCode, headers: HeaderMap) {
-        self.status.set(status);
+        self.decide(status);
         self.source.set(Source::Service);
         let mut ours = self.headers.borrow_mut();
         if ours.is_empty() {

@@ -40,7 +40,7 @@ impl Record {
         filled
     }
 
-    /// Drops what a set holds twice. After validation, so that errors keep their positions.
+    /// Drops what a set holds twice once more: its items may have become equal by their defaults.
     pub(super) fn unify_sets(&self, data: &mut Map<String, Value>) {
         for (name, value) in data {
             if let Some(field) = self.field(name, None) {
@@ -59,7 +59,10 @@ impl Field {
         }
         Some(match (&self.kind, self.kind.reshaped(value)) {
             (Kind::Record(record), Value::Object(data)) => Value::Object(record.fill(data, report)),
-            (Kind::Array(part) | Kind::Set(part), Value::Array(items)) => {
+            (Kind::Array(part) | Kind::Set(part), Value::Array(mut items)) => {
+                if matches!(self.kind, Kind::Set(_)) {
+                    unify(&mut items);
+                }
                 let fill = |(i, item)| {
                     report.within(Step::Index(i), |report| part.fill(Some(item), report))
                 };
@@ -102,13 +105,16 @@ impl Field {
             (Kind::Map { values, .. }, Value::Object(map)) => {
                 map.values_mut().for_each(|value| values.unify_sets(value));
             }
-            (Kind::Set(_), Value::Array(items)) => {
-                let mut seen = HashSet::new();
-                items.retain(|item| seen.insert(item.to_string()));
-            }
+            (Kind::Set(_), Value::Array(items)) => unify(items),
             _ => {}
         }
     }
+}
+
+/// Keeps the first of equal items.
+fn unify(items: &mut Vec<Value>) {
+    let mut seen = HashSet::new();
+    items.retain(|item| seen.insert(item.to_string()));
 }
 
 impl Kind {
@@ -120,6 +126,12 @@ impl Kind {
             }
             (Self::Record(_) | Self::Map { .. }, Value::Array(items)) if items.is_empty() => {
                 Value::Object(Map::new())
+            }
+            // The items of a list have numbers for names, which no record knows.
+            (Self::Record(_), Value::Array(items)) => {
+                let numbered = items.into_iter().enumerate();
+                let named = numbered.map(|(i, item)| ((i + 1).to_string(), item));
+                Value::Object(named.collect())
             }
             (Self::Integer, Value::Number(number)) => match number.as_f64() {
                 Some(n) if number.is_f64() && n.fract() == 0.0 && n.abs() < 9.2e18 => {

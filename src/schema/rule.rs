@@ -45,10 +45,10 @@ pub enum Rule {
     StartsWith(String),
     NotMatch(Pattern),
     /// Patterns that must not match, each with its own text.
-    MatchNone(Vec<(Pattern, String)>),
+    MatchNone(Vec<(Pattern, Option<String>)>),
     Match(Pattern),
     /// Patterns that must match, each with its own text.
-    MatchAll(Vec<(Pattern, String)>),
+    MatchAll(Vec<(Pattern, Option<String>)>),
     /// One of the patterns must match.
     MatchAny(Vec<Pattern>, Option<String>),
     Contains(Value),
@@ -124,11 +124,11 @@ impl Rule {
             Self::Match(pattern) => unless(pattern(value), invalid),
             Self::NotMatch(pattern) => unless(!pattern(value), invalid),
             Self::MatchNone(patterns) => match patterns.iter().find(|(p, _)| p(value)) {
-                Some((_, said)) => Err(Refusal::Text(said.clone())),
+                Some((_, said)) => Err(Refusal::Text(said.clone().unwrap_or_else(invalid))),
                 None => Ok(()),
             },
             Self::MatchAll(patterns) => match patterns.iter().find(|(p, _)| !p(value)) {
-                Some((_, said)) => Err(Refusal::Text(said.clone())),
+                Some((_, said)) => Err(Refusal::Text(said.clone().unwrap_or_else(invalid))),
                 None => Ok(()),
             },
             Self::MatchAny(patterns, said) => {

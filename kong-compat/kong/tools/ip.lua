@@ -4,8 +4,6 @@ local host = require "silverback.host"
 
 local _M = {}
 
-_M.is_valid_ip = host.is_ip
-
 local function is_four(text)
   return not text:find(":", 1, true)
 end
@@ -14,25 +12,24 @@ local function is_range(text)
   return text:find("/", 1, true) ~= nil and host.is_ip_or_cidr(text)
 end
 
+-- What is no text is no address.
 local function of(check, four)
   return function(text)
-    return check(text) and (four == nil or is_four(text) == four)
+    return type(text) == "string" and check(text) and (four == nil or is_four(text) == four)
   end
 end
 
+_M.is_valid_ip = of(host.is_ip)
 _M.is_valid_ipv4, _M.is_valid_ipv6 = of(host.is_ip, true), of(host.is_ip, false)
 _M.is_valid_cidr, _M.is_valid_cidr_v4 = of(is_range), of(is_range, true)
 _M.is_valid_cidr_v6 = of(is_range, false)
 _M.is_valid_ip_or_cidr_v6 = of(host.is_ip_or_cidr, false)
-_M.is_valid_ip_or_cidr = host.is_ip_or_cidr
-
-function _M.is_valid_ip_or_cidr_v4(text)
-  return not text:find(":", 1, true) and host.is_ip_or_cidr(text)
-end
+_M.is_valid_ip_or_cidr = of(host.is_ip_or_cidr)
+_M.is_valid_ip_or_cidr_v4 = of(host.is_ip_or_cidr, true)
 
 -- What an address looks like, valid or not.
 function _M.hostname_type(address)
-  local without_colons, colons = address:gsub(":", "")
+  local without_colons, colons = string.gsub(address, ":", "")
   if colons > 1 then
     return "ipv6"
   end

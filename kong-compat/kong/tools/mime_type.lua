@@ -45,6 +45,7 @@ end
 
 -- Type, subtype and parameters; nothing if it is none.
 function _M.parse_mime_type(text)
+  text = type(text) == "number" and tostring(text) or text
   local kind = text:match(TOKEN)
   local rest = kind and text:sub(#kind + 1)
   local subtype = rest and rest:sub(1, 1) == "/" and rest:sub(2):match(TOKEN)

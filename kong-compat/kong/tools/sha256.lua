@@ -4,20 +4,25 @@ local host = require "silverback.host"
 
 local _M = {}
 
+-- Nothing is the empty text (lua-resty-openssl).
+local function digest(text)
+  return host.digest("sha256", text or "")
+end
+
 function _M.sha256_bin(text)
-  return host.digest("sha256", text)
+  return digest(text)
 end
 
 function _M.sha256_hex(text)
-  return require("resty.string").to_hex(host.digest("sha256", text))
+  return require("resty.string").to_hex(digest(text))
 end
 
 function _M.sha256_base64(text)
-  return ngx.encode_base64(host.digest("sha256", text))
+  return ngx.encode_base64(digest(text))
 end
 
 function _M.sha256_base64url(text)
-  return require("ngx.base64").encode_base64url(host.digest("sha256", text))
+  return require("ngx.base64").encode_base64url(digest(text))
 end
 
 return _M

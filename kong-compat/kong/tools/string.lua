@@ -30,6 +30,8 @@ local function pieces_of(text, separator, limit, plain)
   elseif limit == 1 or separator == nil then
     return { text }, 1
   end
+  -- A number counts as its text, as for the functions of `string`.
+  text = type(text) == "number" and tostring(text) or text
   local pieces, from = {}, 1
   if separator == "" then
     pieces[1] = ""
@@ -85,11 +87,11 @@ local function halves(text, separator, plain)
   elseif separator == "" then
     return "", text
   end
-  local first, last = text:find(separator, 1, plain)
+  local first, last = string.find(text, separator, 1, plain)
   if not first then
     return text, nil
   end
-  return text:sub(1, first - 1), text:sub(last + 1)
+  return string.sub(text, 1, first - 1), string.sub(text, last + 1)
 end
 
 -- The two sides of the first separator.
@@ -106,11 +108,14 @@ function _M.join(separator, list)
 end
 
 function _M.replace_dashes(text)
-  return (text:gsub("-", "_"))
+  if not string.find(text, "-", 1, true) then
+    return text
+  end
+  return (string.gsub(text, "-", "_"))
 end
 
 function _M.replace_dashes_lower(text)
-  return (text:gsub("-", "_"):lower())
+  return string.lower(_M.replace_dashes(text))
 end
 
 local UNITS = { k = 2 ^ 10, m = 2 ^ 20, g = 2 ^ 30 }

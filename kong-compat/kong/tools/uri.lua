@@ -2,6 +2,7 @@
 
 local _M = {}
 
+local UNSAFE = "[^!#$&'()*+,/:;=?@%[%]%w%-_.~%%]"
 local RESERVED = "!*'();:@&=+$,/?%#[]"
 
 -- An escape that stands for an unreserved character is undone; the others are upper case.
@@ -45,15 +46,27 @@ local function resolve(path, merge_slashes)
   return resolved
 end
 
+-- What cannot stand in a head goes into an escape; what is reserved stays.
+function _M.escape(path)
+  if type(path) == "nil" or not string.find(path, UNSAFE) then
+    return path
+  end
+  return (string.gsub(path, UNSAFE, encode))
+end
+
 function _M.normalize(path, merge_slashes)
   if path == "" or path == "/" then
     return path
   end
-  path = path:gsub("(%%(%x%x))", decode)
-  if not path:find(".", 1, true) and not (merge_slashes and path:find("//", 1, true)) then
+  if string.find(path, "%", 1, true) then
+    path = path:gsub("(%%(%x%x))", decode)
+  end
+  if not string.find(path, ".", 1, true)
+    and not (merge_slashes and string.find(path, "//", 1, true))
+  then
     return path
   end
-  return (resolve(path, merge_slashes):gsub("[^!#$&'()*+,/:;=?@%[%]%w%-_.~%%]", encode))
+  return resolve(path, merge_slashes)
 end
 
 return _M

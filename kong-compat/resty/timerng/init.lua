@@ -42,9 +42,10 @@ end
 
 local function create(self, name, delay, repeats, callback, ...)
   assert(type(callback) == "function", "expected `callback` to be a function")
-  assert(type(delay) == "number", "expected `delay` to be a number")
-  assert(delay >= 0, "expected `delay` to be greater than or equal to 0")
-  assert(not repeats or delay > 0, "expected `interval` to be greater than 0")
+  local kind = repeats and "interval" or "delay"
+  assert(type(delay) == "number", "expected `" .. kind .. " to be a number")
+  assert(repeats and delay > 0 or not repeats and delay >= 0,
+    "expected `" .. kind .. "` to be greater than or equal to 0")
   if not name then
     self.last = self.last + 1
     name = "unix_timestamp=" .. ngx.now() .. ";counter=" .. self.last

@@ -15,9 +15,11 @@ return function(name, finish)
   end
 
   function _M:update(...)
-    for i = 1, select("#", ...) do
-      local text = select(i, ...)
-      if type(text) ~= "string" then
+    -- Nil is the end of the list, as for `ipairs`.
+    for _, text in ipairs { ... } do
+      if type(text) == "number" or type(text) == "boolean" then
+        error(("attempt to get length of local 's' (a %s value)"):format(type(text)), 2)
+      elseif type(text) ~= "string" then
         return false, name .. ":update failed"
       end
       self.n = self.n + 1

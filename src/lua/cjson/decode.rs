@@ -35,7 +35,9 @@ pub(in crate::lua) fn decode(lua: &Lua, text: &[u8], options: Options) -> Result
     let value = reader.value(0)?;
     reader.blanks();
     if reader.at < text.len() {
-        return Err(reader.expected("the end"));
+        // A zero is the end of a text of C's, which Kong makes an error.
+        let is_end = reader.peek() == Some(0);
+        return Err(reader.expected(if is_end { "EOF" } else { "the end" }));
     }
     Ok(value)
 }
@@ -62,7 +64,7 @@ impl Reader<'_> {
     /// What was found where something else should be.
     fn expected(&self, what: &str) -> Fault {
         let found = match self.peek() {
-            None => "T_END",
+            None | Some(0) => "T_END",
             Some(b'{') => "T_OBJ_BEGIN",
             Some(b'}') => "T_OBJ_END",
             Some(b'[') => "T_ARR_BEGIN",
@@ -70,14 +72,22 @@ impl Reader<'_> {
             Some(b',') => "T_COMMA",
             Some(b':') => "T_COLON",
             Some(b'"') => "T_STRING",
-            Some(b'-' | b'0'..=b'9') => "T_NUMBER",
+            Some(b'-' | b'0'..=b'9') => return self.instead_of(what, number::kind(self.rest())),
             Some(_) => match &self.text[self.at..] {
                 rest if rest.starts_with(b"true") || rest.starts_with(b"false") => "T_BOOLEAN",
                 rest if rest.starts_with(b"null") => "T_NULL",
                 _ => "invalid token",
             },
         };
+        self.instead_of(what, found)
+    }
+
+    fn instead_of(&self, what: &str, found: &str) -> Fault {
         format!("Expected {what} but found {found} at character {}", self.at + 1).into()
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.text[self.at..]
     }
 
     fn value(&mut self, depth: usize) -> Result<Value, Fault> {

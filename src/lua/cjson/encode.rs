@@ -285,6 +285,7 @@ impl Writer<'_> {
             // It is anybody's function; what it says is not worth all memory.
             return Ok(Shape::Array((length as usize).min(LONGEST)));
         }
+        let is_marked = meta.as_ref() == Some(&self.empty_array);
         let (mut longest, mut items) = (0_usize, 0_usize);
         for pair in table.pairs::<Value, Value>() {
             let (key, _) = pair?;
@@ -294,14 +295,17 @@ impl Writer<'_> {
                 _ => 0,
             };
             if index == 0 {
-                return Ok(Shape::Object);
+                return Ok(match is_marked {
+                    true => Shape::Array(table.raw_len()),
+                    false => Shape::Object,
+                });
             }
             longest = longest.max(index);
             items += 1;
         }
         if items == 0 {
-            let array = meta.as_ref() == Some(&self.empty_array) || !self.options.empty_is_object;
-            return Ok(if array { Shape::Array(0) } else { Shape::Object });
+            let is_array = is_marked || !self.options.empty_is_object;
+            return Ok(if is_array { Shape::Array(0) } else { Shape::Object });
         }
         let Options { sparse_ratio, sparse_safe, sparse_converts, .. } = self.options;
         let is_sparse = sparse_ratio > 0
@@ -319,6 +323,10 @@ impl Writer<'_> {
 pub(in crate::lua) fn general(number: f64, precision: usize) -> String {
     if number == 0.0 {
         return if number.is_sign_negative() { "-0".into() } else { "0".into() };
+    }
+    if !number.is_finite() {
+        let word = if number.is_nan() { "nan" } else { "inf" };
+        return format!("{}{word}", if number < 0.0 { "-" } else { "" });
     }
     let scientific = format!("{number:.*e}", precision.saturating_sub(1));
     let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };

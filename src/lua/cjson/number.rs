@@ -59,12 +59,46 @@ pub(super) fn read(text: &[u8]) -> Option<(Number, usize)> {
     Some((Number::Real(signed(number)), sign + end))
 }
 
-/// The whole part of a hexadecimal number.
-fn hexadecimal(digits: &[u8]) -> Option<(f64, usize)> {
-    let length = digits.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+/// What lua-cjson calls the number that a text begins with.
+pub(super) fn kind(text: &[u8]) -> &'static str {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let length = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    match digits.get(length) {
+        Some(b'.' | b'e' | b'E' | b'x') => "T_NUMBER",
+        _ if length == 0 => "invalid number",
+        _ => "T_INTEGER",
+    }
+}
+
+/// A hexadecimal number behind its `0x`: digits, a fraction, and an exponent of two.
+fn hexadecimal(text: &[u8]) -> Option<(f64, usize)> {
+    let count = |from: usize, is_digit: fn(&u8) -> bool| {
+        text.get(from..).unwrap_or_default().iter().take_while(|byte| is_digit(byte)).count()
+    };
     let value = |byte: &u8| f64::from(char::from(*byte).to_digit(16).unwrap_or_default());
-    let number = digits.iter().take(length).fold(0.0, |sum, byte| sum * 16.0 + value(byte));
-    (length > 0).then_some((number, length))
+    let whole = count(0, u8::is_ascii_hexdigit);
+    let mut number = text[..whole].iter().fold(0.0, |sum, byte| sum * 16.0 + value(byte));
+    let mut end = whole;
+    if text.get(end) == Some(&b'.') {
+        let length = count(end + 1, u8::is_ascii_hexdigit);
+        let digits = text[end + 1..end + 1 + length].iter().rev();
+        number += digits.fold(0.0, |sum, byte| (sum + value(byte)) / 16.0);
+        end += if whole + length > 0 { 1 + length } else { 0 };
+    }
+    if end == 0 {
+        return None;
+    }
+    if matches!(text.get(end), Some(b'p' | b'P')) {
+        let sign = usize::from(matches!(text.get(end + 1), Some(b'-' | b'+')));
+        let length = count(end + 1 + sign, u8::is_ascii_digit);
+        let digits = text.get(end + 1..end + 1 + sign + length).unwrap_or_default();
+        if length > 0 {
+            let exponent = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok());
+            number *= 2_f64.powi(exponent.unwrap_or(i32::MAX));
+            end += 1 + sign + length;
+        }
+    }
+    Some((number, end))
 }
 
 #[cfg(test)]
@@ -81,6 +115,8 @@ mod tests {
             ("007", Number::Whole(7), 3),
             ("0x1F", Number::Real(31.0), 4),
             ("0xg", Number::Whole(0), 1),
+            ("0x1.8p3", Number::Real(12.0), 7),
+            ("0x.4", Number::Real(0.25), 4),
             ("+5", Number::Whole(5), 2),
             ("-Infinity", Number::Real(f64::NEG_INFINITY), 9),
             ("9007199254740993", Number::Real(9_007_199_254_740_992.0), 16),

@@ -80,7 +80,8 @@ fn what_is_no_json_is_told_in_cjsons_words() {
     assert_eq!(told("{"), "Expected object key string but found T_END at character 2");
     assert_eq!(told("nope"), "Expected value but found invalid token at character 1");
     assert_eq!(told("[1,]"), "Expected value but found T_ARR_END at character 4");
-    assert_eq!(told("1 2"), "Expected the end but found T_NUMBER at character 3");
+    assert_eq!(told("1 2"), "Expected the end but found T_INTEGER at character 3");
+    assert_eq!(told("1 2.5"), "Expected the end but found T_NUMBER at character 3");
     assert_eq!(told(r#""\x""#), "Expected value but found invalid escape code at character 2");
     let deep = format!("safe.decode(('['):rep({}))", DEPTH + 1);
     let told = eval(&format!("return (select(2, {deep}))"));
@@ -134,4 +135,27 @@ fn a_table_with_a_length_of_its_own_is_an_array() {
     let code = "local t = setmetatable({}, { __len = function() return 2 end, \
         __index = function(_, i) return i * 10 end }) return cjson.encode(t)";
     assert_eq!(eval(code), "[10,20]");
+}
+
+#[test]
+fn a_text_may_hold_control_characters_but_no_zero() {
+    assert_eq!(eval(r#"return cjson.decode('"a\n\1b"')"#), "a\n\u{1}b");
+    let told = |text: &str| eval(&format!("return (select(2, safe.decode({text})))"));
+    let expected = "Expected value but found unexpected end of string at character 3";
+    assert_eq!(told(r#"'"a\0"'"#), expected);
+    assert_eq!(told(r"'[1]\0'"), "Expected EOF but found T_END at character 4");
+}
+
+#[test]
+fn a_table_marked_as_empty_array_is_one_whatever_it_holds() {
+    let code = "return cjson.encode(setmetatable({a = 1}, cjson.empty_array_mt))";
+    assert_eq!(eval(code), "[]");
+}
+
+#[test]
+fn the_safe_module_raises_only_for_the_number_of_arguments() {
+    let told = eval("return select(2, pcall(safe.decode))");
+    assert!(told.ends_with("(expected 1 argument)"), "{told}");
+    let told = eval("return select(2, safe.decode({}))");
+    assert_eq!(told, "bad argument #1 to '?' (string expected, got table)");
 }

@@ -127,7 +127,9 @@ fn multipart_body(table: &Table, mime: &str) -> Result<(Vec<u8>, String), Fault>
         };
         let text = match &value {
             Value::String(text) => text.as_bytes().to_vec(),
-            Value::Integer(_) | Value::Number(_) | Value::Boolean(_) => value.to_string()?.into(),
+            Value::Integer(_) | Value::Number(_) | Value::Boolean(_) => {
+                value::shown(&value)?.into()
+            }
             other => {
                 let (name, kind) = (name.to_string_lossy(), value::kind(other));
                 return Err(format!(

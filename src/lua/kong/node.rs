@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use mlua::{Lua, MultiValue, Value};
 
-use super::value::{self, one};
+use super::value::one;
 use super::{Options, Row};
 use crate::lua::bind::Answer;
 use crate::lua::{phase, state};
@@ -78,7 +78,7 @@ fn get_memory_stats(lua: &Lua, mut args: MultiValue) -> Answer {
         Some(_) => return Err("scale must be equal or greater than 0".into()),
     };
     let divisor = match unit.as_str() {
-        "b" => 0.0,
+        "b" | "" => 0.0,
         "k" => 1024.0,
         "m" => 1024.0 * 1024.0,
         "g" => 1024.0 * 1024.0 * 1024.0,
@@ -117,8 +117,9 @@ fn get_memory_stats(lua: &Lua, mut args: MultiValue) -> Answer {
 }
 
 fn is_trusted(lua: &Lua, mut args: MultiValue) -> Answer {
-    let text = value::utf8(&mut args, "ip must be a string")?;
-    let address: Option<IpAddr> = text.parse().ok();
+    // What is no text is no address (Kong).
+    let text = args.pop_front().as_ref().and_then(Value::as_string).map(|t| t.to_string_lossy());
+    let address: Option<IpAddr> = text.and_then(|text| text.parse().ok());
     let options = Options::of_vm(lua)?;
     let trusted = address.is_some_and(|ip| options.trusted_ips.iter().any(|net| net.contains(&ip)));
     one(lua, trusted)

@@ -111,13 +111,6 @@ async fn given_body(
     ex: &Exchange,
     file_limit: Option<Value>,
 ) -> Result<Result<Bytes, String>, Fault> {
-    let file_limit = match file_limit {
-        None | Some(Value::Nil) => None,
-        Some(Value::Integer(limit)) => usize::try_from(limit).ok(),
-        Some(Value::Number(limit)) if limit >= 0.0 => Some(limit as usize),
-        Some(Value::Number(_)) => None,
-        Some(_) => return Err("max_allowed_file_size must be a number".into()),
-    };
     let body = match read_body(lua, ex).await? {
         Ok(body) => body,
         Err(ReadError::TooLarge { .. }) => return Ok(Err(NOT_IN_BUFFER.to_owned())),
@@ -126,6 +119,15 @@ async fn given_body(
     if is_in_memory(lua, ex, body.len())? {
         return Ok(Ok(body));
     }
+    let file_limit = match file_limit {
+        None | Some(Value::Nil | Value::Boolean(false)) => None,
+        Some(Value::Integer(limit)) => usize::try_from(limit).ok(),
+        Some(Value::Number(limit)) => (limit >= 0.0).then_some(limit as usize),
+        Some(other) => {
+            let kind = value::kind(&other);
+            return Err(format!("attempt to compare {kind} with number").into());
+        }
+    };
     Ok(match file_limit {
         None => Err(NOT_IN_BUFFER.to_owned()),
         Some(limit) if limit > 0 && body.len() > limit => {

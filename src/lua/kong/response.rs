@@ -61,8 +61,9 @@ pub(super) const ROWS: &[Row] = &[
     }),
     Row::now("response.clear_header", Phases::RESPONSE_CHANGE, |lua, ex, mut args| {
         unsent(lua, ex)?;
-        let name = value::header_name(&mut args, "header name must be a string")?;
-        ex.response.clear_header(dashed(name));
+        if let Some(name) = value::header_name(&mut args, "header name must be a string")? {
+            ex.response.clear_header(dashed(name));
+        }
         one(lua, ())
     }),
     Row::now("response.set_headers", Phases::RESPONSE_CHANGE, |lua, ex, mut args| {

@@ -83,8 +83,9 @@ pub(super) const ROWS: &[Row] = &[
         one(lua, ())
     }),
     Row::now("service.request.clear_header", Phases::REQUEST_CHANGE, |lua, ex, mut args| {
-        let name = value::header_name(&mut args, "header must be a string")?;
-        ex.request.clear_header(name);
+        if let Some(name) = value::header_name(&mut args, "header must be a string")? {
+            ex.request.clear_header(name);
+        }
         one(lua, ())
     }),
     Row::now("service.request.set_headers", Phases::REQUEST_CHANGE, |lua, ex, mut args| {

@@ -56,7 +56,8 @@ fn whole(value: Option<Value>, name: &str, least: u64, most: u64) -> Result<u64,
     match u64::try_from(number) {
         Ok(number) if (least..=most).contains(&number) => Ok(number),
         _ => {
-            Err(format!("{name} must be an integer between {least} and {most}: given {number}")
+            let given = value::shown(&Value::Integer(number))?;
+            Err(format!("{name} must be an integer between {least} and {most}: given {given}")
                 .into())
         }
     }

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use mlua::{IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value};
 
 use crate::lua::bind::{Answer, Fault};
+use crate::lua::cjson::general;
 use crate::lua::ngx::header::safe_value;
 
 /// The most headers or arguments that a caller may ask for, and how many it gets by default.
@@ -29,6 +30,16 @@ pub(in crate::lua) fn kind(value: &Value) -> &'static str {
         Value::Other(_) => "cdata",
         other => other.type_name(),
     }
+}
+
+/// A value as Lua's `tostring` shows it: a number has 14 digits.
+pub(in crate::lua) fn shown(value: &Value) -> mlua::Result<String> {
+    Ok(match value {
+        Value::Integer(number) => general(*number as f64, 14),
+        Value::Number(number) => general(*number, 14),
+        Value::LightUserData(data) if data.0.is_null() => "userdata: NULL".to_owned(),
+        other => other.to_string()?,
+    })
 }
 
 /// The next argument as text; numbers do not count as such, as in Kong.
@@ -67,14 +78,13 @@ pub(in crate::lua) fn limit(args: &mut MultiValue, name: &str) -> Result<usize, 
     }
 }
 
-/// A header's name.
+/// A header's name; none for a text that names no header.
 pub(in crate::lua) fn header_name(
     args: &mut MultiValue,
     refusal: &str,
-) -> Result<HeaderName, Fault> {
+) -> Result<Option<HeaderName>, Fault> {
     let name = text(args, refusal)?;
-    HeaderName::from_bytes(&name.as_bytes())
-        .map_err(|_| format!("invalid header name '{}'", name.display()).into())
+    Ok(HeaderName::from_bytes(&name.as_bytes()).ok())
 }
 
 /// What a header may be set to, in Kong's words: one alone, and in a table of headers.
@@ -96,11 +106,9 @@ fn pair(
     expected: &str,
 ) -> Result<(HeaderName, Vec<HeaderValue>), Fault> {
     let Value::String(text) = name else {
-        let (shown, kind) = (name.to_string()?, kind(name));
+        let (shown, kind) = (shown(name)?, kind(name));
         return Err(format!("invalid header name \"{shown}\": got {kind}, expected string").into());
     };
-    let name = HeaderName::from_bytes(&text.as_bytes())
-        .map_err(|_| Fault::from(format!("invalid header name '{}'", text.display())))?;
     let shown = text.display();
     let values = match value {
         Value::Table(list) => {
@@ -115,8 +123,7 @@ fn pair(
             values
         }
         Value::String(_) | Value::Integer(_) | Value::Number(_) | Value::Boolean(_) => {
-            let value = header_value(&shown, value)?;
-            return Ok((name, vec![value]));
+            vec![value.clone()]
         }
         other => {
             let kind = kind(other);
@@ -126,7 +133,9 @@ fn pair(
         }
     };
     let values =
-        values.iter().map(|value| header_value(&shown, value)).collect::<Result<_, _>>()?;
+        values.iter().map(|value| header_value(&shown, value)).collect::<Result<_, Fault>>()?;
+    let name = HeaderName::from_bytes(&text.as_bytes())
+        .map_err(|_| Fault::from(format!("invalid header name '{shown}'")))?;
     Ok((name, values))
 }
 
@@ -137,7 +146,7 @@ fn header_value(name: &impl fmt::Display, value: &Value) -> Result<HeaderValue, 
             b"" => Some(HeaderValue::from_static(" ")),
             text => safe_value(text),
         },
-        value => safe_value(value.to_string()?.as_bytes()),
+        value => safe_value(shown(value)?.as_bytes()),
     };
     made.ok_or_else(|| format!("invalid header value for \"{name}\"").into())
 }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use mlua::{Lua, MultiValue, Value};
 
 use super::Row;
-use super::value::one;
+use super::value::{one, shown};
 use crate::lua::bind::{Answer, Fault};
 use crate::lua::ngx::encode;
 use crate::lua::rows;
@@ -26,7 +26,7 @@ fn reference(args: &mut MultiValue) -> Result<Result<String, String>, Fault> {
     let value = args.pop_front().unwrap_or(Value::Nil);
     let text = match &value {
         Value::String(text) => text.to_string_lossy(),
-        other => other.to_string()?,
+        other => shown(other)?,
     };
     let fits = matches!(value, Value::String(_)) && is_reference(&text);
     Ok(if fits { Ok(text) } else { Err(format!("not a reference [{text}]")) })

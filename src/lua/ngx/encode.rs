@@ -13,7 +13,7 @@ use sha1::Digest as _;
 use super::{number, one};
 use crate::lua::bind::{self, Answer, Fault};
 use crate::lua::cjson;
-use crate::lua::kong::value::kind as kind_of;
+use crate::lua::kong::value::{kind as kind_of, shown};
 
 /// OpenResty takes base 64 with or without padding.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -29,59 +29,40 @@ const BARE: GeneralPurpose = GeneralPurpose::new(&STANDARD, NO_PAD);
 type Change = fn(&[u8]) -> Vec<u8>;
 
 pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
-    let changes: [(&str, Change); 4] = [
+    let changes: [(&str, Change); 3] = [
         ("md5", |text| hex(&md5::Md5::digest(text))),
         ("md5_bin", |text| md5::Md5::digest(text).to_vec()),
         ("sha1_bin", |text| sha1::Sha1::digest(text).to_vec()),
-        ("quote_sql_str", quote_sql),
     ];
     for (name, change) in changes {
         let call = move |lua: &Lua, mut args: MultiValue| {
-            one(lua, lua.create_string(change(&text(&mut args, name)?))?)
+            one(lua, lua.create_string(change(&text(&mut args)?))?)
         };
         ngx.set(name, bind::function(lua, call)?)?;
     }
+    ngx.set(
+        "quote_sql_str",
+        bind::function(lua, |lua, mut args| {
+            counted(&args, 1..=1, "expecting one argument")?;
+            one(lua, lua.create_string(quote_sql(&string(&mut args, 1, "quote_sql_str")?))?)
+        })?,
+    )?;
     ngx.set("encode_base64", bind::function(lua, encode_base64)?)?;
     ngx.set("decode_base64", bind::function(lua, decode_base64)?)?;
     ngx.set("escape_uri", bind::function(lua, escape_uri)?)?;
     ngx.set(
         "unescape_uri",
         bind::function(lua, |lua, mut args| {
-            one(lua, lua.create_string(unescape(&text(&mut args, "unescape_uri")?))?)
+            one(lua, lua.create_string(unescape(&text(&mut args)?))?)
         })?,
     )?;
-    ngx.set(
-        "encode_args",
-        bind::function(lua, |lua, mut args| match args.pop_front() {
-            Some(Value::Table(table)) => one(lua, lua.create_string(encoded_args(&table)?)?),
-            other => {
-                let kind = kind_of(&other.unwrap_or(Value::Nil));
-                let told = format!("bad argument #1 to 'encode_args' (table expected, got {kind})");
-                Err(told.into())
-            }
-        })?,
-    )?;
-    ngx.set(
-        "decode_args",
-        bind::function(lua, |lua, mut args| {
-            let query = text(&mut args, "decode_args")?;
-            let limit = args.pop_front().as_ref().and_then(number).unwrap_or(100.0);
-            decoded_args(lua, &query, limit as usize)
-        })?,
-    )?;
-    ngx.set(
-        "hmac_sha1",
-        bind::function(lua, |lua, mut args| {
-            let secret = text(&mut args, "hmac_sha1")?;
-            let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &secret);
-            let tag = hmac::sign(&key, &text(&mut args, "hmac_sha1")?);
-            one(lua, lua.create_string(tag.as_ref())?)
-        })?,
-    )?;
+    ngx.set("encode_args", bind::function(lua, encode_args)?)?;
+    ngx.set("decode_args", bind::function(lua, decode_args)?)?;
+    ngx.set("hmac_sha1", bind::function(lua, hmac_sha1)?)?;
     for name in ["crc32_short", "crc32_long"] {
         let call = move |lua: &Lua, mut args: MultiValue| {
             let mut crc = flate2::Crc::new();
-            crc.update(&text(&mut args, name)?);
+            crc.update(&text(&mut args)?);
             one(lua, f64::from(crc.sum()))
         };
         ngx.set(name, bind::function(lua, call)?)?;
@@ -89,19 +70,68 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
     times(lua, ngx)
 }
 
-/// The next argument as bytes; numbers count, as in OpenResty, and nil is nothing.
-pub(super) fn text(args: &mut MultiValue, name: &str) -> Result<Vec<u8>, Fault> {
+fn encode_args(lua: &Lua, mut args: MultiValue) -> Answer {
+    counted(&args, 1..=1, "expecting 1 argument but seen")?;
+    match args.pop_front() {
+        Some(Value::Table(table)) => one(lua, lua.create_string(encoded_args(&table)?)?),
+        other => Err(wrong(1, "encode_args", "table", other.as_ref())),
+    }
+}
+
+fn decode_args(lua: &Lua, mut args: MultiValue) -> Answer {
+    counted(&args, 1..=2, "expecting 1 or 2 arguments but seen")?;
+    let query = string(&mut args, 1, "decode_args")?;
+    let limit = match args.pop_front() {
+        None => 100.0,
+        Some(value) => {
+            number(&value).ok_or_else(|| wrong(2, "decode_args", "number", Some(&value)))?
+        }
+    };
+    decoded_args(lua, &query, limit.max(0.0) as usize)
+}
+
+fn hmac_sha1(lua: &Lua, mut args: MultiValue) -> Answer {
+    counted(&args, 2..=2, "expecting 2 arguments, but got")?;
+    let secret = string(&mut args, 1, "hmac_sha1")?;
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &secret);
+    let tag = hmac::sign(&key, &string(&mut args, 2, "hmac_sha1")?);
+    one(lua, lua.create_string(tag.as_ref())?)
+}
+
+/// The next argument as bytes, by `tostring` if need be; nil and false are nothing (OpenResty).
+pub(super) fn text(args: &mut MultiValue) -> Result<Vec<u8>, Fault> {
+    Ok(match args.pop_front() {
+        Some(Value::String(text)) => text.as_bytes().to_vec(),
+        None | Some(Value::Nil | Value::Boolean(false)) => Vec::new(),
+        Some(other) => shown(&other)?.into_bytes(),
+    })
+}
+
+/// The next argument as bytes where OpenResty's C asks for a text: a number is one, too.
+pub(super) fn string(args: &mut MultiValue, at: usize, name: &str) -> Result<Vec<u8>, Fault> {
     match args.pop_front() {
         Some(Value::String(text)) => Ok(text.as_bytes().to_vec()),
-        Some(value @ (Value::Integer(_) | Value::Number(_) | Value::Boolean(_))) => {
-            Ok(value.to_string()?.into_bytes())
-        }
-        None | Some(Value::Nil) => Ok(Vec::new()),
-        Some(other) => {
-            let kind = kind_of(&other);
-            Err(format!("bad argument #1 to '{name}' (string expected, got {kind})").into())
-        }
+        Some(value @ (Value::Integer(_) | Value::Number(_))) => Ok(shown(&value)?.into_bytes()),
+        other => Err(wrong(at, name, "string", other.as_ref())),
     }
+}
+
+pub(super) fn wrong(at: usize, name: &str, expected: &str, value: Option<&Value>) -> Fault {
+    let kind = value.map_or("no value", kind_of);
+    format!("bad argument #{at} to '{name}' ({expected} expected, got {kind})").into()
+}
+
+/// Refuses another number of arguments; a text that ends in a word is followed by it.
+pub(super) fn counted(
+    args: &MultiValue,
+    wanted: std::ops::RangeInclusive<usize>,
+    told: &str,
+) -> Result<(), Fault> {
+    if wanted.contains(&args.len()) {
+        return Ok(());
+    }
+    let is_counted = told.ends_with("seen") || told.ends_with("got");
+    Err(if is_counted { format!("{told} {}", args.len()) } else { told.to_owned() }.into())
 }
 
 pub(super) fn hex(bytes: &[u8]) -> Vec<u8> {
@@ -120,7 +150,7 @@ fn quote_sql(text: &[u8]) -> Vec<u8> {
             8 => b'b',
             b'\t' => b't',
             26 => b'Z',
-            b'\\' | b'\'' | b'"' | b'$' => byte,
+            b'\\' | b'\'' | b'"' => byte,
             _ => {
                 quoted.push(byte);
                 continue;
@@ -133,8 +163,15 @@ fn quote_sql(text: &[u8]) -> Vec<u8> {
 }
 
 fn encode_base64(lua: &Lua, mut args: MultiValue) -> Answer {
-    let text = text(&mut args, "encode_base64")?;
-    let bare = matches!(args.pop_front(), Some(Value::Boolean(true)));
+    let text = text(&mut args)?;
+    let bare = match args.pop_front() {
+        None | Some(Value::Nil) => false,
+        Some(Value::Boolean(bare)) => bare,
+        Some(other) => {
+            let kind = kind_of(&other);
+            return Err(format!("bad no_padding: boolean expected, got {kind}").into());
+        }
+    };
     one(lua, if bare { BARE.encode(text) } else { PADDED.encode(text) })
 }
 
@@ -142,7 +179,10 @@ fn decode_base64(lua: &Lua, mut args: MultiValue) -> Answer {
     let Some(Value::String(text)) = args.pop_front() else {
         return Err("string argument only".into());
     };
-    match LENIENT.decode(&text.as_bytes()[..]) {
+    // nginx reads as far as the padding.
+    let text = text.as_bytes();
+    let length = text.iter().position(|byte| *byte == b'=').unwrap_or(text.len());
+    match LENIENT.decode(&text[..length]) {
         Ok(bytes) => one(lua, lua.create_string(bytes)?),
         Err(_) => one(lua, ()),
     }
@@ -150,13 +190,13 @@ fn decode_base64(lua: &Lua, mut args: MultiValue) -> Answer {
 
 /// nginx' kinds of escapes; a part of a URI, which is 2, is the usual one.
 fn escape_uri(lua: &Lua, mut args: MultiValue) -> Answer {
-    let text = text(&mut args, "escape_uri")?;
+    let text = text(&mut args)?;
     let kind = match args.pop_front() {
         None | Some(Value::Nil) => COMPONENT,
         Some(kind) => match number(&kind) {
             Some(known) if (0.0..=6.0).contains(&known) => known as u8,
             Some(_) => {
-                let shown = kind.to_string()?;
+                let shown = shown(&kind)?;
                 return Err(format!("\"type\" {shown} out of range").into());
             }
             None => return Err("\"type\" is not a number".into()),
@@ -277,15 +317,17 @@ fn add(lua: &Lua, table: &Table, name: &LuaString, value: Value) -> mlua::Result
 }
 
 fn times(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
-    let at = |args: &mut MultiValue| {
-        let seconds = args.pop_front().as_ref().and_then(number).unwrap_or_default();
-        UNIX_EPOCH.checked_add(Duration::from_secs(seconds.max(0.0) as u64)).unwrap_or(UNIX_EPOCH)
+    let at = |args: &mut MultiValue| -> Result<SystemTime, Fault> {
+        let seconds = args.pop_front().as_ref().and_then(number);
+        let seconds = seconds.ok_or("number argument only")?.max(0.0);
+        let after = Duration::from_secs(seconds as u64);
+        Ok(UNIX_EPOCH.checked_add(after).unwrap_or(UNIX_EPOCH))
     };
     let http =
-        move |lua: &Lua, mut args: MultiValue| one(lua, httpdate::fmt_http_date(at(&mut args)));
+        move |lua: &Lua, mut args: MultiValue| one(lua, httpdate::fmt_http_date(at(&mut args)?));
     ngx.set("http_time", bind::function(lua, http)?)?;
     let cookie = move |lua: &Lua, mut args: MultiValue| {
-        let date = httpdate::fmt_http_date(at(&mut args));
+        let date = httpdate::fmt_http_date(at(&mut args)?);
         // Fri, 20 Nov 2026 ... becomes Fri, 20-Nov-26 ...
         let parts: Vec<&str> = date.split(' ').collect();
         let text = match parts.as_slice() {
@@ -299,8 +341,10 @@ fn times(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
     };
     ngx.set("cookie_time", bind::function(lua, cookie)?)?;
     let parse = |lua: &Lua, mut args: MultiValue| {
-        let text = text(&mut args, "parse_http_time")?;
-        let parsed = httpdate::parse_http_date(&String::from_utf8_lossy(&text)).ok();
+        let Some(Value::String(text)) = args.pop_front() else {
+            return Err("string argument only".into());
+        };
+        let parsed = httpdate::parse_http_date(&text.to_string_lossy()).ok();
         let seconds = parsed.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         one(lua, seconds.map(|time| time.as_secs()))
     };

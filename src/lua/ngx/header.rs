@@ -5,13 +5,14 @@ use http::{HeaderName, HeaderValue};
 use mlua::Value;
 
 use crate::lua::bind::Fault;
+use crate::lua::kong::value;
 
 /// A header's name; what is no text counts by `tostring`.
 pub(super) fn name(name: &Value, transform: bool) -> Result<HeaderName, Fault> {
     let text = match name {
         Value::Nil => return Err("bad 'name' argument: string expected, got nil".into()),
         Value::String(text) => text.as_bytes().to_vec(),
-        other => other.to_string()?.into_bytes(),
+        other => value::shown(other)?.into_bytes(),
     };
     let mut safe = escaped(&text, |byte| {
         byte <= b' ' || byte >= 0x7F || b"\"(),/:;<=>?@[\\]{}".contains(&byte)
@@ -20,6 +21,15 @@ pub(super) fn name(name: &Value, transform: bool) -> Result<HeaderName, Fault> {
         safe.iter_mut().filter(|byte| **byte == b'_').for_each(|byte| *byte = b'-');
     }
     HeaderName::from_bytes(&safe).map_err(|_| "failed to set header".into())
+}
+
+/// Refuses what nginx does not take for a header of this name: a length is a number.
+pub(super) fn check(name: &HeaderName, values: &[HeaderValue]) -> Result<(), Fault> {
+    let is_number = |value: &HeaderValue| value.as_bytes().iter().all(u8::is_ascii_digit);
+    match *name == http::header::CONTENT_LENGTH && !values.iter().all(is_number) {
+        true => Err("failed to set header".into()),
+        false => Ok(()),
+    }
 }
 
 /// The values that a plugin sets; none of them clears the header.
@@ -38,7 +48,7 @@ pub(super) fn values(value: &Value) -> Result<Vec<HeaderValue>, Fault> {
 fn bytes(value: &Value) -> Result<Vec<u8>, Fault> {
     Ok(match value {
         Value::String(text) => text.as_bytes().to_vec(),
-        other => other.to_string()?.into_bytes(),
+        other => value::shown(other)?.into_bytes(),
     })
 }
 

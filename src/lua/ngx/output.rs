@@ -5,12 +5,15 @@
 //! Unlike `kong.response.exit`, `ngx.exit` keeps the plugins behind it from running at all.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION};
+use http::header::{
+    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, EXPIRES,
+    LAST_MODIFIED, LOCATION, REFRESH, SERVER, WWW_AUTHENTICATE,
+};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use mlua::{Lua, MultiValue, Table, Value};
 
 use super::context::{self, CONTENT};
-use super::{header as names, number, one};
+use super::{encode, header as names, number, one};
 use crate::lua::bind::{self, Answer, Ending, Fault};
 use crate::lua::kong::value;
 use crate::lua::owner::Owner;
@@ -108,7 +111,7 @@ fn append(value: &Value, text: &mut Vec<u8>, place: usize, depth: usize) -> Resu
         Value::Nil => text.extend_from_slice(b"nil"),
         Value::LightUserData(data) if data.0.is_null() => text.extend_from_slice(b"null"),
         Value::Boolean(_) | Value::Integer(_) | Value::Number(_) => {
-            text.extend_from_slice(value.to_string()?.as_bytes());
+            text.extend_from_slice(value::shown(value)?.as_bytes());
         }
         other => {
             let kind = value::kind(other);
@@ -173,8 +176,11 @@ fn print(lua: &Lua, args: MultiValue, newline: bool) -> Answer {
 fn exit(lua: &Lua, mut args: MultiValue) -> Answer {
     /// `ngx.AGAIN` and `ngx.DONE`.
     const NO_END: [f64; 2] = [-2.0, -4.0];
-    let Some(code) = args.pop_front().as_ref().and_then(number) else {
-        return Err("bad argument #1 to 'exit' (number expected)".into());
+    let given = args.pop_front().unwrap_or(Value::Nil);
+    let Some(code) = number(&given) else {
+        let kind = value::kind(&given);
+        let what = format!("(cannot convert '{kind}' to 'int')");
+        return Err(format!("bad argument #2 to 'ngx_http_lua_ffi_exit' {what}").into());
     };
     let Some(ex) = state::current() else {
         // There is nobody to answer: it ends the code of a timer or of a handshake's phase.
@@ -218,10 +224,14 @@ pub(in crate::lua) fn answer_printed(ex: &Exchange, state: &state::State) {
 }
 
 fn redirect(lua: &Lua, mut args: MultiValue) -> Answer {
-    let uri = value::text(&mut args, "bad argument #1 to 'redirect' (string expected)")?;
+    encode::counted(&args, 1..=2, "expecting one or two arguments")?;
+    let uri = lua.create_string(encode::string(&mut args, 1, "redirect")?)?;
     let code = match args.pop_front() {
-        None | Some(Value::Nil) => 302,
-        Some(code) => number(&code).unwrap_or_default() as u16,
+        None => 302,
+        Some(code) => {
+            let told = || encode::wrong(2, "redirect", "number", Some(&code));
+            number(&code).ok_or_else(told)? as u16
+        }
     };
     if !matches!(code, 301 | 302 | 303 | 307 | 308) {
         return Err("only ngx.HTTP_MOVED_TEMPORARILY, ngx.HTTP_MOVED_PERMANENTLY, \
@@ -270,6 +280,7 @@ fn header(lua: &Lua) -> mlua::Result<Table> {
         let ex = context::exchange(lua)?;
         let name = names::name(&args.pop_front().unwrap_or(Value::Nil), true)?;
         let mut values = names::values(&args.pop_front().unwrap_or(Value::Nil))?;
+        names::check(&name, &values)?;
         if is_head_out(lua, &ex)? {
             let told = "attempt to set ngx.header.HEADER after sending out response headers";
             tracing::error!(target: "lua", "{told}");
@@ -293,7 +304,20 @@ fn header(lua: &Lua) -> mlua::Result<Table> {
 }
 
 /// Headers of which there is one: of several values the last counts (nginx).
-const SINGLE: [HeaderName; 5] = [CONTENT_TYPE, CONTENT_LENGTH, LOCATION, LAST_MODIFIED, ETAG];
+const SINGLE: [HeaderName; 12] = [
+    CONTENT_TYPE,
+    CONTENT_LENGTH,
+    LOCATION,
+    LAST_MODIFIED,
+    ETAG,
+    DATE,
+    SERVER,
+    EXPIRES,
+    CONTENT_ENCODING,
+    ACCEPT_RANGES,
+    REFRESH,
+    WWW_AUTHENTICATE,
+];
 
 /// `ngx.status = 404`.
 pub(super) fn set_status(lua: &Lua, value: &Value) -> Result<(), Fault> {
@@ -301,7 +325,8 @@ pub(super) fn set_status(lua: &Lua, value: &Value) -> Result<(), Fault> {
         Value::String(text) => text.to_string_lossy().parse::<f64>().ok(),
         value => number(value),
     };
-    let code = code.ok_or_else(|| Fault::from("number expected"))?;
+    let told = "bad argument #2 to 'ngx_http_lua_ffi_set_resp_status'";
+    let code = code.ok_or_else(|| format!("{told} (cannot convert 'nil' to 'int')"))?;
     let ex = context::exchange(lua)?;
     if is_head_out(lua, &ex)? {
         let told = "attempt to set ngx.status after sending out response headers";

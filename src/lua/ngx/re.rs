@@ -9,7 +9,7 @@ use pcre2::bytes::{CaptureLocations, Regex, RegexBuilder};
 
 use super::{number, one};
 use crate::lua::bind::{self, Answer, Fault};
-use crate::lua::limit;
+use crate::lua::kong::value::{kind, shown};
 
 /// Compiled patterns that a VM keeps (`lua_regex_cache_max_entries` in Kong: 8192).
 const CACHE: usize = 8192;
@@ -36,6 +36,11 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
         re.set(name, bind::function(lua, move |lua, args| call(lua, &cache, args))?)?;
     }
     re.set("gmatch", lua.load(GMATCH).set_name("=ngx.re").call::<Function>(&re)?)?;
+    for (name, is_all) in [("sub", "false"), ("gsub", "true")] {
+        let code = lua.load(REPLACE.replace("%s", is_all)).set_name("=ngx.re");
+        let (step, whole): (Function, Function) = (re.get("_gmatch")?, re.get(name)?);
+        re.set(name, code.call::<Function>((step, whole))?)?;
+    }
     re.set("_gmatch", Value::Nil)?;
     ngx.set("re", re)
 }
@@ -54,35 +59,84 @@ return function(subject, regex, options)
   return function()
     if at then
       local captures, next_at = step(subject, regex, options, at)
-      at = next_at
-      return captures
+      at = captures and next_at
+      return captures, not captures and next_at or nil
     end
   end
+end";
+
+/// Replaces by a function, which is called from Lua: it may wait, and its errors are its own.
+const REPLACE: &str = "
+local step, replace_all = ...
+local function pieces(subject, regex, replace, options, all)
+  local parts, at, copied, count = {}, 0, 1, 0
+  repeat
+    local captures, next_at, first, last = step(subject, regex, options, at)
+    if not captures then
+      if next_at then
+        return nil, nil, next_at
+      end
+      break
+    end
+    parts[#parts + 1] = subject:sub(copied, first - 1)
+    parts[#parts + 1] = tostring(replace(captures))
+    at, copied, count = next_at, last + 1, count + 1
+  until not all
+  parts[#parts + 1] = subject:sub(copied)
+  return table.concat(parts), count
+end
+return function(subject, regex, replace, options)
+  if type(replace) ~= 'function' then
+    return replace_all(subject, regex, replace, options)
+  end
+  subject = tostring(subject)
+  local ok, err = step(subject, regex, options, 0, true)
+  if not ok then
+    return nil, nil, err
+  end
+  return pieces(subject, regex, replace, options, %s)
 end";
 
 /// What a call is about.
 struct Call {
     subject: LuaString,
     regex: Rc<Regex>,
+    /// Names may stand for several groups (`D`).
+    has_lists: bool,
 }
 
 /// Reads subject, pattern and options. The inner error is a message for the second result.
 fn call(lua: &Lua, cache: &Cache, args: &mut MultiValue) -> Result<Result<Call, String>, Fault> {
     let subject = string(lua, args.pop_front())?;
-    let pattern = string(lua, args.pop_front())?;
+    let pattern = args.pop_front().unwrap_or(Value::Nil);
     let options = match args.pop_front() {
-        None | Some(Value::Nil) => String::new(),
-        Some(options) => string(lua, Some(options))?.to_string_lossy(),
+        None | Some(Value::Nil | Value::Boolean(false)) => String::new(),
+        Some(Value::String(options)) => options.to_string_lossy(),
+        Some(other) => return Err(no_length("opts", &other)),
+    };
+    let pattern = match pattern {
+        Value::String(pattern) => pattern,
+        Value::Table(_) => {
+            let what = "cannot convert 'table' to 'const unsigned char *'";
+            return Err(format!("bad argument #1 to 'ngx_lua_ffi_compile_regex' ({what})").into());
+        }
+        other => return Err(no_length("regex", &other)),
     };
     let regex = compiled(cache, &pattern.to_string_lossy(), &options)?;
-    Ok(regex.map(|regex| Call { subject, regex }))
+    let has_lists = options.contains('D');
+    Ok(regex.map(|regex| Call { subject, regex, has_lists }))
+}
+
+/// What Lua says about the length of a value that has none.
+fn no_length(name: &str, value: &Value) -> Fault {
+    format!("attempt to get length of local '{name}' (a {} value)", kind(value)).into()
 }
 
 fn string(lua: &Lua, value: Option<Value>) -> Result<LuaString, Fault> {
     match value {
         Some(Value::String(text)) => Ok(text),
         Some(Value::Nil) | None => Ok(lua.create_string("nil")?),
-        Some(other) => Ok(lua.create_string(other.to_string()?)?),
+        Some(other) => Ok(lua.create_string(shown(&other)?)?),
     }
 }
 
@@ -157,16 +211,20 @@ pub(in crate::lua) fn refused(pattern: &str) -> Option<String> {
     Some(complaint(pattern, &error, 0))
 }
 
-/// The first match from a byte on: its groups.
+/// `PCRE2_ERROR_BADOFFSET`.
+const BAD_OFFSET: i32 = -33;
+
+/// The first match from a byte on: its groups. The words are those of lua-resty-core, which kept
+/// the name of the older library.
 fn search(call: &Call, from: usize) -> Result<Option<CaptureLocations>, String> {
     let subject = call.subject.as_bytes();
     if from > subject.len() {
-        return Ok(None);
+        return Err(format!("pcre_exec() failed: {BAD_OFFSET}"));
     }
     let mut groups = call.regex.capture_locations();
     match call.regex.captures_read_at(&mut groups, &subject, from) {
         Ok(found) => Ok(found.map(|_| groups)),
-        Err(error) => Err(format!("pcre2_match() failed: {}", error.code())),
+        Err(error) => Err(format!("pcre_exec() failed: {}", error.code())),
     }
 }
 
@@ -175,23 +233,21 @@ fn search(call: &Call, from: usize) -> Result<Option<CaptureLocations>, String> 
 fn captures(lua: &Lua, call: &Call, groups: &CaptureLocations, into: &Table) -> mlua::Result<()> {
     let subject = call.subject.as_bytes();
     let names = call.regex.capture_names();
-    let duplicates =
-        |name: &str| names.iter().filter(|other| other.as_deref() == Some(name)).count() > 1;
     for index in 0..groups.len() {
         let text = match groups.get(index) {
             Some((start, end)) => Value::String(lua.create_string(&subject[start..end])?),
             None => Value::Boolean(false),
         };
         if let Some(Some(name)) = names.get(index) {
-            if duplicates(name) {
-                let list = match into.raw_get::<Value>(name.as_str())? {
-                    Value::Table(list) => list,
-                    _ => lua.create_table()?,
-                };
+            if call.has_lists {
                 if text.is_string() {
+                    let list = match into.raw_get::<Value>(name.as_str())? {
+                        Value::Table(list) => list,
+                        _ => lua.create_table()?,
+                    };
                     list.raw_push(&text)?;
+                    into.raw_set(name.as_str(), list)?;
                 }
-                into.raw_set(name.as_str(), list)?;
             } else {
                 into.raw_set(name.as_str(), &text)?;
             }
@@ -203,10 +259,22 @@ fn captures(lua: &Lua, call: &Call, groups: &CaptureLocations, into: &Table) -> 
 
 /// The place to begin at, which `ctx.pos` names from 1 on, and the table to write the next to.
 fn context(value: Option<Value>) -> Result<(usize, Option<Table>), Fault> {
-    let Some(Value::Table(table)) = value else { return Ok((0, None)) };
-    let position = table.get::<Value>("pos")?;
-    let position = number(&position).unwrap_or(1.0).max(1.0) as usize;
-    Ok((position - 1, Some(table)))
+    let table = match value {
+        None | Some(Value::Nil | Value::Boolean(false)) => return Ok((0, None)),
+        Some(Value::Table(table)) => table,
+        Some(other) => {
+            let told = format!("attempt to index local 'ctx' (a {} value)", kind(&other));
+            return Err(told.into());
+        }
+    };
+    let position = match table.get::<Value>("pos")? {
+        Value::Nil | Value::Boolean(false) => 1.0,
+        value => {
+            let told = || format!("attempt to compare {} with number", kind(&value));
+            number(&value).ok_or_else(told)?
+        }
+    };
+    Ok((position.max(1.0) as usize - 1, Some(table)))
 }
 
 fn matched(lua: &Lua, cache: &Cache, mut args: MultiValue) -> Answer {
@@ -265,21 +333,22 @@ fn gmatch_step(lua: &Lua, cache: &Cache, mut args: MultiValue) -> Answer {
     if args.pop_front().is_some() {
         return one(lua, true);
     }
-    let Ok(Some(groups)) = search(&call, from) else { return one(lua, ()) };
+    // The last step may stand behind the end.
+    if from > call.subject.as_bytes().len() {
+        return one(lua, ());
+    }
+    let groups = match search(&call, from) {
+        Ok(Some(groups)) => groups,
+        Ok(None) => return one(lua, ()),
+        Err(told) => return one(lua, (Value::Nil, told)),
+    };
     let into = lua.create_table()?;
     captures(lua, &call, &groups, &into)?;
     let (start, end) = groups.get(0).unwrap_or((from, from));
-    one(lua, (into, if start == end { end + 1 } else { end }))
+    one(lua, (into, if start == end { end + 1 } else { end }, start + 1, end))
 }
 
-/// What a match is replaced with.
-enum Replacement {
-    /// Texts and groups.
-    Template(Vec<Piece>),
-    /// What a function returns for the groups.
-    Function(Function),
-}
-
+/// What a match is replaced with: texts and groups.
 enum Piece {
     Text(Vec<u8>),
     Group(usize),
@@ -318,18 +387,10 @@ fn template(text: &[u8]) -> Option<Vec<Piece>> {
 fn replace(lua: &Lua, cache: &Cache, mut args: MultiValue, all: bool) -> Answer {
     let subject = args.pop_front().unwrap_or(Value::Nil);
     let pattern = args.pop_front().unwrap_or(Value::Nil);
-    let replacement = match args.pop_front() {
-        Some(Value::Function(function)) => Replacement::Function(function),
-        value => {
-            let text = string(lua, value)?;
-            match template(&text.as_bytes()) {
-                Some(pieces) => Replacement::Template(pieces),
-                None => {
-                    let told = "failed to compile the replacement template";
-                    return one(lua, (Value::Nil, Value::Nil, told));
-                }
-            }
-        }
+    let text = string(lua, args.pop_front())?;
+    let Some(pieces) = template(&text.as_bytes()) else {
+        let told = "failed to compile the replacement template";
+        return one(lua, (Value::Nil, Value::Nil, told));
     };
     let mut args =
         MultiValue::from_iter([subject, pattern, args.pop_front().unwrap_or(Value::Nil)]);
@@ -337,48 +398,29 @@ fn replace(lua: &Lua, cache: &Cache, mut args: MultiValue, all: bool) -> Answer 
         Ok(call) => call,
         Err(told) => return one(lua, (Value::Nil, Value::Nil, told)),
     };
-    match replaced(lua, &call, &replacement, all)? {
+    match replaced(&call, &pieces, all) {
         Ok((text, count)) => one(lua, (lua.create_string(text)?, count)),
         Err(told) => one(lua, (Value::Nil, Value::Nil, told)),
     }
 }
 
 /// The text with its matches replaced, and how many there were.
-fn replaced(
-    lua: &Lua,
-    call: &Call,
-    replacement: &Replacement,
-    all: bool,
-) -> Result<Result<(Vec<u8>, usize), String>, Fault> {
+fn replaced(call: &Call, pieces: &[Piece], all: bool) -> Result<(Vec<u8>, usize), String> {
     let subject = call.subject.as_bytes().to_vec();
     let (mut out, mut copied, mut from, mut count) = (Vec::new(), 0, 0, 0);
-    while all || count == 0 {
-        let groups = match search(call, from) {
-            Ok(Some(groups)) => groups,
-            Ok(None) => break,
-            Err(told) => return Ok(Err(told)),
-        };
+    while (all || count == 0) && from <= subject.len() {
+        let Some(groups) = search(call, from)? else { break };
         let (start, end) = groups.get(0).unwrap_or((from, from));
         out.extend_from_slice(&subject[copied..start]);
-        match replacement {
-            Replacement::Template(pieces) => {
-                for piece in pieces {
-                    match piece {
-                        Piece::Text(text) => out.extend_from_slice(text),
-                        Piece::Group(group) => {
-                            let range = (*group < groups.len()).then(|| groups.get(*group));
-                            if let Some(Some((start, end))) = range {
-                                out.extend_from_slice(&subject[start..end]);
-                            }
-                        }
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => out.extend_from_slice(text),
+                Piece::Group(group) => {
+                    let range = (*group < groups.len()).then(|| groups.get(*group));
+                    if let Some(Some((start, end))) = range {
+                        out.extend_from_slice(&subject[start..end]);
                     }
                 }
-            }
-            Replacement::Function(function) => {
-                let table = lua.create_table()?;
-                captures(lua, call, &groups, &table)?;
-                let value: Value = limit::on(lua, || function.call(table))?;
-                out.extend_from_slice(&string(lua, Some(value))?.as_bytes());
             }
         }
         count += 1;
@@ -386,5 +428,5 @@ fn replaced(
         from = if start == end { end + 1 } else { end };
     }
     out.extend_from_slice(&subject[copied..]);
-    Ok(Ok((out, count)))
+    Ok((out, count))
 }

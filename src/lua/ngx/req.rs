@@ -41,6 +41,7 @@ const CALLS: &[(&str, Call)] = &[
     ("set_header", |lua, ex, mut args| {
         let name = header::name(&args.pop_front().unwrap_or(Value::Nil), false)?;
         let values = header::values(&args.pop_front().unwrap_or(Value::Nil))?;
+        header::check(&name, &values)?;
         ex.request.clear_header(&name);
         for value in values {
             ex.request.add_header(name.clone(), value);
@@ -55,7 +56,8 @@ const CALLS: &[(&str, Call)] = &[
         one(lua, Value::Nil)
     }),
     ("clear_header", |lua, ex, mut args| {
-        let name = header::name(&args.pop_front().unwrap_or(Value::Nil), false)?;
+        let name = args.pop_front().unwrap_or(Value::Nil);
+        let name = header::name(&Value::String(lua.create_string(value::shown(&name)?)?), false)?;
         ex.request.clear_header(name);
         one(lua, Value::Nil)
     }),
@@ -92,7 +94,7 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
 
 /// What `get_headers(limit, raw)` gives.
 fn headers(lua: &Lua, headers: &http::HeaderMap, mut args: MultiValue) -> Answer {
-    let limit = limit(&mut args);
+    let limit = limit(&mut args)?;
     let is_raw =
         args.pop_front().is_some_and(|raw| !matches!(raw, Value::Nil | Value::Boolean(false)));
     let read = if is_raw { value::raw_headers } else { value::headers };
@@ -114,18 +116,34 @@ fn added(args: &mut MultiValue) -> Result<(http::HeaderName, Vec<HeaderValue>), 
 }
 
 fn get_uri_args(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
-    let limit = limit(&mut args);
-    encode::decoded_args(lua, var::query(ex).unwrap_or_default().as_bytes(), limit)
+    let limit = limit(&mut args)?;
+    let mut answer =
+        encode::decoded_args(lua, var::query(ex).unwrap_or_default().as_bytes(), limit)?;
+    // A table that is to be used again.
+    if let (Some(Value::Table(into)), Some(Value::Table(found))) = (args.front(), answer.front()) {
+        into.clear()?;
+        found.for_each(|name: Value, value: Value| into.raw_set(name, value))?;
+        let into = Value::Table(into.clone());
+        answer.pop_front();
+        answer.push_front(into);
+    }
+    Ok(answer)
 }
 
 /// `ngx.req.set_uri(uri, jump, binary)`: what `ngx.var.uri` is from here on. Only a gRPC upstream
 /// is asked for it: Kong has a variable of its own for the others.
 fn set_uri(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
-    let uri = value::utf8(&mut args, "bad argument #1 to 'set_uri' (string expected)")?;
+    encode::counted(&args, 1..=3, "expecting 1, 2 or 3 arguments but seen")?;
+    let uri = encode::string(&mut args, 1, "set_uri")?;
+    let uri = String::from_utf8_lossy(&uri).into_owned();
     if uri.is_empty() {
         return Err("attempt to use zero-length uri".into());
     }
-    let jumps = matches!(args.pop_front(), Some(Value::Boolean(true)));
+    let jumps = match args.pop_front() {
+        None => false,
+        Some(Value::Boolean(jumps)) => jumps,
+        other => return Err(encode::wrong(2, "set_uri", "boolean", other.as_ref())),
+    };
     let is_binary = matches!(args.pop_front(), Some(Value::Boolean(true)));
     if let Some(byte) = uri.bytes().find(|b| *b < b' ' || *b == 0x7F).filter(|_| !is_binary) {
         let hint = "(maybe you want to set the 'binary' argument?)";
@@ -155,10 +173,11 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 fn set_uri_args(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
+    encode::counted(&args, 1..=1, "expecting 1 argument but seen")?;
     let query = match args.pop_front() {
         Some(Value::Table(table)) => encode::encoded_args(&table)?,
         Some(Value::String(text)) => text.as_bytes().to_vec(),
-        Some(value @ (Value::Integer(_) | Value::Number(_))) => value.to_string()?.into_bytes(),
+        Some(value @ (Value::Integer(_) | Value::Number(_))) => value::shown(&value)?.into_bytes(),
         other => {
             let kind = value::kind(&other.unwrap_or(Value::Nil));
             let expected = "string, number, or table expected, but got";
@@ -178,12 +197,17 @@ fn set_uri_args(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
 }
 
 /// How many headers or arguments are wanted: 100 if left out, 0 for all.
-pub(super) fn limit(args: &mut MultiValue) -> usize {
-    match args.pop_front().as_ref().and_then(number) {
-        None => 100,
-        Some(limit) if limit < 1.0 => usize::MAX,
-        Some(limit) => limit as usize,
-    }
+pub(super) fn limit(args: &mut MultiValue) -> Result<usize, bind::Fault> {
+    let limit = match args.pop_front() {
+        None | Some(Value::Nil | Value::Boolean(false)) => return Ok(100),
+        Some(Value::Boolean(true)) => 1.0,
+        Some(value) => {
+            let kind = value::kind(&value);
+            let what = format!("(cannot convert '{kind}' to 'int')");
+            number(&value).ok_or_else(|| format!("bad argument #2 to 'limit' {what}"))?
+        }
+    };
+    Ok(if limit < 1.0 { usize::MAX } else { limit as usize })
 }
 
 /// `ngx.HTTP_*` of the methods, as bits.

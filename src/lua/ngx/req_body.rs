@@ -27,23 +27,26 @@ pub(super) const CALLS: &[(&str, Call)] = &[
         _ => one(lua, Value::Nil),
     }),
     ("set_body_data", |lua, ex, mut args| {
-        let body = encode::text(&mut args, "set_body_data")?;
+        encode::counted(&args, 1..=1, "expecting 1 arguments but seen")?;
+        let body = encode::string(&mut args, 1, "set_body_data")?;
         must_be_read(ex)?;
         replace(lua, ex, body)
     }),
     ("set_body_file", set_body_file),
     ("init_body", |lua, ex, mut args| {
         must_be_read(ex)?;
-        if let Some(size) = args.pop_front().as_ref().and_then(number)
-            && size < 0.0
-        {
-            return Err(format!("bad size argument: {size}").into());
+        if let Some(size) = args.pop_front() {
+            let told = || encode::wrong(1, "init_body", "number", Some(&size));
+            let size = number(&size).ok_or_else(told)?;
+            if size < 0.0 {
+                return Err(format!("bad size argument: {size}").into());
+            }
         }
         *state::of(lua, ex)?.notes.draft.borrow_mut() = Some(Vec::new());
         one(lua, Value::Nil)
     }),
     ("append_body", |lua, ex, mut args| {
-        let part = encode::text(&mut args, "append_body")?;
+        let part = encode::string(&mut args, 1, "append_body")?;
         let limit = Options::of_vm(lua)?.bodies.limit;
         let state = state::of(lua, ex)?;
         let mut draft = state.notes.draft.borrow_mut();
@@ -106,7 +109,7 @@ fn replace(lua: &Lua, ex: &Exchange, body: Vec<u8>) -> Answer {
 }
 
 fn get_post_args(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
-    let limit = super::req::limit(&mut args);
+    let limit = super::req::limit(&mut args)?;
     if !ex.request.is_body_read() {
         return Err("no request body found; maybe you should turn on lua_need_request_body?".into());
     }
@@ -119,14 +122,15 @@ fn get_post_args(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
 
 /// `ngx.req.set_body_file(path, removes_it)`: the file is read at once.
 fn set_body_file(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
-    let path = encode::text(&mut args, "set_body_file")?;
+    encode::counted(&args, 1..=2, "expecting 1 or 2 arguments but seen")?;
+    let path = encode::string(&mut args, 1, "set_body_file")?;
     must_be_read(ex)?;
     let path = String::from_utf8_lossy(&path).into_owned();
     let failed = |call: &str| Fault::from(format!("{call} \"{path}\" failed"));
     let limit = Options::of_vm(lua)?.bodies.limit;
     // To open a pipe would be to wait for its other end.
     if !std::fs::metadata(&path).is_ok_and(|found| found.is_file()) {
-        return Err(failed("open()"));
+        return Err(failed("stat()"));
     }
     let file = std::fs::File::open(&path).map_err(|_| failed("open()"))?;
     let mut body = Vec::new();

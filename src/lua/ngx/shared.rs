@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use mlua::{Lua, MultiValue, Table, Value};
 
-use super::{number, one};
+use super::{encode, number, one};
 use crate::dicts::{Dict, Item, Put, Refused, Terms};
 use crate::lua::Options;
 use crate::lua::bind::{self, Answer, Fault};
+use crate::lua::kong::value::{kind, shown};
 
 /// The longest key (OpenResty).
 const KEY_LIMIT: usize = 65_535;
+
+/// Memory is counted in pages (nginx).
+const PAGE: usize = 4096;
 
 /// A method of a dictionary: what follows `self` are its arguments.
 type Method = fn(&Lua, &Dict, MultiValue) -> Answer;
@@ -44,7 +48,7 @@ const METHODS: &[(&str, Method)] = &[
     }),
     ("get_keys", get_keys),
     ("capacity", |lua, dict, _| one(lua, dict.capacity() as f64)),
-    ("free_space", |lua, dict, _| one(lua, dict.free() as f64)),
+    ("free_space", |lua, dict, _| one(lua, (dict.free() & !(PAGE - 1)) as f64)),
 ];
 
 pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
@@ -56,8 +60,13 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
         for (method, call) in METHODS {
             let (options, name) = (options.clone(), name.clone());
             let run = move |lua: &Lua, mut args: MultiValue| {
-                args.pop_front();
-                match options.dicts.get(&name) {
+                // Called with a dot, a method would take its first argument for the dictionary.
+                let is_dict = |zone: &Value| {
+                    let method = zone.as_table().and_then(|zone| zone.get::<Value>("llen").ok());
+                    method.is_some_and(|method| method.is_function())
+                };
+                let zone = args.pop_front().filter(is_dict);
+                match zone.and_then(|_| options.dicts.get(&name)) {
                     Some(dict) => call(lua, dict, args),
                     None => Err("bad \"zone\" argument".into()),
                 }
@@ -74,7 +83,7 @@ fn key(args: &mut MultiValue) -> Result<Vec<u8>, &'static str> {
     let key = match args.pop_front() {
         None | Some(Value::Nil) => return Err("nil key"),
         Some(Value::String(key)) => key.as_bytes().to_vec(),
-        Some(other) => other.to_string().unwrap_or_default().into_bytes(),
+        Some(other) => shown(&other).unwrap_or_default().into_bytes(),
     };
     match key.len() {
         0 => Err("empty key"),
@@ -109,20 +118,25 @@ fn item_of(value: &Value) -> Option<Item> {
     }
 }
 
-fn seconds(value: Option<Value>, name: &str) -> Result<Option<Duration>, Fault> {
-    let seconds = match value {
-        None | Some(Value::Nil) => return Ok(None),
-        Some(value) => number(&value),
-    };
-    match seconds {
-        Some(0.0) => Ok(None),
-        Some(seconds) => match Duration::try_from_secs_f64(seconds) {
-            // nginx counts milliseconds.
-            Ok(time) => Ok(Some(time.max(Duration::from_millis(1)))),
-            Err(_) => Err(format!("bad \"{name}\" argument").into()),
-        },
-        None => Err(format!("bad \"{name}\" argument").into()),
+/// A number, or a text that is one (`tonumber`).
+fn as_number(value: &Value) -> Option<f64> {
+    let parsed = || value.as_string()?.to_str().ok()?.trim().parse().ok();
+    number(value).or_else(parsed)
+}
+
+/// A time to live; 0 is for ever.
+fn seconds(seconds: f64, name: &str) -> Result<Option<Duration>, Fault> {
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(Duration::ZERO) if seconds == 0.0 => Ok(None),
+        // nginx counts milliseconds.
+        Ok(time) => Ok(Some(time.max(Duration::from_millis(1)))),
+        Err(_) => Err(format!("bad \"{name}\" argument").into()),
     }
+}
+
+/// What Lua says when a value that is no number is given to C by its FFI.
+fn no_conversion(value: &Value, to: &str) -> String {
+    format!("(cannot convert '{}' to '{to}')", kind(value))
 }
 
 fn get(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
@@ -146,53 +160,71 @@ fn get_stale(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
 }
 
 fn put(lua: &Lua, dict: &Dict, mut args: MultiValue, how: Put, evicts: bool) -> Answer {
+    let ttl = match args.get(2) {
+        None | Some(Value::Nil | Value::Boolean(false)) => None,
+        Some(value) => {
+            let told = || format!("attempt to compare {} with number", kind(value));
+            seconds(number(value).ok_or_else(told)?, "exptime")?
+        }
+    };
     let key = key!(lua, args);
     let value = args.pop_front().unwrap_or(Value::Nil);
-    let ttl = seconds(args.pop_front(), "exptime")?;
-    let flags = args.pop_front().as_ref().and_then(number).unwrap_or_default() as u32;
+    let flags = flags(args.get(1))?;
     if value.is_nil() {
         if how != Put::Set {
-            return one(lua, (Value::Nil, "attempt to add or replace nil values"));
+            return one(lua, (false, "attempt to add or replace nil values", false));
         }
         dict.delete(&key);
-        return one(lua, true);
+        return one(lua, (true, Value::Nil, false));
     }
     let Some(item) = item_of(&value) else { return one(lua, (Value::Nil, "bad value type")) };
     match dict.put(&key, item, how, Terms { flags, ttl, evicts }) {
-        Ok(forced) if evicts => one(lua, (true, Value::Nil, forced)),
-        Ok(_) => one(lua, true),
-        Err(refused) if evicts => one(lua, (false, refused.to_string(), false)),
-        Err(refused) => one(lua, (false, refused.to_string())),
+        Ok(forced) => one(lua, (true, Value::Nil, forced)),
+        Err(refused) => one(lua, (false, refused.to_string(), false)),
+    }
+}
+
+fn flags(value: Option<&Value>) -> Result<u32, Fault> {
+    match value {
+        None | Some(Value::Nil | Value::Boolean(false)) => Ok(0),
+        Some(Value::Boolean(true)) => Ok(1),
+        Some(value) => {
+            let told = || {
+                let what = no_conversion(value, "int");
+                format!("bad argument #10 to 'ngx_http_lua_ffi_shdict_store' {what}")
+            };
+            Ok(number(value).ok_or_else(told)? as u32)
+        }
     }
 }
 
 fn delete(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
     let key = key!(lua, args);
     dict.delete(&key);
-    one(lua, true)
+    one(lua, (true, Value::Nil, false))
 }
 
 fn incr(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
     let key = key!(lua, args);
-    let as_number = |value: &Value| {
-        let parsed = || value.as_string()?.to_str().ok()?.trim().parse().ok();
-        number(value).or_else(parsed)
-    };
     let by = args.pop_front().as_ref().and_then(as_number);
-    let by = by.ok_or_else(|| Fault::from("bad \"value\" argument: number expected"))?;
+    let by = by.ok_or("cannot convert 'nil' to 'double'")?;
     let init = match args.pop_front() {
-        None | Some(Value::Nil) => None,
+        None | Some(Value::Nil | Value::Boolean(false)) => None,
         Some(init) => {
-            let told = || Fault::from("bad init arg: number expected");
+            let told = || format!("bad init arg: number expected, got {}", kind(&init));
             Some(as_number(&init).ok_or_else(told)?)
         }
     };
     let ttl = match args.pop_front() {
         None | Some(Value::Nil) => None,
-        Some(_) if init.is_none() => {
-            return Err("must provide \"init\" when providing \"init_ttl\"".into());
+        Some(ttl) => {
+            let told = || format!("bad init_ttl arg: number expected, got {}", kind(&ttl));
+            let ttl = seconds(as_number(&ttl).ok_or_else(told)?, "init_ttl")?;
+            if init.is_none() {
+                return Err("must provide \"init\" when providing \"init_ttl\"".into());
+            }
+            ttl
         }
-        Some(ttl) => seconds(Some(ttl), "init_ttl")?,
     };
     let terms = Terms { flags: 0, ttl, evicts: true };
     match dict.incr(&key, by, init.map(|init| (init, terms))) {
@@ -202,7 +234,16 @@ fn incr(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
     }
 }
 
+/// The functions for lists are C's: their keys are texts or numbers.
+fn is_text(args: &MultiValue, name: &str) -> Result<(), Fault> {
+    match args.front() {
+        None | Some(Value::Nil | Value::String(_) | Value::Integer(_) | Value::Number(_)) => Ok(()),
+        other => Err(encode::wrong(2, name, "string", other)),
+    }
+}
+
 fn push(lua: &Lua, dict: &Dict, mut args: MultiValue, front: bool) -> Answer {
+    is_text(&args, if front { "lpush" } else { "rpush" })?;
     let key = key!(lua, args);
     let item = match args.pop_front() {
         Some(Value::Boolean(_)) | None => None,
@@ -213,6 +254,7 @@ fn push(lua: &Lua, dict: &Dict, mut args: MultiValue, front: bool) -> Answer {
 }
 
 fn pop(lua: &Lua, dict: &Dict, mut args: MultiValue, front: bool) -> Answer {
+    is_text(&args, if front { "lpop" } else { "rpop" })?;
     let key = key!(lua, args);
     match dict.pop(&key, front) {
         Ok(Some(item)) => one(lua, value_of(lua, item)?),
@@ -222,6 +264,7 @@ fn pop(lua: &Lua, dict: &Dict, mut args: MultiValue, front: bool) -> Answer {
 }
 
 fn llen(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
+    is_text(&args, "llen")?;
     let key = key!(lua, args);
     answered(lua, dict.len(&key).map(|length| Value::Number(length as f64)))
 }
@@ -237,16 +280,22 @@ fn ttl(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
     let key = key!(lua, args);
     match dict.ttl(&key) {
         None => one(lua, (Value::Nil, "not found")),
-        Some(left) => one(lua, left.unwrap_or_default().as_secs_f64()),
+        Some(left) => one(lua, left),
     }
 }
 
 fn expire(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
     let key = key!(lua, args);
-    if args.front().is_none_or(Value::is_nil) {
-        return Err("bad \"exptime\" argument".into());
-    }
-    let ttl = seconds(args.pop_front(), "exptime")?;
+    let ttl = match args.pop_front() {
+        None | Some(Value::Nil | Value::Boolean(false)) => {
+            return Err("bad \"exptime\" argument".into());
+        }
+        Some(value) => {
+            let what = "attempt to perform arithmetic on local 'exptime'";
+            let told = || format!("{what} (a {} value)", kind(&value));
+            seconds(as_number(&value).ok_or_else(told)?, "exptime")?
+        }
+    };
     match dict.expire(&key, ttl) {
         true => one(lua, true),
         false => one(lua, (Value::Nil, "not found")),
@@ -254,7 +303,14 @@ fn expire(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
 }
 
 fn get_keys(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
-    let limit = args.pop_front().as_ref().and_then(number).unwrap_or(1024.0) as usize;
+    let limit = match args.pop_front() {
+        None | Some(Value::Nil) => 1024.0,
+        Some(value) => {
+            let told = || encode::wrong(2, "get_keys", "number", Some(&value));
+            as_number(&value).ok_or_else(told)?
+        }
+    };
+    let limit = limit.max(0.0) as usize;
     let limit = if limit == 0 { usize::MAX } else { limit };
     let keys = dict.keys(limit).into_iter().map(|key| lua.create_string(key));
     let keys: Vec<_> = keys.collect::<mlua::Result<_>>()?;

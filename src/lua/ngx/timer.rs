@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Waker};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mlua::{AnyUserData, Function, Lua, MultiValue, Table, Thread, UserData, Value};
 use tokio::sync::Notify;
@@ -30,6 +30,8 @@ const RUNNING: usize = 4096;
 pub(in crate::lua) struct Counts {
     pending: Cell<usize>,
     running: Cell<usize>,
+    /// Timers that were ever set, for their names.
+    begun: Cell<u64>,
     exiting: Cell<bool>,
     exit: Notify,
 }
@@ -118,15 +120,11 @@ fn has_loop(lua: &Lua) -> Result<bool, Fault> {
 }
 
 fn start(lua: &Lua, counts: &Rc<Counts>, mut args: MultiValue, repeats: bool) -> Answer {
-    let delay = args.pop_front().as_ref().and_then(number).filter(|delay| *delay >= 0.0);
-    let delay = delay.and_then(|delay| Duration::try_from_secs_f64(delay).ok());
-    let delay = delay.ok_or_else(|| Fault::from("invalid delay"))?;
-    if repeats && delay.is_zero() {
-        return Err("delay must be greater than 0".into());
-    }
+    let delay = args.pop_front();
     let Some(Value::Function(callback)) = args.pop_front() else {
-        return Err("bad argument #2 to 'at' (function expected)".into());
+        return Err("expected `callback` to be a function".into());
     };
+    let delay = delay_of(delay, repeats)?;
     if !has_loop(lua)? {
         return one(lua, (Value::Nil, "API disabled in the context of init_by_lua*"));
     }
@@ -137,6 +135,7 @@ fn start(lua: &Lua, counts: &Rc<Counts>, mut args: MultiValue, repeats: bool) ->
         return one(lua, (Value::Nil, "process exiting"));
     }
     let (lua_of_timer, counts) = (lua.clone(), counts.clone());
+    let count = counts.begun.replace(counts.begun.get() + 1) + 1;
     let pending = Counted::new(&counts, |counts| &counts.pending);
     drop(tokio::task::spawn_local(async move {
         let mut waiting = Some(pending);
@@ -153,7 +152,26 @@ fn start(lua: &Lua, counts: &Rc<Counts>, mut args: MultiValue, repeats: bool) ->
         }
         drop((waiting, lua_of_timer));
     }));
-    one(lua, 1)
+    // Kong's timers have names; it leaves short delays to nginx.
+    if !delay.is_zero() && delay < RESOLUTION {
+        return one(lua, 1);
+    }
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    one(lua, format!("unix_timestamp={since};counter={count}"))
+}
+
+/// Below this a timer is nginx' own (lua-resty-timer-ng, which Kong puts in place of `ngx.timer`).
+const RESOLUTION: Duration = Duration::from_millis(100);
+
+/// The delay of a timer, or what `lua-resty-timer-ng` says of it.
+fn delay_of(delay: Option<Value>, repeats: bool) -> Result<Duration, Fault> {
+    let name = if repeats { "interval" } else { "delay" };
+    let seconds = delay.as_ref().and_then(number);
+    let seconds = seconds.ok_or_else(|| format!("expected `{name} to be a number"))?;
+    let delay = Duration::try_from_secs_f64(seconds).ok();
+    let delay = delay.filter(|delay| !repeats || !delay.is_zero());
+    let told = || format!("expected `{name}` to be greater than or equal to 0");
+    Ok(delay.ok_or_else(told)?)
 }
 
 /// Calls a timer's function. What goes wrong is for the operator.
@@ -217,7 +235,7 @@ return function(f) return function(...) return pcall(f, ...) end end";
 
 fn spawn(lua: &Lua, mut args: MultiValue) -> Answer {
     let Some(Value::Function(function)) = args.pop_front() else {
-        return Err("bad argument #1 to 'spawn' (function expected)".into());
+        return Err("bad argument #1 to 'spawn' (Lua function expected)".into());
     };
     if !has_loop(lua)? {
         return Err("API disabled in the context of init_by_lua*".into());
@@ -276,7 +294,7 @@ fn spawn(lua: &Lua, mut args: MultiValue) -> Answer {
 fn light(lua: &Lua, value: &Value) -> Result<Rc<Light>, Fault> {
     let threads: Table = lua.named_registry_value(bind::LIGHT)?;
     let Value::Thread(thread) = value else {
-        return Err("attempt to wait on a value that is no light thread".into());
+        return Err("bad argument #1 to 'wait' (lua thread expected)".into());
     };
     let handle: Option<AnyUserData> = threads.raw_get::<Option<AnyUserData>>(thread as &Thread)?;
     let handle = handle

@@ -9,6 +9,7 @@ use super::context::exchange;
 use super::{encode, one};
 use crate::entity::Protocol;
 use crate::lua::bind::{self, Answer, Fault};
+use crate::lua::kong::value;
 use crate::lua::state;
 use crate::pdk::{Exchange, Phase};
 use crate::router::path;
@@ -38,7 +39,7 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
         let value = match args.pop_front() {
             None | Some(Value::Nil) => String::new(),
             Some(Value::String(text)) => text.to_string_lossy(),
-            Some(value) => value.to_string()?,
+            Some(value) => value::shown(&value)?,
         };
         write(&ex, &name.to_ascii_lowercase(), value)?;
         one(lua, Value::Nil)
@@ -154,7 +155,8 @@ fn of_request(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
             return (!body.is_empty()).then(|| body.to_vec());
         }
         "request_completion" => if ex.phase() == Phase::Log { "OK" } else { "" }.into(),
-        "status" => ex.response.status().as_u16().to_string(),
+        "status" if ex.response.has_status() => ex.response.status().as_u16().to_string(),
+        "status" => "000".to_owned(),
         "bytes_sent" | "body_bytes_sent" => ex.response.sent.get().to_string(),
         "msec" => {
             let now = super::now();

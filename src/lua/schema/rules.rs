@@ -202,12 +202,12 @@ fn pattern(reader: &Reader, value: LuaValue) -> Result<Pattern, String> {
 }
 
 /// Patterns with a text each; the text of one without is Kong's for the rule.
-fn patterns(reader: &Reader, value: LuaValue) -> Result<Vec<(Pattern, String)>, String> {
+fn patterns(reader: &Reader, value: LuaValue) -> Result<Vec<(Pattern, Option<String>)>, String> {
     let tables: Vec<Table> = cast(reader, value)?;
-    let read = |table: Table| {
+    let read = |table: Table| -> Result<_, String> {
         let said: Option<String> = attribute(&table, "err")?;
         let pattern = pattern(reader, attribute(&table, "pattern")?)?;
-        Ok((pattern, said.unwrap_or_else(|| "invalid value".to_owned())))
+        Ok((pattern, said))
     };
     tables.into_iter().map(read).collect()
 }
