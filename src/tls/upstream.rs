@@ -282,3 +282,26 @@ fn shown(given: &ProxySsl) -> Result<Option<Arc<CertifiedKey>>, String> {
     let pair = listener::of_files(cert, key).map_err(|error| format!("client_ssl_cert {error}"))?;
     Ok(Some(Arc::new(pair)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Env, Flags};
+
+    #[test]
+    fn policies_that_nobody_uses_any_more_do_not_pile_up() {
+        crate::tls::install_provider();
+        let settings = Settings::read(&Flags::new(), Env::default(), None).unwrap().settings;
+        let tls = UpstreamTls::new(&settings).unwrap();
+        let count = || tls.0.configs.lock().unwrap().len();
+        let with = |depth| tls.policy(Terms { depth: Some(depth), ..tls.terms().clone() }).unwrap();
+        let kept = with(0);
+        for depth in 1..1100 {
+            drop(with(depth));
+        }
+        assert!(count() <= 1024, "{}", count());
+        tls.sweep();
+        assert_eq!(count(), 1);
+        assert!(Arc::ptr_eq(with(0).config(), kept.config()), "what is used is still known");
+    }
+}

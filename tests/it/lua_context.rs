@@ -209,3 +209,67 @@ async fn a_variable_that_cannot_be_set_is_told_whatever_the_value() {
     let told = gateway.get("/a/1").await.text();
     assert!(told.starts_with("false ") && told.contains("\"session_secret\" not"), "{told}");
 }
+
+#[tokio::test]
+async fn plugins_ask_for_consumer_groups_and_set_them() {
+    let (gateway, ..) = probe(
+        "local function names(groups)
+           local all = {}
+           for _, group in ipairs(groups or {}) do all[#all + 1] = group.name end
+           return groups and table.concat(all, ',') or 'none'
+         end
+         function P:access()
+           local client, said = kong.client, {}
+           local function say()
+             local one = client.get_consumer_group()
+             said[#said + 1] = names(client.get_consumer_groups()) .. '/'
+               .. (one and one.name or 'none')
+           end
+           say()
+           client.authenticate(client.load_consumer('joe', true), nil)
+           say()
+           client.set_authenticated_consumer_group({ id = 'x', name = 'mine' })
+           say()
+           client.set_authenticated_consumer_groups({ { name = 'b' }, { name = 'a' } })
+           say()
+           client.authenticate_consumer_group_by_consumer_id(client.get_consumer().id)
+           say()
+           said[#said + 1] = select(2, pcall(client.set_authenticated_consumer_groups, 1))
+           said[#said + 1] = select(2, pcall(client.set_authenticated_consumer_group, 'x'))
+           kong.response.exit(200, table.concat(said, ' '))
+         end",
+        "consumer_groups:\n- name: gold\nconsumers:\n- username: joe\n  groups:\n  - name: gold\n",
+    )
+    .await;
+    let told = gateway.get("/a/1").await.text();
+    let wanted = "none/none gold/gold mine/mine b,a/b gold/gold \
+        groups must be a table or nil group must be a table or nil";
+    assert_eq!(told, wanted);
+}
+
+#[tokio::test]
+async fn a_body_may_come_from_a_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "out of a file").unwrap();
+    let phases = format!(
+        "function P:access()
+           local unread = select(2, pcall(ngx.req.set_body_file, [[{0}]]))
+           ngx.req.read_body()
+           local missing = select(2, pcall(ngx.req.set_body_file, [[{0}.none]]))
+           ngx.req.set_body_file([[{0}]])
+           kong.response.set_header('x-told', unread .. '; ' .. missing)
+         end",
+        file.path().display()
+    );
+    let (gateway, upstream, _folder) = probe(&phases, "").await;
+    let response = gateway.post("/a/1", "old").await;
+    let told = response.header("x-told").unwrap();
+    let wanted =
+        format!("request body not read yet; open() \"{}.none\" failed", file.path().display());
+    assert_eq!(told, wanted);
+    let seen = upstream.seen().remove(0);
+    assert_eq!(
+        (seen.text().as_str(), seen.header("content-length")),
+        ("out of a file", Some("13"))
+    );
+}

@@ -18,7 +18,8 @@ use super::tls::{Certificate, certificate};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// A gateway whose global plugin has these functions, with a certificate for `localhost`.
+/// A gateway whose global plugin has these functions, with a certificate for `localhost`. A plugin
+/// `behind` runs after it, if it is there.
 async fn gateway(folder: &Path, own: &Certificate, functions: &str) -> TestGateway {
     let handler =
         format!("local P = {{ PRIORITY = 1000, VERSION = '1.0.0' }}\n{functions}\nreturn P\n");
@@ -27,12 +28,14 @@ async fn gateway(folder: &Path, own: &Certificate, functions: &str) -> TestGatew
     std::fs::write(&cert, &own.pem).unwrap();
     std::fs::write(&key, &own.key_pem).unwrap();
     let upstream = Upstream::replying(OK).await;
-    with_plugins(folder, "bundled,shaking")
+    let has_behind = folder.join("kong/plugins/behind").exists();
+    let (more, entry) = if has_behind { (",behind", "- name: behind\n") } else { ("", "") };
+    with_plugins(folder, &format!("bundled,shaking{more}"))
         .set("ssl_cert", cert.to_str().unwrap())
         .set("ssl_cert_key", key.to_str().unwrap())
         .set("proxy_listen", "127.0.0.1:0 ssl")
         .start(&format!(
-            "_format_version: '3.0'\nplugins:\n- name: shaking\nservices:\n- name: s\n  \
+            "_format_version: '3.0'\nplugins:\n- name: shaking\n{entry}services:\n- name: s\n  \
              url: http://{}\n  routes:\n  - name: r\n    paths: [/a]\n",
             upstream.address
         ))
@@ -109,4 +112,28 @@ async fn a_client_that_is_asked_shows_its_certificate_to_later_phases() {
     assert_eq!(get(stream).await.text().replace('\r', ""), client.pem.replace('\r', ""));
     let stream = shake(gateway.address, &own, None).await.unwrap();
     assert_eq!(get(stream).await.text(), "none");
+}
+
+#[tokio::test]
+async fn an_exit_in_a_handshake_ends_one_plugin_or_the_handshake() {
+    let own = certificate("localhost");
+    for (how, shakes) in [("OK", true), ("ERROR", false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let behind = "local P = { PRIORITY = 1, VERSION = '1.0.0' }\n\
+            function P:certificate() kong.client.tls.request_client_certificate() end\n\
+            return P\n";
+        install(folder.path(), "behind", behind);
+        let functions = format!(
+            "function P:certificate() ngx.exit(ngx.{how}) error('it went on') end\n\
+             function P:access()\n  \
+             local chain = kong.client.tls.get_full_client_certificate_chain()\n  \
+             kong.response.exit(200, chain and 'asked' or 'not asked')\nend"
+        );
+        let gateway = gateway(folder.path(), &own, &functions).await;
+        let client = certificate("client");
+        match shake(gateway.address, &own, Some(&client)).await {
+            Ok(stream) => assert_eq!((get(stream).await.text().as_str(), shakes), ("asked", true)),
+            Err(_) => assert!(!shakes, "{how}"),
+        }
+    }
 }

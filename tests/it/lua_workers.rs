@@ -210,3 +210,28 @@ async fn a_schema_that_is_wrong_is_told_at_start_in_kongs_words() {
         assert!(errors.contains("on plugin 'odd': ") && errors.contains(told), "{errors}");
     }
 }
+
+#[tokio::test]
+async fn each_worker_has_random_numbers_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let functions = "function P:init_worker()\n  \
+        ngx.shared.kong:set('random' .. ngx.worker.id(), math.random(2 ^ 30))\nend\n\
+        function P:access()\n  local first = ngx.shared.kong:get('random0') or ''\n  \
+        kong.response.exit(200, first .. ' ' .. (ngx.shared.kong:get('random1') or ''))\nend";
+    install(folder.path(), "throws", &handler(1, functions));
+    let upstream = Upstream::replying(OK).await;
+    let gateway = with_plugins(folder.path(), "throws")
+        .set("nginx_worker_processes", "2")
+        .start(&config(&upstream, "plugins:\n- name: throws\n"));
+    let both = soon("both workers", async {
+        loop {
+            let text = gateway.get("/a").await.text();
+            let (first, second) = text.split_once(' ').unwrap();
+            if !first.is_empty() && !second.is_empty() {
+                return (first.to_owned(), second.to_owned());
+            }
+        }
+    })
+    .await;
+    assert_ne!(both.0, both.1);
+}

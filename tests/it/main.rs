@@ -44,6 +44,7 @@ mod lua_context;
 mod lua_db;
 mod lua_handshakes;
 mod lua_libraries;
+mod lua_lines;
 mod lua_workers;
 mod metrics;
 mod no_token;

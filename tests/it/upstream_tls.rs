@@ -338,6 +338,47 @@ async fn a_plugin_may_say_that_nothing_is_verified() {
 }
 
 #[tokio::test]
+async fn a_plugin_says_whom_to_trust_and_what_to_show() {
+    let (ca, clients) = (Pair::authority("ca.test"), Pair::authority("clients.test"));
+    let client = clients.sign("client.test", false);
+    let upstream = Upstream::start(&ca.sign("up.test", false), Some(&clients)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let handler = format!(
+        "local P = {{ PRIORITY = 1, VERSION = '1.0.0' }}
+         local ssl, x509 = require 'ngx.ssl', require 'resty.openssl.x509'
+         function P:access()
+           local store = require('resty.openssl.x509.store').new()
+           assert(store:add(assert(x509.new([[{}]]))))
+           kong.service.set_tls_verify(true)
+           if kong.request.get_header('x-trust') then
+             assert(kong.service.set_tls_verify_store(store))
+           end
+           if kong.request.get_header('x-show') then
+             assert(kong.service.set_tls_cert_key(assert(ssl.parse_pem_cert([[{}]])),
+               assert(ssl.parse_pem_priv_key([[{}]]))))
+           end
+         end
+         return P",
+        ca.pem,
+        client.pem,
+        client.key.serialize_pem()
+    );
+    install(folder.path(), "choosy", &handler);
+    let services = [service("s", "", "    plugins: [{name: choosy}]\n")];
+    let gateway = with_plugins(folder.path(), "bundled,choosy")
+        .name("up.test:8443", upstream.address)
+        .start(&config(&services, ""));
+    for (headers, status) in [
+        (&[("x-trust", "1"), ("x-show", "1")][..], 200),
+        (&[("x-trust", "1")], 502),
+        (&[("x-show", "1")], 502),
+    ] {
+        assert_eq!(gateway.send("GET", "/s", headers, b"").await.status(), status, "{headers:?}");
+    }
+    assert_eq!(upstream.last().shown.as_ref(), Some(client.der()));
+}
+
+#[tokio::test]
 async fn settings_of_nginx_say_what_null_means() {
     let (ca, clients) = (Pair::authority("ca.test"), Pair::authority("clients.test"));
     let client = clients.sign("gateway.test", false);
