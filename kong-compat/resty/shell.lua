@@ -7,8 +7,8 @@ end
 
 local _M = {}
 
--- `run(command or words, input, timeout in ms)`: whether it went well, its outputs, how it ended and
--- its status.
+-- `run(command or words, input, timeout in ms)`: whether it went well, its outputs, how it ended,
+-- and its status.
 function _M.run(command, input, timeout)
   if type(command) == "table" then
     local words = {}
