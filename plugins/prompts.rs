@@ -2,6 +2,8 @@
 //!
 //! Each of them reads the body as it stands: what one hands on, the next one and the model see.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
@@ -40,18 +42,14 @@ impl Bodies {
 
     /// The whole body.
     pub(super) async fn read(&self, ex: &Exchange) -> Result<Bytes, Unread> {
-        let body = ex.request.body(self.own.unwrap_or(self.process)).await;
-        body.map_err(|error| match (self.own, &error) {
+        let own = self.own.filter(|_| !is_ours(ex));
+        let body = ex.request.body(own.unwrap_or(self.process)).await;
+        body.map_err(|error| match (own, &error) {
             (Some(limit), ReadError::TooLarge { .. }) => Unread::TooLarge(limit),
             _ => {
                 tracing::info!(request_id = %ex.id, fault = "client", "request body: {error}");
                 Unread::Gateway(Failure::from(&error))
             }
-        })
-        .and_then(|body| match self.own {
-            // Another plugin may have read or made it.
-            Some(limit) if body.len() > limit => Err(Unread::TooLarge(limit)),
-            _ => Ok(body),
         })
     }
 }
@@ -67,6 +65,21 @@ impl Unread {
             }
         }
     }
+}
+
+/// The body is one that an AI plugin has made. The client's was within the limit, and what the
+/// operator adds to it counts for no other plugin's (Kong reads the client's body once).
+struct Ours;
+
+/// Puts a body in the place of the client's.
+pub(super) fn replace(ex: &Exchange, body: Bytes) {
+    ex.request.set_body(body);
+    ex.own.keep(Rc::new(Ours));
+}
+
+/// Whether an AI plugin has made the body.
+pub(super) fn is_ours(ex: &Exchange) -> bool {
+    ex.own.find::<Ours>().is_some()
 }
 
 /// The JSON object in a body, if its type is JSON or not told (as ai-proxy reads it).

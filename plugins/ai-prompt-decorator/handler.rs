@@ -80,7 +80,7 @@ impl Plugin for Decorator {
                 tracing::info!(request_id = %ex.id, fault = "client", "{message}");
                 return prompts::refuse(ex, message);
             };
-            ex.request.set_body(decorated);
+            prompts::replace(ex, decorated);
             ex.request.set_header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             Ok(())
         })

@@ -67,7 +67,7 @@ impl Templates {
         match self.filled(&body) {
             Ok(None) => Ok(()),
             Ok(Some(filled)) => {
-                ex.request.set_body(filled.into());
+                prompts::replace(ex, filled.into());
                 Ok(())
             }
             Err(message) => {

@@ -14,6 +14,7 @@ use super::setup::Setup;
 use super::targets::Indexes;
 use crate::llm::{self, Body, Plan, Prepared, openai};
 use crate::pdk::{Exchange, ReadError};
+use crate::plugins::prompts::is_ours;
 use crate::respond::Failure;
 use crate::router::path;
 
@@ -47,8 +48,9 @@ impl Client {
         let content_type = ex.request.header(CONTENT_TYPE);
         let content_type = content_type.as_ref().map(HeaderValue::as_bytes);
         let was_read = content_type.is_none_or(openai::is_json);
-        let bytes = if was_read { whole(setup, ex).await? } else { Bytes::new() };
-        let body = Body::read(content_type, bytes, setup.body_limit)?;
+        let limit = if is_ours(ex) { 0 } else { setup.body_limit };
+        let bytes = if was_read { whole(setup, ex, limit).await? } else { Bytes::new() };
+        let body = Body::read(content_type, bytes, limit)?;
         let candidates = setup.targets.candidates(body.model().as_deref());
         let headers = ex.request.headers();
         let kept = setup.changed_headers.iter().flat_map(|name| {
@@ -96,9 +98,9 @@ impl Client {
 }
 
 /// The whole body, within the limit of the plugin and that of the process.
-async fn whole(setup: &Setup, ex: &Exchange) -> Result<Bytes, Refusal> {
+async fn whole(setup: &Setup, ex: &Exchange, limit: usize) -> Result<Bytes, Refusal> {
     let process = setup.shared.settings.buffer_limit;
-    let own = Some(setup.body_limit).filter(|limit| (1..process).contains(limit));
+    let own = Some(limit).filter(|limit| (1..process).contains(limit));
     ex.request.body(own.unwrap_or(process)).await.map_err(|error| match (own, &error) {
         (Some(limit), ReadError::TooLarge { .. }) => llm::Error::TooLarge { limit }.into(),
         _ => {

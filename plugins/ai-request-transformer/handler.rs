@@ -1,7 +1,7 @@
 //! Sends a request's body to a model, and what it answers to the upstream.
 
 use super::Context;
-use super::prompts::Bodies;
+use super::prompts::{self, Bodies};
 use super::transformer::{Config, Transformer};
 use crate::pdk::Exchange;
 use crate::plugin::{Phases, Plugin, Step};
@@ -31,7 +31,7 @@ impl Plugin for RequestTransformer {
             };
             match self.transformer.transform(ex, &body).await {
                 Ok(changed) => {
-                    ex.request.set_body(changed.into());
+                    prompts::replace(ex, changed.into());
                     Ok(())
                 }
                 Err(unchanged) => unchanged.answer(ex),

@@ -10,6 +10,7 @@ use super::ai_proxy_advanced::{inflate, is_gzip};
 use super::prompts;
 use super::transformer::{self, Transformer};
 use crate::llm::config::Target;
+use crate::pdk::service::Via;
 use crate::pdk::{Answer, Exchange, Unanswered};
 use crate::plugin::{Outcome, Phases, Plugin, Step, Stop};
 use crate::respond::{self, Failure};
@@ -39,6 +40,8 @@ struct ResponseTransformer {
     has_instructions: bool,
     timeout_ms: u64,
     verify: bool,
+    /// On the way to plain upstreams, and to encrypted ones.
+    proxies: [Option<Via>; 2],
     /// Largest reply that is inflated, bytes.
     limit: usize,
 }
@@ -47,6 +50,13 @@ pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>
     let config: Config = context.config()?;
     let has_instructions = config.parse_llm_response_json_instructions;
     let (timeout_ms, verify) = (config.http_timeout, config.https_verify);
+    let via = |host: &Option<String>, port: Option<u16>| {
+        Some(Via { host: host.as_deref()?.into(), port: port? })
+    };
+    let proxies = [
+        via(&config.http_proxy_host, config.http_proxy_port),
+        via(&config.https_proxy_host, config.https_proxy_port),
+    ];
     let config = transformer::Config {
         prompt: config.prompt,
         transformation_extract_pattern: config.transformation_extract_pattern,
@@ -61,8 +71,14 @@ pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>
     };
     let transformer = Transformer::new(context, "ai-response-transformer", config)?;
     let limit = context.shared.settings.buffer_limit;
-    let plugin = ResponseTransformer { transformer, has_instructions, timeout_ms, verify, limit };
-    Ok(Box::new(plugin))
+    Ok(Box::new(ResponseTransformer {
+        transformer,
+        has_instructions,
+        timeout_ms,
+        verify,
+        proxies,
+        limit,
+    }))
 }
 
 impl Plugin for ResponseTransformer {
@@ -111,6 +127,8 @@ impl ResponseTransformer {
         ex.service.limits.set(limits);
         let verify = self.verify;
         ex.service.change_tls(|tls| tls.verify = Some(verify));
+        let proxy = &self.proxies[usize::from(ex.service.scheme().is_tls())];
+        *ex.service.via.borrow_mut() = proxy.clone();
     }
 
     fn exit(&self, ex: &Exchange, answer: Answer, changed: String) -> Outcome {

@@ -53,6 +53,17 @@ pub struct Call {
     pub trailers: RefCell<Option<HeaderMap>>,
     /// Names the Upstream entity whose targets are balanced, by its host name.
     pub balanced: Cell<bool>,
+    /// A proxy that the operator has put between the gateway and the upstream.
+    pub via: RefCell<Option<Via>>,
+}
+
+/// A proxy for requests to an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Via {
+    /// Its name or address.
+    pub host: Rc<str>,
+    /// Its port.
+    pub port: u16,
 }
 
 /// How long to wait for the upstream, and how often to try.

@@ -168,8 +168,14 @@ async fn attempt(
     })?;
     let balancer_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let http2 = ex.service.scheme().is_grpc();
-    let key = Key { address, tls: encryption(way, ex, &target)?, http2, tunnel: None };
-    let request = request(way, ex, target.host_header, body(ex, upload))?;
+    let tls = encryption(way, ex, &target)?;
+    let is_via = ex.service.via.borrow().is_some();
+    let tunnel = (is_via && tls.is_some()).then(|| format!("{}:{}", target.host, target.port));
+    let key = Key { address, tls, http2, tunnel: tunnel.map(Into::into) };
+    let mut request = request(way, ex, target.host_header, body(ex, upload))?;
+    if is_via && key.tunnel.is_none() {
+        whole_uri(&mut request)?;
+    }
     ex.times.sent.set(Some(Instant::now()));
     let started_at_ms = ex.times.started_at_ms.get() + ex.times.since_start_ms(None);
     let sent = way.pool.send(&key, limits, request).await.map_err(|error| {
@@ -223,9 +229,11 @@ async fn locate(
         let Some(target) = target(way, ex, turn) else { return Err(missing) };
         *ex.service.lease.borrow_mut() = turn.lease().map(|lease| Box::new(lease) as Box<dyn Any>);
         *ex.service.hash_cookie.borrow_mut() = turn.cookie.clone();
-        let address = match target.address {
-            Some(address) => Ok(address),
-            None => way.names.address(&target.host, target.port).await,
+        let via = ex.service.via.borrow().clone();
+        let address = match (via, target.address) {
+            (Some(via), _) => way.names.address(&via.host, via.port).await,
+            (None, Some(address)) => Ok(address),
+            (None, None) => way.names.address(&target.host, target.port).await,
         };
         turn.resolved(address.is_ok());
         match address {
@@ -326,6 +334,16 @@ fn request(
         request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(request)
+}
+
+/// A proxy is told where a request goes (RFC 9112, section 3.2.2).
+fn whole_uri(request: &mut Request<Outgoing>) -> Result<(), Failure> {
+    let target = request.uri().path_and_query().cloned();
+    let host = request.headers().get(HOST).map_or(&b""[..], HeaderValue::as_bytes);
+    let uri = Uri::builder().scheme("http").authority(host);
+    let uri = uri.path_and_query(target.unwrap_or_else(|| PathAndQuery::from_static("/"))).build();
+    *request.uri_mut() = uri.map_err(|_| Failure::BadRequest)?;
+    Ok(())
 }
 
 /// In HTTP/2 the scheme and the host stand in the target, and `Host` goes.

@@ -284,3 +284,24 @@ async fn a_proxy_is_asked_for_a_tunnel_to_an_encrypted_model() {
     let told = refusal(&answer);
     assert!(told.ends_with("the proxy does not connect to m.test:443: HTTP/1.1 403 No"), "{told}");
 }
+
+#[tokio::test]
+async fn the_upstream_of_a_reply_is_asked_through_the_proxy_too() {
+    let (llm, proxy) = (model("x").await, upstream().await);
+    let more = format!(
+        "        http_proxy_host: 127.0.0.1\n        http_proxy_port: {}\n",
+        proxy.address.port()
+    );
+    let file = config("response", "m.test:81", &at(&llm), &more, "");
+    let gateway = TestGateway::start(&file);
+    let answer = gateway.post("/a", "{}").await;
+    // Both requests meet the proxy, which here is no model.
+    assert_eq!(answer.status(), 400, "{}", answer.text());
+    let seen = proxy.seen();
+    let lines: Vec<_> = seen.iter().map(|one| one.first.clone()).collect();
+    assert_eq!(
+        lines,
+        ["POST http://m.test:81/ HTTP/1.1".to_owned(), format!("POST {} HTTP/1.1", at(&llm))]
+    );
+    assert!(llm.seen().is_empty());
+}

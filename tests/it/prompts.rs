@@ -141,6 +141,23 @@ async fn a_long_body_is_refused_at_its_limit_and_zero_is_none() {
 }
 
 #[tokio::test]
+async fn what_the_operator_adds_counts_for_no_limit_of_another_plugin() {
+    let upstream = Upstream::replying(CHAT).await;
+    let limited = |plugin: &str, field: &str| {
+        plugin.replace(field, &format!("max_request_body_size: 60, {field}"))
+    };
+    let long = DECORATOR.replace("be brief", &"long ".repeat(50));
+    let proxy =
+        proxy(&upstream).replace("config:\n", "config:\n        max_request_body_size: 60\n");
+    let plugins = [limited(GUARD, "deny"), limited(&long, "prompts"), proxy].concat();
+    let gateway = TestGateway::start(&config(&upstream, &plugins));
+    let short = r#"{"messages":[{"role":"user","content":"hi"}]}"#;
+    assert_eq!(gateway.post("/a", short).await.status(), 200);
+    let client = short.replace("hi", &"hi ".repeat(10));
+    assert_eq!(gateway.post("/a", &client).await.status(), 400);
+}
+
+#[tokio::test]
 async fn an_expression_that_does_not_work_is_a_500_when_its_turn_comes() {
     let upstream = Upstream::replying(OK).await;
     let guard = "    - name: ai-prompt-guard\n      config: {deny_patterns: [bad, '[]']}\n";
