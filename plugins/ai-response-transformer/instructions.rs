@@ -1,5 +1,8 @@
 //! What a model says the response is to be: `{"status": 200, "headers": {...}, "body": "..."}`.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
@@ -25,6 +28,8 @@ impl Instructions {
     /// # Errors
     /// Kong's words for a text that is none.
     pub(super) fn read(text: &str) -> Result<Self, String> {
+        let escaped = with_escapes(text);
+        let text: &str = &escaped;
         let whole = || Bytes::copy_from_slice(text.trim().as_bytes());
         let object = match Object::read(text) {
             Ok(object) => object,
@@ -55,6 +60,30 @@ impl Instructions {
     }
 }
 
+/// The text with escapes for the line breaks and tabs that models put into strings: JSON has no
+/// such bytes there, and Kong's reader takes them.
+fn with_escapes(text: &str) -> Cow<'_, str> {
+    if !text.bytes().any(|byte| byte < b' ') {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    let (mut in_string, mut is_escaped) = (false, false);
+    for character in text.chars() {
+        match character {
+            '"' if !is_escaped => in_string = !in_string,
+            '\0'..='\u{1f}' if in_string => {
+                let _ = write!(out, "\\u{:04x}", u32::from(character));
+                is_escaped = false;
+                continue;
+            }
+            _ => {}
+        }
+        is_escaped = in_string && character == '\\' && !is_escaped;
+        out.push(character);
+    }
+    Cow::Owned(out)
+}
+
 fn status(value: &[u8]) -> Option<StatusCode> {
     let number: f64 = std::str::from_utf8(value).ok()?.parse().ok()?;
     let is_status = number.fract() == 0.0 && (100.0..=599.0).contains(&number);
@@ -63,7 +92,7 @@ fn status(value: &[u8]) -> Option<StatusCode> {
 
 fn headers(value: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
     let Ok(object) = Object::read(value) else { return Vec::new() };
-    let header = |(name, value): (std::borrow::Cow<'_, str>, &[u8])| {
+    let header = |(name, value): (Cow<'_, str>, &[u8])| {
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
         let text = json::text(value);
         let is_plain = !matches!(value.first(), Some(b'{' | b'[' | b'n'));
@@ -109,6 +138,15 @@ mod tests {
             let text = format!(r#"{{"status": {status}}}"#);
             assert_eq!(Instructions::read(&text).unwrap().status, None, "{status}");
         }
+    }
+
+    #[test]
+    fn models_may_break_lines_within_strings() {
+        let text = "{\n  \"body\": \"<a>\n\t\\\"<b/>\\\\\",\n\t\"status\": 209\r\n}\n";
+        let said = Instructions::read(text).unwrap();
+        assert_eq!(said.body, "<a>\n\t\"<b/>\\");
+        assert_eq!(said.status.unwrap().as_u16(), 209);
+        assert_eq!(with_escapes("{\n}"), "{\n}");
     }
 
     #[test]
