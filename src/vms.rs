@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use crate::pdk::RequestId;
 
 /// How long a call may run before the operator hears of it.
-const PATIENCE: Duration = Duration::from_millis(700);
+const PATIENCE: Duration = Duration::from_millis(600);
 /// How long a call has run at least when the operator hears of it once more.
 const AGAIN: Duration = Duration::from_secs(10);
 /// How often the control thread looks.
@@ -36,13 +36,21 @@ pub struct Place {
 /// A call that runs.
 #[derive(Debug)]
 struct Call {
-    began: Instant,
+    /// When the control thread saw it first; reading the clock costs a call too much.
+    seen: Option<Instant>,
     plugin: Arc<str>,
     phase: &'static str,
     request: Option<RequestId>,
     /// When the operator hears of it next: each time after twice as long.
     next: Duration,
     is_told: bool,
+}
+
+impl Call {
+    /// Whether it has run for too long.
+    fn is_late(&self) -> bool {
+        self.seen.is_some_and(|seen| seen.elapsed() >= PATIENCE)
+    }
 }
 
 /// A call that is over when this is dropped.
@@ -118,9 +126,8 @@ impl Place {
         phase: &'static str,
         request: Option<RequestId>,
     ) -> Running<'_> {
-        let plugin = plugin.clone();
-        let began = Instant::now();
-        *self.call() = Some(Call { began, plugin, phase, request, next: PATIENCE, is_told: false });
+        let (plugin, seen) = (plugin.clone(), None);
+        *self.call() = Some(Call { seen, plugin, phase, request, next: PATIENCE, is_told: false });
         Running(self)
     }
 
@@ -142,14 +149,14 @@ impl Place {
     /// The plugin whose code has run for too long.
     fn holder(&self) -> Option<Arc<str>> {
         let call = self.call();
-        let call = call.as_ref().filter(|call| call.began.elapsed() >= PATIENCE)?;
+        let call = call.as_ref().filter(|call| call.is_late())?;
         Some(call.plugin.clone())
     }
 
     fn look(&self) {
         let mut call = self.call();
         let Some(call) = call.as_mut() else { return };
-        let elapsed = call.began.elapsed();
+        let elapsed = call.seen.get_or_insert_with(Instant::now).elapsed();
         if elapsed < call.next {
             return;
         }
@@ -171,7 +178,7 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         let call = self.0.call().take();
         if let Some(call) = call.filter(|call| call.is_told) {
-            let ms = call.began.elapsed().as_millis();
+            let ms = call.seen.map_or(0, |seen| seen.elapsed().as_millis());
             let worker = self.0.worker;
             tracing::warn!(worker, plugin = &*call.plugin, ms, "the worker goes on");
         }
@@ -189,11 +196,11 @@ mod tests {
         let running = place.enter(&name, "access", None);
         place.look();
         assert!(!place.call().as_ref().unwrap().is_told, "it has just begun");
-        place.call().as_mut().unwrap().began = Instant::now().checked_sub(PATIENCE).unwrap();
+        place.call().as_mut().unwrap().seen = Instant::now().checked_sub(PATIENCE);
         place.look();
         assert!(place.call().as_ref().unwrap().is_told);
         assert_eq!(place.call().as_ref().unwrap().next, AGAIN);
-        place.call().as_mut().unwrap().began = Instant::now().checked_sub(AGAIN).unwrap();
+        place.call().as_mut().unwrap().seen = Instant::now().checked_sub(AGAIN);
         place.look();
         assert!(place.call().as_ref().unwrap().next >= 2 * AGAIN);
         drop(running);
@@ -207,7 +214,7 @@ mod tests {
         vms.places().extend(places.iter().cloned());
         let name: Arc<str> = "loops".into();
         let late = |place: &Place| {
-            place.call().as_mut().unwrap().began = Instant::now().checked_sub(PATIENCE).unwrap();
+            place.call().as_mut().unwrap().seen = Instant::now().checked_sub(PATIENCE);
         };
         let first = places[0].enter(&name, "access", None);
         late(&places[0]);

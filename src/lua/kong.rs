@@ -11,6 +11,7 @@ mod log;
 mod multipart;
 mod node;
 mod phases;
+mod quick;
 mod request;
 mod response;
 mod service;
@@ -23,7 +24,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use mlua::{Function, Lua, LuaString, MultiValue, Table, Value};
+use mlua::{Function, Lua, MultiValue, Table};
 
 use super::bind::{self, Answer, Ending};
 use super::{Options, configuration, limit, owner, phase, state};
@@ -68,7 +69,7 @@ type Waiting = Pin<Box<dyn Future<Output = Answer>>>;
 /// Installs the global `kong`.
 pub(super) fn install(lua: &Lua, options: &Options) -> mlua::Result<()> {
     value::install(lua)?;
-    let kong = lua.create_table()?;
+    let (kong, ways) = (lua.create_table()?, quick::Ways::new(lua)?);
     kong.set("version", KONG_VERSION.0)?;
     kong.set("version_num", KONG_VERSION.1)?;
     kong.set("configuration", configuration::table(lua, options)?)?;
@@ -92,7 +93,8 @@ pub(super) fn install(lua: &Lua, options: &Options) -> mlua::Result<()> {
         let ending =
             if matches!(row.call, Call::Exit(_)) { Ending::Suspend } else { Ending::Return };
         let (namespace, name) = namespace(lua, &kong, row.name)?;
-        namespace.set(name, bind::bind(lua, row.function(lua)?, ending)?)?;
+        let function = bind::bind(lua, row.function(lua)?, ending)?;
+        namespace.set(name, ways.ahead_of(lua, (row.name, row.phases), function)?)?;
     }
     lua.globals().set("kong", kong)
 }
@@ -172,22 +174,24 @@ fn namespace<'a>(lua: &Lua, kong: &Table, path: &'a str) -> mlua::Result<(Table,
 /// `kong.ctx.shared` and `kong.ctx.plugin`, kept in the current exchange, handshake or timer, also
 /// when a plugin puts tables of its own in their place.
 fn ctx(lua: &Lua) -> mlua::Result<Table> {
-    let index = move |lua: &Lua, (_, key): (Value, LuaString)| {
-        limit::off(lua, || {
-            let key = key.as_bytes();
-            let Some(ex) = state::current() else {
-                return phase::space(lua, &String::from_utf8_lossy(&key));
-            };
-            let state = state::of(lua, &ex)?;
-            match &*key {
-                b"shared" => Ok(Some(state.shared.borrow().clone())),
-                b"plugin" => state.plugin(lua),
-                _ => Ok(None),
-            }
-        })
+    let shared = |lua: &Lua, ()| match state::current() {
+        Some(ex) => Ok(Some(state::of(lua, &ex)?.shared.borrow().clone())),
+        None => limit::off(lua, || phase::space(lua, "shared")),
     };
+    let plugin = |lua: &Lua, ()| match state::current() {
+        Some(ex) => state::of(lua, &ex)?.plugin(lua),
+        None => limit::off(lua, || phase::space(lua, "plugin")),
+    };
+    let (shared, plugin) = (lua.create_function(shared)?, lua.create_function(plugin)?);
+    // Names stay in Lua, where they cost nothing.
+    let index = "local shared, plugin = ...
+        return function(_, name)
+          if name == 'plugin' then return plugin() end
+          if name == 'shared' then return shared() end
+        end";
+    let index: Function = lua.load(index).set_name("=host").call((shared, plugin))?;
     let meta = lua.create_table()?;
-    meta.set("__index", lua.create_function(index)?)?;
+    meta.set("__index", index)?;
     let set = move |lua: &Lua, (ctx, key, table): (Table, String, Table)| {
         let Some(ex) = state::current() else { return phase::set_space(lua, &key, table) };
         let state = state::of(lua, &ex)?;

@@ -23,6 +23,21 @@ impl Drop for Limit<'_> {
     }
 }
 
+/// No limit until this is dropped.
+pub(super) struct Lifted(Lua, usize);
+
+impl Drop for Lifted {
+    fn drop(&mut self) {
+        let _ = self.0.set_memory_limit(self.1);
+    }
+}
+
+/// Lifts the limit beyond the host code that does, for the results that are made after it.
+pub(super) fn lift(lua: &Lua) -> Lifted {
+    let before = lua.set_memory_limit(0).unwrap_or_default();
+    Lifted(lua.clone(), before)
+}
+
 /// Runs host code without the limit.
 pub(super) fn off<T>(lua: &Lua, run: impl FnOnce() -> T) -> T {
     let _before = Limit::set(lua, 0);

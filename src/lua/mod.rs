@@ -152,13 +152,18 @@ impl Options {
     }
 }
 
+/// Coroutines of handlers that have come to their end are used again, as OpenResty does.
+const COROUTINES: usize = 64;
+
 impl Vm {
     /// A fresh VM. Fails if it cannot be set up within the memory limit.
     pub fn new(options: &Options) -> Result<Self, Error> {
         // Kong's plugins use `ffi` and `debug`, which the safe constructor leaves out. A plugin is
         // code of the operator's choosing and has the rights of the process, as it has in Kong.
         #[allow(unsafe_code)]
-        let lua = unsafe { Lua::unsafe_new_with(StdLib::ALL, LuaOptions::default()) };
+        let lua = unsafe {
+            Lua::unsafe_new_with(StdLib::ALL, LuaOptions::new().thread_pool_size(COROUTINES))
+        };
         if options.memory_limit_bytes > 0 {
             lua.set_memory_limit(options.memory_limit_bytes)?;
         }

@@ -20,10 +20,10 @@ pub(super) use self::timer::{Counts, Light};
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mlua::{FromLuaMulti, Lua, LuaSerdeExt, MultiValue, Table, Value};
+use mlua::{FromLuaMulti, Function, Lua, LuaSerdeExt, MultiValue, Table, Value};
 
 use super::bind::{self, Answer, Fault};
-use super::{limit, phase, state};
+use super::{phase, state};
 use crate::pdk::{Exchange, Phase};
 
 /// OpenResty's log levels, by the number that `ngx.log` takes.
@@ -68,7 +68,15 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     ngx.set("arg", lua.load(ARG).set_name("=ngx.arg").call::<Table>(())?)?;
     ngx.set("location", location(lua)?)?;
     let meta = lua.create_table()?;
-    meta.set("__index", lua.create_function(of_exchange)?)?;
+    // The name that plugins ask for most costs no list of arguments.
+    let index = "local ctx, other = ...
+        return function(ngx, name)
+          if name == 'ctx' then return ctx() end
+          return other(ngx, name)
+        end";
+    let index = lua.load(index).set_name("=host");
+    let functions = (lua.create_function(ctx_table)?, lua.create_function(of_exchange)?);
+    meta.set("__index", index.call::<Function>(functions)?)?;
     meta.set("__newindex", bind::function(lua, set_of_exchange)?)?;
     ngx.set_metatable(Some(meta))?;
     // Libraries for OpenResty and others ask `require` whether this is OpenResty.
@@ -77,16 +85,19 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     lua.globals().set("ngx", ngx)
 }
 
-/// Names that follow the current exchange; outside of one `ngx.ctx` is a table of the timer's.
+/// `ngx.ctx` of the current exchange; outside of one it is a table of the timer's.
+fn ctx_table(lua: &Lua, (): ()) -> mlua::Result<Table> {
+    match state::current() {
+        Some(ex) => Ok(state::of(lua, &ex)?.ngx.borrow().clone()),
+        None => phase::ctx(lua),
+    }
+}
+
+/// Other names that follow the current exchange.
 fn of_exchange(lua: &Lua, (_, key): (Table, Value)) -> mlua::Result<Value> {
     let Value::String(key) = key else { return Ok(Value::Nil) };
     let ex = state::current();
     match (&*key.to_string_lossy(), ex) {
-        ("ctx", Some(ex)) => {
-            let state = limit::off(lua, || state::of(lua, &ex))?;
-            Ok(Value::Table(state.ngx.borrow().clone()))
-        }
-        ("ctx", None) => phase::ctx(lua).map(Value::Table),
         ("status", Some(ex)) => Ok(Value::Integer(status(lua, &ex)?.into())),
         ("headers_sent", Some(ex)) => Ok(Value::Boolean(output::is_head_out(lua, &ex)?)),
         ("is_subrequest", Some(_)) => Ok(Value::Boolean(false)),

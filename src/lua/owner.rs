@@ -1,7 +1,7 @@
 //! Whom a socket belongs to: a request or a timer. It is closed with them, and nobody else may use
 //! it (OpenResty: "bad request").
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -16,8 +16,9 @@ use super::state;
 tokio::task_local! {
     /// The timer whose turn it is; light threads have that of their maker.
     static TIMER: Rc<Owner>;
-    /// The call of a phase or the light thread whose turn it is.
-    static HOLDER: Rc<Owner>;
+    /// The call of a phase or the light thread whose turn it is; most wait for nothing, and need
+    /// no owner.
+    static HOLDER: OnceCell<Rc<Owner>>;
 }
 
 /// Something that is open and can be closed.
@@ -67,7 +68,7 @@ impl Owner {
     /// Runs a phase's call or a light thread: what its host calls hold is let go when this ends or
     /// is dropped.
     pub(super) async fn holding<T>(work: impl Future<Output = T>) -> T {
-        HOLDER.scope(Rc::default(), work).await
+        HOLDER.scope(OnceCell::new(), work).await
     }
 
     /// `ngx.ctx` of a timer or a handshake.
@@ -123,7 +124,8 @@ pub(super) async fn held<T: 'static>(work: impl Future<Output = T> + 'static) ->
         return done;
     }
     // Weak, because this future may be all that is left of the code.
-    let Ok(holder) = HOLDER.try_with(Rc::downgrade) else { return work.await };
+    let holder = HOLDER.try_with(|holder| Rc::downgrade(holder.get_or_init(Rc::default)));
+    let Ok(holder) = holder else { return work.await };
     let wait = Rc::new(Wait(RefCell::new(Some(work))));
     if let Some(holder) = holder.upgrade() {
         holder.add(&wait);

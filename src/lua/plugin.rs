@@ -320,7 +320,7 @@ impl LuaPlugin {
             // LuaJIT does not collect by itself when it finds no memory.
             lua.gc_collect()?;
         }
-        let state = limit::off(lua, || state::of(lua, ex))?;
+        let state = state::of(lua, ex)?;
         state.enter(&self.running);
         let known = self.handler.calls.iter().find(|(name, _)| *name == phase);
         let (_, call) = known.ok_or_else(|| mlua::Error::runtime("no such phase"))?;

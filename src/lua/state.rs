@@ -14,10 +14,10 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::json;
 use super::kong::Retries;
 use super::ngx::{Light, ctx};
 use super::owner::Owner;
+use super::{json, limit};
 use crate::pdk::{CURRENT, Exchange, Spaces};
 
 /// The Lua side of an exchange. It lives as long as the exchange does.
@@ -91,9 +91,13 @@ pub(super) struct Running {
 
 /// The state of an exchange, made when it is first asked for.
 pub(super) fn of(lua: &Lua, ex: &Exchange) -> mlua::Result<Rc<State>> {
-    if let Some(state) = known(ex) {
-        return Ok(state);
+    match known(ex) {
+        Some(state) => Ok(state),
+        None => limit::off(lua, || make(lua, ex)),
     }
+}
+
+fn make(lua: &Lua, ex: &Exchange) -> mlua::Result<Rc<State>> {
     // Nothing is borrowed here: a new table may run a finalizer that asks for the state, too.
     let (shared, ngx) = (lua.create_table()?, ctx::table(lua)?);
     if let Some(state) = known(ex) {
@@ -173,7 +177,7 @@ impl State {
         if known.is_some() {
             return Ok(known);
         }
-        let table = lua.create_table()?;
+        let table = limit::off(lua, || lua.create_table())?;
         self.plugins.borrow_mut().push((running, table.clone()));
         Ok(Some(table))
     }

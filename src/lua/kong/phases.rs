@@ -6,7 +6,7 @@ use mlua::Lua;
 
 use crate::lua::bind::Fault;
 use crate::lua::{phase, state};
-use crate::pdk::Exchange;
+use crate::pdk::{CURRENT, Exchange, Phase};
 
 /// A set of phases, by Kong's names.
 #[derive(Clone, Copy)]
@@ -109,6 +109,7 @@ impl Phases {
     /// Refuses a phase that is not in the set; code that belongs to none has no name for it.
     pub(super) fn check(self, lua: &Lua) -> Result<(), Fault> {
         let current = match state::current() {
+            Some(ex) if self.has(ex.phase()) => return Ok(()),
             Some(ex) => Some(ex.phase().name()),
             None => phase::of_kong(lua)?,
         };
@@ -136,14 +137,32 @@ impl Phases {
         .into())
     }
 
+    /// Runs something for the exchange whose turn it is, if that is in a phase of the set.
+    pub(super) fn during<T>(self, run: impl FnOnce(&Exchange) -> Option<T>) -> Option<T> {
+        let run = |ex: &Rc<Exchange>| self.has(ex.phase()).then(|| run(ex)).flatten();
+        CURRENT.try_with(run).ok().flatten()
+    }
+
+    /// Whether a phase of an exchange is one of those that are allowed.
+    fn has(self, phase: Phase) -> bool {
+        let bit = match phase {
+            Phase::Rewrite => REWRITE,
+            Phase::Access => ACCESS,
+            Phase::Balancer => BALANCER,
+            Phase::Response => RESPONSE,
+            Phase::HeaderFilter => HEADER_FILTER,
+            Phase::BodyFilter => BODY_FILTER,
+            Phase::Log => LOG,
+        };
+        (self.bits & bit != 0) != self.refuses
+    }
+
     /// The exchange whose turn it is, in a phase of the set.
     pub(super) fn exchange(self, lua: &Lua) -> Result<Rc<Exchange>, Fault> {
-        let Some(ex) = state::current() else {
-            self.check(lua)?;
-            return Err("no request found".into());
-        };
-        self.check(lua)?;
-        Ok(ex)
+        match state::current() {
+            Some(ex) if self.has(ex.phase()) => Ok(ex),
+            _ => self.check(lua).and(Err("no request found".into())),
+        }
     }
 
     fn names(self) -> String {

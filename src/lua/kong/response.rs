@@ -5,12 +5,13 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, StatusCode};
 use mlua::{Lua, MultiValue, Value};
 
+use super::quick::source;
 use super::value::{self, one};
 use super::{Call, Phases, Row};
 use crate::lua::bind::{Answer, Fault};
 use crate::lua::cjson;
 use crate::lua::ngx::output::is_head_out;
-use crate::pdk::{Exchange, Phase, Source};
+use crate::pdk::{Exchange, Phase};
 use crate::respond;
 
 pub(super) const ROWS: &[Row] = &[
@@ -19,7 +20,7 @@ pub(super) const ROWS: &[Row] = &[
     }),
     Row::now("response.get_header", Phases::RESPONSE, |lua, ex, mut args| {
         let name = value::text(&mut args, "header name must be a string")?;
-        match value::header_within(&ex.response.headers(), &name) {
+        match value::header_within(&ex.response.headers(), &name.as_bytes()) {
             Some(found) => one(lua, lua.create_string(found.as_bytes())?),
             None => one(lua, Value::Nil),
         }
@@ -28,16 +29,7 @@ pub(super) const ROWS: &[Row] = &[
         let limit = value::limit(&mut args, "max_headers")?;
         value::headers(lua, &ex.response.headers(), limit)
     }),
-    Row::now("response.get_source", Phases::RESPONSE, |lua, ex, _| {
-        one(
-            lua,
-            match ex.response.source() {
-                Source::Service => "service",
-                Source::Exit => "exit",
-                Source::Error => "error",
-            },
-        )
-    }),
+    Row::now("response.get_source", Phases::RESPONSE, |lua, ex, _| one(lua, source(ex))),
     Row::now("response.set_status", Phases::RESPONSE_CHANGE, |lua, ex, mut args| {
         unsent(lua, ex)?;
         ex.response.set_status(status(args.pop_front(), 100)?);
@@ -92,10 +84,12 @@ fn put(ex: &Exchange, name: &HeaderName, values: Vec<HeaderValue>) {
     if is_framing(name) {
         return;
     }
-    ex.response.clear_header(name);
-    for value in values {
-        ex.response.add_header(name.clone(), value);
+    let mut values = values.into_iter();
+    match values.next() {
+        Some(first) => ex.response.set_header(name, first),
+        None => ex.response.clear_header(name),
     }
+    values.for_each(|value| ex.response.add_header(name, value));
 }
 
 /// Whether the server alone says this, since it alone knows how the body goes out (Kong's words).

@@ -108,7 +108,7 @@ pub(super) const ROWS: &[Row] = &[
         let name = value::text(&mut args, "name must be a string")?;
         let is_whole = ex.service.buffered_headers.borrow().is_some();
         let found = upstream_headers(ex, |headers| {
-            let found = value::header_within(headers, &name);
+            let found = value::header_within(headers, &name.as_bytes());
             let found = found.filter(|_| is_whole || is_upstreams(ex, &name));
             found.map(|found| lua.create_string(found.as_bytes()))
         });
@@ -214,10 +214,12 @@ fn put(ex: &Exchange, name: &HeaderName, values: Vec<HeaderValue>) {
     if name == HOST {
         return ex.service.set_host_header(values.into_iter().next());
     }
-    ex.request.clear_header(name);
-    for value in values {
-        ex.request.add_header(name.clone(), value);
+    let mut values = values.into_iter();
+    match values.next() {
+        Some(first) => ex.request.set_header(name, first),
+        None => ex.request.clear_header(name),
     }
+    values.for_each(|value| ex.request.add_header(name, value));
 }
 
 /// The upstream's headers. Those of a reply that was read whole stay what they were; others are

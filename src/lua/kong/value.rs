@@ -165,12 +165,8 @@ pub(in crate::lua) fn headers_of(
 }
 
 /// The first value of a header. nginx reads `x_a` and `x-a` as the same name, and so does Kong.
-pub(in crate::lua) fn header<'a>(
-    headers: &'a HeaderMap,
-    name: &LuaString,
-) -> Option<&'a HeaderValue> {
-    let name = name.as_bytes();
-    let name = std::str::from_utf8(&name).ok()?;
+pub(in crate::lua) fn header<'a>(headers: &'a HeaderMap, name: &[u8]) -> Option<&'a HeaderValue> {
+    let name = std::str::from_utf8(name).ok()?;
     let as_dashes = || headers.get(name.replace('_', "-"));
     headers.get(name).or_else(|| name.contains('_').then(as_dashes).flatten())
 }
@@ -178,13 +174,13 @@ pub(in crate::lua) fn header<'a>(
 /// The first value of a header of a response, of which Kong reads the first hundred headers.
 pub(in crate::lua) fn header_within<'a>(
     headers: &'a HeaderMap,
-    name: &LuaString,
+    name: &[u8],
 ) -> Option<&'a HeaderValue> {
     const SEEN: usize = DEFAULT as usize;
     if headers.len() <= SEEN {
         return header(headers, name);
     }
-    let name = name.to_string_lossy().replace('_', "-");
+    let name = String::from_utf8_lossy(name).replace('_', "-");
     let mut seen = headers.iter().take(SEEN);
     seen.find(|(key, _)| key.as_str().eq_ignore_ascii_case(&name)).map(|(_, value)| value)
 }

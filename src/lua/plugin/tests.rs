@@ -1,6 +1,7 @@
 //! Lua plugins in an exchange, without sockets.
 
 mod ngx;
+mod quick;
 
 use std::cell::RefCell;
 use std::sync::Arc;
