@@ -22,6 +22,7 @@ use crate::pdk::Budget;
 use crate::quota::Quotas;
 use crate::respond::{Format, Pages};
 use crate::settings::Settings;
+use crate::standings::Standings;
 use crate::systemd::Systemd;
 use crate::tls::{Certificates, UpstreamTls};
 use crate::vms::Vms;
@@ -36,6 +37,8 @@ pub struct Shared {
     pub dns: Arc<Dns>,
     /// Which targets of Upstreams take requests.
     pub healths: Healths,
+    /// How the targets of AI plugins are doing.
+    pub standings: Standings,
     /// What clients have used of their limits.
     pub quotas: Quotas,
     /// This process among others, in metrics.
@@ -105,6 +108,7 @@ impl Shared {
             pages: Arc::new(pages),
             budget: Budget::new(settings.buffer_budget),
             healths: Healths::default(),
+            standings: Standings::default(),
             quotas: Quotas::default(),
             metrics: Arc::default(),
             kong_metrics: Metrics::default(),
