@@ -26,6 +26,8 @@ mod ai_prompt_template;
 mod ai_proxy;
 #[path = "ai-proxy-advanced/handler.rs"]
 mod ai_proxy_advanced;
+#[path = "ai-rate-limiting-advanced/handler.rs"]
+mod ai_rate_limiting_advanced;
 #[path = "ai-request-transformer/handler.rs"]
 mod ai_request_transformer;
 #[path = "ai-response-transformer/handler.rs"]
@@ -74,7 +76,7 @@ mod response_ratelimiting;
 mod response_transformer;
 mod transformer;
 
-pub use findings::{Credential, Findings, ModelTarget, Turn};
+pub use findings::{Credential, Findings, ModelTarget};
 
 /// A plugin written in Rust.
 pub struct Native {
@@ -137,6 +139,11 @@ pub const NATIVE: &[Native] = &[
     Native { name: "request-size-limiting", priority: 951, make: request_size_limiting::make },
     Native { name: "acl", priority: 950, make: acl::make },
     Native { name: "rate-limiting", priority: 910, make: rate_limiting::make },
+    Native {
+        name: "ai-rate-limiting-advanced",
+        priority: 905,
+        make: ai_rate_limiting_advanced::make,
+    },
     Native { name: "response-ratelimiting", priority: 900, make: response_ratelimiting::make },
     Native { name: "response-transformer", priority: 800, make: response_transformer::make },
     Native { name: "redirect", priority: 779, make: redirect::make },
@@ -171,7 +178,6 @@ const KONGS: &[&str] = &[
     "ace", "acme", "ai-a2a-proxy", "ai-aws-guardrails", "ai-azure-content-safety",
     "ai-custom-guardrail", "ai-gcp-model-armor", "ai-lakera-guard", "ai-llm-as-judge",
     "ai-mcp-oauth2", "ai-mcp-proxy", "ai-prompt-compressor", "ai-rag-injector",
-    "ai-rate-limiting-advanced",
     "ai-sanitizer", "ai-semantic-cache",
     "ai-semantic-prompt-guard", "ai-semantic-response-guard", "app-dynamics", "aws-lambda",
     "azure-functions", "canary", "confluent", "confluent-consume",

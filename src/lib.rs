@@ -38,7 +38,6 @@ pub mod settings;
 pub mod shared;
 pub mod sim;
 pub mod snapshot;
-pub mod standings;
 pub mod systemd;
 pub mod telemetry;
 pub mod tls;

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
+pub mod amounts;
 pub mod remote;
 
 /// A kind of window. Windows are those of the calendar, in UTC.

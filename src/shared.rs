@@ -20,9 +20,9 @@ use crate::dns::Dns;
 use crate::metrics::Metrics;
 use crate::pdk::Budget;
 use crate::quota::Quotas;
+use crate::quota::amounts::Amounts;
 use crate::respond::{Format, Pages};
 use crate::settings::Settings;
-use crate::standings::Standings;
 use crate::systemd::Systemd;
 use crate::tls::{Certificates, UpstreamTls};
 use crate::vms::Vms;
@@ -37,10 +37,10 @@ pub struct Shared {
     pub dns: Arc<Dns>,
     /// Which targets of Upstreams take requests.
     pub healths: Healths,
-    /// How the targets of AI plugins are doing.
-    pub standings: Standings,
     /// What clients have used of their limits.
     pub quotas: Quotas,
+    /// What models have cost clients.
+    pub amounts: Amounts,
     /// This process among others, in metrics.
     pub node_id: Uuid,
     /// Body bytes in memory.
@@ -108,8 +108,8 @@ impl Shared {
             pages: Arc::new(pages),
             budget: Budget::new(settings.buffer_budget),
             healths: Healths::default(),
-            standings: Standings::default(),
             quotas: Quotas::default(),
+            amounts: Amounts::default(),
             metrics: Arc::default(),
             kong_metrics: Metrics::default(),
             cache: Cache::default(),

@@ -5,11 +5,8 @@
 //! then opens a `session`, which drives the attempts; `reply` watches what comes back and `report`
 //! tells about it.
 
-mod acls;
 mod attempts;
-mod balance;
 mod client;
-mod failover;
 mod inflate;
 mod inventory;
 mod refusal;
@@ -19,13 +16,10 @@ mod session;
 mod setup;
 mod stream;
 mod targets;
-mod trail;
 
 use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
-
-use bytes::Bytes;
 
 use super::Context;
 use crate::llm::config;
@@ -35,21 +29,13 @@ use session::Session;
 
 pub(super) use inflate::{inflate, is_gzip};
 pub(super) use inventory::describe;
-pub(super) use setup::{Instance, Setup, Wanted};
+pub(super) use setup::{Setup, Wanted};
 pub(super) use targets::Target;
 
 /// The model that a request was prepared for, if one of these plugins has done so.
 pub(super) fn model_in_use(ex: &Exchange) -> Option<Arc<str>> {
     let attempts: Rc<dyn Any> = ex.service.attempts()?;
     attempts.downcast::<Session>().ok()?.asked()?.model.clone()
-}
-
-/// A body for logs, without the key that one of these plugins has put into it.
-pub(super) fn without_key(ex: &Exchange, body: Bytes) -> Bytes {
-    let attempts = ex.service.attempts().map(|attempts| -> Rc<dyn Any> { attempts });
-    let session = attempts.and_then(|attempts| attempts.downcast::<Session>().ok());
-    let target = session.as_ref().and_then(|session| session.target());
-    target.and_then(|target| target.plan.redacted_body(&body)).unwrap_or(body)
 }
 
 /// One configured instance of either plugin.
@@ -67,8 +53,8 @@ pub(super) fn make_from(
     context: &Context<'_>,
     wanted: Wanted,
 ) -> Result<Box<dyn Plugin>, Vec<String>> {
-    let (env, instance) = (&context.snapshot.env, Instance::of(context.entity));
-    let mut setup = Setup::new(context.shared, env, instance, wanted)?;
+    let mut setup =
+        Setup::new(context.shared, &context.snapshot.env, context.entity.id.to_string(), wanted)?;
     if let Some(state) = context.state {
         setup.targets.inherit(state);
     }
@@ -109,7 +95,6 @@ impl Plugin for Proxy {
     fn header_filter(&self, ex: &Exchange) -> Outcome {
         if let Some(session) = self.session(ex) {
             reply::begin(&session, ex);
-            session.tell(ex);
         }
         Ok(())
     }

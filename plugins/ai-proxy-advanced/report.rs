@@ -13,7 +13,6 @@ use std::time::Instant;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::balance;
 use super::refusal;
 use super::reply::Seen;
 use super::session::{Asked, Session};
@@ -22,7 +21,7 @@ use super::targets::Target;
 use crate::llm::Provider;
 use crate::llm::usage::Usage;
 use crate::metrics::{Amount, Counter, Histogram, Metrics};
-use crate::pdk::{Exchange, ModelUse, Spent};
+use crate::pdk::{Exchange, ModelUse, ModelWatch, Spent};
 
 /// What Kong writes where nobody said.
 const UNSPECIFIED: &str = "UNSPECIFIED";
@@ -39,9 +38,9 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
         if let Some(name) = target.plan.secret_arg() {
             ex.log.hide_arg(name);
         }
-        learn(session, ex, target, &numbers);
         if ex.times.sent.get().is_some() {
             let used = session.setup.counters.count(&session.setup, target, asked, &numbers);
+            ex.own.all::<ModelWatch>().iter().for_each(|watch| watch.tell(Some(&used)));
             // Kong's metrics are made of the log record, so they need its statistics.
             if target.log_statistics {
                 ex.own.keep(Rc::new(used));
@@ -63,25 +62,11 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
         ex.log.set("ai.proxy.meta", meta(session, asked.as_deref(), target, &seen, &numbers));
         ex.log.set("ai.proxy.usage", usage(asked.as_deref(), &numbers));
         if session.setup.is_advanced {
-            let tried = session.progress.borrow().trail.describe(&session.setup.targets);
-            ex.log.set("ai.proxy.tried_targets", tried);
+            ex.log.set("ai.proxy.tried_targets", tried_targets(session));
         }
     }
     if settings.is_some_and(|target| target.log_payloads) {
         ex.log.set("ai.proxy.payload", payload(session, asked.as_deref(), &seen));
-    }
-}
-
-/// Tells the balancer. What failed has cost nothing.
-fn learn(session: &Session, ex: &Exchange, target: &Target, numbers: &Numbers) {
-    let setup = &session.setup;
-    let is_success = ex.service.status.get().is_some_and(|status| status.is_success());
-    let spent = if is_success { numbers.for_balance() } else { balance::Spent::default() };
-    if is_success {
-        setup.targets.learn(target, &spent);
-    }
-    if let Some(from) = session.settle(Some(&spent)) {
-        setup.spills.count(setup, from, target, &spent);
     }
 }
 
@@ -97,16 +82,6 @@ struct Numbers {
 }
 
 impl Numbers {
-    fn for_balance(&self) -> balance::Spent {
-        balance::Spent {
-            latency_ms: self.latency_ms,
-            prompt_tokens: self.usage.prompt_tokens,
-            completion_tokens: self.usage.completion_tokens,
-            total_tokens: self.usage.total_tokens,
-            cost: self.cost,
-        }
-    }
-
     fn spent(&self) -> Spent {
         Spent {
             prompt_tokens: self.usage.prompt_tokens,
@@ -216,6 +191,23 @@ fn payload(session: &Session, asked: Option<&Asked>, seen: &Seen) -> Value {
         payload.insert("response".to_owned(), text(&said.bytes));
     }
     payload.into()
+}
+
+fn tried_targets(session: &Session) -> Value {
+    let describe = |index: &usize| {
+        let plan = &session.setup.targets.at(*index)?.plan;
+        let mut tried = json!({
+            "provider": plan.provider().as_str(),
+            "route_type": plan.route_type().as_str(),
+            "model": plan.name().map(|name| &**name),
+        });
+        if let Some(endpoint) = plan.endpoint() {
+            tried["host"] = (*endpoint.host).into();
+            tried["port"] = endpoint.port.into();
+        }
+        Some(tried)
+    };
+    Value::Array(session.tried().iter().filter_map(describe).collect())
 }
 
 /// The series of one plugin instance, by provider and model.

@@ -170,8 +170,8 @@ impl RateLimiting {
             Ok(used) => used,
             Err(failure) => return self.without_redis(ex, &failure),
         };
-        let left = self.limits.iter().zip(&used).map(|((_, limit), used)| limit - *used as f64);
-        let passes = left.fold(true, |passes, left| passes && left > 0.0);
+        let mut left = self.limits.iter().zip(&used).map(|((_, limit), used)| limit - *used as f64);
+        let passes = left.all(|left| left > 0.0);
         if let Counters::Synced(synced) = &self.counters {
             let periods = self.limits.iter().map(|(period, _)| *period);
             synced.add(&whom, periods, &moment, i64::from(passes));

@@ -1,5 +1,6 @@
 //! What an AI plugin tells plugins that count about the model that it asked.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// One request to a model; kept in `Exchange::own` at the end of the exchange.
@@ -26,4 +27,31 @@ pub struct Spent {
     pub cost: f64,
     /// From the request to the last byte of the reply, in milliseconds.
     pub latency_ms: u64,
+}
+
+/// What a plugin that ran earlier wants to do when it is known what a model has cost. Without a
+/// request to a model it is told so when the exchange ends.
+pub struct ModelWatch(RefCell<Option<Watcher>>);
+
+type Watcher = Box<dyn FnOnce(Option<&ModelUse>)>;
+
+impl ModelWatch {
+    /// Keep it in `Exchange::own`.
+    pub fn new(watcher: impl FnOnce(Option<&ModelUse>) + 'static) -> Self {
+        Self(RefCell::new(Some(Box::new(watcher))))
+    }
+
+    /// Tells it, once.
+    pub fn tell(&self, used: Option<&ModelUse>) {
+        let watcher = self.0.borrow_mut().take();
+        if let Some(watcher) = watcher {
+            watcher(used);
+        }
+    }
+}
+
+impl Drop for ModelWatch {
+    fn drop(&mut self) {
+        self.tell(None);
+    }
 }

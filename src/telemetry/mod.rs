@@ -4,7 +4,6 @@ mod access;
 mod level;
 mod lines;
 mod prometheus;
-mod standings;
 mod status;
 mod tokens;
 mod upstreams;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, clippy::print_stdout)]
 #![allow(unreachable_pub)] // the harness is public to the tests beside it
 
+mod ai_limits;
 mod ai_transforming;
 mod as_nginx;
 mod authentication;
@@ -22,7 +23,6 @@ mod community;
 mod docs_hosting;
 mod draining;
 mod explain;
-mod failover;
 mod functions;
 mod fuzz_seeds;
 mod gateway;
@@ -65,7 +65,6 @@ mod rotation;
 mod routing;
 mod sdk;
 mod specs;
-mod spill_over;
 mod stream;
 mod stream_ends;
 mod tidy;

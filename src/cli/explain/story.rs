@@ -9,7 +9,7 @@ use crate::chain::explain::Choice;
 use crate::entity::{PluginEntity, Route, Service, Target};
 use crate::loader::Compiled;
 use crate::pdk::{Exchange, Matched};
-use crate::plugins::{Credential, ModelTarget, Turn};
+use crate::plugins::{Credential, ModelTarget};
 use crate::router::explain::Look;
 use crate::router::{Router, path};
 use crate::server::route;
@@ -71,7 +71,6 @@ pub(super) struct Model {
     /// Its address, or why it has none of its own.
     pub(super) url: Result<String, String>,
     pub(super) weight: Option<u64>,
-    pub(super) turn: Turn,
     pub(super) signs_in: SignsIn,
 }
 
@@ -253,7 +252,6 @@ impl Model {
             Err(reason) => Err(format!("at {}; {reason}", target.host)),
         };
         let (plugin, path) = (target.plugin.clone(), target.path.clone());
-        let turn = target.turn;
-        Self { plugin, path, name: name.to_owned(), url, weight, turn, signs_in }
+        Self { plugin, path, name: name.to_owned(), url, weight, signs_in }
     }
 }

@@ -43,15 +43,20 @@ fn example(plugin: &str) -> Value {
         }
         "ai-prompt-guard" => json!({"deny_patterns": ["x"]}),
         "ai-prompt-template" => json!({"templates": [{"name": "t", "template": "x"}]}),
+        "ai-rate-limiting-advanced" => {
+            let condition = json!({"type": "model", "values": ["m"]});
+            let limit = json!({"limit": 1, "window_size": 60});
+            json!({
+                "llm_providers": [{"name": "azure", "limit": [1], "window_size": [60]}],
+                "policies": [{"match": [condition], "limits": [limit]}],
+                "redis": {"host": "localhost"},
+            })
+        }
         "ai-proxy" => target,
         "ai-request-transformer" | "ai-response-transformer" => {
             json!({"prompt": "x", "llm": target})
         }
-        "ai-proxy-advanced" => json!({
-            "targets": [target],
-            "balancer": {"algorithm": "priority", "cooling": {}, "spill": {}},
-            "acls": {"allow": [{"match": [{"type": "ip", "values": ["::1"]}]}]},
-        }),
+        "ai-proxy-advanced" => json!({ "targets": [target] }),
         "acl" => json!({"allow": ["g"]}),
         "file-log" => json!({"path": "/dev/null"}),
         "http-log" => json!({"http_endpoint": "http://localhost", "queue": {}}),

@@ -1,0 +1,358 @@
+//! Limits what models may cost: tokens or money, by provider or by policy.
+//!
+//! A request reserves what it is sure to use, an estimate of its prompt, and pays or gets back the
+//! difference when it is over. So limits hold while many requests are under way, but for the
+//! answers that nobody can know ahead. A request that asks no model gets everything back.
+
+mod config;
+mod rules;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::RETRY_AFTER;
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::Context;
+use super::limits;
+use crate::llm::{Body, openai, usage};
+use crate::pdk::request::header_name;
+use crate::pdk::{Exchange, ModelUse, ModelWatch};
+use crate::plugin::{Outcome, Phases, Plugin, Step};
+use crate::quota::Whom;
+use crate::quota::amounts::remote::Remote;
+use crate::quota::amounts::{Level, Window, clock};
+use crate::quota::remote::identifier;
+use crate::redis::Redis;
+use crate::respond;
+use crate::router::path;
+use crate::shared::Shared;
+use config::{Config, Counters, Identifier, Limiter, Strategy};
+
+struct AiRateLimiting {
+    counters: Rc<Store>,
+    limiters: Rc<[Limiter]>,
+    identifier: Identifier,
+    header: Option<HeaderName>,
+    path: Option<String>,
+    status: StatusCode,
+    message: String,
+    hides_providers: bool,
+    hides_headers: bool,
+    jitter: f64,
+}
+
+/// Where the counters are.
+struct Store {
+    shared: Arc<Shared>,
+    namespace: Arc<str>,
+    /// `None` is in this process alone.
+    remote: Option<Remote>,
+}
+
+/// A limit of one client, and what was reserved of it.
+struct Reserved {
+    limiter: usize,
+    window: Window,
+    strategy: Strategy,
+    whom: Box<str>,
+    amount: f64,
+    level: Level,
+    fits: bool,
+}
+
+pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>> {
+    let config: Config = context.config()?;
+    let id = context.entity.id.to_string();
+    AiRateLimiting::new(config, context.shared, &id).map(|plugin| Box::new(plugin) as _)
+}
+
+impl Plugin for AiRateLimiting {
+    fn phases(&self) -> Phases {
+        Phases::ACCESS
+    }
+
+    fn access<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
+        Step::wait(self.judge(ex))
+    }
+}
+
+impl AiRateLimiting {
+    fn new(config: Config, shared: &Arc<Shared>, id: &str) -> Result<Self, Vec<String>> {
+        let limiters = config.limiters()?;
+        let status = limits::status(config.error_code.unwrap_or(429.0))
+            .ok_or_else(|| vec!["config.error_code: must be a status, 100 to 599".to_owned()])?;
+        if config.llm_format.as_deref().is_some_and(|format| format != "openai") {
+            return Err(vec!["config.llm_format: only openai is built yet".to_owned()]);
+        }
+        let namespace: Arc<str> = config.namespace.as_deref().unwrap_or(id).into();
+        let remote = match config.strategy.unwrap_or(Counters::Local) {
+            Counters::Cluster => {
+                let what = "config.strategy: 'cluster' needs a database; use redis or local";
+                return Err(vec![what.to_owned()]);
+            }
+            Counters::Redis if config.sync_rate.is_none_or(|rate| rate >= 0.0) => {
+                let record = config.redis.clone();
+                let record = record.ok_or_else(|| vec!["config.redis: is missing".to_owned()])?;
+                let redis = Redis::of(shared, record.server("config.redis")?);
+                Some(Remote::new(redis, namespace.clone()))
+            }
+            _ => None,
+        };
+        Ok(Self {
+            counters: Rc::new(Store { shared: shared.clone(), namespace, remote }),
+            limiters: limiters.into(),
+            identifier: config.identifier.unwrap_or(Identifier::Consumer),
+            header: config.header_name.as_deref().and_then(header_name),
+            path: config.path,
+            status,
+            message: config.error_message.unwrap_or_default(),
+            hides_providers: config.error_hide_providers.unwrap_or(false),
+            hides_headers: config.hide_client_headers.unwrap_or(false),
+            jitter: config.retry_after_jitter_max.unwrap_or(0.0).max(0.0),
+        })
+    }
+
+    async fn judge(&self, ex: &Exchange) -> Outcome {
+        let (model, prompt) = asked(ex, &self.counters.shared).await;
+        let time = clock();
+        let mut reserved = Vec::new();
+        for (limiter, whom) in self.concerned(ex, model.as_deref()) {
+            for limit in &self.limiters[limiter].limits {
+                let amount = limit.strategy.at_least(prompt);
+                let whom: Box<str> = format!("{}:{whom}", self.limiters[limiter].name).into();
+                let (level, fits) =
+                    self.counters.reserve(ex, &whom, &limit.window, amount, time).await;
+                reserved.push(Reserved {
+                    limiter,
+                    window: limit.window,
+                    strategy: limit.strategy,
+                    whom,
+                    amount: if fits { amount } else { 0.0 },
+                    level,
+                    fits,
+                });
+            }
+        }
+        self.tell(ex, &reserved, time);
+        if reserved.iter().all(|one| one.fits) {
+            self.watch(ex, reserved, time);
+            return Ok(());
+        }
+        let outcome = self.refuse(ex, &reserved, prompt, time);
+        self.counters.clone().settle(reserved, |_| 0.0, time);
+        outcome
+    }
+
+    /// The limits that a request falls under, and whose counters they are.
+    fn concerned(&self, ex: &Exchange, model: Option<&str>) -> Vec<(usize, String)> {
+        let mut found = Vec::new();
+        for (at, limiter) in self.limiters.iter().enumerate() {
+            if limiter.provider.is_some() {
+                found.push((at, identifier(&self.whom(ex))));
+            } else if !limiter.matches.is_fallback()
+                && let Some(whom) = limiter.matches.find(ex, model)
+            {
+                found.push((at, whom));
+            }
+        }
+        let is_policy = |(at, _): &(usize, String)| self.limiters[*at].provider.is_none();
+        if !found.iter().any(is_policy) {
+            let rest = self.limiters.iter().enumerate();
+            let rest = rest.filter(|(_, l)| l.provider.is_none() && l.matches.is_fallback());
+            found.extend(rest.map(|(at, _)| (at, identifier(&self.whom(ex)))));
+        }
+        found
+    }
+
+    /// Who is limited; the address stands in for whoever is not known.
+    fn whom(&self, ex: &Exchange) -> Whom {
+        let found = match self.identifier {
+            Identifier::Ip => None,
+            Identifier::Consumer => limits::consumer(ex),
+            Identifier::Credential => limits::credential(ex),
+            Identifier::Service => {
+                ex.matched().and_then(|m| Some(Whom::Id(m.service.as_ref()?.id)))
+            }
+            Identifier::Header => {
+                let value = self.header.as_ref().and_then(|name| ex.request.header(name));
+                value.map(|value| Whom::text(value.as_bytes()))
+            }
+            Identifier::Path => {
+                let path = self
+                    .path
+                    .as_ref()
+                    .filter(|path| *path::decoded(ex.request.raw_path()) == ***path);
+                path.map(|path| Whom::text(path.as_bytes()))
+            }
+            Identifier::ConsumerGroup => {
+                ex.client.with_groups(|groups| groups.first().map(|group| Whom::Id(group.id)))
+            }
+        };
+        found.unwrap_or_else(|| limits::address(ex))
+    }
+
+    /// Tells the client what is left.
+    fn tell(&self, ex: &Exchange, reserved: &[Reserved], time: f64) {
+        if self.hides_headers {
+            return;
+        }
+        let mut least: Option<u64> = None;
+        for one in reserved {
+            let name = &self.limiters[one.limiter].name;
+            let size = named(one.window.size);
+            let used = one.window.used(one.level, time);
+            let left = (one.window.limit - used).max(0.0);
+            set(ex, &format!("x-ai-ratelimit-limit-{size}-{name}"), one.window.limit);
+            set(ex, &format!("x-ai-ratelimit-remaining-{size}-{name}"), left);
+            let reset = one.window.reset(time);
+            least = Some(least.map_or(reset, |before| before.min(reset)));
+        }
+        if let Some(reset) = least {
+            set(ex, "x-ai-ratelimit-reset", reset as f64);
+        }
+    }
+
+    fn refuse(&self, ex: &Exchange, reserved: &[Reserved], prompt: u64, time: f64) -> Outcome {
+        let over = reserved.iter().filter(|one| !one.fits);
+        let mut names: Vec<&str> = Vec::new();
+        let mut longest = 0;
+        for one in over {
+            let name = &*self.limiters[one.limiter].name;
+            let wait = one.window.wait(one.level, one.strategy.at_least(prompt), time);
+            let wait = wait + fastrand::u64(0..=self.jitter as u64);
+            longest = longest.max(wait);
+            if !names.contains(&name) {
+                names.push(name);
+            }
+            if !self.hides_headers {
+                set(ex, &format!("x-ai-ratelimit-retry-after-{name}"), wait as f64);
+            }
+        }
+        if !self.hides_headers {
+            set(ex, "x-ai-ratelimit-retry-after", longest as f64);
+            ex.response.set_header(RETRY_AFTER, HeaderValue::from(longest));
+        }
+        let mut message = self.message.clone();
+        if !self.hides_providers {
+            message.push_str(&names.join(", "));
+        }
+        respond::error(ex, self.status, &message)
+    }
+
+    /// Puts the counters right when it is known what the request has cost.
+    fn watch(&self, ex: &Exchange, reserved: Vec<Reserved>, time: f64) {
+        let (counters, limiters) = (self.counters.clone(), self.limiters.clone());
+        let watch = ModelWatch::new(move |used| {
+            let cost = |one: &Reserved| cost(&limiters[one.limiter], one, used);
+            counters.settle(reserved, cost, time);
+        });
+        ex.own.keep(Rc::new(watch));
+    }
+}
+
+/// What a request has cost a limit.
+fn cost(limiter: &Limiter, reserved: &Reserved, used: Option<&ModelUse>) -> f64 {
+    let Some(used) = used else { return 0.0 };
+    let is_theirs = limiter.provider.is_none_or(|provider| provider == used.provider)
+        && limiter.matches.has_provider(used.provider);
+    let spent = used.spent.as_ref().filter(|_| is_theirs);
+    spent.map_or(0.0, |spent| reserved.strategy.of(spent))
+}
+
+impl Store {
+    async fn reserve(
+        &self,
+        ex: &Exchange,
+        whom: &str,
+        window: &Window,
+        amount: f64,
+        time: f64,
+    ) -> (Level, bool) {
+        if let Some(remote) = &self.remote {
+            match remote.reserve(whom, window, amount, time).await {
+                Ok(reserved) => return reserved,
+                Err(failure) => tracing::error!(
+                    request_id = %ex.id,
+                    redis = %remote.place(),
+                    "[ai-rate-limiting-advanced] {failure}; counting in this process"
+                ),
+            }
+        }
+        self.shared.amounts.reserve(&self.namespace, whom, window, amount, time)
+    }
+
+    /// Makes what was reserved what it has cost.
+    fn settle(
+        self: Rc<Self>,
+        reserved: Vec<Reserved>,
+        cost: impl Fn(&Reserved) -> f64,
+        since: f64,
+    ) {
+        let changes: Vec<(Window, Box<str>, f64)> = reserved
+            .into_iter()
+            .map(|one| {
+                let more = cost(&one) - one.amount;
+                (one.window, one.whom, more)
+            })
+            .filter(|(.., more)| *more != 0.0)
+            .collect();
+        if changes.is_empty() {
+            return;
+        }
+        if self.remote.is_none() {
+            return self.settle_here(&changes, since);
+        }
+        tokio::task::spawn_local(async move {
+            let Some(remote) = &self.remote else { return };
+            if let Err(failure) = remote.settle(&changes, since).await {
+                tracing::error!(
+                    redis = %remote.place(),
+                    "[ai-rate-limiting-advanced] {failure}; counting in this process"
+                );
+                self.settle_here(&changes, since);
+            }
+        });
+    }
+
+    fn settle_here(&self, changes: &[(Window, Box<str>, f64)], since: f64) {
+        let (amounts, time) = (&self.shared.amounts, clock());
+        for (window, whom, more) in changes {
+            amounts.settle(&self.namespace, whom, window, *more, since, time);
+        }
+    }
+}
+
+/// The model that a request names, and an estimate of its prompt's tokens. What cannot be read is
+/// refused by the plugin that has to send it.
+async fn asked(ex: &Exchange, shared: &Shared) -> (Option<String>, u64) {
+    let content_type = ex.request.header(http::header::CONTENT_TYPE);
+    let content_type = content_type.as_ref().map(HeaderValue::as_bytes);
+    if !content_type.is_none_or(openai::is_json) {
+        return (None, 0);
+    }
+    let Ok(bytes) = ex.request.body(shared.settings.buffer_limit).await else { return (None, 0) };
+    let Ok(body) = Body::read(content_type, bytes, 0) else { return (None, 0) };
+    let prompt = body.object().map_or(0, |object| usage::estimate_prompt(object, false));
+    (body.model().map(|model| model.into_owned()), prompt)
+}
+
+/// A window's length in Kong's words.
+fn named(size: u64) -> String {
+    let known = [
+        (1, "second"),
+        (60, "minute"),
+        (3_600, "hour"),
+        (86_400, "day"),
+        (2_592_000, "month"),
+        (31_536_000, "year"),
+    ];
+    let name = known.iter().find(|(known, _)| *known == size).map(|(_, name)| (*name).to_owned());
+    name.unwrap_or_else(|| size.to_string())
+}
+
+fn set(ex: &Exchange, name: &str, value: f64) {
+    if let Some(name) = header_name(name) {
+        ex.response.set_header(name, limits::number(value));
+    }
+}

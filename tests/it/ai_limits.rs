@@ -1,0 +1,194 @@
+//! ai-rate-limiting-advanced in front of a model: limits of tokens and of money.
+
+use serde_json::json;
+
+use super::gateway::TestGateway;
+use super::http::{Message, Upstream, closed_port};
+use super::redis_server::Redis;
+
+/// A model whose answers cost 30 tokens: 10 for the prompt, 20 for the answer.
+async fn model() -> Upstream {
+    let body = json!({
+        "model": "m-2024",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30},
+    });
+    let body = body.to_string();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ";
+    let reply = format!("{head}{}\r\n\r\n{body}", body.len());
+    Upstream::replying(Box::leak(reply.into_bytes().into_boxed_slice())).await
+}
+
+/// `limits` is the configuration of the plugin, in JSON without its braces.
+fn config(model: &Upstream, limits: &str) -> String {
+    format!(
+        "_format_version: '3.0'
+consumer_groups: [{{name: gold}}]
+consumers:
+- {{username: a, keyauth_credentials: [{{key: ka}}], groups: [{{name: gold}}]}}
+- {{username: b, keyauth_credentials: [{{key: kb}}]}}
+services:
+- name: s
+  url: http://localhost:1
+  routes:
+  - name: r
+    paths: [/a]
+    plugins:
+    - {{name: key-auth, config: {{key_names: [k]}}}}
+    - name: ai-rate-limiting-advanced
+      config: {{{limits}}}
+    - name: ai-proxy-advanced
+      config:
+        targets:
+        - route_type: llm/v1/chat
+          auth: {{header_name: api-key, header_value: x}}
+          model:
+            provider: azure
+            name: gpt-4o
+            options: {{azure_instance: i, azure_deployment_id: d, input_cost: 1000000,
+              output_cost: 2000000, upstream_url: 'http://{}/'}}
+",
+        model.address
+    )
+}
+
+async fn say(gateway: &TestGateway, key: &str, words: usize) -> Message {
+    let chat = json!({"messages": [{"role": "user", "content": "w ".repeat(words)}]});
+    let headers = [("k", key), ("content-type", "application/json")];
+    gateway.send("POST", "/a", &headers, chat.to_string().as_bytes()).await
+}
+
+const AZURE: &str = "llm_providers: [{name: azure, limit: [50], window_size: [31536000]}], \
+                     window_type: fixed";
+
+#[tokio::test]
+async fn what_an_answer_has_cost_counts_against_the_next_request() {
+    let model = model().await;
+    let gateway = TestGateway::start(&config(&model, AZURE));
+    let first = say(&gateway, "ka", 4).await;
+    assert_eq!(first.status(), 200, "{}", first.text());
+    assert_eq!(first.header("x-ai-ratelimit-limit-year-azure"), Some("50"));
+    assert_eq!(first.header("x-ai-ratelimit-remaining-year-azure"), Some("46"));
+    let second = say(&gateway, "ka", 4).await;
+    assert_eq!(
+        (second.status(), second.header("x-ai-ratelimit-remaining-year-azure")),
+        (200, Some("16"))
+    );
+    let third = say(&gateway, "ka", 4).await;
+    assert_eq!(third.status(), 429);
+    let message = "AI token rate limit exceeded for provider(s): azure";
+    assert_eq!(third.json()["message"], message);
+    assert!(third.header("retry-after").is_some());
+    assert!(third.header("x-ai-ratelimit-retry-after-azure").is_some());
+    assert_eq!(third.header("x-ai-ratelimit-remaining-year-azure"), Some("0"));
+    assert_eq!(say(&gateway, "kb", 4).await.status(), 200, "another consumer");
+    assert_eq!(model.seen().len(), 3);
+}
+
+#[tokio::test]
+async fn a_prompt_that_does_not_fit_is_refused_ahead() {
+    let model = model().await;
+    let gateway = TestGateway::start(&config(&model, AZURE));
+    assert_eq!(say(&gateway, "ka", 51).await.status(), 429);
+    assert_eq!(say(&gateway, "ka", 49).await.status(), 200, "what was refused used nothing");
+    assert_eq!(model.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn limits_hold_while_many_requests_are_under_way() {
+    let model = model().await;
+    let gateway = TestGateway::start(&config(&model, AZURE));
+    // Each prompt is estimated at 20 tokens, so that two fit in 50, whoever comes first.
+    let asked = (0..12).map(|_| say(&gateway, "ka", 20));
+    let answers = futures_util::future::join_all(asked).await;
+    let passed = answers.iter().filter(|answer| answer.status() == 200).count();
+    assert!((1..=3).contains(&passed), "{passed}");
+}
+
+#[tokio::test]
+async fn what_fails_is_given_back() {
+    let model = model().await;
+    let closed = closed_port();
+    let port = closed.local_addr().unwrap().port();
+    let config =
+        config(&model, AZURE).replace(&model.address.to_string(), &format!("127.0.0.1:{port}"));
+    let gateway = TestGateway::start(&config);
+    for _ in 0..3 {
+        assert_eq!(say(&gateway, "ka", 40).await.status(), 503);
+    }
+}
+
+#[tokio::test]
+async fn policies_match_and_the_one_without_conditions_is_for_the_rest() {
+    let model = model().await;
+    let limits = "policies: [\
+        {match: [{type: consumer_group, values: [gold]}], window_type: fixed, \
+         limits: [{limit: 70, window_size: 31536000}]}, \
+        {limits: [{limit: 50, window_size: 31536000, tokens_count_strategy: cost}]}], \
+        error_message: 'no more of ', error_code: 420";
+    let gateway = TestGateway::start(&config(&model, limits));
+    let gold = say(&gateway, "ka", 1).await;
+    assert_eq!(gold.header("x-ai-ratelimit-remaining-year-policy-1"), Some("69"));
+    assert_eq!(gold.header("x-ai-ratelimit-remaining-year-policy-2"), None);
+    let rest = say(&gateway, "kb", 1).await;
+    assert_eq!(rest.header("x-ai-ratelimit-remaining-year-policy-2"), Some("50"));
+    // 10 tokens at 1 and 20 at 2.
+    let over = say(&gateway, "kb", 1).await;
+    assert_eq!(
+        (over.status(), over.json()["message"].as_str()),
+        (420, Some("no more of policy-2"))
+    );
+    assert_eq!(say(&gateway, "ka", 1).await.status(), 200);
+}
+
+#[tokio::test]
+async fn gateways_share_their_counters_in_redis_and_go_on_without_it() {
+    let (model, redis) = (model().await, Redis::start().await);
+    let limits = |port: u16| {
+        format!(
+            "{AZURE}, strategy: redis, sync_rate: 0, namespace: shared, \
+             redis: {{host: 127.0.0.1, port: {port}}}"
+        )
+    };
+    let config_of = |port| config(&model, &limits(port));
+    let gateways = [0, 1].map(|_| TestGateway::start(&config_of(redis.port)));
+    assert_eq!(say(&gateways[0], "ka", 4).await.status(), 200);
+    let key = redis.wait(&["keys", "shared:*"], |key| !key.is_empty()).await;
+    redis.wait(&["get", &key], |used| used == "30").await;
+    let second = say(&gateways[1], "ka", 4).await;
+    assert_eq!(
+        (second.status(), second.header("x-ai-ratelimit-remaining-year-azure")),
+        (200, Some("16"))
+    );
+    redis.wait(&["get", &key], |used| used == "60").await;
+    assert_eq!(say(&gateways[0], "ka", 4).await.status(), 429);
+    let closed = closed_port();
+    let alone = TestGateway::start(&config_of(closed.local_addr().unwrap().port()));
+    let first = say(&alone, "ka", 4).await;
+    assert_eq!(
+        (first.status(), first.header("x-ai-ratelimit-remaining-year-azure")),
+        (200, Some("46"))
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_work_is_refused_by_name() {
+    let model = model().await;
+    for (limits, text) in [
+        ("llm_providers: [{name: azure, limit: [1, 2], window_size: [1]}]", "same number"),
+        ("llm_providers: [{name: requestPrompt, limit: [1], window_size: [1]}]", "requestPrompt"),
+        ("identifier: ip", "llm_providers or policies"),
+        (
+            "policies: [{match: [{type: ip, values: [x]}], limits: [{limit: 1, window_size: 1}]}]",
+            "policies[0].match[0].values: 'x' is no address",
+        ),
+        (
+            "llm_providers: [{name: azure, limit: [1], window_size: [1]}], strategy: cluster",
+            "database",
+        ),
+    ] {
+        let errors = super::gateway::Builder::default().try_start(&config(&model, limits)).err();
+        let errors = errors.unwrap().join("\n");
+        assert!(errors.contains(text), "{errors}");
+    }
+}
