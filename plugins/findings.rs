@@ -37,8 +37,23 @@ pub struct ModelTarget {
     pub credential: Credential,
     /// What it can be asked.
     pub question: Result<Question, NoQuestion>,
+    /// When it is tried.
+    pub turn: Turn,
     /// Timeouts of its own; `None` leaves them to the Service.
     pub limits: Option<Limits>,
+}
+
+/// When a target is tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    /// How one of several targets is chosen.
+    pub algorithm: &'static str,
+    /// Targets of the plugin.
+    pub targets: usize,
+    /// Its group, from 1. A group is tried when nobody in those before is there.
+    pub group: usize,
+    /// How many groups there are.
+    pub groups: usize,
 }
 
 /// How the gateway signs in to a target.

@@ -76,7 +76,7 @@ mod response_ratelimiting;
 mod response_transformer;
 mod transformer;
 
-pub use findings::{Credential, Findings, ModelTarget};
+pub use findings::{Credential, Findings, ModelTarget, Turn};
 
 /// A plugin written in Rust.
 pub struct Native {

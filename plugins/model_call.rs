@@ -16,7 +16,7 @@ use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use tokio::time::Instant;
 
 use super::Context;
-use super::ai_proxy_advanced::{Setup, Target, Wanted, describe};
+use super::ai_proxy_advanced::{Instance, Setup, Target, Wanted, describe};
 use crate::azure::{self, Token};
 use crate::dns::Names;
 use crate::llm::config;
@@ -95,8 +95,8 @@ impl Caller {
     ) -> Result<Self, Vec<String>> {
         let shared = context.shared;
         let url = target.model.options.as_ref().and_then(|options| options.upstream_url.clone());
-        let id = context.entity.id.to_string();
-        let setup = Setup::new(shared, &context.snapshot.env, id, Wanted::one(place, target))?;
+        let (env, instance) = (&context.snapshot.env, Instance::of(context.entity));
+        let setup = Setup::new(shared, env, instance, Wanted::one(place, target))?;
         setup.warnings.iter().for_each(|warning| context.warn(warning));
         if let Some(findings) = context.findings {
             findings.targets.borrow_mut().extend(describe(context.entity, &setup, place));

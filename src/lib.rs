@@ -38,6 +38,7 @@ pub mod settings;
 pub mod shared;
 pub mod sim;
 pub mod snapshot;
+pub mod standings;
 pub mod systemd;
 pub mod telemetry;
 pub mod tls;

@@ -41,6 +41,30 @@ impl Counter {
     }
 }
 
+/// A number that goes up and down. Who adds to it takes away on the same worker.
+#[derive(Clone, Default)]
+pub struct Gauge(Counter);
+
+impl Gauge {
+    /// One more.
+    pub fn enter(&self) {
+        self.0.add(1);
+    }
+
+    /// One less.
+    pub fn leave(&self) {
+        self.0.add(u64::MAX); // which wraps
+    }
+
+    /// The number over all workers.
+    pub fn value(&self) -> u64 {
+        let shards = self.0.0.iter().map(|shard| shard.0.load(Ordering::Relaxed));
+        let sum = shards.fold(0_u64, u64::wrapping_add);
+        // Between two loads somebody may have left whose coming was not seen.
+        if sum > u64::MAX / 2 { 0 } else { sum }
+    }
+}
+
 /// A sum of amounts that are no whole numbers, such as money.
 #[derive(Clone, Default)]
 pub struct Amount(Counter);
@@ -275,6 +299,21 @@ mod tests {
             text,
             "# HELP x_total An x.\n# TYPE x_total counter\nx_total{a=\"q\\\"uote\"} 5\n"
         );
+    }
+
+    #[test]
+    fn gauges_go_up_and_down_on_every_worker() {
+        let gauge = Gauge::default();
+        enter_worker(1);
+        gauge.enter();
+        enter_worker(2);
+        gauge.enter();
+        gauge.enter();
+        gauge.leave();
+        assert_eq!(gauge.value(), 2);
+        gauge.leave();
+        gauge.leave();
+        assert_eq!(gauge.value(), 0);
     }
 
     #[test]

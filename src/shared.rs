@@ -23,6 +23,7 @@ use crate::quota::Quotas;
 use crate::quota::amounts::Amounts;
 use crate::respond::{Format, Pages};
 use crate::settings::Settings;
+use crate::standings::Standings;
 use crate::systemd::Systemd;
 use crate::tls::{Certificates, UpstreamTls};
 use crate::vms::Vms;
@@ -37,6 +38,8 @@ pub struct Shared {
     pub dns: Arc<Dns>,
     /// Which targets of Upstreams take requests.
     pub healths: Healths,
+    /// How the targets of AI plugins are doing.
+    pub standings: Standings,
     /// What clients have used of their limits.
     pub quotas: Quotas,
     /// What models have cost clients.
@@ -108,6 +111,7 @@ impl Shared {
             pages: Arc::new(pages),
             budget: Budget::new(settings.buffer_budget),
             healths: Healths::default(),
+            standings: Standings::default(),
             quotas: Quotas::default(),
             amounts: Amounts::default(),
             metrics: Arc::default(),

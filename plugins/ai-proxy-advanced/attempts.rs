@@ -11,8 +11,10 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::time::Instant;
 
+use super::balance::Idle;
 use super::session::{Refusal, Session};
 use super::targets::Target;
+use super::trail::Ending;
 use crate::azure::{self, Token};
 use crate::guard::Named;
 use crate::llm::{self, RouteType};
@@ -30,6 +32,7 @@ impl Attempts for Session {
         {
             return Step::Done(refusal.answer(ex));
         }
+        self.set_out();
         if self.is_astray(ex) {
             let fault = anyhow!(
                 "a plugin has changed the upstream to {}; the credential of the target goes to \
@@ -46,8 +49,9 @@ impl Attempts for Session {
         ex: &'a Exchange,
         _n: u32,
         status: StatusCode,
-        _headers: &'a HeaderMap,
+        headers: &'a HeaderMap,
     ) -> Next {
+        let took = self.arrive(ex, Ending::Answered(status));
         if status == StatusCode::UNAUTHORIZED && self.may_replay() {
             return Next::Again;
         }
@@ -59,20 +63,24 @@ impl Attempts for Session {
         // Kong's AI plugins write a reply that they have checked themselves.
         let is_ours = self.target().is_some_and(|t| t.plan.route_type() != RouteType::Preserve);
         ex.response.body_is_final.set(is_ours && status == StatusCode::OK);
+        let targets = &self.setup.targets;
+        if self.asks_for_patience(ex, index, status, headers) {
+            return self.after_patience(ex);
+        }
         if !self.setup.failover.covers_status(status) {
-            self.setup.targets.succeed(index);
+            targets.succeed(index);
             return Next::Accept;
         }
         // Kong: these two say something of the request, not of the target's health.
         if !matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
-            self.setup.targets.fail(index);
+            targets.fail(index, took);
         }
-        let again = self.has_untried() && self.may_repeat(ex);
+        let again = self.has_untried(ex) && self.may_repeat(ex);
         if again { self.once_more() } else { Next::Accept }
     }
 
     fn failed(&self, ex: &Exchange, _n: u32, lost: Lost) -> Next {
-        self.after_loss(ex, lost)
+        self.after_loss(ex, lost, Ending::Lost(lost.how))
     }
 
     /// What Kong's AI plugins make of a refused connection.
@@ -125,12 +133,13 @@ impl Session {
                     };
                     tracing::error!(request_id = %ex.id, fault = "azure", "{line}");
                     let lost = Lost { how: Loss::NoAddress, unsent: true };
-                    if self.after_loss(ex, lost) == Next::Accept {
+                    if self.after_loss(ex, lost, Ending::NoToken) == Next::Accept {
                         return Refusal::Llm(llm::Error::NoIdentity).answer(ex);
                     }
                     if let Err(refusal) = self.move_on(ex) {
                         return refusal.answer(ex);
                     }
+                    self.set_out();
                     continue;
                 }
             }
@@ -139,22 +148,85 @@ impl Session {
         Ok(())
     }
 
-    /// What to do after a target failed without an answer.
-    fn after_loss(&self, ex: &Exchange, lost: Lost) -> Next {
-        let Some(index) = self.asked().map(|asked| asked.index) else { return Next::Accept };
-        self.setup.targets.fail(index);
-        // Asking the same target for its address or for its token again would only cost time.
-        let useful = lost.how != Loss::NoAddress || self.has_untried();
-        let listed = self.setup.failover.covers_loss(lost.how);
-        if !useful || !listed || !(lost.unsent || self.may_repeat(ex)) {
-            return Next::Accept;
+    /// An attempt begins.
+    fn set_out(&self) {
+        let mut progress = self.progress.borrow_mut();
+        if let Some(index) = progress.tried.last().copied() {
+            progress.trail.begin(index);
         }
-        self.once_more()
     }
 
-    fn has_untried(&self) -> bool {
-        let Some(client) = self.client.get() else { return false };
-        self.setup.targets.has_untried(&client.candidates, &self.progress.borrow().tried)
+    /// An attempt is over. Says how many milliseconds it took.
+    fn arrive(&self, ex: &Exchange, ending: Ending) -> u64 {
+        let was_sent = !matches!(ending, Ending::NoToken | Ending::Lost(Loss::NoAddress));
+        let sent = ex.times.sent.get().filter(|_| was_sent);
+        let ms = sent.map_or(0, |sent| u64::try_from(sent.elapsed().as_millis()).unwrap_or(0));
+        self.progress.borrow_mut().trail.end(ending, ms);
+        ms
+    }
+
+    /// What to do after a target failed without an answer.
+    fn after_loss(&self, ex: &Exchange, lost: Lost, ending: Ending) -> Next {
+        let took = self.arrive(ex, ending);
+        let Some(index) = self.asked().map(|asked| asked.index) else { return Next::Accept };
+        let targets = &self.setup.targets;
+        targets.fail(index, took);
+        let listed = self.setup.failover.covers_loss(lost.how);
+        if !listed || !(lost.unsent || self.may_repeat(ex)) {
+            return Next::Accept;
+        }
+        let useful = match self.look_ahead(ex) {
+            // Asking the same target for its address or for its token again would only cost time.
+            Ok(is_fresh) => is_fresh || lost.how != Loss::NoAddress,
+            Err(Idle::Resting) => lost.how != Loss::NoAddress,
+            Err(Idle::Cooling(_)) => return self.answer_in_place(),
+            Err(Idle::Tried) => false,
+        };
+        if useful { self.once_more() } else { Next::Accept }
+    }
+
+    /// Whether an answer asks to leave the target alone; then it is.
+    fn asks_for_patience(
+        &self,
+        ex: &Exchange,
+        index: usize,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> bool {
+        let Some(client) = self.client.get().filter(|_| !status.is_success()) else {
+            return false;
+        };
+        self.with_ask(ex, client, |ask| self.setup.targets.cool(index, ask, status, headers))
+    }
+
+    /// Such a request was not processed, so it goes on at once, whatever its method. When all
+    /// targets have asked for patience the client is told when the first of them will be back,
+    /// which is not always the last.
+    fn after_patience(&self, ex: &Exchange) -> Next {
+        match self.look_ahead(ex) {
+            Ok(true) => self.once_more(),
+            Err(Idle::Cooling(_)) => self.answer_in_place(),
+            _ => Next::Accept,
+        }
+    }
+
+    /// Drops what came, so that the next step answers the client.
+    fn answer_in_place(&self) -> Next {
+        let mut progress = self.progress.borrow_mut();
+        if !progress.replayable {
+            return Next::Accept;
+        }
+        progress.elsewhere = true;
+        Next::Again
+    }
+
+    fn look_ahead(&self, ex: &Exchange) -> Result<bool, Idle> {
+        let client = self.client.get().ok_or(Idle::Tried)?;
+        self.with_ask(ex, client, |ask| self.setup.targets.look_ahead(ask))
+    }
+
+    fn has_untried(&self, ex: &Exchange) -> bool {
+        self.look_ahead(ex) == Ok(true)
     }
 
     /// nginx' rule: what the upstream may have acted on is repeated only if it does not matter.

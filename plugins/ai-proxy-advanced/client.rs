@@ -51,7 +51,7 @@ impl Client {
         let limit = if is_ours(ex) { 0 } else { setup.body_limit };
         let bytes = if was_read { whole(setup, ex, limit).await? } else { Bytes::new() };
         let body = Body::read(content_type, bytes, limit)?;
-        let candidates = setup.targets.candidates(body.model().as_deref());
+        let candidates = candidates(setup, ex, &body)?;
         let headers = ex.request.headers();
         let kept = setup.changed_headers.iter().flat_map(|name| {
             headers.get_all(name).iter().map(move |value| (name.clone(), value.clone()))
@@ -95,6 +95,21 @@ impl Client {
         };
         plan.prepare(&client, &self.body)
     }
+}
+
+/// The targets that a request means and that its client may use.
+fn candidates(setup: &Setup, ex: &Exchange, body: &Body) -> Result<Indexes, Refusal> {
+    let model = body.model();
+    let model = model.as_deref();
+    let mut candidates = setup.targets.candidates(model);
+    if let Some(acls) = &setup.acls {
+        let admits = |target| acls.admit(ex, model, target);
+        candidates.retain(|index| setup.targets.at(*index).is_some_and(admits));
+        if candidates.is_empty() {
+            return Err(llm::Error::Denied.into());
+        }
+    }
+    Ok(candidates)
 }
 
 /// The whole body, within the limit of the plugin and that of the process.

@@ -5,8 +5,11 @@
 //! then opens a `session`, which drives the attempts; `reply` watches what comes back and `report`
 //! tells about it.
 
+mod acls;
 mod attempts;
+mod balance;
 mod client;
+mod failover;
 mod inflate;
 mod inventory;
 mod refusal;
@@ -16,6 +19,7 @@ mod session;
 mod setup;
 mod stream;
 mod targets;
+mod trail;
 
 use std::any::Any;
 use std::rc::Rc;
@@ -29,7 +33,7 @@ use session::Session;
 
 pub(super) use inflate::{inflate, is_gzip};
 pub(super) use inventory::describe;
-pub(super) use setup::{Setup, Wanted};
+pub(super) use setup::{Instance, Setup, Wanted};
 pub(super) use targets::Target;
 
 /// The model that a request was prepared for, if one of these plugins has done so.
@@ -53,8 +57,8 @@ pub(super) fn make_from(
     context: &Context<'_>,
     wanted: Wanted,
 ) -> Result<Box<dyn Plugin>, Vec<String>> {
-    let mut setup =
-        Setup::new(context.shared, &context.snapshot.env, context.entity.id.to_string(), wanted)?;
+    let (env, instance) = (&context.snapshot.env, Instance::of(context.entity));
+    let mut setup = Setup::new(context.shared, env, instance, wanted)?;
     if let Some(state) = context.state {
         setup.targets.inherit(state);
     }
@@ -95,6 +99,7 @@ impl Plugin for Proxy {
     fn header_filter(&self, ex: &Exchange) -> Outcome {
         if let Some(session) = self.session(ex) {
             reply::begin(&session, ex);
+            session.tell(ex);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::setup::Setup;
 use super::targets::Target;
 use crate::entity::PluginEntity;
-use crate::plugins::{Credential, ModelTarget};
+use crate::plugins::{Credential, ModelTarget, Turn};
 
 /// Every target, in the order of the configuration.
 /// `place` is where they are: a list in ai-proxy-advanced, one record elsewhere.
@@ -14,6 +14,13 @@ pub(in crate::plugins) fn describe(
     setup: &Setup,
     place: &str,
 ) -> Vec<ModelTarget> {
+    let (algorithm, ranks, groups) = setup.targets.order();
+    let turn = |index: usize| Turn {
+        algorithm,
+        targets: ranks.len(),
+        group: ranks.get(index).copied().unwrap_or(1),
+        groups,
+    };
     let at = |index: usize, target: &Target| ModelTarget {
         plugin: plugin.clone(),
         path: match setup.is_advanced {
@@ -26,6 +33,7 @@ pub(in crate::plugins) fn describe(
         host: target.plan.sample_endpoint().map_or("", |endpoint| &endpoint.host).to_owned(),
         credential: credential(target),
         question: target.plan.question(),
+        turn: turn(index),
         limits: setup.limits,
     };
     setup.targets.all().iter().enumerate().map(|(index, target)| at(index, target)).collect()

@@ -13,6 +13,7 @@ use std::time::Instant;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
+use super::balance;
 use super::refusal;
 use super::reply::Seen;
 use super::session::{Asked, Session};
@@ -38,6 +39,7 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
         if let Some(name) = target.plan.secret_arg() {
             ex.log.hide_arg(name);
         }
+        learn(session, ex, target, &numbers);
         if ex.times.sent.get().is_some() {
             let used = session.setup.counters.count(&session.setup, target, asked, &numbers);
             ex.own.all::<ModelWatch>().iter().for_each(|watch| watch.tell(Some(&used)));
@@ -62,11 +64,25 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
         ex.log.set("ai.proxy.meta", meta(session, asked.as_deref(), target, &seen, &numbers));
         ex.log.set("ai.proxy.usage", usage(asked.as_deref(), &numbers));
         if session.setup.is_advanced {
-            ex.log.set("ai.proxy.tried_targets", tried_targets(session));
+            let tried = session.progress.borrow().trail.describe(&session.setup.targets);
+            ex.log.set("ai.proxy.tried_targets", tried);
         }
     }
     if settings.is_some_and(|target| target.log_payloads) {
         ex.log.set("ai.proxy.payload", payload(session, asked.as_deref(), &seen));
+    }
+}
+
+/// Tells the balancer. What failed has cost nothing.
+fn learn(session: &Session, ex: &Exchange, target: &Target, numbers: &Numbers) {
+    let setup = &session.setup;
+    let is_success = ex.service.status.get().is_some_and(|status| status.is_success());
+    let spent = if is_success { numbers.for_balance() } else { balance::Spent::default() };
+    if is_success {
+        setup.targets.learn(target, &spent);
+    }
+    if let Some(from) = session.settle(Some(&spent)) {
+        setup.spills.count(setup, from, target, &spent);
     }
 }
 
@@ -82,6 +98,16 @@ struct Numbers {
 }
 
 impl Numbers {
+    fn for_balance(&self) -> balance::Spent {
+        balance::Spent {
+            latency_ms: self.latency_ms,
+            prompt_tokens: self.usage.prompt_tokens,
+            completion_tokens: self.usage.completion_tokens,
+            total_tokens: self.usage.total_tokens,
+            cost: self.cost,
+        }
+    }
+
     fn spent(&self) -> Spent {
         Spent {
             prompt_tokens: self.usage.prompt_tokens,
@@ -191,23 +217,6 @@ fn payload(session: &Session, asked: Option<&Asked>, seen: &Seen) -> Value {
         payload.insert("response".to_owned(), text(&said.bytes));
     }
     payload.into()
-}
-
-fn tried_targets(session: &Session) -> Value {
-    let describe = |index: &usize| {
-        let plan = &session.setup.targets.at(*index)?.plan;
-        let mut tried = json!({
-            "provider": plan.provider().as_str(),
-            "route_type": plan.route_type().as_str(),
-            "model": plan.name().map(|name| &**name),
-        });
-        if let Some(endpoint) = plan.endpoint() {
-            tried["host"] = (*endpoint.host).into();
-            tried["port"] = endpoint.port.into();
-        }
-        Some(tried)
-    };
-    Value::Array(session.tried().iter().filter_map(describe).collect())
 }
 
 /// The series of one plugin instance, by provider and model.

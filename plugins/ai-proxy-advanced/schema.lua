@@ -23,6 +23,69 @@ local function milliseconds(default, description)
   }
 end
 
+-- Not in Kong: a target that asks for patience gets it.
+local cooling = {
+  type = "record",
+  required = false,
+  description = "Targets that answer with a time to wait are left alone for that time.",
+  fields = {
+    { enabled = {
+      type = "boolean",
+      required = false,
+      default = true,
+      description = "Whether they are, where this record is set.",
+    } },
+    { statuses = {
+      type = "array",
+      required = false,
+      default = { 429, 503 },
+      elements = { type = "integer", between = { 400, 599 } },
+      description = "The answers that are looked at.",
+    } },
+    { max_seconds = {
+      type = "number",
+      required = false,
+      default = 60,
+      between = { 0.001, 86400 },
+      description = "The longest that a target is left alone.",
+    } },
+  },
+}
+
+-- Not in Kong: limits of what goes to a group of lower priority.
+local spill = {
+  type = "record",
+  required = false,
+  description = "Who may be sent to a group of lower priority than the first, and how much.",
+  fields = {
+    { deny_consumer_groups = {
+      type = "array",
+      required = false,
+      elements = { type = "string" },
+      description = "Consumer groups whose requests stay with the first group.",
+    } },
+    { max_tokens = {
+      type = "integer",
+      required = false,
+      gt = 0,
+      description = "The tokens that may be spilled in a window.",
+    } },
+    { max_cost = {
+      type = "number",
+      required = false,
+      gt = 0,
+      description = "The money that may be spilled in a window, by the prices of the targets.",
+    } },
+    { window_size = {
+      type = "integer",
+      required = false,
+      default = 3600,
+      between = { 1, 31536000 },
+      description = "The seconds of a window.",
+    } },
+  },
+}
+
 local balancer = {
   type = "record",
   required = true,
@@ -71,6 +134,8 @@ local balancer = {
       description = "The failures that take a target out of rotation; 0 leaves it in.",
     } },
     { fail_timeout = milliseconds(10000, "For which it is out of rotation.") },
+    { cooling = cooling },
+    { spill = spill },
   },
 }
 

@@ -7,16 +7,19 @@
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use bytes::Bytes;
-use http::header::ACCEPT_ENCODING;
+use http::header::{ACCEPT_ENCODING, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use super::balance::{Ask, Hint, Idle, Reserved, Spent};
 use super::client::{CREDENTIALS, Client, FORWARDED};
 use super::reply::Reply;
 use super::setup::Setup;
 use super::targets::{Indexes, Target};
+use super::trail::{ATTEMPTS, SPILLED, Trail};
 use crate::azure::Token;
 use crate::guard::{self, Named};
 use crate::llm::azure::Names;
@@ -31,9 +34,20 @@ pub(super) struct Session {
     pub(super) setup: Rc<Setup>,
     /// What the client sent; unset when it was refused before it was read.
     pub(super) client: OnceCell<Client>,
+    /// What decides on its targets; unset until it is read.
+    hint: OnceCell<Hint>,
     /// The reply, as far as it has been seen.
     pub(super) reply: RefCell<Reply>,
     pub(super) progress: RefCell<Progress>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let open = self.progress.get_mut().open.take();
+        if let Some(target) = open.and_then(|index| self.setup.targets.at(index)) {
+            target.standing.open.leave();
+        }
+    }
 }
 
 /// Where the attempts stand.
@@ -51,6 +65,13 @@ pub(super) struct Progress {
     pub(super) replayed: bool,
     /// The body can be sent a second time.
     pub(super) replayable: bool,
+    /// What the attempts have come to.
+    pub(super) trail: Trail,
+    /// The target that counts this request as under way.
+    open: Option<usize>,
+    /// The target that this request should have gone to, and what it was expected to come to
+    /// elsewhere.
+    spilled: Option<(usize, Reserved)>,
 }
 
 /// A request as it went to its target.
@@ -75,6 +96,8 @@ pub(super) enum Refusal {
     Llm(llm::Error),
     /// A failure of the gateway.
     Gateway(Failure),
+    /// Every target has asked for patience; the first takes requests after this time.
+    Cooling(Duration),
     /// A mistake of the operator: a 500 without its cause.
     Fault(anyhow::Error),
 }
@@ -82,6 +105,18 @@ pub(super) enum Refusal {
 impl From<llm::Error> for Refusal {
     fn from(error: llm::Error) -> Self {
         Self::Llm(error)
+    }
+}
+
+impl From<Idle> for Refusal {
+    fn from(idle: Idle) -> Self {
+        match idle {
+            Idle::Cooling(wait) => Self::Cooling(wait),
+            Idle::Resting => Self::Fault(anyhow!(
+                "every target rests after too many failures (balancer.max_fails)"
+            )),
+            Idle::Tried => Self::Fault(anyhow!("every target has been tried")),
+        }
     }
 }
 
@@ -99,6 +134,13 @@ impl Refusal {
                 respond::fail(ex, failure);
                 Err(Stop::Exit)
             }
+            Self::Cooling(wait) => {
+                let millis = u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
+                let seconds = millis.div_ceil(1000);
+                ex.response.set_header(RETRY_AFTER, HeaderValue::from(seconds));
+                ex.response.set_header("retry-after-ms", HeaderValue::from(millis));
+                Self::Llm(llm::Error::Cooling { seconds }).answer(ex)
+            }
             Self::Fault(fault) => {
                 tracing::error!(request_id = %ex.id, fault = "gateway", "{fault:#}");
                 Self::Llm(llm::Error::NoTarget).answer(ex)
@@ -113,6 +155,7 @@ impl Session {
         let session = Rc::new(Self {
             setup: setup.clone(),
             client: OnceCell::new(),
+            hint: OnceCell::new(),
             reply: RefCell::default(),
             progress: RefCell::default(),
         });
@@ -128,15 +171,28 @@ impl Session {
         self.progress.borrow_mut().retries_left = ex.service.limits.get().retries;
         let client = Client::read(&self.setup, ex).await?;
         let client = self.client.get_or_init(|| client);
-        self.enter(ex, client, self.setup.targets.pick(&client.candidates, &[]))
+        let hint = self.setup.targets.hint(ex).await;
+        self.hint.get_or_init(|| hint);
+        let first = self.with_ask(ex, client, |ask| self.setup.targets.pick(ask));
+        self.enter(ex, client, first?)
+    }
+
+    /// Asks the balancer something.
+    pub(super) fn with_ask<T>(
+        &self,
+        ex: &Exchange,
+        client: &Client,
+        question: impl FnOnce(&Ask<'_>) -> T,
+    ) -> T {
+        let hint = self.hint.get_or_init(Hint::default);
+        let tried = &self.progress.borrow().tried;
+        question(&Ask { ex, candidates: &client.candidates, tried, hint })
     }
 
     /// Prepares the request for a target, as if no other had been tried before.
-    fn enter(&self, ex: &Exchange, client: &Client, index: Option<usize>) -> Result<(), Refusal> {
-        let found = index.and_then(|index| Some((index, self.setup.targets.at(index)?)));
-        let Some((index, target)) = found else {
-            let fault = "every target rests after too many failures (balancer.max_fails)";
-            return Err(Refusal::Fault(anyhow!(fault)));
+    fn enter(&self, ex: &Exchange, client: &Client, index: usize) -> Result<(), Refusal> {
+        let Some(target) = self.setup.targets.at(index) else {
+            return Err(Refusal::Fault(anyhow!("there is no target {index}")));
         };
         if let Some(field) = target.unresolved {
             return Err(Refusal::Fault(anyhow!("{field}: the vault reference was not resolved")));
@@ -164,11 +220,55 @@ impl Session {
             azure: prepared.azure,
             payload,
         };
-        let mut progress = self.progress.borrow_mut();
-        progress.tried.push(index);
-        progress.asked = Some(Rc::new(asked));
-        progress.token = None;
+        let spilled = self.with_ask(ex, client, |ask| self.setup.targets.spilled_from(ask, index));
+        {
+            let mut progress = self.progress.borrow_mut();
+            progress.tried.push(index);
+            progress.asked = Some(Rc::new(asked));
+            progress.token = None;
+            target.standing.open.enter();
+            let left = progress.open.replace(index).and_then(|left| self.setup.targets.at(left));
+            left.inspect(|left| left.standing.open.leave());
+        }
+        self.settle(None);
+        if let Some(from) = spilled {
+            let reserved = self.reserve(target);
+            self.progress.borrow_mut().spilled = Some((from, reserved));
+        }
         Ok(())
+    }
+
+    /// Counts a request that is sent to a lower group as far as its size is known.
+    fn reserve(&self, target: &Target) -> Reserved {
+        let Some(spill) = self.setup.targets.capped_spill() else { return Reserved::default() };
+        let prompt = usage::Usage::estimate(self.prompt_tokens(), 0);
+        spill.reserve(prompt.total_tokens, prompt.cost(target.prices.0, target.prices.1))
+    }
+
+    /// A request that was sent to a lower group has come to this; says which target it should
+    /// have gone to.
+    pub(super) fn settle(&self, spent: Option<&Spent>) -> Option<usize> {
+        let (from, reserved) = self.progress.borrow_mut().spilled.take()?;
+        if let Some(spill) = self.setup.targets.capped_spill() {
+            spill.settle(reserved, spent);
+        }
+        Some(from)
+    }
+
+    /// Tells the client of more than one attempt, and of another target than the first choice.
+    pub(super) fn tell(&self, ex: &Exchange) {
+        let progress = self.progress.borrow();
+        let (targets, names) = (&self.setup.targets, self.setup.model_name_header);
+        if let Some(text) = progress.trail.header(targets, names) {
+            ex.response.set_header(ATTEMPTS, text);
+        }
+        let from = progress.spilled.as_ref().and_then(|(from, _)| targets.at(*from));
+        if let Some(from) = from {
+            let name = if names { &from.label } else { "yes" };
+            if let Ok(name) = HeaderValue::from_str(name) {
+                ex.response.set_header(SPILLED, name);
+            }
+        }
     }
 
     /// The request of the attempt that is under way, or was last.
@@ -194,20 +294,15 @@ impl Session {
         body.map_or(0, |body| usage::estimate_prompt(body, stream))
     }
 
-    /// Positions of the targets that were tried, in order.
-    pub(super) fn tried(&self) -> Indexes {
-        self.progress.borrow().tried.clone()
-    }
-
     /// Sets out for the next target, if the failure asked for one.
     pub(super) fn move_on(&self, ex: &Exchange) -> Result<(), Refusal> {
-        let (elsewhere, tried) = {
-            let mut progress = self.progress.borrow_mut();
-            (std::mem::take(&mut progress.elsewhere), progress.tried.clone())
-        };
+        let elsewhere = std::mem::take(&mut self.progress.borrow_mut().elsewhere);
         let Some(client) = self.client.get().filter(|_| elsewhere) else { return Ok(()) };
-        let next = self.setup.targets.pick(&client.candidates, &tried);
-        if next.is_some() && next == self.asked().map(|asked| asked.index) {
+        let next = self.with_ask(ex, client, |ask| self.setup.targets.pick(ask));
+        let next = next.inspect_err(|_| {
+            self.settle(None); // nothing was sent elsewhere in the end
+        })?;
+        if self.asked().is_some_and(|asked| asked.index == next) {
             return Ok(()); // the only one there is: the request is ready
         }
         self.enter(ex, client, next)

@@ -5,24 +5,25 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, StatusCode};
-use smallvec::SmallVec;
+use http::{HeaderName, HeaderValue};
 
+use super::acls::Acls;
+use super::balance::{Balance, Named, SpillCounters};
 use super::client::changed_headers;
+use super::failover::{Failover, limits};
 use super::report::Counters;
-use super::targets::{Breaker, Target, Targets};
+use super::targets::{Target, Targets};
 use crate::azure::{self, Identity};
-use crate::entity::Secret;
+use crate::entity::{PluginEntity, Secret};
 use crate::guard;
 use crate::llm::config::{self, AiProxy, AiProxyAdvanced, ResponseStreaming};
 use crate::llm::plan::Invalid;
 use crate::llm::{Plan, Provider, unsupported};
-use crate::pdk::Loss;
 use crate::pdk::service::Limits;
 use crate::settings::Env;
 use crate::shared::Shared;
+use crate::standings::{Label, Standing};
 
 /// The body a plugin reads when its configuration does not say (Kong 3.13 and later), in bytes.
 const BODY_LIMIT: u64 = 1 << 20;
@@ -32,6 +33,7 @@ pub(in crate::plugins) struct Wanted {
     /// Each with its place in the configuration.
     targets: Vec<(String, config::Target)>,
     balancer: Option<config::Balancer>,
+    acls: Option<config::Acls>,
     streaming: Option<ResponseStreaming>,
     body_limit: Option<u64>,
     model_name_header: Option<bool>,
@@ -46,6 +48,7 @@ impl From<AiProxy> for Wanted {
             refusals: unsupported::in_ai_proxy(&config),
             targets: vec![("config".to_owned(), config.target())],
             balancer: None,
+            acls: None,
             streaming: config.response_streaming,
             body_limit: config.max_request_body_size,
             model_name_header: config.model_name_header,
@@ -61,6 +64,7 @@ impl From<AiProxyAdvanced> for Wanted {
             refusals: unsupported::in_ai_proxy_advanced(&config),
             targets: config.targets.into_iter().enumerate().map(place).collect(),
             balancer: config.balancer,
+            acls: config.acls,
             streaming: config.response_streaming,
             body_limit: config.max_request_body_size,
             model_name_header: config.model_name_header,
@@ -76,6 +80,7 @@ impl Wanted {
             refusals: unsupported::in_target(place, &target),
             targets: vec![(place.to_owned(), target)],
             balancer: None,
+            acls: None,
             streaming: None,
             body_limit: None,
             model_name_header: None,
@@ -90,10 +95,14 @@ pub(in crate::plugins) struct Setup {
     pub(super) shared: Arc<Shared>,
     /// The plugin's id, for the log record.
     pub(in crate::plugins) plugin_id: String,
+    /// What people call the plugin: its instance name or its id.
+    pub(super) plugin_name: String,
     /// Where requests may go.
     pub(in crate::plugins) targets: Targets,
     /// When they go to another target.
     pub(super) failover: Failover,
+    /// Who may use which targets.
+    pub(super) acls: Option<Acls>,
     /// Timeouts and retries; `None` leaves them to the Service.
     pub(super) limits: Option<Limits>,
     /// Bytes of a request body that are read; 0 leaves it to the process.
@@ -106,6 +115,8 @@ pub(in crate::plugins) struct Setup {
     pub(super) changed_headers: Vec<HeaderName>,
     /// Series by model.
     pub(super) counters: Counters,
+    /// Series of what goes to groups of lower priority.
+    pub(super) spills: SpillCounters,
     /// What the author of the configuration should know.
     pub(in crate::plugins) warnings: Vec<String>,
 }
@@ -115,7 +126,7 @@ impl Setup {
     pub(in crate::plugins) fn new(
         shared: &Arc<Shared>,
         env: &Env,
-        plugin_id: String,
+        plugin: Instance,
         wanted: Wanted,
     ) -> Result<Self, Vec<String>> {
         let mut notes = Notes { refusals: wanted.refusals, warnings: Vec::new() };
@@ -129,28 +140,58 @@ impl Setup {
             .filter_map(|(place, target)| Draft::new(env, place, target, streaming, &mut notes))
             .collect();
         let balancer = wanted.balancer.as_ref();
-        let failover = Failover::new(balancer, &mut notes);
+        let failover = Failover::new(balancer, &mut notes.warnings);
+        let rules = wanted.acls.as_ref();
+        let acls = rules.and_then(|rules| Acls::new(rules, &mut notes.refusals));
+        if let Some(balancer) = balancer {
+            check_balancer(balancer, &wanted.targets, &mut notes);
+        }
         if !notes.refusals.is_empty() {
             return Err(notes.refusals);
         }
         let keys = drafts.iter().filter_map(|draft| draft.key_header.clone());
+        let changed_headers = changed_headers(keys);
+        let named = Named::all(drafts.iter().map(|draft| (&draft.plan, draft.weight())));
+        let balance = Balance::new(balancer, &shared.standings, &plugin.id, &named);
+        let targets = drafts.into_iter().zip(named).map(|(draft, named)| {
+            let label = Label { plugin: plugin.name.clone(), target: named.label };
+            let standing = shared.standings.of(&plugin.id, &named.place, &label);
+            draft.target(shared, label.target, standing)
+        });
         Ok(Self {
-            changed_headers: changed_headers(keys),
-            targets: Targets::new(
-                drafts.into_iter().map(|draft| draft.target(shared)).collect(),
-                breaker(balancer),
-            ),
+            changed_headers,
+            targets: Targets::new(targets.collect(), balance),
             shared: shared.clone(),
-            plugin_id,
+            plugin_id: plugin.id,
+            plugin_name: plugin.name,
             failover,
+            acls,
             limits: balancer.map(limits),
             body_limit: usize::try_from(wanted.body_limit.unwrap_or(BODY_LIMIT))
                 .unwrap_or(usize::MAX),
             model_name_header: wanted.model_name_header.unwrap_or(true),
             is_advanced: wanted.is_advanced,
             counters: Counters::default(),
+            spills: SpillCounters::default(),
             warnings: notes.warnings,
         })
+    }
+}
+
+/// Which instance it is.
+pub(in crate::plugins) struct Instance {
+    /// Its id.
+    pub(in crate::plugins) id: String,
+    /// What people call it: its instance name or its id.
+    pub(in crate::plugins) name: String,
+}
+
+impl Instance {
+    /// A plugin of the configuration.
+    pub(in crate::plugins) fn of(plugin: &PluginEntity) -> Self {
+        let id = plugin.id.to_string();
+        let name = plugin.instance_name.clone().unwrap_or_else(|| id.clone());
+        Self { id, name }
     }
 }
 
@@ -206,8 +247,13 @@ impl Draft {
         Some(Self { plan, identity, unresolved, key_header, config })
     }
 
+    fn weight(&self) -> u32 {
+        self.config.weight.unwrap_or(100)
+    }
+
     /// Registers the identity; its first exchange starts when a worker takes the plugin over.
-    fn target(self, shared: &Shared) -> Target {
+    fn target(self, shared: &Shared, label: String, standing: Arc<Standing>) -> Target {
+        let weight = self.weight();
         let identity = self.identity.map(|identity| shared.tokens.handle(identity));
         let host = self.plan.endpoint().and_then(|endpoint| {
             Some((Rc::from(&*endpoint.host), HeaderValue::from_str(&endpoint.host).ok()?))
@@ -225,9 +271,50 @@ impl Draft {
             prices: (options.and_then(|o| o.input_cost), options.and_then(|o| o.output_cost)),
             log_statistics: logs(|logging| logging.log_statistics),
             log_payloads: logs(|logging| logging.log_payloads),
-            weight: self.config.weight.unwrap_or(100),
+            weight,
             plan: self.plan,
+            label,
+            standing,
         }
+    }
+}
+
+/// What a balancer asks of its targets.
+fn check_balancer(
+    balancer: &config::Balancer,
+    targets: &[(String, config::Target)],
+    notes: &mut Notes,
+) {
+    let by_priority = balancer.algorithm == Some(config::Algorithm::Priority);
+    let by_cost = balancer.algorithm == Some(config::Algorithm::LowestUsage)
+        && balancer.tokens_count_strategy == Some(config::TokensCountStrategy::Cost);
+    let best = targets.iter().map(|(_, target)| target.weight).max().flatten();
+    let caps_cost = balancer.spill.as_ref().is_some_and(|spill| spill.max_cost.is_some());
+    for (place, target) in targets {
+        let options = target.model.options.as_ref();
+        let has_prices =
+            options.is_some_and(|one| one.input_cost.is_some() && one.output_cost.is_some());
+        let logs = target.logging.as_ref().is_some_and(|one| one.log_statistics == Some(true));
+        if by_cost && !(has_prices && logs) {
+            notes.refusals.push(format!(
+                "{place}: tokens_count_strategy 'cost' needs model.options.input_cost, \
+                 model.options.output_cost and logging.log_statistics"
+            ));
+        }
+        if caps_cost && !has_prices && target.weight != best {
+            notes.refusals.push(format!(
+                "{place}: balancer.spill.max_cost needs model.options.input_cost and \
+                 model.options.output_cost"
+            ));
+        }
+    }
+    if balancer.spill.is_some() && !by_priority {
+        let line = "config.balancer.spill: has a meaning with algorithm 'priority' only";
+        notes.refusals.push(line.to_owned());
+    }
+    let header = balancer.hash_on_header.as_deref();
+    if header.is_some_and(|name| crate::pdk::request::header_name(name).is_none()) {
+        notes.refusals.push("config.balancer.hash_on_header: is no header".to_owned());
     }
 }
 
@@ -340,74 +427,6 @@ fn identity_fields(auth: &config::Auth) -> azure::Auth {
         client_send_certificate_chain: auth.azure_client_send_certificate_chain,
         managed_identity_object_id: auth.azure_managed_identity_object_id.clone(),
         managed_identity_resource_id: auth.azure_managed_identity_resource_id.clone(),
-    }
-}
-
-/// What makes a request go to another target, in the words of nginx' `proxy_next_upstream`.
-pub(super) struct Failover {
-    error: bool,
-    timeout: bool,
-    invalid_header: bool,
-    /// Also requests that the upstream may have acted on: every POST.
-    pub(super) non_idempotent: bool,
-    statuses: SmallVec<[u16; 7]>,
-}
-
-impl Failover {
-    /// Kong's default is `error` and `timeout`.
-    fn new(balancer: Option<&config::Balancer>, notes: &mut Notes) -> Self {
-        let listed = balancer.and_then(|balancer| balancer.failover_criteria.as_deref());
-        let has = |name| listed.is_some_and(|listed| listed.iter().any(|c| c == name));
-        let status = |name: &String| name.strip_prefix("http_")?.parse().ok();
-        let statuses: SmallVec<[u16; 7]> =
-            listed.unwrap_or_default().iter().filter_map(status).collect();
-        let non_idempotent = has("non_idempotent");
-        if !statuses.is_empty() && !non_idempotent {
-            notes.warnings.push(
-                "config.balancer.failover_criteria: the http_ criteria do not apply to POST \
-                 requests, which chats are, unless non_idempotent is listed too"
-                    .to_owned(),
-            );
-        }
-        Self {
-            error: listed.is_none() || has("error"),
-            timeout: listed.is_none() || has("timeout"),
-            invalid_header: has("invalid_header"),
-            non_idempotent,
-            statuses,
-        }
-    }
-
-    /// Whether a request that was lost like this goes on.
-    pub(super) fn covers_loss(&self, how: Loss) -> bool {
-        match how {
-            Loss::NoAddress | Loss::Error => self.error,
-            Loss::Timeout => self.timeout,
-            Loss::InvalidHeader => self.invalid_header,
-        }
-    }
-
-    /// Whether a request that was answered like this goes on.
-    pub(super) fn covers_status(&self, status: StatusCode) -> bool {
-        self.statuses.contains(&status.as_u16())
-    }
-}
-
-fn limits(balancer: &config::Balancer) -> Limits {
-    let default = Limits::default();
-    Limits {
-        connect_ms: balancer.connect_timeout.unwrap_or(default.connect_ms),
-        write_ms: balancer.write_timeout.unwrap_or(default.write_ms),
-        read_ms: balancer.read_timeout.unwrap_or(default.read_ms),
-        retries: balancer.retries.unwrap_or(default.retries),
-    }
-}
-
-fn breaker(balancer: Option<&config::Balancer>) -> Breaker {
-    let fail_timeout_ms = balancer.and_then(|balancer| balancer.fail_timeout).unwrap_or(10_000);
-    Breaker {
-        max_fails: balancer.and_then(|balancer| balancer.max_fails).unwrap_or(0),
-        fail_timeout: Duration::from_millis(fail_timeout_ms),
     }
 }
 

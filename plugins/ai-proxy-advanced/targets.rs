@@ -1,21 +1,18 @@
-//! The targets of one plugin: whose turn it is, and who is left alone after failures.
-//!
-//! Round-robin in nginx' smooth form: a heavy target is not hit in bursts. Kong's circuit breaker:
-//! failures add up to `max_fails` whatever succeeds in between, then the target rests for
-//! `fail_timeout`; the first success after that clears it. The state is this worker's, and stays
-//! when a reload leaves the plugin as it is.
+//! The targets of one plugin: what each is, which of them a request may mean, and, by the balance,
+//! which one gets it.
 
 use std::any::Any;
-use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use smallvec::SmallVec;
-use tokio::time::Instant;
 
+use super::balance::{Ask, Balance, Hint, Idle, Spent, Spill, Turns};
 use crate::azure::TokenHandle;
 use crate::llm::Plan;
+use crate::pdk::Exchange;
+use crate::standings::Standing;
 
 /// Positions in the list of targets.
 pub(super) type Indexes = SmallVec<[usize; 4]>;
@@ -23,15 +20,17 @@ pub(super) type Indexes = SmallVec<[usize; 4]>;
 /// Every target, in the order of the configuration.
 pub(in crate::plugins) struct Targets {
     all: Box<[Target]>,
-    /// One for each target.
-    states: Rc<States>,
-    breaker: Breaker,
+    balance: Balance,
 }
 
 /// One model endpoint, ready for requests.
 pub(in crate::plugins) struct Target {
     /// How a request for it is made.
     pub(in crate::plugins) plan: Plan,
+    /// What people call it; no other target of the plugin is called so.
+    pub(super) label: String,
+    /// How it is doing.
+    pub(super) standing: Arc<Standing>,
     /// Whose token it gets.
     pub(in crate::plugins) identity: Option<TokenHandle>,
     /// A field whose vault reference was not resolved: no request may go without it.
@@ -46,28 +45,8 @@ pub(in crate::plugins) struct Target {
     pub(in crate::plugins) log_statistics: bool,
     /// `logging.log_payloads`.
     pub(in crate::plugins) log_payloads: bool,
-    /// Its share of the requests.
+    /// Its share of the requests; for `priority` its group.
     pub(in crate::plugins) weight: u32,
-}
-
-/// How the targets have done so far.
-type States = Box<[State]>;
-
-/// How a target has done so far.
-#[derive(Default)]
-struct State {
-    turn: Cell<i64>,
-    fails: Cell<u32>,
-    rests_until: Cell<Option<Instant>>,
-}
-
-/// When a target is left alone.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Breaker {
-    /// Failures until then; 0 is never.
-    pub(super) max_fails: u32,
-    /// How long.
-    pub(super) fail_timeout: Duration,
 }
 
 impl Target {
@@ -79,22 +58,21 @@ impl Target {
 
 impl Targets {
     /// At least one target.
-    pub(super) fn new(all: Vec<Target>, breaker: Breaker) -> Self {
-        let states = Rc::new(all.iter().map(|_| State::default()).collect());
-        Self { all: all.into(), states, breaker }
+    pub(super) fn new(all: Vec<Target>, balance: Balance) -> Self {
+        Self { all: all.into(), balance }
     }
 
     /// What outlives a reload.
     pub(super) fn state(&self) -> Rc<dyn Any> {
-        self.states.clone()
+        self.balance.turns.clone()
     }
 
-    /// Goes on where the same targets of another configuration are. The two share their state, so
+    /// Goes on where the same targets of another configuration are. The two share their turns, so
     /// exchanges that have begun before the reload count, too.
     pub(super) fn inherit(&mut self, state: &Rc<dyn Any>) {
-        let states = state.clone().downcast::<States>();
-        if let Some(states) = states.ok().filter(|states| states.len() == self.all.len()) {
-            self.states = states;
+        let turns = state.clone().downcast::<Turns>();
+        if let Some(turns) = turns.ok().filter(|turns| turns.len() == self.all.len()) {
+            self.balance.turns = turns;
         }
     }
 
@@ -128,167 +106,100 @@ impl Targets {
         if by_name.is_empty() { everybody() } else { by_name }
     }
 
-    /// The next target: one that was not tried, else, when all were, any that is not resting.
-    pub(super) fn pick(&self, candidates: &[usize], tried: &[usize]) -> Option<usize> {
-        self.pick_untried(candidates, tried).or_else(|| self.turn_of(candidates, &[]))
+    /// What decides on the target of a request, beside what is known of the targets.
+    pub(super) async fn hint(&self, ex: &Exchange) -> Hint {
+        self.balance.hint(ex).await
     }
 
-    /// The next target that was not tried.
-    pub(super) fn pick_untried(&self, candidates: &[usize], tried: &[usize]) -> Option<usize> {
-        self.turn_of(candidates, tried)
+    /// The next target of a request.
+    pub(super) fn pick(&self, ask: &Ask<'_>) -> Result<usize, Idle> {
+        self.balance.pick(&self.all, ask)
     }
 
-    /// Whether there is a target that was not tried; nobody's turn is used up.
-    pub(super) fn has_untried(&self, candidates: &[usize], tried: &[usize]) -> bool {
-        let now = Instant::now();
-        candidates.iter().any(|index| !tried.contains(index) && !self.rests(*index, now))
+    /// Whether there is a next target, and whether it is one that was not tried.
+    pub(super) fn look_ahead(&self, ask: &Ask<'_>) -> Result<bool, Idle> {
+        self.balance.look_ahead(&self.all, ask)
     }
 
-    fn turn_of(&self, candidates: &[usize], without: &[usize]) -> Option<usize> {
-        let now = Instant::now();
-        let mut total = 0;
-        let mut best: Option<(i64, usize)> = None;
-        for index in candidates.iter().copied() {
-            if without.contains(&index) || self.rests(index, now) {
-                continue;
-            }
-            let (Some(target), Some(state)) = (self.all.get(index), self.states.get(index)) else {
-                continue;
-            };
-            let weight = i64::from(target.weight.max(1));
-            let turn = state.turn.get() + weight;
-            state.turn.set(turn);
-            total += weight;
-            if best.is_none_or(|(most, _)| turn > most) {
-                best = Some((turn, index));
-            }
-        }
-        let (turn, index) = best?;
-        self.states.get(index)?.turn.set(turn - total);
-        Some(index)
+    /// The first choice that a request has missed, if it goes to a group of lower priority.
+    pub(super) fn spilled_from(&self, ask: &Ask<'_>, index: usize) -> Option<usize> {
+        self.balance.spilled_from(&self.all, ask, index)
     }
 
-    fn rests(&self, index: usize, now: Instant) -> bool {
-        let until = self.states.get(index).and_then(|state| state.rests_until.get());
-        until.is_some_and(|until| until > now)
+    /// The limits of what goes there, if somebody has to count.
+    pub(super) fn capped_spill(&self) -> Option<&Spill> {
+        self.balance.spill.as_ref().filter(|spill| spill.is_capped())
     }
 
-    /// A target failed in a way that counts.
-    pub(super) fn fail(&self, index: usize) {
-        let Some(state) = self.states.get(index) else { return };
-        if self.breaker.max_fails == 0 {
-            return;
-        }
-        state.fails.set(state.fails.get().saturating_add(1));
-        if state.fails.get() >= self.breaker.max_fails {
-            state.rests_until.set(Some(Instant::now() + self.breaker.fail_timeout));
+    /// Takes note of an answer that asks for patience, and says whether it was one.
+    pub(super) fn cool(
+        &self,
+        index: usize,
+        ask: &Ask<'_>,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> bool {
+        let target = self.all.get(index);
+        target.is_some_and(|target| self.balance.cool(target, ask, status, headers))
+    }
+
+    /// A target failed in a way that counts, after so many milliseconds.
+    pub(super) fn fail(&self, index: usize, ms: u64) {
+        if let Some(target) = self.all.get(index) {
+            self.balance.fail(&self.all, target, ms);
         }
     }
 
     /// A target answered.
     pub(super) fn succeed(&self, index: usize) {
-        let Some(state) = self.states.get(index) else { return };
-        if state.rests_until.get().is_some_and(|until| until <= Instant::now()) {
-            state.rests_until.set(None);
-            state.fails.set(0);
+        if let Some(target) = self.all.get(index) {
+            self.balance.succeed(target);
         }
+    }
+
+    /// Takes what an exchange with a target came to.
+    pub(super) fn learn(&self, target: &Target, spent: &Spent) {
+        self.balance.learn(&target.standing, spent);
+    }
+
+    /// The name of the algorithm; for each target its group, from 1; and how many groups there
+    /// are.
+    pub(super) fn order(&self) -> (&'static str, Vec<usize>, usize) {
+        let (ranks, groups) = self.balance.groups(&self.all);
+        (self.balance.algorithm.name(), ranks, groups)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
-    use super::*;
-    use crate::llm::config::ResponseStreaming;
-    use crate::llm::config::tests::target;
-
-    fn one(weight: u32, model: Value) -> Target {
-        let config = target(json!({}), json!({}), model);
-        Target {
-            plan: Plan::new(&config, ResponseStreaming::Allow).unwrap(),
-            identity: None,
-            unresolved: None,
-            allow_override: false,
-            host: None,
-            prices: (None, None),
-            log_statistics: false,
-            log_payloads: false,
-            weight,
-        }
-    }
-
-    fn targets(weights: &[u32], max_fails: u32) -> Targets {
-        let all = weights.iter().map(|weight| one(*weight, json!({}))).collect();
-        let fail_timeout = Duration::from_secs(10);
-        Targets::new(all, Breaker { max_fails, fail_timeout })
-    }
-
-    #[test]
-    fn weights_are_shares_without_bursts() {
-        let targets = targets(&[3, 1], 0);
-        let turns: Vec<_> = (0..8).filter_map(|_| targets.pick(&[0, 1], &[])).collect();
-        assert_eq!(turns, [0, 0, 1, 0, 0, 0, 1, 0]);
-    }
-
-    #[test]
-    fn what_was_tried_comes_again_only_when_all_were() {
-        let targets = targets(&[1, 1, 1], 0);
-        assert_eq!(targets.pick(&[0, 1, 2], &[0, 2]), Some(1));
-        assert!(targets.has_untried(&[0, 1], &[0]) && !targets.has_untried(&[0, 1], &[1, 0]));
-        assert_eq!(targets.pick_untried(&[0, 1], &[0, 1]), None);
-        assert!(targets.pick(&[0, 1], &[0, 1]).is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_target_that_failed_too_often_rests() {
-        let targets = targets(&[1, 1], 2);
-        targets.fail(0);
-        targets.succeed(0); // failures add up, whatever succeeds in between
-        targets.fail(0);
-        for _ in 0..4 {
-            assert_eq!(targets.pick(&[0, 1], &[]), Some(1));
-        }
-        assert_eq!(targets.pick(&[0], &[]), None);
-        targets.succeed(0); // an old answer: the target still rests
-        assert_eq!(targets.pick(&[0], &[]), None);
-        tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(targets.pick(&[0], &[]), Some(0));
-        targets.fail(0); // one more failure is enough now
-        assert_eq!(targets.pick(&[0], &[]), None);
-        tokio::time::advance(Duration::from_secs(10)).await;
-        targets.succeed(0);
-        targets.fail(0);
-        assert_eq!(targets.pick(&[0], &[]), Some(0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn turns_and_rests_are_inherited_and_shared() {
-        let old = targets(&[1, 1], 1);
-        assert_eq!(old.pick(&[0, 1], &[]), Some(0));
-        let mut new = targets(&[1, 1], 1);
-        new.inherit(&old.state());
-        assert_eq!(new.pick(&[0, 1], &[]), Some(1), "it is the other's turn");
-        old.fail(1); // an exchange that began before the reload
-        assert_eq!([new.pick(&[0, 1], &[]), new.pick(&[0, 1], &[])], [Some(0); 2]);
-        let mut other = targets(&[1, 1, 1], 1);
-        other.inherit(&old.state());
-        assert!(!other.rests(1, Instant::now()), "other targets start anew");
-    }
+    use super::super::balance::tests::{models, targets};
 
     #[test]
     fn a_model_chooses_its_targets() {
-        let all = vec![
-            one(1, json!({"name": "a", "model_alias": "fast"})),
-            one(1, json!({"name": "b"})),
-            one(1, json!({"name": null})),
-        ];
-        let targets = Targets::new(all, Breaker::default());
+        let targets = models(&[
+            json!({"name": "a", "model_alias": "fast"}),
+            json!({"name": "b"}),
+            json!({"name": null}),
+        ]);
         let of = |model| targets.candidates(model).to_vec();
         assert_eq!(of(Some("fast")), [0]);
         assert_eq!(of(Some("b")), [1, 2]);
         assert_eq!(of(Some("other")), [2]);
         assert_eq!(of(None), [0, 1, 2]);
         assert_eq!(of(Some("")), [0, 1, 2]);
+    }
+
+    #[test]
+    fn turns_are_inherited_where_there_are_as_many() {
+        let old = targets(&[1, 1], json!({}));
+        assert_eq!(old.next(&[]), Ok(0));
+        let mut new = targets(&[1, 1], json!({}));
+        new.targets.inherit(&old.targets.state());
+        assert_eq!(new.next(&[]), Ok(1), "it is the other's turn");
+        let mut other = targets(&[1, 1, 1], json!({}));
+        other.targets.inherit(&old.targets.state());
+        assert_eq!(other.next(&[]), Ok(0), "other targets start anew");
     }
 }

@@ -12,20 +12,21 @@ const CELLS: u64 = 160;
 const WHEEL_MIN: u32 = 1000;
 
 /// Which peer has which cell.
-pub(super) struct Wheel(Vec<Option<u16>>);
+pub struct Wheel(Vec<Option<u16>>);
 
 /// What of a peer decides its cells.
-pub(super) struct Share<'a> {
+pub struct Share<'a> {
     /// The target and its port, by which peers are sorted.
-    pub(super) target: (&'a str, u16),
+    pub target: (&'a str, u16),
     /// `ip:port`
-    pub(super) address: String,
-    pub(super) weight: u32,
+    pub address: String,
+    /// Its share of the cells.
+    pub weight: u32,
 }
 
 impl Wheel {
     /// A wheel of `slots` cells for the peers of so many targets.
-    pub(super) fn new(slots: u32, targets: usize, peers: &[Share<'_>]) -> Self {
+    pub fn new(slots: u32, targets: usize, peers: &[Share<'_>]) -> Self {
         let slots = slots.max(WHEEL_MIN);
         let mut cells = vec![None; slots as usize];
         let total: u64 = peers.iter().map(|peer| u64::from(peer.weight)).sum();
@@ -49,7 +50,7 @@ impl Wheel {
     }
 
     /// The first peer at the cell of `key` or below that may be chosen.
-    pub(super) fn find(&self, key: &str, may: impl Fn(usize) -> bool) -> Option<usize> {
+    pub fn find(&self, key: &str, may: impl Fn(usize) -> bool) -> Option<usize> {
         let slots = self.0.len();
         let start = place(key, u32::try_from(slots).unwrap_or(u32::MAX));
         let cells = (0..slots).map(|step| self.0[(start + slots - step) % slots]);

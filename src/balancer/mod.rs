@@ -3,7 +3,7 @@
 //! A ring outlives a reload that leaves its Upstream alone, so that a configuration change
 //! elsewhere does not start every rotation anew. Rings belong to a worker; health is shared.
 
-mod hashing;
+pub mod hashing;
 pub mod health;
 pub mod keeper;
 mod key;

@@ -42,8 +42,8 @@ pub struct AiProxyAdvanced {
     pub model_name_header: Option<bool>,
     pub llm_format: Option<String>,
     pub genai_category: Option<String>,
-    /// Not built.
-    pub acls: Option<Value>,
+    /// Who may use which targets.
+    pub acls: Option<Acls>,
     /// Not built: only the semantic algorithm uses it.
     pub embeddings: Option<Value>,
     /// Not built: only the semantic algorithm uses it.
@@ -62,7 +62,7 @@ pub struct Target {
     pub weight: Option<u32>,
     /// What the semantic algorithm compares with the prompt.
     pub description: Option<String>,
-    /// Kong's own, free in form, without effect here.
+    /// The operator's own, free in form, without effect.
     pub metadata: Option<Value>,
 }
 
@@ -98,7 +98,7 @@ pub enum ResponseStreaming {
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)]
 pub struct Balancer {
-    pub algorithm: Option<String>,
+    pub algorithm: Option<Algorithm>,
     /// Milliseconds.
     pub connect_timeout: Option<u64>,
     /// Milliseconds between two writes.
@@ -114,8 +114,116 @@ pub struct Balancer {
     pub fail_timeout: Option<u64>,
     pub slots: Option<u32>,
     pub hash_on_header: Option<String>,
-    pub latency_strategy: Option<String>,
-    pub tokens_count_strategy: Option<String>,
+    pub latency_strategy: Option<LatencyStrategy>,
+    pub tokens_count_strategy: Option<TokensCountStrategy>,
+    /// Ours: targets that ask for patience get it.
+    pub cooling: Option<Cooling>,
+    /// Ours: who may be sent to a group of lower priority, and how much.
+    pub spill: Option<Spill>,
+}
+
+/// How a target is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum Algorithm {
+    ConsistentHashing,
+    LeastConnections,
+    LowestLatency,
+    LowestUsage,
+    Priority,
+    RoundRobin,
+    Semantic,
+}
+
+/// What `lowest-latency` measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LatencyStrategy {
+    /// The time from the request to the end of the reply.
+    E2e,
+    /// That time for one token of the reply.
+    Tpot,
+}
+
+/// What `lowest-usage` counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum TokensCountStrategy {
+    CompletionTokens,
+    Cost,
+    LlmAccuracy,
+    PromptTokens,
+    TotalTokens,
+}
+
+/// When a target is left alone because it said so.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Cooling {
+    pub enabled: Option<bool>,
+    /// Of the answers that are looked at.
+    pub statuses: Option<Vec<u16>>,
+    /// The longest that a target is left alone.
+    pub max_seconds: Option<f64>,
+}
+
+/// Limits of what goes to a group of lower priority than the first.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Spill {
+    /// Names of consumer groups that stay with the first group.
+    pub deny_consumer_groups: Option<Vec<String>>,
+    /// Tokens in a window.
+    pub max_tokens: Option<u64>,
+    /// Money in a window.
+    pub max_cost: Option<f64>,
+    /// Seconds.
+    pub window_size: Option<u64>,
+}
+
+/// Who may use which targets: a denial counts more than an allowance.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Acls {
+    pub allow: Option<Vec<AclRule>>,
+    pub deny: Option<Vec<AclRule>>,
+}
+
+/// One rule: all its conditions must hold.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct AclRule {
+    pub r#match: Vec<AclMatch>,
+}
+
+/// One condition: one of the values must be there.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct AclMatch {
+    pub r#type: AclType,
+    pub key: Option<String>,
+    pub values: Vec<String>,
+}
+
+/// What a condition compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum AclType {
+    Consumer,
+    ConsumerGroup,
+    Header,
+    Ip,
+    Model,
+    Path,
+    Provider,
 }
 
 /// What goes into the log record.

@@ -64,6 +64,15 @@ pub enum Error {
     /// Kong's text, our shape: no target can take the request; the log says why.
     #[error("An unexpected error occurred")]
     NoTarget,
+    /// Ours: every target has asked for patience, this many seconds at least.
+    #[error("every target has asked to be left alone; try again in {seconds} s")]
+    Cooling {
+        /// Whole seconds, rounded up.
+        seconds: u64,
+    },
+    /// Ours: `config.acls` has no target for this client.
+    #[error("access to this model is denied")]
+    Denied,
     /// Ours: a client's value would change the upstream URL beyond its place in it.
     #[error("the client's value for {field} cannot be used in an upstream URL")]
     UnsafeValue {
@@ -86,6 +95,8 @@ impl Error {
     pub fn status(&self) -> u16 {
         match self {
             Self::BadReply { .. } | Self::NoIdentity | Self::NoTarget => 500,
+            Self::Cooling { .. } => 429,
+            Self::Denied => 403,
             _ => 400,
         }
     }
@@ -96,8 +107,11 @@ impl Error {
         let body = match self.code() {
             None => json!({ "error": { "message": message } }),
             Some(code) => {
-                let is_ours = self.status() >= 500;
-                let kind = if is_ours { "server_error" } else { "invalid_request_error" };
+                let kind = match self.status() {
+                    500.. => "server_error",
+                    429 => "requests", // what OpenAI says of such a limit
+                    _ => "invalid_request_error",
+                };
                 let error =
                     json!({ "message": message, "type": kind, "param": null, "code": code });
                 json!({ "error": error, "request_id": request_id })
@@ -114,6 +128,8 @@ impl Error {
             Self::NoBodyForCredential => Some("json_body_required"),
             Self::NoIdentity => Some("credential_unavailable"),
             Self::NoTarget => Some("target_unavailable"),
+            Self::Cooling { .. } => Some("rate_limit_exceeded"),
+            Self::Denied => Some("access_denied"),
             _ => None,
         }
     }

@@ -6,7 +6,10 @@
 
 use serde_json::Value;
 
-use crate::llm::config::{AiProxy, AiProxyAdvanced, Auth, Balancer, Model, Options, Target};
+use crate::llm::config::{
+    AiProxy, AiProxyAdvanced, Algorithm, Auth, Balancer, Model, Options, Target,
+    TokensCountStrategy,
+};
 use crate::llm::{Provider, RouteType};
 
 /// Lines for `config` of `ai-proxy`; empty when everything works.
@@ -22,7 +25,6 @@ pub fn in_ai_proxy_advanced(config: &AiProxyAdvanced) -> Vec<String> {
     let mut lines = Lines(Vec::new());
     lines.plugin(config.llm_format.as_deref(), config.genai_category.as_deref());
     lines.balancer(config.balancer.as_ref());
-    lines.not_built("config.acls", config.acls.as_ref());
     lines.not_built("config.embeddings", config.embeddings.as_ref());
     lines.not_built("config.vectordb", config.vectordb.as_ref());
     for (index, target) in config.targets.iter().enumerate() {
@@ -63,9 +65,20 @@ impl Lines {
     }
 
     fn balancer(&mut self, balancer: Option<&Balancer>) {
-        let algorithm = balancer.and_then(|balancer| balancer.algorithm.as_deref());
-        if let Some(algorithm) = algorithm.filter(|algorithm| *algorithm != "round-robin") {
-            self.instead("config.balancer.algorithm", algorithm, "round-robin");
+        let Some(balancer) = balancer else { return };
+        if balancer.algorithm == Some(Algorithm::Semantic) {
+            self.instead("config.balancer.algorithm", "semantic", "another one");
+        }
+        // The scores are those of a plugin, ai-llm-as-judge.
+        let strategy = balancer.tokens_count_strategy;
+        if balancer.algorithm == Some(Algorithm::LowestUsage)
+            && strategy == Some(TokensCountStrategy::LlmAccuracy)
+        {
+            self.0.push(
+                "config.balancer.tokens_count_strategy: 'llm-accuracy' needs the scores of \
+                 ai-llm-as-judge, which is not built yet; use total-tokens or cost"
+                    .to_owned(),
+            );
         }
     }
 
@@ -194,8 +207,7 @@ mod tests {
             "latency_strategy": "tpot", "tokens_count_strategy": "total-tokens"
         });
         let more = json!({
-            "balancer": balancer, "acls": {"allow": [{"match": []}], "deny": null},
-            "vectordb": {"strategy": "redis"}, "llm_format": "anthropic",
+            "balancer": balancer, "vectordb": {"strategy": "redis"}, "llm_format": "anthropic",
             "genai_category": "realtime/generation"
         });
         let auth = json!({"gcp_use_service_account": true});
@@ -212,8 +224,7 @@ mod tests {
                 "config.llm_format: 'anthropic' is not built yet; use openai",
                 "config.genai_category: 'realtime/generation' is not built yet; \
                  use text/generation",
-                "config.balancer.algorithm: 'semantic' is not built yet; use round-robin",
-                "config.acls: not built yet; leave it out",
+                "config.balancer.algorithm: 'semantic' is not built yet; use another one",
                 "config.vectordb: not built yet; leave it out",
                 "config.targets[0].route_type: 'llm/v1/embeddings' is not built yet; \
                  use llm/v1/chat, llm/v1/completions or preserve",

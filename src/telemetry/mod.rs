@@ -4,6 +4,7 @@ mod access;
 mod level;
 mod lines;
 mod prometheus;
+mod standings;
 mod status;
 mod tokens;
 mod upstreams;

@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::prometheus::{self, Wanted};
-use super::{LogLevel, tokens, upstreams};
+use super::{LogLevel, standings, tokens, upstreams};
 use crate::loader::History;
 use crate::server::proxy_protocol;
 use crate::shared::Shared;
@@ -148,6 +148,7 @@ impl Status {
             "workers": self.shared.settings.workers,
             "memory": {"buffered_body_bytes": self.shared.budget.used()},
             "azure_identities": tokens::describe(&self.shared.tokens.list()),
+            "ai_targets": standings::describe(&self.shared.standings.list()),
             "upstreams": upstreams::describe(&healths),
             "upstream_addresses": upstreams::describe_addresses(&healths),
             "entities": {
@@ -226,6 +227,7 @@ impl Status {
         let health = || upstreams::render(&shared.healths.list());
         let refused = shared.budget.refused();
         let ours = tokens::render(&shared.tokens.list())
+            + &standings::render(&shared.standings.list())
             + &shared.vms.render()
             + &format!(
                 "# HELP silverback_buffer_refusals_total Bodies that silverback_buffer_budget had \

@@ -116,7 +116,7 @@ async fn plugins_are_told_in_order_with_their_scope_and_the_models_with_their_id
         &[
             "1250  key-auth             service models  access",
             "770  ai-proxy-advanced    route chat ",
-            "model gpt-4o, weight 80 (config.targets[0])\n",
+            "model gpt-4o, weight 80, one of 2 by round-robin (config.targets[0])\n",
             "https://one.openai.azure.com/openai/deployments/d/chat/completions?api-version=",
             "as managed identity (IMDS), system-assigned",
             "with the key of auth.header_value, in header api-key",
@@ -229,7 +229,10 @@ async fn a_dump_can_be_served_in_place_of_the_file() {
         scene.told(&["POST", "/v1/chat", "whole.yaml"]).await,
     );
     assert_eq!(route(&before), route(&after));
-    assert_lines(&after, &["1250  key-auth", "weight 80 (config.targets[0])"]);
+    assert_lines(
+        &after,
+        &["1250  key-auth", "weight 80, one of 2 by round-robin (config.targets[0])"],
+    );
 }
 
 #[tokio::test]

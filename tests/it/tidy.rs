@@ -41,6 +41,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("redis", 2),
     ("router", 2),
     ("shared", 2),
+    ("standings", 2),
     ("tls", 2),
     ("upstream", 2),
     ("lua", 3),

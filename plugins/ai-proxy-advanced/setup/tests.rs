@@ -1,8 +1,10 @@
+use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::tests::harness::{balancer, shared, wanted};
+use super::super::tests::harness::{balancer, instance, shared, wanted};
 use super::*;
 use crate::llm::config::tests::target;
+use crate::pdk::Loss;
 
 /// What is said against targets with these `auth` and `options`.
 async fn refusals(targets: &[(Value, Value, Value)], env: &[(&str, &str)]) -> Vec<String> {
@@ -11,7 +13,7 @@ async fn refusals(targets: &[(Value, Value, Value)], env: &[(&str, &str)]) -> Ve
     let wanted = wanted(targets.collect(), json!({}));
     {
         let shared = shared(env);
-        Setup::new(&shared, &shared.settings.env, "id".to_owned(), wanted)
+        Setup::new(&shared, &shared.settings.env, instance(), wanted)
     }
     .err()
     .unwrap_or_default()
@@ -95,7 +97,7 @@ async fn a_metadata_address_in_the_file_is_a_warning() {
     let options = json!({"upstream_url": "http://169.254.169.254:80/x"});
     let wanted = wanted(vec![target(json!({}), options, json!({}))], json!({}));
     let shared = shared(&[]);
-    let setup = Setup::new(&shared, &shared.settings.env, "id".to_owned(), wanted).ok().unwrap();
+    let setup = Setup::new(&shared, &shared.settings.env, instance(), wanted).ok().unwrap();
     assert!(setup.warnings[0].contains("link-local"), "{:?}", setup.warnings);
 }
 
@@ -137,18 +139,44 @@ async fn an_identity_wins_over_a_header_and_not_over_a_parameter() {
     assert_eq!((notes.refusals.len(), notes.warnings.len()), (0, 1));
 }
 
+#[tokio::test]
+async fn what_a_balancer_lacks_is_said() {
+    let of = async |more: Value| {
+        let mut all = balancer(&["error"]);
+        all["balancer"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let prices = json!({"input_cost": 1, "output_cost": 2});
+        let mut priced = target(json!({}), prices, json!({}));
+        priced.logging.as_mut().unwrap().log_statistics = Some(true);
+        priced.weight = Some(1);
+        let targets = vec![target(json!({}), json!({}), json!({})), priced];
+        let shared = shared(&[]);
+        let made = Setup::new(&shared, &shared.settings.env, instance(), wanted(targets, all));
+        made.err().unwrap_or_default()
+    };
+    let cost = |algorithm| json!({"algorithm": algorithm, "tokens_count_strategy": "cost"});
+    let lines = of(cost("lowest-usage")).await;
+    assert!(lines.len() == 1 && lines[0].starts_with("config.targets[0]: "), "{lines:?}");
+    assert_eq!(of(cost("round-robin")).await, Vec::<String>::new());
+    let capped = |algorithm| json!({"algorithm": algorithm, "spill": {"max_cost": 5.0}});
+    assert_eq!(of(capped("priority")).await, Vec::<String>::new());
+    let lines = of(capped("round-robin")).await;
+    assert!(lines.len() == 1 && lines[0].contains("'priority' only"), "{lines:?}");
+    let lines = of(json!({"hash_on_header": "no header"})).await;
+    assert_eq!(lines, ["config.balancer.hash_on_header: is no header"]);
+}
+
 #[test]
 fn failover_criteria_are_those_of_nginx() {
-    let mut notes = Notes { refusals: Vec::new(), warnings: Vec::new() };
-    let default = Failover::new(None, &mut notes);
+    let mut warnings = Vec::new();
+    let default = Failover::new(None, &mut warnings);
     assert!(default.covers_loss(Loss::Error) && default.covers_loss(Loss::Timeout));
     assert!(!default.covers_loss(Loss::InvalidHeader) && !default.non_idempotent);
-    assert!(notes.warnings.is_empty());
+    assert!(warnings.is_empty());
     let listed = balancer(&["http_429", "invalid_header"])["balancer"].clone();
     let listed: config::Balancer = serde_json::from_value(listed).unwrap();
-    let failover = Failover::new(Some(&listed), &mut notes);
+    let failover = Failover::new(Some(&listed), &mut warnings);
     assert!(failover.covers_status(StatusCode::TOO_MANY_REQUESTS));
     assert!(!failover.covers_status(StatusCode::BAD_GATEWAY));
     assert!(!failover.covers_loss(Loss::Error) && failover.covers_loss(Loss::InvalidHeader));
-    assert!(notes.warnings[0].contains("non_idempotent"));
+    assert!(warnings[0].contains("non_idempotent"));
 }

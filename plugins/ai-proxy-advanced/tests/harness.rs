@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
-use super::super::{Proxy, Setup, Wanted};
+use super::super::{Instance, Proxy, Setup, Wanted};
 use crate::balancer::Balancer;
 use crate::dns::Names;
 use crate::guard::Guard;
@@ -48,8 +48,13 @@ pub(in super::super) fn plugin(
     more: Value,
 ) -> Proxy {
     let setup =
-        Setup::new(shared, &shared.settings.env, "id-1".to_owned(), wanted(targets, more)).unwrap();
+        Setup::new(shared, &shared.settings.env, instance(), wanted(targets, more)).unwrap();
     Proxy { setup: Rc::new(setup) }
+}
+
+/// Which plugin it is.
+pub(in super::super) fn instance() -> Instance {
+    Instance { id: "id-1".to_owned(), name: "models".to_owned() }
 }
 
 /// The configuration of `ai-proxy-advanced` with these targets.

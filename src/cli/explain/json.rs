@@ -152,6 +152,9 @@ fn model(model: &Model) -> Value {
         "url": model.url.as_ref().ok(),
         "reason": model.url.as_ref().err(),
         "weight": model.weight,
+        "algorithm": model.turn.algorithm,
+        "group": model.turn.group,
+        "groups": model.turn.groups,
         "signs_in": signs_in,
     })
 }

@@ -9,12 +9,25 @@ use crate::chain::explain::{Choice, Considered, Verdict};
 use crate::cli::identity::survey::attached;
 use crate::entity::{PluginEntity, Route, Service};
 use crate::plugin::Phases;
+use crate::plugins::Turn;
 use crate::router::Criterion;
 use crate::router::explain::Look;
 use crate::snapshot::Snapshot;
 
 /// Columns of the labels.
 const LABELS: usize = 14;
+
+/// When one of several models is tried.
+fn turn(turn: &Turn) -> String {
+    match turn {
+        Turn { targets: ..=1, .. } => String::new(),
+        Turn { groups: ..=1, algorithm, targets, .. } => {
+            format!(", one of {targets} by {algorithm}")
+        }
+        Turn { group: 1, algorithm, .. } => format!(", tried first ({algorithm})"),
+        Turn { group, groups, .. } => format!(", tried in place {group} of {groups}"),
+    }
+}
 
 /// The whole page.
 pub(super) fn page(story: &Story, snapshot: &Snapshot) -> String {
@@ -229,7 +242,8 @@ impl Page<'_> {
     fn model(&mut self, model: &Model) {
         let weight = model.weight.map(|weight| format!(", weight {weight}")).unwrap_or_default();
         let (Ok(url) | Err(url)) = &model.url;
-        self.row("", format!("model {}{weight} ({})", model.name, model.path));
+        let turn = turn(&model.turn);
+        self.row("", format!("model {}{weight}{turn} ({})", model.name, model.path));
         self.row("", format!("  {url}"));
         let signs_in = match &model.signs_in {
             SignsIn::Identity { kind, subject, why } => format!("as {kind}, {subject}: {why}"),

@@ -9,7 +9,7 @@ use crate::chain::explain::Choice;
 use crate::entity::{PluginEntity, Route, Service, Target};
 use crate::loader::Compiled;
 use crate::pdk::{Exchange, Matched};
-use crate::plugins::{Credential, ModelTarget};
+use crate::plugins::{Credential, ModelTarget, Turn};
 use crate::router::explain::Look;
 use crate::router::{Router, path};
 use crate::server::route;
@@ -71,6 +71,7 @@ pub(super) struct Model {
     /// Its address, or why it has none of its own.
     pub(super) url: Result<String, String>,
     pub(super) weight: Option<u64>,
+    pub(super) turn: Turn,
     pub(super) signs_in: SignsIn,
 }
 
@@ -252,6 +253,7 @@ impl Model {
             Err(reason) => Err(format!("at {}; {reason}", target.host)),
         };
         let (plugin, path) = (target.plugin.clone(), target.path.clone());
-        Self { plugin, path, name: name.to_owned(), url, weight, signs_in }
+        let turn = target.turn;
+        Self { plugin, path, name: name.to_owned(), url, weight, turn, signs_in }
     }
 }

@@ -56,7 +56,11 @@ fn example(plugin: &str) -> Value {
         "ai-request-transformer" | "ai-response-transformer" => {
             json!({"prompt": "x", "llm": target})
         }
-        "ai-proxy-advanced" => json!({ "targets": [target] }),
+        "ai-proxy-advanced" => json!({
+            "targets": [target],
+            "balancer": {"algorithm": "priority", "cooling": {}, "spill": {}},
+            "acls": {"allow": [{"match": [{"type": "ip", "values": ["::1"]}]}]},
+        }),
         "acl" => json!({"allow": ["g"]}),
         "file-log" => json!({"path": "/dev/null"}),
         "http-log" => json!({"http_endpoint": "http://localhost", "queue": {}}),
