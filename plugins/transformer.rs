@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Context;
-use super::ai_proxy_advanced::{Target, model_in_use};
+use super::ai_proxy_advanced::{Target, model_in_use, without_key};
 use super::model_call::{Caller, Failed, Terms};
 use super::patterns::{Flags, Pattern};
 use super::prompts;
@@ -92,7 +92,7 @@ impl Transformer {
         let no_target = || Unchanged::Gateway(Error::NoTarget);
         let target = self.caller.target().ok_or_else(no_target)?;
         if target.log_payloads {
-            let client = ex.request.whole_body().unwrap_or_default();
+            let client = without_key(ex, ex.request.whole_body().unwrap_or_default());
             self.log(ex, "payload.request", String::from_utf8_lossy(&client).into());
         }
         let chat = target.plan.chat(&self.prompt, &String::from_utf8_lossy(body));

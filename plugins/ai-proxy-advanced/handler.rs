@@ -25,6 +25,8 @@ use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::Context;
 use crate::llm::config;
 use crate::pdk::{Chunk, Exchange};
@@ -40,6 +42,14 @@ pub(super) use targets::Target;
 pub(super) fn model_in_use(ex: &Exchange) -> Option<Arc<str>> {
     let attempts: Rc<dyn Any> = ex.service.attempts()?;
     attempts.downcast::<Session>().ok()?.asked()?.model.clone()
+}
+
+/// A body for logs, without the key that one of these plugins has put into it.
+pub(super) fn without_key(ex: &Exchange, body: Bytes) -> Bytes {
+    let attempts = ex.service.attempts().map(|attempts| -> Rc<dyn Any> { attempts });
+    let session = attempts.and_then(|attempts| attempts.downcast::<Session>().ok());
+    let target = session.as_ref().and_then(|session| session.target());
+    target.and_then(|target| target.plan.redacted_body(&body)).unwrap_or(body)
 }
 
 /// One configured instance of either plugin.

@@ -305,3 +305,26 @@ async fn the_upstream_of_a_reply_is_asked_through_the_proxy_too() {
     );
     assert!(llm.seen().is_empty());
 }
+
+#[tokio::test]
+async fn a_key_in_the_body_for_another_model_is_in_no_log() {
+    let (llm, mut log) = (model("x").await, LogPipe::open());
+    let proxy = format!(
+        "    - name: ai-proxy
+      config:
+        route_type: llm/v1/chat
+        auth: {{param_name: secret, param_value: canary, param_location: body}}
+        model: {{provider: openai, name: m, options: {{upstream_url: 'http://{}/v1'}}}}
+    - {}
+",
+        llm.address,
+        log.plugin()
+    );
+    let file = config("response", "127.0.0.1:9", &at(&llm), "", &proxy);
+    let gateway = TestGateway::start(&file);
+    let chat = r#"{"messages":[{"role":"user","content":"hi"}]}"#;
+    assert_eq!(gateway.post("/a", chat).await.text(), "x");
+    assert_eq!(llm.seen()[0].json()["secret"], "canary");
+    let record = log.record().await.to_string();
+    assert!(record.contains("ai-response-transformer") && !record.contains("canary"), "{record}");
+}
