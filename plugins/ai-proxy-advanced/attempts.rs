@@ -17,7 +17,7 @@ use super::targets::Target;
 use super::trail::Ending;
 use crate::azure::{self, Token};
 use crate::guard::Named;
-use crate::llm::{self, RouteType};
+use crate::llm;
 use crate::pdk::{Attempts, Exchange, Loss, Lost, Next};
 use crate::plugin::{Outcome, Step};
 
@@ -61,7 +61,7 @@ impl Attempts for Session {
         }
         let Some(index) = self.asked().map(|asked| asked.index) else { return Next::Accept };
         // Kong's AI plugins write a reply that they have checked themselves.
-        let is_ours = self.target().is_some_and(|t| t.plan.route_type() != RouteType::Preserve);
+        let is_ours = self.asked().is_some_and(|asked| asked.is_checked);
         ex.response.body_is_final.set(is_ours && status == StatusCode::OK);
         let targets = &self.setup.targets;
         if self.asks_for_patience(ex, index, status, headers) {

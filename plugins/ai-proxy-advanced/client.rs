@@ -4,7 +4,7 @@
 //! request for the last one, its key above all, comes off first.
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, UPGRADE};
 use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
@@ -12,7 +12,7 @@ use super::inflate::accepts_gzip;
 use super::session::Refusal;
 use super::setup::Setup;
 use super::targets::Indexes;
-use crate::llm::{self, Body, Plan, Prepared, openai};
+use crate::llm::{self, Body, Plan, Prepared, form, openai};
 use crate::pdk::{Exchange, ReadError};
 use crate::plugins::prompts::is_ours;
 use crate::respond::Failure;
@@ -47,8 +47,10 @@ impl Client {
     pub(super) async fn read(setup: &Setup, ex: &Exchange) -> Result<Self, Refusal> {
         let content_type = ex.request.header(CONTENT_TYPE);
         let content_type = content_type.as_ref().map(HeaderValue::as_bytes);
-        let was_read = content_type.is_none_or(openai::is_json);
-        let limit = if is_ours(ex) { 0 } else { setup.body_limit };
+        let is_json = content_type.is_none_or(openai::is_json);
+        let was_read = is_json || is_form_to_read(setup, ex, content_type);
+        // Audio and images are larger than what is asked in words.
+        let limit = if is_ours(ex) || !is_json { 0 } else { setup.body_limit };
         let bytes = if was_read { whole(setup, ex, limit).await? } else { Bytes::new() };
         let body = Body::read(content_type, bytes, limit)?;
         let candidates = candidates(setup, ex, &body)?;
@@ -88,6 +90,8 @@ impl Client {
             Some(found.1.clone())
         };
         let client = llm::Client {
+            method: &ex.request.method,
+            raw_path: ex.request.raw_path(),
             path: &path::normalise(ex.request.raw_path()),
             query: &self.query,
             headers: &ex.request.headers(),
@@ -99,7 +103,10 @@ impl Client {
 
 /// The targets that a request means and that its client may use.
 fn candidates(setup: &Setup, ex: &Exchange, body: &Body) -> Result<Indexes, Refusal> {
-    let model = body.model();
+    // A session has no body, and names its model in the query.
+    let upgrades = ex.request.headers().contains_key(UPGRADE);
+    let session = upgrades.then(|| ex.request.query_arg("model")).flatten();
+    let model = body.model().or(session.map(Into::into));
     let model = model.as_deref();
     let mut candidates = setup.targets.candidates(model);
     if let Some(acls) = &setup.acls {
@@ -110,6 +117,15 @@ fn candidates(setup: &Setup, ex: &Exchange, body: &Body) -> Result<Indexes, Refu
         }
     }
     Ok(candidates)
+}
+
+/// Whether a form has to be looked into, which names the model for some target. One that says it
+/// is longer than what the process reads goes on unread, with the model that its client names.
+fn is_form_to_read(setup: &Setup, ex: &Exchange, content_type: Option<&[u8]>) -> bool {
+    let process = setup.shared.settings.buffer_limit as u64;
+    ex.request.body_len().is_none_or(|length| length <= process)
+        && content_type.and_then(form::boundary).is_some()
+        && setup.targets.all().iter().any(|target| target.plan.reads_forms())
 }
 
 /// The whole body, within the limit of the plugin and that of the process.

@@ -12,6 +12,7 @@ mod client;
 mod failover;
 mod inflate;
 mod inventory;
+mod realtime;
 mod refusal;
 mod reply;
 mod report;

@@ -64,10 +64,10 @@ pub(super) struct Seen {
 /// Where a stream was asked for and something else came, it passes as it is (Kong closes the
 /// connection without an answer).
 pub(super) fn is_checked(session: &Session, ex: &Exchange) -> bool {
-    let Some((asked, target)) = session.asked().zip(session.target()) else { return false };
+    let Some(asked) = session.asked() else { return false };
     is_ok(ex)
         && !asked.stream
-        && converts(target)
+        && asked.is_checked
         && ex.request.method != Method::HEAD
         && !is_event_stream(&ex.response.headers())
 }
@@ -133,9 +133,10 @@ pub(super) fn begin(session: &Session, ex: &Exchange) {
     let inflates = is_gzip && (stream.is_some() || !accepts_gzip(session));
     let is_refusal = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
     let copies = stream.is_none()
-        && (target.log_payloads
-            || (is_ok(ex) && is_json && (asked.stream || !converts(target)))
-            || (is_refusal && target.authenticates()));
+        && (target.log_payloads && !is_media(&ex.response.headers())
+            || (is_ok(ex) && is_json && (asked.stream || !asked.is_checked))
+            || (is_refusal && target.authenticates())
+            || (is_json && status == StatusCode::BAD_REQUEST));
     if inflates {
         ex.response.clear_header(CONTENT_ENCODING);
     }
@@ -234,7 +235,7 @@ impl Passing {
 
 /// The headers of a 200: whose model answered, and no cookies of the upstream's (Kong).
 fn head(session: &Session, target: &Target, ex: &Exchange) {
-    if converts(target) {
+    if !is_preserved(target) {
         ex.response.clear_header(SET_COOKIE);
     }
     let wanted = session.setup.model_name_header || ex.request.headers().contains_key("kong-debug");
@@ -244,9 +245,9 @@ fn head(session: &Session, target: &Target, ex: &Exchange) {
     }
 }
 
-/// Whether the gateway answers for the format; `preserve` leaves it alone.
-fn converts(target: &Target) -> bool {
-    target.plan.route_type() != RouteType::Preserve
+/// Whether everything is left as it is.
+fn is_preserved(target: &Target) -> bool {
+    target.plan.route_type() == RouteType::Preserve
 }
 
 fn is_ok(ex: &Exchange) -> bool {
@@ -265,6 +266,13 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 
 fn is_json(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|kind| openai::is_json(kind.as_bytes()))
+}
+
+/// Sound, pictures and files, which say nothing in a log.
+fn is_media(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let kinds: [&[u8]; 4] = [b"audio/", b"image/", b"video/", b"application/octet-stream"];
+    kinds.iter().any(|media| kind.starts_with(media))
 }
 
 /// Two pieces as one; most often the second is empty.

@@ -19,8 +19,8 @@ use super::reply::Seen;
 use super::session::{Asked, Session};
 use super::setup::Setup;
 use super::targets::Target;
-use crate::llm::Provider;
 use crate::llm::usage::Usage;
+use crate::llm::{Provider, RouteType, filter};
 use crate::metrics::{Amount, Counter, Histogram, Metrics};
 use crate::pdk::{Exchange, ModelUse, ModelWatch, Spent};
 
@@ -39,10 +39,16 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
         if let Some(name) = target.plan.secret_arg() {
             ex.log.hide_arg(name);
         }
+        if target.plan.route_type() == RouteType::Realtime {
+            ex.log.hide_arg("api-key");
+        }
         learn(session, ex, target, &numbers);
         if ex.times.sent.get().is_some() {
             let used = session.setup.counters.count(&session.setup, target, asked, &numbers);
             ex.own.all::<ModelWatch>().iter().for_each(|watch| watch.tell(Some(&used)));
+            if is_blocked(ex, &seen) {
+                count_blocked(&session.setup.shared.metrics, &used);
+            }
             // Kong's metrics are made of the log record, so they need its statistics.
             if target.log_statistics {
                 ex.own.keep(Rc::new(used));
@@ -84,6 +90,18 @@ fn learn(session: &Session, ex: &Exchange, target: &Target, numbers: &Numbers) {
     if let Some(from) = session.settle(Some(&spent)) {
         setup.spills.count(setup, from, target, &spent);
     }
+}
+
+/// Whether the content filter has refused the request.
+fn is_blocked(ex: &Exchange, seen: &Seen) -> bool {
+    let is_bad = ex.service.status.get() == Some(StatusCode::BAD_REQUEST);
+    is_bad && seen.text.as_ref().is_some_and(|text| filter::is_blocked(&text.bytes))
+}
+
+fn count_blocked(metrics: &Metrics, used: &ModelUse) {
+    let labels = [("ai_provider", used.provider), ("ai_model", &*used.model)];
+    let help = "Requests that the content filter of the provider has refused";
+    metrics.counter("silverback_ai_content_filter_total", help, &labels).add(1);
 }
 
 /// The numbers of an exchange.
@@ -159,7 +177,13 @@ fn meta(
         "llm_latency": numbers.latency_ms,
     });
     if let Some(asked) = asked {
-        meta["request_mode"] = if asked.stream { "stream" } else { "oneshot" }.into();
+        let is_session = target.is_some_and(|t| t.plan.route_type() == RouteType::Realtime);
+        let mode = match (is_session, asked.stream) {
+            (true, _) => "realtime",
+            (false, true) => "stream",
+            (false, false) => "oneshot",
+        };
+        meta["request_mode"] = mode.into();
     }
     if let Some(azure) = asked.and_then(|asked| asked.azure.as_deref()) {
         meta["azure_instance_id"] = azure.azure_instance_id.as_str().into();

@@ -16,6 +16,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::balance::{Ask, Hint, Idle, Reserved, Spent};
 use super::client::{CREDENTIALS, Client, FORWARDED};
+use super::realtime;
 use super::reply::Reply;
 use super::setup::Setup;
 use super::targets::{Indexes, Target};
@@ -23,7 +24,7 @@ use super::trail::{ATTEMPTS, SPILLED, Trail};
 use crate::azure::Token;
 use crate::guard::{self, Named};
 use crate::llm::azure::Names;
-use crate::llm::{self, Prepared, usage};
+use crate::llm::{self, Prepared, RouteType, usage};
 use crate::pdk::Exchange;
 use crate::plugin::{Outcome, Stop};
 use crate::respond::{self, Failure};
@@ -84,6 +85,8 @@ pub(super) struct Asked {
     pub(super) model_header: Option<HeaderValue>,
     /// Whether a stream was asked for.
     pub(super) stream: bool,
+    /// Whether a 200 must be a reply of the route type.
+    pub(super) is_checked: bool,
     /// Azure's names for the log record.
     pub(super) azure: Option<Arc<Names>>,
     /// The body, when payloads are logged.
@@ -201,7 +204,8 @@ impl Session {
             client.restore(&self.setup, ex);
         }
         let prepared = client.prepare(ex, &target.plan)?;
-        let payload = target.log_payloads.then(|| {
+        // Of forms most is sound or pictures, which say nothing in a log.
+        let payload = (target.log_payloads && client.body.form().is_none()).then(|| {
             let sent = prepared.body.as_ref().unwrap_or_else(|| client.body.bytes());
             target.plan.redacted_body(sent).unwrap_or_else(|| sent.clone())
         });
@@ -217,6 +221,7 @@ impl Session {
             model: prepared.model,
             model_header: prepared.model_header,
             stream: prepared.stream,
+            is_checked: prepared.is_checked,
             azure: prepared.azure,
             payload,
         };
@@ -346,4 +351,7 @@ fn sign(ex: &Exchange, target: &Target, prepared: &Prepared) {
     }
     let encodings = HeaderValue::from_static(llm::ACCEPT_ENCODING);
     ex.request.set_header(ACCEPT_ENCODING, encodings);
+    if target.plan.route_type() == RouteType::Realtime && target.authenticates() {
+        realtime::sign_off(ex);
+    }
 }

@@ -43,7 +43,7 @@ impl Stream {
             _ => RouteType::Chat,
         };
         let watch = Watch {
-            usage: StreamUsage::new(route_type, plan.route_type() != RouteType::Preserve),
+            usage: StreamUsage::new(route_type, plan.converts()),
             transcript: transcribes.then(|| Transcript::new(route_type)),
             first: None,
             done: false,

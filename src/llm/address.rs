@@ -59,6 +59,14 @@ pub enum BadUrl {
              domain: https://$(headers.x-region).openai.azure.com"
     )]
     TemplateInHost,
+    /// Ollama's own wire.
+    #[error(
+        "is Ollama's own API; name the one that is OpenAI's: http://HOST:11434/v1/chat/completions"
+    )]
+    OllamasOwn,
+    /// An operation that a surface of Azure does not have.
+    #[error("'{0}' has no such operation")]
+    NoOperation(String),
 }
 
 /// Splits `upstream_url`; its query is dropped, and no path is `/` (both as in Kong).
@@ -124,9 +132,18 @@ pub(super) fn encode(value: &str) -> String {
 pub(super) struct Arguments<'a> {
     /// The encoded `api-version`, unless the client sends one (Kong lets the client win).
     pub(super) api_version: Option<&'a str>,
+    /// The surface takes no date: of the client's versions only these pass.
+    pub(super) undated: bool,
     /// A credential: name, `name=value` encoded, and whether the client's own is kept.
     pub(super) credential: Option<(&'a str, &'a str, bool)>,
+    /// Arguments of the client's that go no further.
+    pub(super) dropped: &'a [&'a str],
+    /// `name=value`, encoded, in place of what was dropped.
+    pub(super) own: Option<&'a str>,
 }
+
+/// The versions that Azure's v1 API takes.
+const UNDATED: [&str; 2] = ["v1", "preview"];
 
 /// The query for the upstream: `api-version` first, the client's arguments, the credential last.
 ///
@@ -138,8 +155,10 @@ pub(super) fn query(client: &str, set: Arguments<'_>) -> String {
     let (mut version_seen, mut credential_seen) = (false, false);
     for argument in client.split('&').filter(|argument| !argument.is_empty()) {
         let name = name_of(argument);
-        if set.api_version.is_some() && name == "api-version" {
-            if std::mem::replace(&mut version_seen, true) {
+        if (set.api_version.is_some() || set.undated) && name == "api-version" {
+            let value = argument.split_once('=').map_or("", |(_, value)| value);
+            let is_refused = set.undated && !UNDATED.contains(&value);
+            if is_refused || std::mem::replace(&mut version_seen, true) {
                 continue;
             }
         } else if let Some((_, _, keep)) = set.credential.filter(|(own, ..)| name == *own) {
@@ -147,19 +166,27 @@ pub(super) fn query(client: &str, set: Arguments<'_>) -> String {
                 continue;
             }
             credential_seen = true;
+        } else if set.dropped.contains(&&*name) {
+            continue;
         }
         kept.push(argument);
     }
     let version = set.api_version.filter(|_| !version_seen);
     let mut out = version.map_or_else(String::new, |version| format!("api-version={version}"));
     let credential = set.credential.filter(|_| !credential_seen).map(|(_, pair, _)| pair);
-    for argument in kept.into_iter().chain(credential) {
+    for argument in set.own.into_iter().chain(kept).chain(credential) {
         if !out.is_empty() {
             out.push('&');
         }
         out.push_str(argument);
     }
     out
+}
+
+/// The value of a client's argument, decoded.
+pub(super) fn argument<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    pairs.find_map(|(own, value)| (own == name).then_some(value))
 }
 
 /// The decoded name of a query argument.
@@ -220,7 +247,7 @@ mod tests {
 
     #[test]
     fn queries_keep_the_bytes_of_the_client() {
-        let version = Arguments { api_version: Some("v"), credential: None };
+        let version = Arguments { api_version: Some("v"), ..Arguments::default() };
         assert_eq!(query("", version), "api-version=v");
         assert_eq!(query("z=%7e&a=1+2", version), "api-version=v&z=%7e&a=1+2");
         assert_eq!(query("x=1&api-version=c&y=a%20b", version), "x=1&api-version=c&y=a%20b");
@@ -230,10 +257,33 @@ mod tests {
 
     #[test]
     fn credentials_in_the_query() {
-        let set =
-            |keep| Arguments { api_version: Some("v"), credential: Some(("k", "k=a%20b", keep)) };
+        let set = |keep| Arguments {
+            api_version: Some("v"),
+            credential: Some(("k", "k=a%20b", keep)),
+            ..Arguments::default()
+        };
         assert_eq!(query("k=mine&x=1&k=2", set(false)), "api-version=v&x=1&k=a%20b");
         assert_eq!(query("%6b=mine", set(true)), "api-version=v&%6b=mine");
         assert_eq!(query("", set(true)), "api-version=v&k=a%20b");
+    }
+
+    #[test]
+    fn a_surface_without_dates_takes_none() {
+        let v1 = |api_version| Arguments { api_version, undated: true, ..Arguments::default() };
+        assert_eq!(query("api-version=2024-10-21&a=1", v1(None)), "a=1");
+        assert_eq!(query("api-version=preview", v1(None)), "api-version=preview");
+        assert_eq!(query("api-version=2024-10-21", v1(Some("preview"))), "api-version=preview");
+        assert_eq!(query("api-version=v1", v1(Some("preview"))), "api-version=v1");
+    }
+
+    #[test]
+    fn arguments_can_be_dropped_and_replaced() {
+        let set = Arguments {
+            dropped: &["model", "deployment", "api-key"],
+            own: Some("model=rt"),
+            ..Arguments::default()
+        };
+        assert_eq!(query("model=x&api%2Dkey=k&intent=t&deployment=y", set), "model=rt&intent=t");
+        assert_eq!(argument("a=1&model=g%2E4", "model").as_deref(), Some("g.4"));
     }
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Number, Value};
 
 use crate::entity::Secret;
+use crate::llm::token_limit::TokensField;
 use crate::llm::{Provider, RouteType};
 
 /// `config` of the plugin `ai-proxy`: one target, flat.
@@ -317,6 +318,15 @@ pub struct Options {
     pub azure_instance: Option<String>,
     pub azure_deployment_id: Option<String>,
     pub azure_api_version: Option<String>,
+    /// `azure-openai` or `azure-foundry`; of Kong's next versions, as the three below it.
+    pub azure_service: Option<String>,
+    pub azure_foundry_resource: Option<String>,
+    pub azure_foundry_domain: Option<String>,
+    pub azure_foundry_path_prefix: Option<String>,
+    /// Ours: what follows `azure_instance` in the host.
+    pub azure_domain: Option<String>,
+    /// Ours: the name under which the limit of a reply goes upstream.
+    pub max_tokens_field: Option<TokensField>,
     /// Price of a million prompt tokens.
     pub input_cost: Option<f64>,
     /// Price of a million completion tokens.

@@ -11,6 +11,7 @@ use crate::entity::Secret;
 use crate::llm::address::encode;
 use crate::llm::config::{Auth, ParamLocation};
 use crate::llm::error::Error;
+use crate::llm::form::Form;
 use crate::llm::json;
 use crate::llm::openai::Body;
 use crate::llm::plan::Invalid;
@@ -50,6 +51,8 @@ struct Param {
     location: ParamLocation,
     /// `name=value`, encoded, or the JSON of the value.
     text: Box<str>,
+    /// The value itself.
+    plain: Box<str>,
 }
 
 impl Credential {
@@ -138,6 +141,18 @@ impl Credential {
         (!(own && self.allow_override)).then(|| Edit::set(&param.key, param.text.as_bytes()))
     }
 
+    /// Whether the key is a part of the body.
+    pub(super) fn is_in_body(&self) -> bool {
+        self.body_param().is_some()
+    }
+
+    /// The field to set in a form, unless the client's own is kept.
+    pub(super) fn in_form(&self, form: &Form) -> Option<(&str, &str)> {
+        let param = self.body_param()?;
+        let own = form.get(param.key.name()).is_some();
+        (!(own && self.allow_override)).then(|| (param.key.name(), &*param.plain))
+    }
+
     /// The body of route type `preserve`; `None` when it stays as it is.
     ///
     /// Kong leaves the key out here without a word; a request without its key is of no use.
@@ -171,6 +186,6 @@ impl Param {
             ParamLocation::Body if RESERVED.contains(&name) => return Err(reserved()),
             ParamLocation::Body => String::from_utf8_lossy(&quote(value)).into_owned(),
         };
-        Ok(Self { key: Key::new(name), location, text: text.into() })
+        Ok(Self { key: Key::new(name), location, text: text.into(), plain: value.into() })
     }
 }

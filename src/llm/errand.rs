@@ -5,13 +5,13 @@
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::json;
 
 use crate::llm::address::{self, Arguments, Endpoint};
 use crate::llm::openai::Body;
 use crate::llm::plan::{MODEL, Plan, path_and_query};
-use crate::llm::splice::Edit;
+use crate::llm::splice::{Edit, quote};
 use crate::llm::template::{Client, first_template};
 
 /// Where such requests go. Not printable: it holds a key.
@@ -50,19 +50,23 @@ impl Plan {
             Some(url) => {
                 let (endpoint, path) = own(url).ok_or(NoPlace::Address)?;
                 let own_query = url.split('#').next().and_then(|url| url.split_once('?'));
-                let arguments = Arguments { api_version: None, credential };
+                let arguments = Arguments { credential, ..Arguments::default() };
                 (endpoint, path, address::query(own_query.map_or("", |(_, q)| q), arguments))
             }
             None => {
                 let version = located.api_version.as_deref();
-                let arguments = Arguments { api_version: version, credential };
+                let undated = located.undated;
+                let arguments =
+                    Arguments { api_version: version, undated, credential, ..Arguments::default() };
                 let path = located.path.clone().ok_or(NoPlace::Address)?;
                 (located.endpoint.clone(), path, address::query("", arguments))
             }
         };
         let target = path_and_query(&path, &query).ok_or(NoPlace::Address)?;
         let nobody = (HeaderMap::new(), |_: &str| None);
-        let client = Client { path: "/", query: "", headers: &nobody.0, captures: &nobody.1 };
+        let (method, path, query) = (&Method::POST, "/", "");
+        let (headers, captures) = (&nobody.0, &nobody.1);
+        let client = Client { method, raw_path: path, path, query, headers, captures };
         Ok(Place { endpoint, target, header: self.credential.header(&client) })
     }
 
@@ -73,13 +77,19 @@ impl Plan {
         let chat = json!({ "messages": messages.map(message), "stream": false });
         let bytes = Bytes::from(chat.to_string());
         let Ok(body) = Body::read(None, bytes.clone(), 0) else { return bytes };
-        let model = self.name_json.as_deref().map(|name| Edit::set(&MODEL, name));
-        let edits: Vec<_> = model
+        let Some(object) = body.object() else { return bytes };
+        let located = self.site.fixed();
+        let deployment = located.and_then(|located| located.model.as_deref()).map(quote);
+        let name = deployment.as_deref().or(self.name_json.as_deref());
+        let version = located.filter(|place| place.is_dated).and_then(|p| p.api_version.as_deref());
+        let model = self.name().map_or("", |name| name);
+        let edits: Vec<_> = name
+            .map(|name| Edit::set(&MODEL, name))
             .into_iter()
-            .chain(self.overrides())
+            .chain(self.overrides.edits(model, version, object))
             .chain(self.credential.in_body(&body))
             .collect();
-        body.object().map_or(bytes, |object| object.edited(&edits))
+        object.edited(&edits)
     }
 }
 

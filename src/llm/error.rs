@@ -14,6 +14,9 @@ pub enum Error {
     /// Kong: no JSON object with `messages` or `prompt`, whatever the reason.
     #[error("request body doesn't contain valid prompts")]
     NoPrompts,
+    /// Kong: an operation that takes JSON got something else.
+    #[error("content-type header does not match request body, or bad JSON formatting")]
+    NotJson,
     /// Kong: the client names another model than the configuration.
     #[error("cannot use own model - must be: {0}")]
     OwnModel(String),

@@ -7,19 +7,22 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use crate::llm::RouteType;
-use crate::llm::address::{self, Endpoint};
+use crate::llm::address::{self, BadUrl};
 use crate::llm::error::Error;
+use crate::llm::form::{self, Form};
 use crate::llm::json;
+use crate::llm::operation::Operation;
 use crate::llm::plan::Invalid;
 use crate::llm::site::{Located, Site};
 use crate::llm::splice::Object;
+use crate::llm::{Provider, RouteType, providers};
 
 /// A client's request body, read once for every target that may get it.
 #[derive(Clone)]
 pub struct Body {
     bytes: Bytes,
     object: Option<Object<Bytes>>,
+    form: Option<Form>,
 }
 
 impl Body {
@@ -29,13 +32,15 @@ impl Body {
     /// (Kong). `limit` is in bytes, 0 is none; it bounds what is read, so not other types.
     pub fn read(content_type: Option<&[u8]>, bytes: Bytes, limit: usize) -> Result<Self, Error> {
         if !content_type.is_none_or(is_json) {
-            return Ok(Self { bytes, object: None });
+            let boundary = content_type.and_then(form::boundary).filter(|_| !bytes.is_empty());
+            let form = boundary.and_then(|boundary| Form::read(bytes.clone(), boundary));
+            return Ok(Self { bytes, object: None, form });
         }
         if limit > 0 && bytes.len() > limit {
             return Err(Error::TooLarge { limit });
         }
         let object = Object::read(bytes.clone()).ok();
-        Ok(Self { bytes, object })
+        Ok(Self { bytes, object, form: None })
     }
 
     /// The bytes as the client sent them.
@@ -48,13 +53,29 @@ impl Body {
         self.object.as_ref()
     }
 
+    /// The body as a form, when it is one and was read.
+    pub fn form(&self) -> Option<&Form> {
+        self.form.as_ref()
+    }
+
+    /// Whether nobody has looked into it, as with an upload that streams.
+    pub fn is_unread(&self) -> bool {
+        self.object.is_none() && self.form.is_none()
+    }
+
     /// The model the client names; `None` when the member is no string, as if it were not there.
     pub fn model(&self) -> Option<Cow<'_, str>> {
+        if let Some(form) = self.form() {
+            return form.get("model").map(Cow::Borrowed);
+        }
         json::text(self.object()?.get("model")?)
     }
 
     /// Whether the client asks for a stream. As in Kong anything but `false` asks; null does not.
     pub fn asks_for_stream(&self) -> bool {
+        if let Some(form) = self.form() {
+            return form.get("stream").is_some_and(|stream| stream != "false");
+        }
         let stream = self.object().and_then(|object| object.get("stream"));
         !matches!(stream, None | Some(b"false" | b"null"))
     }
@@ -94,39 +115,56 @@ pub(super) fn check_format(
     if found == route { Ok(()) } else { Err(Error::OtherFormat { found, route }) }
 }
 
-/// The path of an operation, after OpenAI's `/v1` or Azure's deployment.
-pub(super) fn operation(route: RouteType) -> &'static str {
-    match route {
-        RouteType::Completions => "/completions",
-        _ => "/chat/completions",
-    }
-}
-
-/// Where a target of provider `openai` is: `upstream_url`, or `api.openai.com`.
+/// Where a target is whose provider speaks OpenAI's wire: `upstream_url`, or its own host.
 ///
-/// `upstream_url` wins over `upstream_path` (Kong), except for `preserve`.
-pub(super) fn locate(site: &Site<'_>, route: RouteType) -> Result<Located, Invalid> {
+/// `upstream_url` wins over `upstream_path` (Kong), except for `preserve`. Hosts of one's own may
+/// be named without a path.
+pub(super) fn locate(
+    site: &Site<'_>,
+    provider: Provider,
+    route: RouteType,
+) -> Result<Located, Invalid> {
+    let operation = Operation::of(route);
+    let not_built = Invalid::NotBuilt(provider, route);
+    let base = providers::base(provider, site.fixed.variant).ok_or(not_built)?;
     let own_path = || match site.upstream_path {
         Some(path) => address::upstream_path(path).map_err(Invalid::url("upstream_path")),
-        None => Ok(["/v1", operation(route)].concat()),
+        None => Ok(providers::path(&base, operation)),
     };
     let (endpoint, path) = match site.upstream_url {
-        Some(url) => address::upstream_url(url).map_err(Invalid::url("upstream_url"))?,
-        None => (Endpoint::openai(), own_path()?),
+        Some(url) => {
+            let (endpoint, path) =
+                address::upstream_url(url).map_err(Invalid::url("upstream_url"))?;
+            let says_all = matches!(provider, Provider::Openai | Provider::Llama2);
+            (endpoint, if path == "/" && !says_all { own_path()? } else { path })
+        }
+        None => {
+            let host = base.host.as_deref().ok_or(Invalid::NoUrl(provider))?;
+            let endpoint = address::https(host).map_err(Invalid::url("databricks"))?;
+            (endpoint, own_path()?)
+        }
     };
+    if provider == Provider::Ollama && path.starts_with("/api/") {
+        return Err(Invalid::Url { field: "upstream_url", error: BadUrl::OllamasOwn });
+    }
     let path = match (route, site.upstream_path) {
         (RouteType::Preserve, None) => None,
         (RouteType::Preserve, Some(_)) => Some(own_path()?),
         _ => Some(path),
     };
-    Ok(Located::new(endpoint, path, None, None))
+    let prefix = path.as_deref().and_then(|path| prefix(path, operation));
+    Ok(Located::new(endpoint, prefix, path).finished())
 }
 
-impl Endpoint {
-    fn openai() -> Self {
-        let (protocol, port) = (crate::entity::Protocol::Https, 443);
-        Self { protocol, host: "api.openai.com".into(), port }
-    }
+/// What stands in front of the operations in the path of one.
+pub(super) fn prefix(path: &str, operation: &Operation) -> Option<String> {
+    let ends = [operation.path, operation.azure_path()];
+    let front = ends.into_iter().find_map(|end| path.strip_suffix(end))?;
+    let front = match front.rsplit_once('/') {
+        Some((before, _deployment)) => before.strip_suffix("/deployments").unwrap_or(front),
+        None => front,
+    };
+    Some(front.to_owned())
 }
 
 #[cfg(test)]

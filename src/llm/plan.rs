@@ -8,24 +8,22 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue};
-use serde_json::Number;
-use smallvec::SmallVec;
+use http::{HeaderName, HeaderValue, Method};
 
 use crate::entity::Secret;
 use crate::llm::address::{self, Arguments, BadUrl, Endpoint};
-use crate::llm::config::{Options, ResponseStreaming, Target};
+use crate::llm::config::{ResponseStreaming, Target};
+use crate::llm::convert::{Overrides, Said};
 use crate::llm::credential::Credential;
 use crate::llm::error::Error;
 use crate::llm::openai::{self, Body};
+use crate::llm::operation::{self, Branch, Media, Naming, Operation};
 use crate::llm::site::{Located, Where};
-use crate::llm::splice::{Edit, Key, quote};
+use crate::llm::splice::{Key, quote};
 use crate::llm::template::{Client, Place, Text};
-use crate::llm::{Provider, RouteType, azure};
+use crate::llm::{Provider, RouteType, azure, providers};
 
 pub(super) static MODEL: LazyLock<Key> = LazyLock::new(|| Key::new("model"));
-static STREAM: LazyLock<Key> = LazyLock::new(|| Key::new("stream"));
-static TOP_K: LazyLock<Key> = LazyLock::new(|| Key::new("top_k"));
 
 /// Why a target cannot be used; found when the configuration loads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +34,9 @@ pub enum Invalid {
     /// The schema asks for it, too.
     #[error("model.options.{0}: must be set for provider azure, unless upstream_url is")]
     Missing(&'static str),
+    /// A provider that everybody runs for themselves, or a workspace of one's own.
+    #[error("model.options.upstream_url: must be set for provider {0}")]
+    NoUrl(Provider),
     /// A URL, or a part of one.
     #[error("model.options.{field}: {error}")]
     Url {
@@ -67,6 +68,7 @@ impl Invalid {
 pub struct Plan {
     provider: Provider,
     pub(super) route_type: RouteType,
+    pub(super) operation: &'static Operation,
     streaming: ResponseStreaming,
     name: Option<Text>,
     /// The fixed name as JSON and as the value of `X-Kong-LLM-Model`.
@@ -74,8 +76,10 @@ pub struct Plan {
     name_header: Option<HeaderValue>,
     alias: Option<Box<str>>,
     pub(super) site: Where,
-    options: Vec<(Key, Box<[u8]>)>,
+    pub(super) overrides: Overrides,
     pub(super) credential: Credential,
+    /// The gateway signs in there, with a key or an identity.
+    signs_in: bool,
 }
 
 /// A request that is ready to be sent to its target. Not printable: it holds credentials.
@@ -95,6 +99,8 @@ pub struct Prepared {
     pub model_header: Option<HeaderValue>,
     /// Whether the reply is to be a stream.
     pub stream: bool,
+    /// Whether a reply of 200 must be one of the route type.
+    pub is_checked: bool,
     /// What to log about an Azure target.
     pub azure: Option<Arc<azure::Names>>,
 }
@@ -103,26 +109,30 @@ impl Plan {
     /// Compiles a target; `streaming` is the plugin's `response_streaming`.
     pub fn new(target: &Target, streaming: ResponseStreaming) -> Result<Self, Invalid> {
         let (provider, route_type) = (target.model.provider, target.route_type);
-        let built = matches!(provider, Provider::Azure | Provider::Openai)
-            && matches!(route_type, RouteType::Chat | RouteType::Completions | RouteType::Preserve);
-        if !built {
+        if !providers::takes(provider, route_type) {
             return Err(Invalid::NotBuilt(provider, route_type));
         }
+        let operation = Operation::of(route_type);
         let options = target.model.options.clone().unwrap_or_default();
         let name = target.model.name.as_deref();
         let name = name.map(|name| Text::new("model.name", name, Place::Free));
         let fixed = name.as_ref().and_then(Text::fixed).cloned();
+        let auth = target.auth.as_ref();
+        let credential = auth.map_or(Ok(Credential::default()), Credential::new)?;
+        let has_identity = auth.is_some_and(|a| a.azure_use_managed_identity == Some(true));
         Ok(Self {
             provider,
             route_type,
+            operation,
             streaming,
             name_json: fixed.as_deref().map(|name| quote(name).into()),
             name_header: fixed.as_deref().and_then(|name| model_header(provider, name)),
             name,
             alias: target.model.model_alias.as_deref().map(Into::into),
             site: Where::new(provider, route_type, &options)?,
-            options: overrides(&options),
-            credential: target.auth.as_ref().map_or(Ok(Credential::default()), Credential::new)?,
+            overrides: Overrides::new(&options, operation.options),
+            signs_in: credential.is_set() || has_identity,
+            credential,
         })
     }
 
@@ -148,11 +158,6 @@ impl Plan {
     /// Whether clients say the name of the model, or a part of it.
     pub(super) fn has_template_in_name(&self) -> bool {
         self.name.as_ref().is_some_and(|name| name.fixed().is_none())
-    }
-
-    /// The options that win over a client's.
-    pub(super) fn overrides(&self) -> impl Iterator<Item = Edit<'_>> {
-        self.options.iter().map(|(key, value)| Edit::set(key, value))
     }
 
     /// What the target does.
@@ -227,32 +232,65 @@ impl Plan {
         self.site.fixed()?.names.as_ref()
     }
 
+    /// Whether a form of several parts has to be read for this target: its body names the model.
+    pub fn reads_forms(&self) -> bool {
+        let is_named_by_path = self.site.sample_place().is_some_and(|located| {
+            located.path.as_deref().is_some_and(|path| path.contains("/deployments/"))
+        });
+        self.operation.media == Media::Form && !is_named_by_path
+            || self.credential.is_in_body() && self.route_type != RouteType::Preserve
+    }
+
+    /// Whether bodies are chats or completions, whose format the gateway answers for.
+    pub fn converts(&self) -> bool {
+        self.operation.is_checked
+    }
+
+    /// `genai_category`, as the route type has it.
+    pub fn category(&self) -> &'static str {
+        self.operation.category
+    }
+
     /// The request for this target. The order of the checks is Kong's, and so are their texts.
     pub fn prepare(&self, client: &Client<'_>, body: &Body) -> Result<Prepared, Error> {
         let configured = self.name.as_ref().map(|name| name.render(client)).transpose()?;
         let located = self.site.of(self.provider, self.route_type, client)?;
+        if let Some(prepared) = self.list_of_models(&located, client)? {
+            return Ok(prepared);
+        }
+        let has_azures_names = self.provider == Provider::Azure
+            && located.path.as_deref().is_none_or(|p| p.ends_with(self.operation.azure_path()));
+        let branch = self.operation.branch(has_azures_names, client.raw_path, client.path)?;
+        let creates = self.creates(branch.as_ref(), client);
         let formats = body.formats();
-        let convert = self.route_type != RouteType::Preserve;
-        if convert && formats == (false, false) {
+        if self.operation.is_checked && formats == (false, false) {
             return Err(Error::NoPrompts);
         }
-        let model = self.model(configured, body)?;
-        if convert {
-            if model.is_none() {
-                return Err(Error::NoModel);
-            }
+        if self.operation.media == Media::Json && creates && body.object().is_none() {
+            return Err(Error::NotJson);
+        }
+        let asked = self.asked(client, body);
+        let names_one = asked.as_deref().is_some_and(|name| !name.is_empty());
+        let model = self.model(configured, asked)?;
+        let is_unread = self.operation.media == Media::Form && body.is_unread();
+        if creates && !is_unread && model.is_none() && located.model.is_none() {
+            return Err(Error::NoModel);
+        }
+        if self.operation.is_checked {
             openai::check_format(formats, self.route_type)?;
         }
         let stream = self.stream(body)?;
-        let text = if convert {
-            Some(self.converted(body, model.as_deref().unwrap_or_default(), stream))
-        } else {
-            self.credential.in_preserved(body)?
+        let said = Said {
+            model: model.as_deref().filter(|_| creates || names_one),
+            stream,
+            creates,
+            located: &located,
+            client,
         };
         Ok(Prepared {
-            target: self.target(&located, client)?,
+            body: self.body(&said, body)?,
+            target: self.target(&located, branch.as_ref(), model.as_deref(), client)?,
             endpoint: located.endpoint.clone(),
-            body: text,
             credential: self.credential.header(client),
             model_header: match (&self.name_json, &model) {
                 (Some(_), _) => self.name_header.clone(),
@@ -261,17 +299,70 @@ impl Plan {
             },
             model,
             stream,
+            is_checked: self.operation.is_checked,
             azure: located.names.clone(),
         })
+    }
+
+    /// A client may ask for the models where it asks them something (not in Kong).
+    fn list_of_models(
+        &self,
+        located: &Located,
+        client: &Client<'_>,
+    ) -> Result<Option<Prepared>, Error> {
+        let has_models = matches!(self.operation.naming, Naming::Always | Naming::Creation);
+        let reads = matches!(*client.method, Method::GET | Method::HEAD);
+        let Some(prefix) = located.prefix.as_deref().filter(|_| has_models && reads) else {
+            return Ok(None);
+        };
+        let branch = operation::models_branch(client.raw_path, client.path)?;
+        let Some(rest) = branch else { return Ok(None) };
+        let path = [prefix, operation::MODELS, rest].concat();
+        Ok(Some(Prepared {
+            endpoint: located.endpoint.clone(),
+            target: self.with_query(&path, located, None, client)?,
+            body: None,
+            credential: self.credential.header(client),
+            model: None,
+            model_header: None,
+            stream: false,
+            is_checked: false,
+            azure: located.names.clone(),
+        }))
+    }
+
+    /// Whether the request asks a model for something new, and so has to name it.
+    fn creates(&self, branch: Option<&Branch<'_>>, client: &Client<'_>) -> bool {
+        let is_root = branch.is_none_or(|branch| {
+            let own = [self.operation.path, self.operation.azure_path()];
+            branch.rest.is_empty() && own.contains(&branch.root)
+        });
+        match self.operation.naming {
+            Naming::Always => true,
+            Naming::Creation => is_root && *client.method == Method::POST,
+            Naming::Query => is_root,
+            Naming::Never => false,
+        }
+    }
+
+    /// The model that the client names.
+    fn asked<'c>(&self, client: &Client<'c>, body: &'c Body) -> Option<Cow<'c, str>> {
+        match self.operation.naming {
+            Naming::Query => {
+                let of = |name| address::argument(client.query, name);
+                of("model").or_else(|| of("deployment"))
+            }
+            Naming::Never if self.route_type != RouteType::Preserve => None,
+            _ => body.model(),
+        }
     }
 
     /// The model to ask for: the configuration's, else the client's (which may be empty in Kong).
     fn model(
         &self,
         configured: Option<Cow<'_, str>>,
-        body: &Body,
+        asked: Option<Cow<'_, str>>,
     ) -> Result<Option<Arc<str>>, Error> {
-        let asked = body.model();
         let Some(name) = configured else { return Ok(asked.map(Into::into)) };
         let other = asked.filter(|asked| {
             !asked.is_empty() && *asked != name && self.alias.as_deref() != Some(asked)
@@ -286,49 +377,79 @@ impl Plan {
 
     fn stream(&self, body: &Body) -> Result<bool, Error> {
         let asked = body.asks_for_stream();
+        // A body that is not ours to write cannot be told to stream.
+        let is_ours = self.operation.is_checked || self.route_type == RouteType::Responses;
         match self.streaming {
             ResponseStreaming::Deny if asked => Err(Error::StreamingDenied),
-            // A preserved body cannot be told to stream.
-            ResponseStreaming::Always => Ok(asked || self.route_type != RouteType::Preserve),
+            ResponseStreaming::Always => Ok(asked || is_ours),
             ResponseStreaming::Allow | ResponseStreaming::Deny => Ok(asked),
         }
     }
 
-    /// The client's body with what the gateway sets: model, stream, options, credential.
-    fn converted(&self, body: &Body, model: &str, stream: bool) -> Bytes {
-        let Some(object) = body.object() else { return body.bytes().clone() };
-        let other;
-        let model = match &self.name_json {
-            Some(json) => json,
-            None => {
-                other = quote(model).into_boxed_slice();
-                &other
-            }
-        };
-        let mut edits: SmallVec<[Edit<'_>; 8]> = SmallVec::new();
-        edits.push(Edit::set(&MODEL, model));
-        edits.push(Edit::set(&STREAM, if stream { b"true" } else { b"false" }));
-        edits.push(Edit::drop(&TOP_K));
-        edits.extend(self.overrides());
-        edits.extend(self.credential.in_body(body));
-        object.edited(&edits)
-    }
-
+    /// The request target: what is configured, and what the client asks for below it.
     pub(super) fn target(
         &self,
         located: &Located,
+        branch: Option<&Branch<'_>>,
+        model: Option<&str>,
         client: &Client<'_>,
     ) -> Result<PathAndQuery, Error> {
-        let credential = self.credential.in_query();
+        let below = branch.filter(|branch| {
+            !branch.rest.is_empty()
+                || ![self.operation.path, self.operation.azure_path()].contains(&branch.root)
+        });
         if let Some(target) = &located.target
+            && below.is_none()
             && client.query.is_empty()
-            && credential.is_none()
+            && self.credential.in_query().is_none()
+            && self.operation.naming != Naming::Query
         {
             return Ok(target.clone());
         }
-        let arguments = Arguments { api_version: located.api_version.as_deref(), credential };
+        let own = located.path.as_deref().unwrap_or(client.path);
+        let path = match (below, &located.prefix) {
+            (Some(Branch { root, rest }), Some(prefix)) => {
+                Cow::Owned([prefix, *root, *rest].concat())
+            }
+            (Some(Branch { rest, .. }), None) => Cow::Owned([own, *rest].concat()),
+            (None, _) => Cow::Borrowed(own),
+        };
+        let model = model.filter(|_| below.is_none());
+        self.with_query(&path, located, model, client)
+    }
+
+    fn with_query(
+        &self,
+        path: &str,
+        located: &Located,
+        model: Option<&str>,
+        client: &Client<'_>,
+    ) -> Result<PathAndQuery, Error> {
+        let is_named = self.operation.naming == Naming::Query;
+        let named = located.model.as_deref().or(model).filter(|_| is_named && model.is_some());
+        let own = named.map(|model| {
+            // Azure's preview says deployment, everybody else model.
+            let by_date = self.provider == Provider::Azure && !located.undated;
+            let name = if by_date { "deployment" } else { "model" };
+            format!("{name}={}", address::encode(model))
+        });
+        let dropped: &[&str] = match (own.is_some(), is_named && self.signs_in) {
+            (true, true) => &["model", "deployment", "api-key"],
+            (true, false) => &["model", "deployment"],
+            (false, true) => &["api-key"],
+            (false, false) => &[],
+        };
+        // The path of `preserve` is the client's, and may be one without dates.
+        let undated = located.undated || located.path.is_none() && azure::is_v1(path);
+        let date = located.api_version.as_deref();
+        let arguments = Arguments {
+            api_version: date.filter(|date| located.undated || !undated || *date == "preview"),
+            undated,
+            credential: self.credential.in_query(),
+            dropped,
+            own: own.as_deref(),
+        };
         let query = address::query(client.query, arguments);
-        let path = located.path.as_deref().unwrap_or(client.path);
         path_and_query(path, &query).ok_or(Error::UnsafeValue { field: "the request path" })
     }
 }
@@ -342,24 +463,6 @@ pub(super) fn path_and_query(path: &str, query: &str) -> Option<PathAndQuery> {
 /// `X-Kong-LLM-Model: <provider>/<model>`.
 fn model_header(provider: Provider, model: &str) -> Option<HeaderValue> {
     HeaderValue::from_bytes([provider.as_str(), "/", model].concat().as_bytes()).ok()
-}
-
-/// The options that win over the client's, as JSON.
-fn overrides(options: &Options) -> Vec<(Key, Box<[u8]>)> {
-    let options = [
-        ("max_tokens", &options.max_tokens),
-        ("temperature", &options.temperature),
-        ("top_p", &options.top_p),
-    ];
-    let json = |number: &Number| match number.as_f64() {
-        // Kong writes 1.0 as 1; models that take an integer refuse the other spelling.
-        Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < 1e15 => {
-            (float as i64).to_string()
-        }
-        _ => number.to_string(),
-    };
-    let set = options.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
-    set.map(|(name, value)| (Key::new(name), json(value).into_bytes().into())).collect()
 }
 
 #[cfg(test)]

@@ -7,13 +7,13 @@
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::entity::Secret;
 use crate::llm::address::Endpoint;
 use crate::llm::openai::Body;
 use crate::llm::plan::{MODEL, Plan};
-use crate::llm::splice::Edit;
+use crate::llm::splice::{Edit, quote};
 use crate::llm::template::Client;
 use crate::llm::{Provider, RouteType};
 
@@ -73,13 +73,22 @@ impl Plan {
             _ => return Err(NoQuestion::OtherOperation),
         };
         let nobody = (HeaderMap::new(), |_: &str| None);
-        let client = Client { path: "/", query: "", headers: &nobody.0, captures: &nobody.1 };
+        let client = Client {
+            method: &Method::POST,
+            raw_path: "/",
+            path: "/",
+            query: "",
+            headers: &nobody.0,
+            captures: &nobody.1,
+        };
         let shown = located.target.as_ref().map_or(path, |target| target.as_str());
         Ok(Question {
             url: located.endpoint.url(shown),
-            target: self.target(located, &client).map_err(|_| NoQuestion::OtherOperation)?,
+            target: self
+                .target(located, None, None, &client)
+                .map_err(|_| NoQuestion::OtherOperation)?,
             header: self.credential.header(&client),
-            body: self.without_prompt(body),
+            body: self.without_prompt(located.model.as_deref(), body),
             secrets: self.secrets(),
             endpoint: located.endpoint.clone(),
             is_azure: self.provider() == Provider::Azure,
@@ -87,9 +96,11 @@ impl Plan {
     }
 
     /// The v1 API reads the deployment in the body.
-    fn without_prompt(&self, body: &'static [u8]) -> Bytes {
+    fn without_prompt(&self, deployment: Option<&str>, body: &'static [u8]) -> Bytes {
         let Ok(body) = Body::read(None, Bytes::from_static(body), 0) else { return Bytes::new() };
-        let model = self.name_json.as_deref().map(|name| Edit::set(&MODEL, name));
+        let deployment = deployment.map(quote);
+        let name = deployment.as_deref().or(self.name_json.as_deref());
+        let model = name.map(|name| Edit::set(&MODEL, name));
         let edits: Vec<_> = model.into_iter().chain(self.credential.in_body(&body)).collect();
         body.object().map_or_else(Bytes::new, |object| object.edited(&edits))
     }

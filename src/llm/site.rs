@@ -7,13 +7,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::uri::PathAndQuery;
+use serde_json::Value;
 
 use crate::llm::address::{self, Arguments, BadUrl, Endpoint};
 use crate::llm::config::Options;
 use crate::llm::error::Error;
 use crate::llm::plan::{Invalid, path_and_query};
 use crate::llm::template::{Client, Place, Text, first_template};
-use crate::llm::{Provider, RouteType, azure, openai};
+use crate::llm::{Provider, RouteType, azure, openai, providers};
 
 /// The options that say where a target is, templates filled in.
 #[derive(Default)]
@@ -21,15 +22,50 @@ pub(super) struct Site<'a> {
     pub(super) azure_instance: Option<&'a str>,
     pub(super) azure_deployment_id: Option<&'a str>,
     pub(super) azure_api_version: Option<&'a str>,
+    pub(super) foundry_resource: Option<&'a str>,
     pub(super) upstream_url: Option<&'a str>,
     pub(super) upstream_path: Option<&'a str>,
+    /// What no client fills in.
+    pub(super) fixed: Fixed<'a>,
+}
+
+/// Options that say where a target is and can hold no template.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Fixed<'a> {
+    /// `azure_domain`.
+    pub(super) azure_domain: Option<&'a str>,
+    /// `azure_service` is `azure-foundry`.
+    pub(super) is_foundry: bool,
+    /// `azure_foundry_domain`.
+    pub(super) foundry_domain: Option<&'a str>,
+    /// `azure_foundry_path_prefix`.
+    pub(super) foundry_prefix: Option<&'a str>,
+    /// Options of other providers.
+    pub(super) variant: providers::Variant<'a>,
+}
+
+impl<'a> Fixed<'a> {
+    fn new(options: &'a Options) -> Self {
+        let of = |value: &'a Option<Value>, name| value.as_ref().and_then(|v| v.get(name));
+        let international = of(&options.dashscope, "international").and_then(Value::as_bool);
+        Self {
+            azure_domain: options.azure_domain.as_deref(),
+            is_foundry: options.azure_service.as_deref() == Some(azure::FOUNDRY),
+            foundry_domain: options.azure_foundry_domain.as_deref(),
+            foundry_prefix: options.azure_foundry_path_prefix.as_deref(),
+            variant: providers::Variant {
+                is_mainland: international == Some(false),
+                workspace: of(&options.databricks, "workspace_instance_id").and_then(Value::as_str),
+            },
+        }
+    }
 }
 
 impl Site<'_> {
     fn locate(&self, provider: Provider, route: RouteType) -> Result<Located, Invalid> {
         match provider {
             Provider::Azure => azure::locate(self, route),
-            _ => openai::locate(self, route),
+            _ => openai::locate(self, provider, route),
         }
     }
 }
@@ -37,26 +73,46 @@ impl Site<'_> {
 /// What a [`Site`] comes to.
 pub(super) struct Located {
     pub(super) endpoint: Endpoint,
-    /// `None`: the client's own.
+    /// What stands in front of the paths of all operations, `/v1`, when that is known.
+    pub(super) prefix: Option<String>,
+    /// The path of the operation; `None`: the client's own.
     pub(super) path: Option<String>,
     /// Encoded; sent unless the client has its own.
     pub(super) api_version: Option<String>,
+    /// A dated `api-version` has no place there, a client's neither.
+    pub(super) undated: bool,
+    /// It is known to be Azure under a date; an address of the operator's own may be anything.
+    pub(super) is_dated: bool,
+    /// What the request names as its model in place of `model.name`: the deployment.
+    pub(super) model: Option<Arc<str>>,
     /// The whole request target for a client without a query.
     pub(super) target: Option<PathAndQuery>,
     pub(super) names: Option<Arc<azure::Names>>,
 }
 
 impl Located {
-    pub(super) fn new(
-        endpoint: Endpoint,
-        path: Option<String>,
-        api_version: Option<String>,
-        names: Option<Arc<azure::Names>>,
-    ) -> Self {
-        let arguments = Arguments { api_version: api_version.as_deref(), credential: None };
+    /// A place without any of Azure's.
+    pub(super) fn new(endpoint: Endpoint, prefix: Option<String>, path: Option<String>) -> Self {
+        Self {
+            endpoint,
+            prefix,
+            path,
+            api_version: None,
+            undated: false,
+            is_dated: false,
+            model: None,
+            target: None,
+            names: None,
+        }
+    }
+
+    /// With the target for clients without a query.
+    pub(super) fn finished(mut self) -> Self {
+        let arguments =
+            Arguments { api_version: self.api_version.as_deref(), ..Arguments::default() };
         let query = address::query("", arguments);
-        let target = path.as_deref().and_then(|path| path_and_query(path, &query));
-        Self { endpoint, path, api_version, target, names }
+        self.target = self.path.as_deref().and_then(|path| path_and_query(path, &query));
+        self
     }
 }
 
@@ -71,8 +127,10 @@ pub(super) struct Texts {
     azure_instance: Option<Text>,
     azure_deployment_id: Option<Text>,
     azure_api_version: Option<Text>,
+    foundry_resource: Option<Text>,
     upstream_url: Option<Text>,
     upstream_path: Option<Text>,
+    options: Options,
     /// Where it is with a stand-in for what the client says.
     sample: Option<Located>,
     /// A part of the host is the client's.
@@ -120,7 +178,7 @@ impl Where {
         self.sample_place()?.path.as_deref()
     }
 
-    fn sample_place(&self) -> Option<&Located> {
+    pub(super) fn sample_place(&self) -> Option<&Located> {
         match self {
             Self::Fixed(located) => Some(located),
             Self::PerClient(texts) => texts.sample.as_ref(),
@@ -153,20 +211,30 @@ impl Texts {
             azure_instance: text("azure_instance", &options.azure_instance, Place::Label),
             azure_deployment_id: text("azure_deployment_id", deployment, Place::Segment),
             azure_api_version: text("azure_api_version", &options.azure_api_version, Place::Free),
+            foundry_resource: text(
+                "azure_foundry_resource",
+                &options.azure_foundry_resource,
+                Place::Label,
+            ),
             upstream_url: text("upstream_url", &options.upstream_url, in_url),
             upstream_path: text("upstream_path", &options.upstream_path, Place::Path),
+            options: options.clone(),
             sample: None,
             is_host_theirs: false,
         })
     }
 
     fn has_template_in_host(&self, provider: Provider, options: &Options) -> Result<bool, Invalid> {
-        let is_filled = |text: &Option<Text>| matches!(text, Some(Text::Template(_)));
+        let is_filled = |text: &Text| matches!(text, Text::Template(_));
         let Some(url) = &options.upstream_url else {
-            return Ok(provider == Provider::Azure && is_filled(&self.azure_instance));
+            let name = match Fixed::new(options).is_foundry {
+                true => self.foundry_resource.as_ref().or(self.azure_instance.as_ref()),
+                false => self.azure_instance.as_ref(),
+            };
+            return Ok(provider == Provider::Azure && name.is_some_and(is_filled));
         };
         let place = place_in_url(url).map_err(Invalid::url("upstream_url"))?;
-        Ok(place == Place::Label && is_filled(&self.upstream_url))
+        Ok(place == Place::Label && self.upstream_url.as_ref().is_some_and(is_filled))
     }
 
     fn are_fixed(&self) -> bool {
@@ -174,6 +242,7 @@ impl Texts {
             &self.azure_instance,
             &self.azure_deployment_id,
             &self.azure_api_version,
+            &self.foundry_resource,
             &self.upstream_url,
             &self.upstream_path,
         ];
@@ -192,13 +261,16 @@ impl Texts {
         let instance = fill(&self.azure_instance)?;
         let deployment = fill(&self.azure_deployment_id)?;
         let version = fill(&self.azure_api_version)?;
+        let resource = fill(&self.foundry_resource)?;
         let (url, path) = (fill(&self.upstream_url)?, fill(&self.upstream_path)?);
         let site = Site {
             azure_instance: instance.as_deref(),
             azure_deployment_id: deployment.as_deref(),
             azure_api_version: version.as_deref(),
+            foundry_resource: resource.as_deref(),
             upstream_url: url.as_deref(),
             upstream_path: path.as_deref(),
+            fixed: Fixed::new(&self.options),
         };
         Ok(site.locate(provider, route)?)
     }

@@ -8,14 +8,18 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Method};
 
 use crate::llm::error::Error;
 
 /// What the client sent, as far as a target depends on it.
 #[derive(Clone, Copy)]
 pub struct Client<'a> {
-    /// The normalized path, for route type `preserve`.
+    /// The method.
+    pub method: &'a Method,
+    /// The path as it came.
+    pub raw_path: &'a str,
+    /// The normalized path, for route type `preserve` and for what stands behind an operation.
     pub path: &'a str,
     /// The query as it came, without `?`.
     pub query: &'a str,
@@ -192,7 +196,9 @@ mod tests {
         headers.insert("x-evil", "d/../1".parse().unwrap());
         let captures = |key: &str| (key == "cap").then(|| "east".to_owned());
         let query = "q=a%20b&e=";
-        let client = Client { path: "/", query, headers: &headers, captures: &captures };
+        let (method, path) = (&Method::POST, "/");
+        let (headers, captures) = (&headers, &captures);
+        let client = Client { method, raw_path: path, path, query, headers, captures };
         Text::new("azure_deployment_id", value, place).render(&client).map(Cow::into_owned)
     }
 

@@ -10,12 +10,12 @@ use crate::llm::config::{
     AiProxy, AiProxyAdvanced, Algorithm, Auth, Balancer, Model, Options, Target,
     TokensCountStrategy,
 };
-use crate::llm::{Provider, RouteType};
+use crate::llm::{Provider, RouteType, providers};
 
 /// Lines for `config` of `ai-proxy`; empty when everything works.
 pub fn in_ai_proxy(config: &AiProxy) -> Vec<String> {
     let mut lines = Lines(Vec::new());
-    lines.plugin(config.llm_format.as_deref(), config.genai_category.as_deref());
+    lines.plugin(config.llm_format.as_deref());
     lines.target("config", config.route_type, config.auth.as_ref(), &config.model);
     lines.0
 }
@@ -23,7 +23,7 @@ pub fn in_ai_proxy(config: &AiProxy) -> Vec<String> {
 /// Lines for `config` of `ai-proxy-advanced`; empty when everything works.
 pub fn in_ai_proxy_advanced(config: &AiProxyAdvanced) -> Vec<String> {
     let mut lines = Lines(Vec::new());
-    lines.plugin(config.llm_format.as_deref(), config.genai_category.as_deref());
+    lines.plugin(config.llm_format.as_deref());
     lines.balancer(config.balancer.as_ref());
     lines.not_built("config.embeddings", config.embeddings.as_ref());
     lines.not_built("config.vectordb", config.vectordb.as_ref());
@@ -55,12 +55,9 @@ impl Lines {
         }
     }
 
-    fn plugin(&mut self, llm_format: Option<&str>, genai_category: Option<&str>) {
+    fn plugin(&mut self, llm_format: Option<&str>) {
         if let Some(format) = llm_format.filter(|format| *format != "openai") {
             self.instead("config.llm_format", format, "openai");
-        }
-        if let Some(category) = genai_category.filter(|category| *category != "text/generation") {
-            self.instead("config.genai_category", category, "text/generation");
         }
     }
 
@@ -83,21 +80,24 @@ impl Lines {
     }
 
     fn target(&mut self, path: &str, route: RouteType, auth: Option<&Auth>, model: &Model) {
-        if !matches!(route, RouteType::Chat | RouteType::Completions | RouteType::Preserve) {
-            let instead = "llm/v1/chat, llm/v1/completions or preserve";
-            self.instead(&format!("{path}.route_type"), route.as_str(), instead);
-        }
-        if !matches!(model.provider, Provider::Azure | Provider::Openai) {
-            let provider = model.provider.as_str();
-            self.instead(&format!("{path}.model.provider"), provider, "azure or openai");
+        let provider = model.provider;
+        if providers::base(provider, providers::Variant::default()).is_none()
+            && provider != Provider::Azure
+        {
+            let instead = "azure, openai or a provider that speaks OpenAI's API";
+            self.instead(&format!("{path}.model.provider"), provider.as_str(), instead);
             // Its options and credentials follow from it; one line says enough.
             return;
+        }
+        if !providers::takes(provider, route) {
+            let place = format!("{path}.route_type");
+            self.0.push(format!("{place}: '{route}' is not an operation of provider {provider}"));
         }
         if let Some(auth) = auth {
             self.auth(&format!("{path}.auth"), auth);
         }
         if let Some(options) = &model.options {
-            self.options(&format!("{path}.model.options"), options);
+            self.options(&format!("{path}.model.options"), provider, options);
         }
     }
 
@@ -118,14 +118,13 @@ impl Lines {
         }
     }
 
-    fn options(&mut self, path: &str, options: &Options) {
+    fn options(&mut self, path: &str, provider: Provider, options: &Options) {
         let prices_and_sizes = [
             ("cache_read_cost", &options.cache_read_cost),
             ("cache_write_cost", &options.cache_write_cost),
             ("cache_write_cost_list", &options.cache_write_cost_list),
             ("context_window_factor", &options.context_window_factor),
             ("service_tier_factor", &options.service_tier_factor),
-            ("embeddings_dimensions", &options.embeddings_dimensions),
         ];
         let other_providers = [
             ("bedrock", &options.bedrock),
@@ -135,16 +134,32 @@ impl Lines {
             ("gemini", &options.gemini),
             ("huggingface", &options.huggingface),
         ];
-        for (field, value) in prices_and_sizes.into_iter().chain(other_providers) {
+        let others = other_providers.into_iter().filter(|(name, _)| match *name {
+            // Its options are of the older API, which is gone.
+            "huggingface" => true,
+            name => name != provider.as_str(),
+        });
+        for (field, value) in prices_and_sizes.into_iter().chain(others) {
             self.not_built(&format!("{path}.{field}"), value.as_ref());
         }
+        self.formats(path, provider, options);
+    }
+
+    /// Of several wires OpenAI's is built.
+    fn formats(&mut self, path: &str, provider: Provider, options: &Options) {
         let formats = [
             ("anthropic_version", &options.anthropic_version),
             ("llama2_format", &options.llama2_format),
             ("mistral_format", &options.mistral_format),
         ];
-        for (field, _) in formats.into_iter().filter(|(_, value)| value.is_some()) {
-            self.0.push(format!("{path}.{field}: its provider is not built yet; leave it out"));
+        for (field, value) in formats {
+            let Some(value) = value.as_deref() else { continue };
+            if !field.starts_with(provider.as_str()) {
+                let text = "its provider is not that of the target; leave it out";
+                self.0.push(format!("{path}.{field}: {text}"));
+            } else if value != "openai" {
+                self.instead(&format!("{path}.{field}"), value, "openai");
+            }
         }
     }
 }
@@ -199,6 +214,27 @@ mod tests {
     }
 
     #[test]
+    fn providers_have_their_own_operations_and_options() {
+        let of = |options: Value, model: Value| {
+            in_ai_proxy_advanced(&advanced(vec![target(json!({}), options, model)], json!({})))
+        };
+        let none = Vec::<String>::new();
+        let mistral = json!({"mistral_format": "openai"});
+        assert_eq!(of(mistral, json!({"provider": "mistral"})), none);
+        let workspace = json!({"databricks": {"workspace_instance_id": "dbc-1"}});
+        assert_eq!(of(workspace, json!({"provider": "databricks"})), none);
+        let grok = json!({"provider": "xai", "route_type": "llm/v1/responses"});
+        assert_eq!(of(json!({}), grok), none);
+        let place = "config.targets[0]";
+        let audio = json!({"provider": "deepseek", "route_type": "audio/v1/audio/speech"});
+        let text = "'audio/v1/audio/speech' is not an operation of provider deepseek";
+        assert_eq!(of(json!({}), audio), [format!("{place}.route_type: {text}")]);
+        let ollama = of(json!({"llama2_format": "ollama"}), json!({"provider": "llama2"}));
+        let text = "'ollama' is not built yet; use openai";
+        assert_eq!(ollama, [format!("{place}.model.options.llama2_format: {text}")]);
+    }
+
+    #[test]
     fn every_line_names_field_and_remedy() {
         let balancer = json!({
             "algorithm": "semantic", "connect_timeout": 60000, "write_timeout": 60000,
@@ -222,21 +258,17 @@ mod tests {
             lines,
             [
                 "config.llm_format: 'anthropic' is not built yet; use openai",
-                "config.genai_category: 'realtime/generation' is not built yet; \
-                 use text/generation",
                 "config.balancer.algorithm: 'semantic' is not built yet; use another one",
                 "config.vectordb: not built yet; leave it out",
-                "config.targets[0].route_type: 'llm/v1/embeddings' is not built yet; \
-                 use llm/v1/chat, llm/v1/completions or preserve",
                 "config.targets[0].model.provider: 'gemini' is not built yet; \
-                 use azure or openai",
+                 use azure, openai or a provider that speaks OpenAI's API",
                 "config.targets[1].auth.gcp_use_service_account: not built yet; \
                  use header_name and header_value, or azure_use_managed_identity",
                 "config.targets[1].model.options.service_tier_factor: not built yet; \
                  leave it out",
                 "config.targets[1].model.options.gemini: not built yet; leave it out",
-                "config.targets[1].model.options.mistral_format: its provider is not built \
-                 yet; leave it out",
+                "config.targets[1].model.options.mistral_format: its provider is not that of the \
+                 target; leave it out",
             ]
         );
     }

@@ -3,6 +3,7 @@
 -- ai-proxy has these fields in its config, ai-proxy-advanced in each of its targets. The fields are
 -- those of Kong Gateway 3.15; the azure_* ones that Kong does not have say so.
 
+local null = ngx.null
 local auth = require "silverback.llm.auth"
 local options = require "silverback.llm.options"
 
@@ -76,6 +77,24 @@ local function needs(providers, option, err)
   } }
 end
 
+-- Demands an option of provider azure, whose Foundry has other names for things.
+local function azure_needs(option)
+  return { custom_entity_check = {
+    field_sources = { "model" },
+    fn = function(entity)
+      local model = entity.model
+      local options = type(model.options) == "table" and model.options or {}
+      if model.provider ~= "azure" or options.azure_service == "azure-foundry" then
+        return true
+      end
+      if options[option] == nil or options[option] == null then
+        return nil, ("must set 'model.options.%s' for azure provider"):format(option)
+      end
+      return true
+    end,
+  } }
+end
+
 -- The one combination whose replies carry no statistics.
 local function check_statistics(entity)
   if entity.logging.log_statistics
@@ -119,9 +138,9 @@ _M.target_checks = {
   needs({ "llama2" }, "llama2_format", "must set %s for llama2 provider"),
   needs({ "mistral" }, "mistral_format", "must set %s for mistral provider"),
   needs({ "anthropic" }, "anthropic_version", "must set %s for anthropic provider"),
-  needs({ "azure" }, "azure_instance", "must set %s for azure provider"),
-  needs({ "azure" }, "azure_api_version", "must set %s for azure provider"),
-  needs({ "azure" }, "azure_deployment_id", "must set %s for azure provider"),
+  azure_needs "azure_instance",
+  azure_needs "azure_api_version",
+  azure_needs "azure_deployment_id",
   needs({ "llama2", "ollama", "vllm" }, "upstream_url",
     "must set %s for self-hosted providers/models"),
 

@@ -64,6 +64,16 @@ return {
       default = "2023-05-15",
       description = "The api-version of requests that name none.",
     } },
+    -- Of Kong's next versions.
+    { azure_service = one_of({ "azure-openai", "azure-foundry" },
+      "Whose host and paths: the resource's own, or those of Foundry.") },
+    { azure_foundry_resource = text "The name of the Foundry resource." },
+    { azure_foundry_domain = text "What follows it; services.ai.azure.com unless set." },
+    { azure_foundry_path_prefix = text "What precedes an operation; /openai/v1 unless set." },
+    -- Ours.
+    { azure_domain = text "What follows azure_instance; openai.azure.com unless set." },
+    { max_tokens_field = one_of({ "auto", "max_tokens", "max_completion_tokens" },
+      "The name under which the limit of a reply goes to the model; auto goes by its name.") },
     { anthropic_version = text "The version header of Anthropic's API." },
     { llama2_format = one_of({ "raw", "openai", "ollama" }, "What a self-hosted Llama speaks.") },
     { mistral_format = one_of({ "openai", "ollama" }, "What a Mistral speaks.") },

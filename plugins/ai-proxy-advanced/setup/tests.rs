@@ -34,7 +34,11 @@ async fn everything_wrong_is_said_at_once() {
             (app, none.clone(), none.clone()),
             (json!({"header_name": "bad name", "header_value": "k"}), none.clone(), none.clone()),
             (none.clone(), json!({"upstream_url": "nonsense"}), none.clone()),
-            (none.clone(), none.clone(), json!({"route_type": "llm/v1/embeddings"})),
+            (
+                none.clone(),
+                none.clone(),
+                json!({"provider": "xai", "route_type": "llm/v1/embeddings"}),
+            ),
             (identity, none, json!({"provider": "openai"})),
         ],
         &[],

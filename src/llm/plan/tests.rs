@@ -15,14 +15,29 @@ fn invalid(auth: Value, options: Value, model: Value) -> String {
     }
 }
 
+mod bodies;
+mod urls;
+
 /// A request of a client: path with query, headers, body.
 fn send(plan: &Plan, path: &str, headers: &[(&str, &str)], body: &str) -> Result<Prepared, Error> {
+    send_as(plan, &Method::POST, path, headers, body)
+}
+
+/// The same with another method.
+fn send_as(
+    plan: &Plan,
+    method: &Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Result<Prepared, Error> {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let name = |name: &str| HeaderName::from_bytes(name.as_bytes()).unwrap();
     let headers: HeaderMap =
         headers.iter().map(|(key, value)| (name(key), value.parse().unwrap())).collect();
     let captures = |key: &str| (key == "dep").then(|| "captured".to_owned());
-    let client = Client { path, query, headers: &headers, captures: &captures };
+    let (headers, captures) = (&headers, &captures);
+    let client = Client { method, raw_path: path, path, query, headers, captures };
     let content_type = headers.get("content-type").map(HeaderValue::as_bytes);
     let body = Body::read(content_type, Bytes::copy_from_slice(body.as_bytes()), 0)?;
     plan.prepare(&client, &body)
@@ -111,6 +126,8 @@ fn check_request(
         Err(_) => assert_eq!(text, theirs.as_bytes(), "{note}"),
     }
     if let Some((name, _)) = &plan.credential.header(&Client {
+        method: &Method::POST,
+        raw_path: "",
         path: "",
         query: "",
         headers: &HeaderMap::new(),
