@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::call::{Call, Surface};
+use super::call::{Call, Kind, Surface};
 use super::errors;
 use super::record::fingerprint;
 use super::state::State;
@@ -32,10 +32,14 @@ pub(super) fn caller(state: &State, call: &Call) -> Caller {
     if let Some(key) = call.head.headers.get("api-key") {
         return key_caller(state, key.as_bytes());
     }
+    // Browsers can set no header on a session.
+    if let Some(key) = call.argument("api-key").filter(|_| call.kind == Kind::Realtime) {
+        return key_caller(state, key.as_bytes());
+    }
     let Some(bearer) = call.header("authorization").and_then(bearer) else {
         return refused("nobody", errors::bad_token());
     };
-    if call.surface == Surface::V1 && state.options.keys.iter().any(|key| key == bearer) {
+    if call.surface != Surface::Dated && state.options.keys.iter().any(|key| key == bearer) {
         return key_caller(state, bearer.as_bytes());
     }
     let Some(issued) = state.tokens().look_up(bearer) else {

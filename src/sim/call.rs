@@ -6,6 +6,8 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::llm::form::{self, Form};
+
 /// What a request asks for; in a rule also whole families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -16,7 +18,29 @@ pub enum Kind {
     Completions,
     /// Embeddings, dated or v1.
     Embeddings,
-    /// In rules: the three above and every other path under `/openai/`.
+    /// Responses and what belongs to them.
+    Responses,
+    /// Uploads.
+    Files,
+    /// Batches.
+    Batches,
+    /// Assistants, threads, vector stores.
+    Assistants,
+    /// Text to speech.
+    Speech,
+    /// Speech to text.
+    Transcriptions,
+    /// Speech to English text.
+    Translations,
+    /// Images, made or edited.
+    Images,
+    /// Jobs that make videos.
+    Videos,
+    /// Sessions over WebSocket.
+    Realtime,
+    /// The list of models.
+    Models,
+    /// In rules: all of the above and every other path under `/openai/`.
     Openai,
     /// The token endpoint of Entra.
     Entra,
@@ -56,7 +80,7 @@ impl Kind {
     }
 
     pub(super) fn is_data_plane(self) -> bool {
-        matches!(self, Self::Chat | Self::Completions | Self::Embeddings | Self::Openai)
+        self == Self::Openai || OPERATIONS.iter().any(|(_, kind, _)| *kind == self)
     }
 }
 
@@ -70,13 +94,39 @@ const TOKEN_PATHS: [(&str, Kind); 6] = [
     ("/fabric/metadata/identity/oauth2/token", Kind::ServiceFabric),
 ];
 
-/// The two forms of Azure's data plane.
+/// The operations: a name, what it is, and whether the deployment stands in front of it under a
+/// date. A name whose deployment does not is a tree: ids may follow.
+const OPERATIONS: [(&str, Kind, bool); 19] = [
+    ("chat/completions", Kind::Chat, true),
+    ("completions", Kind::Completions, true),
+    ("embeddings", Kind::Embeddings, true),
+    ("audio/speech", Kind::Speech, true),
+    ("audio/transcriptions", Kind::Transcriptions, true),
+    ("audio/translations", Kind::Translations, true),
+    ("images/generations", Kind::Images, true),
+    ("images/edits", Kind::Images, true),
+    ("responses", Kind::Responses, false),
+    ("files", Kind::Files, false),
+    ("batches", Kind::Batches, false),
+    ("assistants", Kind::Assistants, false),
+    ("threads", Kind::Assistants, false),
+    ("vector_stores", Kind::Assistants, false),
+    ("realtime", Kind::Realtime, false),
+    ("models", Kind::Models, false),
+    ("videos", Kind::Videos, false),
+    ("video/generations/jobs", Kind::Videos, false),
+    ("video/generations", Kind::Videos, false),
+];
+
+/// The forms of Azure's data plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Surface {
     /// Deployment in the path, `api-version` required.
     Dated,
     /// Deployment in `model`, no date.
     V1,
+    /// `/models` of Foundry: model in the body, and a date.
+    Inference,
 }
 
 /// A request with its body and what follows from both.
@@ -88,6 +138,8 @@ pub(super) struct Call {
     /// It came over TLS.
     pub(super) is_tls: bool,
     pub(super) deployment: Option<String>,
+    /// The name of the operation, and what follows it.
+    operation: (&'static str, Vec<String>),
     /// The tenant in the path of Entra's endpoint.
     pub(super) tenant: Option<String>,
     /// The body of a data plane request, where it is JSON.
@@ -103,6 +155,7 @@ impl Call {
             surface: Surface::Dated,
             is_tls,
             deployment: None,
+            operation: ("", Vec::new()),
             tenant: None,
             json: None,
         };
@@ -110,10 +163,39 @@ impl Call {
         if call.kind.is_data_plane() {
             call.json = serde_json::from_slice(&call.body).ok();
         }
-        if call.surface == Surface::V1 {
-            call.deployment = call.member("model").and_then(Value::as_str).map(str::to_owned);
+        if call.kind.is_data_plane() && call.deployment.is_none() {
+            call.deployment = call.named_model();
         }
         call
+    }
+
+    /// The model that the body names, or the query of a session.
+    fn named_model(&self) -> Option<String> {
+        if self.kind == Kind::Realtime {
+            let name = if self.surface == Surface::Dated { "deployment" } else { "model" };
+            return self.argument(name);
+        }
+        if let Some(model) = self.member("model").and_then(Value::as_str) {
+            return Some(model.to_owned());
+        }
+        let kind = self.head.headers.get(http::header::CONTENT_TYPE)?;
+        let form = Form::read(self.body.clone(), form::boundary(kind.as_bytes())?)?;
+        form.get("model").map(str::to_owned)
+    }
+
+    /// The name of the operation, `files`.
+    pub(super) fn collection(&self) -> &'static str {
+        self.operation.0
+    }
+
+    /// The segments behind it, decoded.
+    pub(super) fn rest(&self) -> &[String] {
+        &self.operation.1
+    }
+
+    /// Whether it came by Foundry's model inference.
+    pub(super) fn is_inference(&self) -> bool {
+        self.surface == Surface::Inference
     }
 
     /// Scheme and host as the caller wrote them.
@@ -147,15 +229,25 @@ impl Call {
     }
 
     fn read_path(&mut self) {
-        let path = self.head.uri.path();
+        let path = self.head.uri.path().to_owned();
+        // A project of Foundry has the same below it.
+        let below = path.strip_prefix("/api/projects/").and_then(|rest| rest.split_once('/'));
+        let plain = below.map_or(path.as_str(), |(project, _)| &path[14 + project.len()..]);
         if let Some(rest) = path.strip_prefix("/openai/deployments/") {
             let (deployment, operation) = rest.split_once('/').unwrap_or((rest, ""));
             self.deployment = Some(percent_decode_str(deployment).decode_utf8_lossy().into());
-            self.kind = operation_kind(operation);
-        } else if let Some(operation) = path.strip_prefix("/openai/v1/") {
-            (self.kind, self.surface) = (operation_kind(operation), Surface::V1);
-        } else if path.starts_with("/openai/") {
-            self.kind = Kind::Openai;
+            self.operate(operation, |in_path| in_path);
+        } else if let Some(operation) = plain.strip_prefix("/openai/v1/") {
+            self.surface = Surface::V1;
+            self.operate(operation, |_| true);
+        } else if let Some(operation) = path.strip_prefix("/openai/") {
+            self.operate(operation, |in_path| !in_path);
+        } else if let Some(operation) = path.strip_prefix("/models/") {
+            self.surface = Surface::Inference;
+            match operation {
+                "info" => self.operate("models/info", |_| true),
+                _ => self.operate(operation, |in_path| in_path),
+            }
         } else if let Some((_, kind)) = TOKEN_PATHS.iter().find(|(known, _)| *known == path) {
             self.kind = *kind;
         } else if let Some(tenant) = path.strip_suffix("/oauth2/v2.0/token") {
@@ -166,15 +258,23 @@ impl Call {
     }
 }
 
-fn tenant_name(path: &str) -> String {
-    percent_decode_str(path.strip_prefix('/').unwrap_or(path)).decode_utf8_lossy().into()
+impl Call {
+    /// Finds the operation among those whose place is right.
+    fn operate(&mut self, path: &str, is_here: impl Fn(bool) -> bool) {
+        let found = OPERATIONS.iter().find_map(|(name, kind, in_path)| {
+            let rest = path.strip_prefix(name)?;
+            let is_whole = rest.is_empty() || rest.starts_with('/') && !in_path;
+            (is_whole && is_here(*in_path)).then_some((*name, *kind, rest))
+        });
+        self.kind = Kind::Openai;
+        let Some((name, kind, rest)) = found else { return };
+        self.kind = kind;
+        let segments = rest.split('/').filter(|segment| !segment.is_empty());
+        let decoded = segments.map(|s| percent_decode_str(s).decode_utf8_lossy().into_owned());
+        self.operation = (name, decoded.collect());
+    }
 }
 
-fn operation_kind(operation: &str) -> Kind {
-    match operation {
-        "chat/completions" => Kind::Chat,
-        "completions" => Kind::Completions,
-        "embeddings" => Kind::Embeddings,
-        _ => Kind::Openai,
-    }
+fn tenant_name(path: &str) -> String {
+    percent_decode_str(path.strip_prefix('/').unwrap_or(path)).decode_utf8_lossy().into()
 }

@@ -101,7 +101,11 @@ Data plane
   POST /openai/deployments/{deployment}/chat/completions?api-version=2024-10-21
   POST /openai/deployments/{deployment}/completions?api-version=...
   POST /openai/deployments/{deployment}/embeddings?api-version=...
-  POST /openai/v1/{chat/completions,completions,embeddings}   (deployment in \"model\")
+  POST .../audio/{speech,transcriptions,translations}, .../images/{generations,edits}
+  /openai/{responses,files,batches,assistants,threads,vector_stores,models}   (api-version)
+  GET  /openai/realtime?api-version=...&deployment=...   (WebSocket)
+  all of these under /openai/v1 without a date: deployment in \"model\"; videos only there
+  POST /models/{chat/completions,embeddings}?api-version=2024-05-01-preview   (Foundry)
   with api-key: sim-key, or Authorization: Bearer and a token from below
 
 Tokens
@@ -125,8 +129,9 @@ Named faults: as deployment name, as [[fault-...]] in the prompt, or as \"fault\
 With -once at the end only the first call fails; DELETE /sim/faults starts over.";
 
 const RULES: &str = r#"Rules: {"kind": "chat", "times": 1, "status": 429, "headers": {"x": "y"}}
-  choosing   kind (chat completions embeddings openai entra discovery imds app_service arc
-             azure_ml cloud_shell service_fabric identity other),
+  choosing   kind (chat completions embeddings responses files batches assistants speech
+             transcriptions translations images videos realtime models openai entra discovery imds
+             app_service arc azure_ml cloud_shell service_fabric identity other),
              path (a * at the end stands for any rest), deployment, skip, times
   replying   fault, status, headers, body, chunks_b64, drop
   changing   delay_ms, chunk_delay_ms, cut, cut_after_bytes, cut_after_events, content, quirk,

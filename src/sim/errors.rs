@@ -154,7 +154,7 @@ fn token_rate(call: &Call, wait_secs: &str) -> Value {
         _ => "ChatCompletions_Create",
     };
     let version = match call.surface {
-        Surface::Dated => call.argument("api-version").unwrap_or_default(),
+        Surface::Dated | Surface::Inference => call.argument("api-version").unwrap_or_default(),
         Surface::V1 => "v1".into(),
     };
     let message = format!(

@@ -22,6 +22,7 @@ mod lean;
 mod metadata;
 mod named;
 mod openai;
+mod ops;
 mod options;
 mod record;
 mod rule;

@@ -14,6 +14,7 @@ use super::embeddings;
 use super::errors;
 use super::metadata::is_version;
 use super::named;
+use super::ops;
 use super::rule::{Quirk, Rule};
 use super::state::State;
 use super::stream;
@@ -22,18 +23,29 @@ use super::wire::{Refusal, Reply, Script, header_value};
 /// Lets a request in, or refuses it in the order of Azure's own checks: path, credentials,
 /// version, deployment. What is in the body is the model's business.
 pub(super) fn admit(state: &State, call: &Call, caller: &mut Caller) -> Result<(), Refusal> {
-    if call.kind == Kind::Openai || call.head.method != Method::POST {
+    if call.kind == Kind::Openai || (asks_model(call) && call.head.method != Method::POST) {
         return Err(not_found());
     }
     if let Some(refusal) = caller.refusal.take() {
         return Err(refusal);
     }
     check_version(call)?;
-    check_deployment(state, call)
+    match ops::needs_deployment(call) {
+        true => check_deployment(state, call),
+        false => Ok(()),
+    }
+}
+
+/// Chats, completions and embeddings, which are played here.
+fn asks_model(call: &Call) -> bool {
+    matches!(call.kind, Kind::Chat | Kind::Completions | Kind::Embeddings)
 }
 
 /// What the model finds wrong with a request that was let in.
 pub(super) fn check_body(call: &Call) -> Result<(), Refusal> {
+    if !asks_model(call) {
+        return Ok(());
+    }
     if call.json.as_ref().is_none_or(|json| !json.is_object()) {
         let text = "We could not parse the JSON body of your request.";
         return Err(bad_request(Value::Null, Value::Null, text));
@@ -49,6 +61,12 @@ pub(super) fn fault_name(call: &Call) -> Option<String> {
 
 /// The model's reply.
 pub(super) fn answer(state: &State, call: &Call, rule: &Rule) -> Reply {
+    if ops::realtime::opens(call) {
+        return ops::realtime::agree(call);
+    }
+    if !asks_model(call) {
+        return ops::reply(state, call, rule);
+    }
     if call.kind == Kind::Embeddings {
         return plain(call, embeddings::reply(call).to_string(), rule.quirk);
     }
@@ -96,6 +114,9 @@ pub(super) fn stamp(reply: &mut Reply, call: &Call, identity: &str) {
     }
 }
 
+/// Earlier versions have no responses.
+const RESPONSES_SINCE: &str = "2025-03-01";
+
 /// What every successful reply carries; the quota never changes.
 pub(super) const SUCCESS_HEADERS: [(&str, &str); 9] = [
     ("x-ms-region", "East US"),
@@ -111,9 +132,12 @@ pub(super) const SUCCESS_HEADERS: [(&str, &str); 9] = [
 
 fn check_version(call: &Call) -> Result<(), Refusal> {
     let version = call.argument("api-version");
+    let since = if call.kind == Kind::Responses { RESPONSES_SINCE } else { "" };
     match (call.surface, version.as_deref()) {
-        (Surface::Dated, Some(version)) if is_version(version) => Ok(()),
-        (Surface::Dated, _) => Err(not_found()),
+        (Surface::Dated | Surface::Inference, Some(version)) => {
+            if is_version(version) && version >= since { Ok(()) } else { Err(not_found()) }
+        }
+        (Surface::Dated | Surface::Inference, None) => Err(not_found()),
         (Surface::V1, None | Some("v1" | "preview")) => Ok(()),
         (Surface::V1, Some(_)) => {
             let body = errors::error("BadRequest", "API version not supported");
@@ -126,7 +150,7 @@ fn check_deployment(state: &State, call: &Call) -> Result<(), Refusal> {
     let Some(deployment) = call.deployment.as_deref().filter(|name| !name.is_empty()) else {
         return Err(match call.surface {
             Surface::Dated => not_found(),
-            Surface::V1 => {
+            Surface::V1 | Surface::Inference => {
                 bad_request(Value::Null, Value::Null, "you must provide a model parameter")
             }
         });
@@ -227,7 +251,8 @@ struct Prompt {
 
 impl Prompt {
     fn of(call: &Call) -> Self {
-        if let Some(prompt) = call.member("prompt") {
+        let input = call.member("input").filter(|_| call.kind == Kind::Responses);
+        if let Some(prompt) = input.or_else(|| call.member("prompt")) {
             let last = text_of(prompt);
             return Self { tokens: count(&last), last };
         }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response};
+use http::header::UPGRADE;
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -16,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::call::{Call, Kind};
 use super::faults::Chosen;
+use super::ops::realtime::Session;
 use super::record::{Outcome, Recorded};
 use super::rule::Rule;
 use super::state::State;
@@ -54,21 +56,24 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, state: Arc<Stat
 
 async fn serve<I>(io: I, is_tls: bool, state: Arc<State>)
 where
-    I: AsyncRead + AsyncWrite + Unpin + 'static,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(|request| answer(&state, is_tls, request));
     // An error is a client that left or a fault that was asked for; the record has both.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(io), service).await;
+    let serving = http1::Builder::new().serve_connection(TokioIo::new(io), service);
+    let _ = serving.with_upgrades().await;
 }
 
 async fn answer(
     state: &State,
     is_tls: bool,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Cut> {
     if let Some(lean) = state.lean.as_ref().filter(|lean| lean.takes(&request)) {
         return Ok(lean.reply(request).await);
     }
+    let upgrade = request.headers().contains_key(UPGRADE);
+    let upgrade = upgrade.then(|| hyper::upgrade::on(&mut request));
     let (head, body) = request.into_parts();
     let Some(body) = read_body(body).await else {
         return Ok(errors::too_large().into_response(None));
@@ -87,6 +92,9 @@ async fn answer(
     if reply.dropped {
         receipt.settle(Outcome::Cut);
         return Err(Cut);
+    }
+    if let Some(upgrade) = upgrade.filter(|_| reply.status == StatusCode::SWITCHING_PROTOCOLS) {
+        tokio::task::spawn_local(Session::new(&call).run(upgrade));
     }
     Ok(reply.into_response(Some(receipt)))
 }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::arc::ArcKeys;
 use super::faults::Faults;
 use super::lean::Lean;
+use super::ops::Store;
 use super::options::Options;
 use super::record::{Receipt, Recorded, Ring};
 use super::tokens::Tokens;
@@ -23,6 +24,7 @@ pub(super) struct State {
     faults: Mutex<Faults>,
     tokens: Mutex<Tokens>,
     arc_keys: Mutex<ArcKeys>,
+    store: Mutex<Store>,
     /// Changes whenever a request arrived or a reply ended.
     news: watch::Sender<()>,
 }
@@ -35,6 +37,7 @@ impl State {
             faults: Mutex::default(),
             tokens: Mutex::default(),
             arc_keys: Mutex::default(),
+            store: Mutex::default(),
             news: watch::Sender::new(()),
             options,
         }
@@ -54,6 +57,11 @@ impl State {
 
     pub(super) fn arc_keys(&self) -> MutexGuard<'_, ArcKeys> {
         locked(&self.arc_keys)
+    }
+
+    /// What clients have stored.
+    pub(super) fn store(&self) -> MutexGuard<'_, Store> {
+        locked(&self.store)
     }
 
     /// Keeps a request and tells those who wait; the receipt follows its reply.

@@ -5,6 +5,7 @@ mod data_plane;
 mod faults;
 mod hosts;
 mod identity;
+mod operations;
 mod running;
 
 use std::path::Path;

@@ -33,8 +33,8 @@ async fn a_model_that_a_client_names_cannot_leave_its_place() {
     }
 }
 
-/// A gateway whose target is `my-instance.openai.azure.com`, played by a simulator with TLS.
-fn at_public_name(target: &Target) -> (Sim, TestGateway, tempfile::TempDir) {
+/// A simulator with TLS that a gateway takes for `my-instance.openai.azure.com`.
+pub fn public_azure(options: Options) -> (Sim, Builder, tempfile::TempDir) {
     let name = "my-instance.openai.azure.com";
     let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -48,11 +48,17 @@ fn at_public_name(target: &Target) -> (Sim, TestGateway, tempfile::TempDir) {
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key.into())
         .unwrap();
-    let sim = Sim::start(Options { tls: Some(tls.into()), ..Options::default() }).unwrap();
-    let gateway = Builder::default()
+    let sim = Sim::start(Options { tls: Some(tls.into()), ..options }).unwrap();
+    let builder = Builder::default()
         .set("lua_ssl_trusted_certificate", &format!("system,{}", trusted.display()))
-        .name(&format!("{name}:443"), sim.addr())
-        .start(&target.clone().at_its_public_name().yaml(""));
+        .name(&format!("{name}:443"), sim.addr());
+    (sim, builder, folder)
+}
+
+/// A gateway with this target there.
+fn at_public_name(target: &Target) -> (Sim, TestGateway, tempfile::TempDir) {
+    let (sim, builder, folder) = public_azure(Options::default());
+    let gateway = builder.start(&target.clone().at_its_public_name().yaml(""));
     (sim, gateway, folder)
 }
 

@@ -9,6 +9,7 @@ mod ai_transforming;
 mod as_nginx;
 mod authentication;
 mod azure;
+mod azure_routes;
 mod azure_scene;
 mod azure_secrets;
 mod azure_wire;
