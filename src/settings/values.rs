@@ -87,13 +87,15 @@ impl Layers {
                 .optional("declarative_config_string")
                 .map(|text| Secret::new(&text)),
             env_file: self.optional("silverback_env_file").map(PathBuf::from),
-            hidden: known::SENSITIVE
-                .iter()
-                .copied()
-                .filter(|name| self.optional(name).is_some())
-                .collect(),
+            hidden: self.hidden(),
             env,
         }
+    }
+
+    /// Names of secrets that are set.
+    fn hidden(&self) -> Vec<&'static str> {
+        let is_set = |name: &&&str| self.optional(name).is_some();
+        known::SENSITIVE.iter().filter(is_set).copied().collect()
     }
 
     /// Kong's `off` is no plugin at all.

@@ -265,7 +265,7 @@ async fn a_body_may_come_from_a_file() {
     let response = gateway.post("/a/1", "old").await;
     let told = response.header("x-told").unwrap();
     let wanted =
-        format!("request body not read yet; open() \"{}.none\" failed", file.path().display());
+        format!("request body not read yet; stat() \"{}.none\" failed", file.path().display());
     assert_eq!(told, wanted);
     let seen = upstream.seen().remove(0);
     assert_eq!(

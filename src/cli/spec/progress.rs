@@ -118,6 +118,7 @@ impl Progress {
         process::exit(status);
     }
 
+    #[allow(clippy::disallowed_methods)] // a thread of its own, with nobody to wait for it
     fn state_within(&self, patience: Duration) -> Option<MutexGuard<'_, State>> {
         let began = Instant::now();
         loop {
@@ -132,6 +133,7 @@ impl Progress {
 }
 
 /// Ends the run when a step is stuck, as long as there is a run.
+#[allow(clippy::disallowed_methods)] // a thread of its own
 fn watch(progress: &Weak<Progress>, limit: Duration) {
     loop {
         std::thread::sleep(PERIOD);
