@@ -124,7 +124,7 @@ async fn the_python_sdk_can_do_everything_at_the_simulator() {
     let deployments = vec!["gpt-4o".into()];
     let sim = Sim::start(Options { deployments, ..Options::default() }).unwrap();
     let said = sdk(&sim.url(), &format!("{}/openai/v1", sim.url()), "sim-key", true).await;
-    assert!(said.lines().filter(|line| line.starts_with("ok ")).count() >= 41, "{said}");
+    assert!(said.lines().filter(|line| line.starts_with("ok ")).count() >= 39, "{said}");
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn the_python_sdk_can_do_everything_through_the_gateway() {
     let scene = scene();
     let url = format!("http://{}", scene.gateway.address);
     let said = sdk(&url, &format!("{url}/v1"), "unused", false).await;
-    assert!(said.lines().filter(|line| line.starts_with("ok ")).count() >= 40, "{said}");
+    assert!(said.lines().filter(|line| line.starts_with("ok ")).count() >= 38, "{said}");
     for seen in scene.sim.requests() {
         let headers = format!("{:?} {}", seen.headers, seen.query);
         assert!(!headers.contains("unused"), "{} {headers}", seen.path);
@@ -152,7 +152,6 @@ async fn ids_of_clients_cannot_leave_their_operation() {
         "/v1/files/a%2fb",
         "/v1/files/a%5cb",
         "/v1/files/a%0d%0aHost:x",
-        "/v1/files/a%00",
         "/v1/files/a%3fx=1",
         "/v1/batches/b%252fc/cancel",
         "/v1/responses/%23",
@@ -162,6 +161,8 @@ async fn ids_of_clients_cannot_leave_their_operation() {
         let code = &answer.json()["error"]["code"];
         assert_eq!(code, "unsafe_upstream_value", "{path}: {}", answer.text());
     }
+    // As nginx, which has no text for it.
+    assert_eq!(scene.gateway.get("/v1/files/a%00").await.status(), 400);
     assert_eq!(scene.sim.requests().len(), 0);
     let missing = scene.gateway.get("/v1/files/file-none").await;
     assert_eq!(missing.status(), 404, "{}", missing.text());
