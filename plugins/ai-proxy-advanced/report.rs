@@ -83,7 +83,13 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
 fn learn(session: &Session, ex: &Exchange, target: &Target, numbers: &Numbers) {
     let setup = &session.setup;
     let is_success = ex.service.status.get().is_some_and(|status| status.is_success());
-    let spent = if is_success { numbers.for_balance() } else { balance::Spent::default() };
+    // A stream that its client has left says nothing of the time that the rest would have taken.
+    let is_stream = session.asked().is_some_and(|asked| asked.stream);
+    let is_whole = !is_stream || session.reply.borrow().ended.is_some();
+    let spent = match is_success {
+        true => numbers.for_balance(is_whole),
+        false => balance::Spent::default(),
+    };
     if is_success {
         setup.targets.learn(target, &spent);
     }
@@ -116,9 +122,9 @@ struct Numbers {
 }
 
 impl Numbers {
-    fn for_balance(&self) -> balance::Spent {
+    fn for_balance(&self, is_whole: bool) -> balance::Spent {
         balance::Spent {
-            latency_ms: self.latency_ms,
+            latency_ms: Some(self.latency_ms).filter(|_| is_whole),
             prompt_tokens: self.usage.prompt_tokens,
             completion_tokens: self.usage.completion_tokens,
             total_tokens: self.usage.total_tokens,

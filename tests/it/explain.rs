@@ -16,6 +16,7 @@ services:
     plugins:
     - name: ai-proxy-advanced
       config:
+        balancer: {algorithm: priority}
         targets:
         - route_type: llm/v1/chat
           auth: {azure_use_managed_identity: true}
@@ -116,9 +117,10 @@ async fn plugins_are_told_in_order_with_their_scope_and_the_models_with_their_id
         &[
             "1250  key-auth             service models  access",
             "770  ai-proxy-advanced    route chat ",
-            "model gpt-4o, weight 80, one of 2 by round-robin (config.targets[0])\n",
+            "model gpt-4o, weight 80, tried first (priority) (config.targets[0])\n",
             "https://one.openai.azure.com/openai/deployments/d/chat/completions?api-version=",
             "as managed identity (IMDS), system-assigned",
+            "model gpt-4o, weight 20, tried in place 2 of 2 (config.targets[1])\n",
             "with the key of auth.header_value, in header api-key",
             "2  request-termination  everything ",
             "for consumer group gold: the consumer is not in this group",
@@ -231,7 +233,7 @@ async fn a_dump_can_be_served_in_place_of_the_file() {
     assert_eq!(route(&before), route(&after));
     assert_lines(
         &after,
-        &["1250  key-auth", "weight 80, one of 2 by round-robin (config.targets[0])"],
+        &["1250  key-auth", "weight 80, tried first (priority) (config.targets[0])"],
     );
 }
 

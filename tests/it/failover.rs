@@ -284,3 +284,46 @@ async fn nothing_is_repeated_once_a_byte_went_to_the_client() {
     assert_eq!(answer.header("x-silverback-attempts"), None);
     assert_eq!(ask(&gateway, "chat").await.status(), 200);
 }
+
+#[tokio::test]
+async fn who_may_not_use_a_model_is_refused_and_another_model_is_not() {
+    let models = Models::start().await;
+    let target = |name: &str| {
+        let url = format!("http://{}/{name}", models.address);
+        format!(
+            "        - {{route_type: llm/v1/chat, model: {{provider: openai, name: {name}, \
+             options: {{upstream_url: '{url}'}}}}}}\n"
+        )
+    };
+    let rule = "{match: [{type: model, values: [a]}, {type: header, key: x-user, values: [u1]}]}";
+    let route = format!(
+        "  - name: chat
+    paths: [/chat]
+    plugins:
+    - name: ai-proxy-advanced
+      config:
+        acls: {{deny: [{rule}]}}
+        targets:
+{}{}",
+        target("a"),
+        target("b"),
+    );
+    let gateway = TestGateway::start(&file(&[route]));
+    let send = async |user: &str, model: &str| {
+        let headers = [("Content-Type", "application/json"), ("X-User", user)];
+        let body = HELLO.replacen('{', &format!("{{\"model\":\"{model}\","), 1);
+        gateway.send("POST", "/chat", &headers, body.as_bytes()).await
+    };
+    let refused = send("u1", "a").await;
+    assert_eq!(refused.status(), 403, "{}", refused.text());
+    assert_eq!(refused.json()["error"]["code"], "access_denied");
+    assert_eq!(models.take().len(), 0);
+    for (user, model) in [("u2", "a"), ("u1", "b"), ("u2", "b")] {
+        assert_eq!(send(user, model).await.status(), 200, "{user} {model}");
+        assert_eq!(models.take(), [format!("/{model}")]);
+    }
+    for _ in 0..3 {
+        assert_eq!(ask(&gateway, "chat").await.status(), 200, "no model: what is left");
+    }
+    assert_eq!(models.take(), ["/b"; 3]);
+}

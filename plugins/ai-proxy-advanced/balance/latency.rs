@@ -35,11 +35,12 @@ fn average(open: &[usize], all: &[Target]) -> f64 {
 
 /// Takes the time of a reply, or of one token of it. A reply without tokens counts as a whole.
 pub(super) fn learn(standing: &Standing, strategy: LatencyStrategy, spent: &Spent) {
+    let Some(ms) = spent.latency_ms else { return };
     let parts = match strategy {
         LatencyStrategy::E2e => 1,
         LatencyStrategy::Tpot => spent.completion_tokens.max(1),
     };
-    standing.latency.observe(standing.now(), spent.latency_ms as f64 / parts as f64);
+    standing.latency.observe(standing.now(), ms as f64 / parts as f64);
 }
 
 /// A failure counts as its time, and as a slow reply at least.

@@ -330,7 +330,8 @@ impl Algorithm {
 /// What an exchange came to.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Spent {
-    pub(super) latency_ms: u64,
+    /// `None` when the client left before the end.
+    pub(super) latency_ms: Option<u64>,
     pub(super) prompt_tokens: u64,
     pub(super) completion_tokens: u64,
     pub(super) total_tokens: u64,

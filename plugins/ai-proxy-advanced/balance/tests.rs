@@ -114,7 +114,7 @@ fn scene(models: &[(u32, Value)], more: Value, standings: &Standings) -> Scene {
 }
 
 fn latency(latency_ms: u64, completion_tokens: u64) -> Spent {
-    Spent { latency_ms, completion_tokens, ..Spent::default() }
+    Spent { latency_ms: Some(latency_ms), completion_tokens, ..Spent::default() }
 }
 
 const COOLING: fn() -> Value =
@@ -213,6 +213,8 @@ async fn the_fastest_target_gets_all_but_a_few() {
     assert_eq!(scene.turns(3), [0; 3]);
     scene.targets.fail(0, 60_000);
     assert_eq!(scene.turns(3), [1; 3]);
+    scene.learn(0, Spent { latency_ms: None, completion_tokens: 1, ..Spent::default() });
+    assert_eq!(scene.turns(3), [1; 3], "the client has left early");
 }
 
 #[test]
@@ -234,14 +236,14 @@ async fn the_least_used_target_of_the_last_minute_is_next() {
         completion_tokens: 100,
         total_tokens: 110,
         cost: 0.5,
-        latency_ms: 1,
+        latency_ms: Some(1),
     };
     let other = Spent {
         prompt_tokens: 60,
         completion_tokens: 6,
         total_tokens: 66,
         cost: 0.6,
-        latency_ms: 1,
+        latency_ms: Some(1),
     };
     for (strategy, next) in
         [("total-tokens", 1), ("prompt-tokens", 0), ("completion-tokens", 1), ("cost", 0)]
