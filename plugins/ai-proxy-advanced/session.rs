@@ -261,7 +261,11 @@ impl Session {
     }
 
     /// Tells the client of more than one attempt, and of another target than the first choice.
+    /// `ai-proxy` has one target, and its answers are Kong's.
     pub(super) fn tell(&self, ex: &Exchange) {
+        if !self.setup.is_advanced {
+            return;
+        }
         let progress = self.progress.borrow();
         let (targets, names) = (&self.setup.targets, self.setup.model_name_header);
         if let Some(text) = progress.trail.header(targets, names) {

@@ -182,7 +182,7 @@ mod tests {
     use super::*;
     use crate::dns::Dns;
     use crate::guard::Guard;
-    use crate::lua::{Network, Options};
+    use crate::lua::{Network, Options, configuration};
     use crate::settings::Settings;
     use crate::tls::UpstreamTls;
 
@@ -242,7 +242,8 @@ mod tests {
         let source = spec.source.as_str();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let vm = |network| {
-            let options = Options { worker: Some(0), network, ..Options::default() };
+            let configuration = configuration::of(&Settings::defaults());
+            let options = Options { worker: Some(0), network, configuration, ..Options::default() };
             Vm::new(&options).unwrap()
         };
         let vm = if source.contains("peers.") || source.contains("ngx.socket.tcp") {
