@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 
 use crate::entity::PluginEntity;
@@ -11,6 +11,7 @@ use crate::pdk::Exchange;
 use crate::pdk::client::{Id, Named};
 use crate::quota::{Scope, Whom};
 use crate::redis::{Record, Redis, Short};
+use crate::router::path;
 use crate::shared::Shared;
 
 /// Where the counters are.
@@ -65,6 +66,41 @@ fn whom(id: Id) -> Whom {
 /// The client's address, which stands in for whatever is not known.
 pub(super) fn address(ex: &Exchange) -> Whom {
     Whom::Address(ex.request.connection.client.ip())
+}
+
+/// Whose use is counted together.
+pub(super) enum By {
+    Consumer,
+    Group,
+    Credential,
+    Address,
+    Service,
+    Header(HeaderName),
+    Path(String),
+}
+
+impl By {
+    /// Who is limited; the address stands in for whoever is not known.
+    pub(super) fn whom(&self, ex: &Exchange) -> Whom {
+        self.known(ex).unwrap_or_else(|| address(ex))
+    }
+
+    fn known(&self, ex: &Exchange) -> Option<Whom> {
+        match self {
+            Self::Consumer => consumer(ex),
+            Self::Group => {
+                ex.client.with_groups(|groups| groups.first().map(|group| Whom::Id(group.id)))
+            }
+            Self::Credential => credential(ex),
+            Self::Address => None,
+            Self::Service => Some(Whom::Id(ex.matched()?.service.as_ref()?.id)),
+            Self::Header(name) => Some(Whom::text(ex.request.headers().get(name)?.as_bytes())),
+            Self::Path(path) => {
+                let asked = path::decoded(ex.request.raw_path());
+                (*asked == **path).then(|| Whom::text(path.as_bytes()))
+            }
+        }
+    }
 }
 
 /// A number as Kong writes it into a header.

@@ -40,6 +40,11 @@ impl Bodies {
         Self { own: own.filter(|limit| (1..process).contains(limit)), process }
     }
 
+    /// The whole body; a client whose body cannot be read has its answer.
+    pub(super) async fn take(&self, ex: &Exchange) -> Result<Bytes, Stop> {
+        self.read(ex).await.or_else(|unread| unread.answer(ex).and(Err(Stop::Exit)))
+    }
+
     /// The whole body.
     pub(super) async fn read(&self, ex: &Exchange) -> Result<Bytes, Unread> {
         let own = self.own.filter(|_| !is_ours(ex));

@@ -86,15 +86,7 @@ impl Redis {
     /// # Errors
     /// See [`Failure`]. An error that the server gives counts as one.
     pub async fn ask(&self, command: &Cmd) -> Result<Value, Failure> {
-        for is_last in [false, true] {
-            let (mut connection, generation) = self.connected().await?;
-            let asked = connection.req_packed_command(command).await;
-            match self.judge(asked, generation, is_last).await? {
-                Some(answer) => return Ok(answer),
-                None => continue,
-            }
-        }
-        Err(Failure::Refused("the connection broke".to_owned()))
+        self.asked(async |connection| connection.req_packed_command(command).await).await
     }
 
     /// Asks several things in one go. Each may have an error of its own among the answers.
@@ -103,36 +95,31 @@ impl Redis {
     /// See [`Failure`].
     pub async fn ask_all(&self, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
         let count = commands.cmd_iter().count();
-        for is_last in [false, true] {
-            let (mut connection, generation) = self.connected().await?;
-            let asked = connection.req_packed_commands(commands, 0, count).await;
-            match self.judge(asked, generation, is_last).await? {
-                Some(answers) => return Ok(answers),
-                None => continue,
-            }
-        }
-        Err(Failure::Refused("the connection broke".to_owned()))
+        self.asked(async |connection| connection.req_packed_commands(commands, 0, count).await)
+            .await
     }
 
-    /// What an answer means; `None` asks for another try. A connection that was idle may have been
+    /// Asks a second time when the connection turns out to be gone: one that was idle may have been
     /// closed by the server or by a firewall, which says nothing about the server.
-    async fn judge<T>(
+    async fn asked<T>(
         &self,
-        asked: Result<T, RedisError>,
-        generation: u64,
-        is_last: bool,
-    ) -> Result<Option<T>, Failure> {
-        let error = match asked {
-            Ok(answer) => return Ok(Some(answer)),
-            Err(error) => error,
-        };
-        if error.is_io_error() || error.is_unrecoverable_error() {
-            self.forget(generation).await;
+        ask: impl AsyncFn(&mut MultiplexedConnection) -> Result<T, RedisError>,
+    ) -> Result<T, Failure> {
+        let mut is_first = true;
+        loop {
+            let (mut connection, generation) = self.connected().await?;
+            let error = match ask(&mut connection).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if error.is_io_error() || error.is_unrecoverable_error() {
+                self.forget(generation).await;
+            }
+            let is_gone = error.is_connection_dropped() && !error.is_timeout();
+            if !std::mem::take(&mut is_first) || !is_gone {
+                return Err(told(&error));
+            }
         }
-        if error.is_connection_dropped() && !error.is_timeout() && !is_last {
-            return Ok(None);
-        }
-        Err(told(&error))
     }
 
     async fn forget(&self, generation: u64) {

@@ -70,10 +70,7 @@ impl Plugin for Decorator {
 
     fn access<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
         Step::wait(async move {
-            let body = match self.bodies.read(ex).await {
-                Ok(body) => body,
-                Err(unread) => return unread.answer(ex),
-            };
+            let body = self.bodies.take(ex).await?;
             let decorated = prompts::object(ex, body).and_then(|chat| self.decorated(&chat));
             let Some(decorated) = decorated else {
                 let message = "this LLM route only supports llm/chat type requests";

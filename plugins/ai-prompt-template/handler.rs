@@ -49,10 +49,7 @@ impl Plugin for Templates {
 
     fn access<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
         Step::wait(async move {
-            let body = match self.bodies.read(ex).await {
-                Ok(body) => body,
-                Err(unread) => return unread.answer(ex),
-            };
+            let body = self.bodies.take(ex).await?;
             if self.config.log_original_request {
                 let text = String::from_utf8_lossy(&body).into_owned();
                 ex.log.set("ai.payload.original_request", text.into());

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue};
 
 use super::balance::{Ask, Hint, Idle, Reserved, Spent};
 use super::client::{CREDENTIALS, Client, FORWARDED};
@@ -27,6 +27,7 @@ use crate::llm::azure::Names;
 use crate::llm::{self, Prepared, RouteType, usage};
 use crate::pdk::Exchange;
 use crate::plugin::{Outcome, Stop};
+use crate::plugins::prompts;
 use crate::respond::{self, Failure};
 
 /// Everything about one exchange; the exchange holds it until its log record is written.
@@ -127,12 +128,7 @@ impl Refusal {
     /// Answers the client.
     pub(super) fn answer(self, ex: &Exchange) -> Outcome {
         match self {
-            Self::Llm(error) => {
-                let status = StatusCode::from_u16(error.status());
-                let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                let kind = "application/json; charset=utf-8";
-                ex.response.exit(status, Some(kind), error.body(ex.id.as_str()).into())
-            }
+            Self::Llm(error) => prompts::answer(ex, &error),
             Self::Gateway(failure) => {
                 respond::fail(ex, failure);
                 Err(Stop::Exit)

@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::super::limits::By;
 use super::rules::{Condition, Match};
 use crate::llm::Provider;
 use crate::pdk::Spent;
+use crate::pdk::request::header_name;
 use crate::quota::amounts::Window;
 use crate::redis::Record;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Config {
-    pub(super) identifier: Option<Identifier>,
-    pub(super) header_name: Option<String>,
-    pub(super) path: Option<String>,
+    identifier: Option<Identifier>,
+    header_name: Option<String>,
+    path: Option<String>,
     pub(super) llm_providers: Option<Vec<LlmProvider>>,
     pub(super) policies: Option<Vec<Policy>>,
     window_type: Option<WindowType>,
@@ -43,7 +45,7 @@ pub(super) struct Config {
 /// Whose use is counted together.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Identifier {
+enum Identifier {
     Ip,
     Credential,
     Consumer,
@@ -143,6 +145,22 @@ pub(super) struct Limit {
 }
 
 impl Config {
+    /// Whose use is counted together; the schema requires what it needs.
+    pub(super) fn by(&self) -> Result<By, String> {
+        Ok(match self.identifier.unwrap_or(Identifier::Consumer) {
+            Identifier::Ip => By::Address,
+            Identifier::Consumer => By::Consumer,
+            Identifier::Credential => By::Credential,
+            Identifier::Service => By::Service,
+            Identifier::ConsumerGroup => By::Group,
+            Identifier::Header => {
+                let name = self.header_name.as_deref().and_then(header_name);
+                By::Header(name.ok_or("config.header_name: is no header name")?)
+            }
+            Identifier::Path => By::Path(self.path.clone().ok_or("config.path: is missing")?),
+        })
+    }
+
     /// The limits, or what stands against them.
     pub(super) fn limiters(&self) -> Result<Vec<Limiter>, Vec<String>> {
         let mut errors = Vec::new();

@@ -11,30 +11,27 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::RETRY_AFTER;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 use super::Context;
-use super::limits;
+use super::limits::{self, By};
+use super::prompts;
 use crate::llm::{Body, openai, usage};
 use crate::pdk::request::header_name;
 use crate::pdk::{Exchange, ModelUse, ModelWatch};
 use crate::plugin::{Outcome, Phases, Plugin, Step};
-use crate::quota::Whom;
 use crate::quota::amounts::remote::Remote;
 use crate::quota::amounts::{Level, Window, clock};
 use crate::quota::remote::identifier;
 use crate::redis::Redis;
 use crate::respond;
-use crate::router::path;
 use crate::shared::Shared;
-use config::{Config, Counters, Identifier, Limiter, Strategy};
+use config::{Config, Counters, Limiter, Strategy};
 
 struct AiRateLimiting {
     counters: Rc<Store>,
     limiters: Rc<[Limiter]>,
-    identifier: Identifier,
-    header: Option<HeaderName>,
-    path: Option<String>,
+    by: By,
     status: StatusCode,
     message: String,
     hides_providers: bool,
@@ -82,9 +79,8 @@ impl AiRateLimiting {
         let limiters = config.limiters()?;
         let status = limits::status(config.error_code.unwrap_or(429.0))
             .ok_or_else(|| vec!["config.error_code: must be a status, 100 to 599".to_owned()])?;
-        if config.llm_format.as_deref().is_some_and(|format| format != "openai") {
-            return Err(vec!["config.llm_format: only openai is built yet".to_owned()]);
-        }
+        prompts::other_format(config.llm_format.as_deref(), &["openai"])?;
+        let by = config.by().map_err(|error| vec![error])?;
         let namespace: Arc<str> = config.namespace.as_deref().unwrap_or(id).into();
         let remote = match config.strategy.unwrap_or(Counters::Local) {
             Counters::Cluster => {
@@ -102,9 +98,7 @@ impl AiRateLimiting {
         Ok(Self {
             counters: Rc::new(Store { shared: shared.clone(), namespace, remote }),
             limiters: limiters.into(),
-            identifier: config.identifier.unwrap_or(Identifier::Consumer),
-            header: config.header_name.as_deref().and_then(header_name),
-            path: config.path,
+            by,
             status,
             message: config.error_message.unwrap_or_default(),
             hides_providers: config.error_hide_providers.unwrap_or(false),
@@ -149,7 +143,7 @@ impl AiRateLimiting {
         let mut found = Vec::new();
         for (at, limiter) in self.limiters.iter().enumerate() {
             if limiter.provider.is_some() {
-                found.push((at, identifier(&self.whom(ex))));
+                found.push((at, identifier(&self.by.whom(ex))));
             } else if !limiter.matches.is_fallback()
                 && let Some(whom) = limiter.matches.find(ex, model)
             {
@@ -160,36 +154,9 @@ impl AiRateLimiting {
         if !found.iter().any(is_policy) {
             let rest = self.limiters.iter().enumerate();
             let rest = rest.filter(|(_, l)| l.provider.is_none() && l.matches.is_fallback());
-            found.extend(rest.map(|(at, _)| (at, identifier(&self.whom(ex)))));
+            found.extend(rest.map(|(at, _)| (at, identifier(&self.by.whom(ex)))));
         }
         found
-    }
-
-    /// Who is limited; the address stands in for whoever is not known.
-    fn whom(&self, ex: &Exchange) -> Whom {
-        let found = match self.identifier {
-            Identifier::Ip => None,
-            Identifier::Consumer => limits::consumer(ex),
-            Identifier::Credential => limits::credential(ex),
-            Identifier::Service => {
-                ex.matched().and_then(|m| Some(Whom::Id(m.service.as_ref()?.id)))
-            }
-            Identifier::Header => {
-                let value = self.header.as_ref().and_then(|name| ex.request.header(name));
-                value.map(|value| Whom::text(value.as_bytes()))
-            }
-            Identifier::Path => {
-                let path = self
-                    .path
-                    .as_ref()
-                    .filter(|path| *path::decoded(ex.request.raw_path()) == ***path);
-                path.map(|path| Whom::text(path.as_bytes()))
-            }
-            Identifier::ConsumerGroup => {
-                ex.client.with_groups(|groups| groups.first().map(|group| Whom::Id(group.id)))
-            }
-        };
-        found.unwrap_or_else(|| limits::address(ex))
     }
 
     /// Tells the client what is left.

@@ -1,4 +1,5 @@
 local typedefs = require "kong.db.schema.typedefs"
+local fields = require "silverback.llm.fields"
 local redis = require "silverback.llm.redis"
 
 local function text(default, one_of, description)
@@ -130,9 +131,7 @@ return {
         { namespace = { type = "string", description = "What the counters belong to." } },
         { dictionary_name = text "kong_rate_limiting_counters" },
         { redis = redis },
-        { llm_format = text("openai", {
-          "anthropic", "bedrock", "cohere", "gemini", "huggingface", "openai",
-        }) },
+        fields.format(),
         { error_code = { type = "number", default = 429, gt = 0 } },
         { error_message = text "AI token rate limit exceeded for provider(s): " },
         { error_hide_providers = flag(false) },

@@ -25,10 +25,7 @@ impl Plugin for RequestTransformer {
 
     fn access<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
         Step::wait(async move {
-            let body = match self.bodies.read(ex).await {
-                Ok(body) => body,
-                Err(unread) => return unread.answer(ex),
-            };
+            let body = self.bodies.take(ex).await?;
             match self.transformer.transform(ex, &body).await {
                 Ok(changed) => {
                     prompts::replace(ex, changed.into());

@@ -15,15 +15,14 @@ use http::header::{HeaderName, RETRY_AFTER};
 use serde::Deserialize;
 
 use super::Context;
-use super::limits::{self, Policy};
+use super::limits::{self, By, Policy};
 use crate::pdk::Exchange;
 use crate::pdk::request::header_name;
 use crate::plugin::{Outcome, Phases, Plugin, Step, Stop};
 use crate::quota::remote::{Remote, Synced, identifier};
-use crate::quota::{Known, Moment, Period, Scope, Used, Whom};
+use crate::quota::{Known, Moment, Period, Scope, Used};
 use crate::redis::{Failure, Short};
 use crate::respond;
-use crate::router::path;
 use crate::shared::Shared;
 
 #[derive(Deserialize)]
@@ -57,16 +56,6 @@ enum LimitBy {
     Service,
     Header,
     Path,
-}
-
-/// Whose requests are counted together.
-enum By {
-    Consumer,
-    Credential,
-    Address,
-    Service,
-    Header(HeaderName),
-    Path(String),
 }
 
 /// Where the counters are.
@@ -150,7 +139,7 @@ impl RateLimiting {
     }
 
     fn judge(&self, ex: &Exchange, moment: &Moment) -> Outcome {
-        let whom = self.whom(ex).unwrap_or_else(|| limits::address(ex));
+        let whom = self.by.whom(ex);
         let usage = self.known.borrow_mut().usage(&self.shared.quotas, &self.scope, whom);
         let (used, passes) = usage.take(&self.limits, moment);
         self.answer(ex, moment, &used, passes)
@@ -158,8 +147,7 @@ impl RateLimiting {
 
     /// The same with counters in Redis.
     async fn ask(&self, ex: &Exchange, moment: Moment) -> Outcome {
-        let whom = self.whom(ex).unwrap_or_else(|| limits::address(ex));
-        let whom = identifier(&whom);
+        let whom = identifier(&self.by.whom(ex));
         let periods = self.limits.iter().map(|(period, _)| *period);
         let used = match &self.counters {
             Counters::There(remote) => remote.count(&whom, periods, &moment).await,
@@ -196,21 +184,6 @@ impl RateLimiting {
             ex.response.set_header(RETRY_AFTER, reset.into());
         }
         respond::error(ex, self.status, &self.message)
-    }
-
-    /// Whom the criterion names; `None` is somebody unknown.
-    fn whom(&self, ex: &Exchange) -> Option<Whom> {
-        match &self.by {
-            By::Consumer => limits::consumer(ex),
-            By::Credential => limits::credential(ex),
-            By::Address => None,
-            By::Service => Some(Whom::Id(ex.matched()?.service.as_ref()?.id)),
-            By::Header(name) => Some(Whom::text(ex.request.headers().get(name)?.as_bytes())),
-            By::Path(path) => {
-                let asked = path::decoded(ex.request.raw_path());
-                (*asked == **path).then(|| Whom::text(path.as_bytes()))
-            }
-        }
     }
 
     /// Tells the client what is left, and what of it is the least: the longer window among equals.

@@ -20,6 +20,7 @@ impl Own {
     pub fn find<T: Any>(&self) -> Option<Rc<T>> {
         self.0.borrow().iter().rev().find_map(|value| value.clone().downcast().ok())
     }
+
     /// All values of this type, in the order in which they were kept.
     pub fn all<T: Any>(&self) -> SmallVec<[Rc<T>; 2]> {
         self.0.borrow().iter().filter_map(|value| value.clone().downcast().ok()).collect()

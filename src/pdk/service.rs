@@ -322,6 +322,7 @@ impl Call {
         *self.attempts.borrow_mut() = Some(attempts);
     }
 }
+
 /// A query without the arguments of this name. Kong takes the query apart for that and puts it
 /// together again as the URL standard does, so what stays may look different: `a=%41&b` becomes
 /// `a=A&b=`. Blanks are `%20`.

@@ -1,31 +1,13 @@
 -- The connection to a Redis server, its sentinels or its cluster, as the AI plugins take it.
 
 local typedefs = require "kong.db.schema.typedefs"
+local words = require "silverback.llm.words"
 
-local function text(default, rest)
-  local field = rest or {}
-  field.type, field.required, field.default = "string", false, default
-  return field
-end
-
-local function referenceable(default)
-  return text(default, { referenceable = true })
-end
-
-local function secret()
-  return text(nil, { referenceable = true, encrypted = true })
-end
-
-local function flag(default)
-  return { type = "boolean", required = false, default = default }
-end
+local text, referenceable, secret = words.text, words.referenceable, words.secret
+local flag, record = words.flag, words.record
 
 local function timeout(default)
   return typedefs.timeout { required = false, default = default }
-end
-
-local function record(fields)
-  return { type = "record", required = false, fields = fields }
 end
 
 local function nodes(address)

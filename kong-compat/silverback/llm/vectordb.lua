@@ -1,28 +1,10 @@
 -- The store of vectors for the semantic balancer.
 
 local redis = require "silverback.llm.redis"
+local words = require "silverback.llm.words"
 
-local function text(default, rest)
-  local field = rest or {}
-  field.type, field.required, field.default = "string", false, default
-  return field
-end
-
-local function referenceable(default)
-  return text(default, { referenceable = true })
-end
-
-local function secret()
-  return text(nil, { referenceable = true, encrypted = true })
-end
-
-local function flag(default)
-  return { type = "boolean", required = false, default = default }
-end
-
-local function record(fields)
-  return { type = "record", required = false, fields = fields }
-end
+local text, referenceable, secret = words.text, words.referenceable, words.secret
+local flag, record = words.flag, words.record
 
 local pgvector = record {
   { host = text "127.0.0.1" },
