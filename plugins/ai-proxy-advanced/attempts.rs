@@ -30,7 +30,7 @@ impl Attempts for Session {
         if n > 1
             && let Err(refusal) = self.move_on(ex)
         {
-            return Step::Done(refusal.answer(ex));
+            return Step::Done(refusal.answer(ex, self.setup.messages));
         }
         self.set_out();
         if self.is_astray(ex) {
@@ -39,7 +39,7 @@ impl Attempts for Session {
                  hosts of the configuration and of Azure only",
                 ex.service.host()
             );
-            return Step::Done(Refusal::Fault(fault).answer(ex));
+            return Step::Done(Refusal::Fault(fault).answer(ex, self.setup.messages));
         }
         if self.has_signed(ex) { Step::DONE } else { Step::wait(self.wait_for_token(ex)) }
     }
@@ -134,10 +134,11 @@ impl Session {
                     tracing::error!(request_id = %ex.id, fault = "azure", "{line}");
                     let lost = Lost { how: Loss::NoAddress, unsent: true };
                     if self.after_loss(ex, lost, Ending::NoToken) == Next::Accept {
-                        return Refusal::Llm(llm::Error::NoIdentity).answer(ex);
+                        return Refusal::Llm(llm::Error::NoIdentity)
+                            .answer(ex, self.setup.messages);
                     }
                     if let Err(refusal) = self.move_on(ex) {
-                        return refusal.answer(ex);
+                        return refusal.answer(ex, self.setup.messages);
                     }
                     self.set_out();
                     continue;

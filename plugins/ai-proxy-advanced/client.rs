@@ -12,7 +12,7 @@ use super::inflate::accepts_gzip;
 use super::session::Refusal;
 use super::setup::Setup;
 use super::targets::Indexes;
-use crate::llm::{self, Body, Plan, Prepared, form, openai};
+use crate::llm::{self, Body, Plan, Prepared, anthropic, form, openai};
 use crate::pdk::{Exchange, ReadError};
 use crate::plugins::prompts::is_ours;
 use crate::respond::Failure;
@@ -28,7 +28,8 @@ pub(super) const FORWARDED: [HeaderName; 2] =
 
 /// A client's request.
 pub(super) struct Client {
-    /// The body; empty when it streams to the upstream unread.
+    /// The body, a message's as the chat that it asks for; empty when it streams to the upstream
+    /// unread.
     pub(super) body: Body,
     /// Whether the body was read.
     pub(super) was_read: bool,
@@ -52,7 +53,10 @@ impl Client {
         // Audio and images are larger than what is asked in words.
         let limit = if is_ours(ex) || !is_json { 0 } else { setup.body_limit };
         let bytes = if was_read { whole(setup, ex, limit).await? } else { Bytes::new() };
-        let body = Body::read(content_type, bytes, limit)?;
+        let mut body = Body::read(content_type, bytes, limit)?;
+        if let Some(request) = body.object().filter(|_| setup.messages) {
+            body = Body::read(None, anthropic::chat(request)?, 0)?;
+        }
         let candidates = candidates(setup, ex, &body)?;
         let headers = ex.request.headers();
         let kept = setup.changed_headers.iter().flat_map(|name| {

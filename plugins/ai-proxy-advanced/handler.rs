@@ -12,6 +12,7 @@ mod client;
 mod failover;
 mod inflate;
 mod inventory;
+mod messages;
 mod realtime;
 mod refusal;
 mod reply;

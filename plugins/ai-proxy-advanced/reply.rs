@@ -13,9 +13,11 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::inflate::{Inflate, inflate, is_gzip};
+use super::messages;
 use super::session::Session;
 use super::stream::Stream;
 use super::targets::Target;
+use crate::llm::anthropic::fault;
 use crate::llm::reply::Reply as Checked;
 use crate::llm::usage::Usage;
 use crate::llm::{RouteType, openai};
@@ -65,6 +67,11 @@ pub(super) struct Seen {
 /// connection without an answer).
 pub(super) fn is_checked(session: &Session, ex: &Exchange) -> bool {
     let Some(asked) = session.asked() else { return false };
+    if session.setup.messages {
+        return asked.is_checked
+            && messages::is_converted(ex)
+            && !is_event_stream(&ex.response.headers());
+    }
     is_ok(ex)
         && !asked.stream
         && asked.is_checked
@@ -75,7 +82,9 @@ pub(super) fn is_checked(session: &Session, ex: &Exchange) -> bool {
 /// Checks a whole reply; what is no reply becomes Kong's 500, with the upstream's headers.
 pub(super) fn check(session: &Session, ex: &Exchange) {
     let (Some(target), Some(body)) = (session.target(), ex.response.body()) else { return };
-    head(session, target, ex);
+    if is_ok(ex) {
+        head(session, target, ex);
+    }
     let mut reply = session.reply.borrow_mut();
     reply.ended = Some(Instant::now());
     let is_gzip = is_gzip(&ex.response.headers());
@@ -90,7 +99,19 @@ pub(super) fn check(session: &Session, ex: &Exchange) {
     };
     let (provider, route_type) = (target.plan.provider(), target.plan.route_type());
     let mut seen = Seen::default();
+    if !is_ok(ex) {
+        messages::replace_error(ex, &plain.bytes);
+        // What the model said, for the line on a refused credential.
+        seen.text = Some(plain);
+        reply.passage = Passage::Whole(seen);
+        return;
+    }
     match Checked::check(provider, route_type, plain.bytes.clone()) {
+        Ok(checked) if session.setup.messages => {
+            seen.usage = checked.usage();
+            seen.model = checked.model();
+            messages::replace(session, ex, &plain.bytes, seen.usage);
+        }
         Ok(checked) => {
             if is_gzip && !accepts_gzip(session) {
                 ex.response.clear_header(CONTENT_ENCODING);
@@ -104,7 +125,10 @@ pub(super) fn check(session: &Session, ex: &Exchange) {
             let status = StatusCode::from_u16(error.status());
             ex.response.set_status(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
             ex.response.clear_header(CONTENT_ENCODING);
-            ex.response.replace_body(error.body(ex.id.as_str()).into());
+            ex.response.replace_body(match session.setup.messages {
+                true => fault::own(&error, ex.id.as_str()),
+                false => error.body(ex.id.as_str()).into(),
+            });
         }
     }
     seen.text = target.log_payloads.then_some(plain);
@@ -129,7 +153,11 @@ pub(super) fn begin(session: &Session, ex: &Exchange) {
         let headers = ex.response.headers();
         (is_gzip(&headers), is_event_stream(&headers), is_json(&headers))
     };
-    let stream = (is_ok(ex) && is_stream).then(|| Stream::new(&target.plan, target.log_payloads));
+    let stream = (is_ok(ex) && is_stream).then(|| {
+        let translator = (session.setup.messages && asked.is_checked)
+            .then(|| messages::translator(session, &asked));
+        Stream::new(&target.plan, target.log_payloads, translator)
+    });
     let inflates = is_gzip && (stream.is_some() || !accepts_gzip(session));
     let is_refusal = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
     let copies = stream.is_none()

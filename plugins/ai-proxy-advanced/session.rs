@@ -16,6 +16,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::balance::{Ask, Hint, Idle, Reserved, Spent};
 use super::client::{CREDENTIALS, Client, FORWARDED};
+use super::messages;
 use super::realtime;
 use super::reply::Reply;
 use super::setup::Setup;
@@ -104,6 +105,8 @@ pub(super) enum Refusal {
     Cooling(Duration),
     /// A mistake of the operator: a 500 without its cause.
     Fault(anyhow::Error),
+    /// None at all: the client asked how many tokens its request has.
+    Counted(u64),
 }
 
 impl From<llm::Error> for Refusal {
@@ -125,10 +128,12 @@ impl From<Idle> for Refusal {
 }
 
 impl Refusal {
-    /// Answers the client.
-    pub(super) fn answer(self, ex: &Exchange) -> Outcome {
+    /// Answers the client, in Anthropic's shape where it speaks Anthropic's API.
+    pub(super) fn answer(self, ex: &Exchange, messages: bool) -> Outcome {
         match self {
+            Self::Llm(error) if messages => messages::refuse(ex, &error),
             Self::Llm(error) => prompts::answer(ex, &error),
+            Self::Counted(tokens) => messages::counted(ex, tokens),
             Self::Gateway(failure) => {
                 respond::fail(ex, failure);
                 Err(Stop::Exit)
@@ -138,11 +143,11 @@ impl Refusal {
                 let seconds = millis.div_ceil(1000);
                 ex.response.set_header(RETRY_AFTER, HeaderValue::from(seconds));
                 ex.response.set_header("retry-after-ms", HeaderValue::from(millis));
-                Self::Llm(llm::Error::Cooling { seconds }).answer(ex)
+                Self::Llm(llm::Error::Cooling { seconds }).answer(ex, messages)
             }
             Self::Fault(fault) => {
                 tracing::error!(request_id = %ex.id, fault = "gateway", "{fault:#}");
-                Self::Llm(llm::Error::NoTarget).answer(ex)
+                Self::Llm(llm::Error::NoTarget).answer(ex, messages)
             }
         }
     }
@@ -160,7 +165,7 @@ impl Session {
         });
         // Before anything can be refused: refusals are logged too.
         ex.service.drive(session.clone());
-        session.begin(ex).await.or_else(|refusal| refusal.answer(ex))
+        session.begin(ex).await.or_else(|refusal| refusal.answer(ex, setup.messages))
     }
 
     async fn begin(&self, ex: &Exchange) -> Result<(), Refusal> {
@@ -170,6 +175,9 @@ impl Session {
         self.progress.borrow_mut().retries_left = ex.service.limits.get().retries;
         let client = Client::read(&self.setup, ex).await?;
         let client = self.client.get_or_init(|| client);
+        if self.setup.messages && messages::asks_for_count(ex) {
+            return Err(messages::count(client));
+        }
         let hint = self.setup.targets.hint(ex).await;
         self.hint.get_or_init(|| hint);
         let first = self.with_ask(ex, client, |ask| self.setup.targets.pick(ask));

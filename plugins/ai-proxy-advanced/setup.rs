@@ -38,6 +38,8 @@ pub(in crate::plugins) struct Wanted {
     body_limit: Option<u64>,
     model_name_header: Option<bool>,
     is_advanced: bool,
+    /// Clients speak Anthropic's Messages API.
+    messages: bool,
     /// What is not built.
     refusals: Vec<String>,
 }
@@ -53,6 +55,7 @@ impl From<AiProxy> for Wanted {
             body_limit: config.max_request_body_size,
             model_name_header: config.model_name_header,
             is_advanced: false,
+            messages: config.llm_format.as_deref() == Some("anthropic"),
         }
     }
 }
@@ -69,6 +72,7 @@ impl From<AiProxyAdvanced> for Wanted {
             body_limit: config.max_request_body_size,
             model_name_header: config.model_name_header,
             is_advanced: true,
+            messages: config.llm_format.as_deref() == Some("anthropic"),
         }
     }
 }
@@ -85,6 +89,7 @@ impl Wanted {
             body_limit: None,
             model_name_header: None,
             is_advanced: false,
+            messages: false,
         }
     }
 }
@@ -111,6 +116,8 @@ pub(in crate::plugins) struct Setup {
     pub(super) model_name_header: bool,
     /// Whether it is `ai-proxy-advanced`, whose log record tells more.
     pub(super) is_advanced: bool,
+    /// Whether clients speak Anthropic's Messages API (`llm_format`).
+    pub(super) messages: bool,
     /// Headers that targets change on a request.
     pub(super) changed_headers: Vec<HeaderName>,
     /// Series by model.
@@ -171,6 +178,7 @@ impl Setup {
                 .unwrap_or(usize::MAX),
             model_name_header: wanted.model_name_header.unwrap_or(true),
             is_advanced: wanted.is_advanced,
+            messages: wanted.messages,
             counters: Counters::default(),
             spills: SpillCounters::default(),
             warnings: notes.warnings,

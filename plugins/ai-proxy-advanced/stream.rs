@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::inflate::Corrupt;
 use super::reply::{Seen, joined};
+use crate::llm::anthropic::Translator;
 use crate::llm::sse::{BROKEN, Ended, Event, Framer};
 use crate::llm::transcript::Transcript;
 use crate::llm::usage::StreamUsage;
@@ -23,6 +24,8 @@ pub(super) struct Stream {
     /// `None` once the stream is over.
     framer: Option<Framer>,
     watch: Watch,
+    /// The client gets its events in another grammar.
+    translator: Option<Box<Translator>>,
     /// It could not be read on; the client knows.
     failed: Option<String>,
 }
@@ -37,7 +40,7 @@ struct Watch {
 
 impl Stream {
     /// A stream for a target of this plan; `transcribes` keeps the text of the answer.
-    pub(super) fn new(plan: &Plan, transcribes: bool) -> Self {
+    pub(super) fn new(plan: &Plan, transcribes: bool, translator: Option<Translator>) -> Self {
         let route_type = match plan.route_type() {
             RouteType::Completions => RouteType::Completions,
             _ => RouteType::Chat,
@@ -48,7 +51,8 @@ impl Stream {
             first: None,
             done: false,
         };
-        Self { framer: Some(Framer::default()), watch, failed: None }
+        let translator = translator.map(Box::new);
+        Self { framer: Some(Framer::default()), watch, translator, failed: None }
     }
 
     /// Whether `[DONE]` was seen.
@@ -63,11 +67,14 @@ impl Stream {
             return Err(Stop::Fault(anyhow!(failed)));
         }
         let Some(framer) = &mut self.framer else { return Ok(()) };
-        let watch = &mut self.watch;
+        let (watch, translator) = (&mut self.watch, &mut self.translator);
+        let mut see = |event: Event<'_>| {
+            watch.see(event);
+            translator.iter_mut().for_each(|translator| translator.see(event));
+        };
         let read = read.map_err(|error| error.to_string());
-        let out = read.and_then(|read| {
-            framer.push(read, |event| watch.see(event)).map_err(|error| error.to_string())
-        });
+        let out =
+            read.and_then(|read| framer.push(read, &mut see).map_err(|error| error.to_string()));
         let mut out = match out {
             Ok(out) => out.into_iter(),
             Err(error) => {
@@ -80,9 +87,13 @@ impl Stream {
             && let Some(framer) = self.framer.take()
         {
             let ended = if chunk.broken { Ended::Broken } else { Ended::Complete };
-            let (rest, _) = framer.finish(ended, |event| watch.see(event));
+            let (rest, outcome) = framer.finish(ended, see);
             chunk.data = joined(std::mem::take(&mut chunk.data), Some(rest));
             chunk.broken = false; // the client has a proper end, or has been told
+            translator.iter_mut().for_each(|translator| translator.finish(outcome));
+        }
+        if let Some(translator) = translator {
+            chunk.data = translator.take();
         }
         Ok(())
     }
@@ -93,7 +104,13 @@ impl Stream {
         if self.watch.done {
             return; // nothing is missing
         }
-        chunk.data = Bytes::from_static(BROKEN);
+        chunk.data = match &mut self.translator {
+            None => Bytes::from_static(BROKEN),
+            Some(translator) => {
+                translator.break_off(&error);
+                translator.take()
+            }
+        };
         if chunk.last {
             chunk.broken = false;
         } else {

@@ -88,6 +88,9 @@ pub enum Error {
         /// The configured bound, in bytes.
         limit: usize,
     },
+    /// Ours: a request of Anthropic's Messages API that cannot be put in the words of the target.
+    #[error("{0}")]
+    NotMessages(String),
     /// Ours: `param_location: body` and a body that is no JSON object.
     #[error("the credential belongs in a JSON body, but the request has none")]
     NoBodyForCredential,
@@ -129,6 +132,7 @@ impl Error {
             Self::UnsafeValue { .. } => Some("unsafe_upstream_value"),
             Self::TooLarge { .. } => Some("request_too_large"),
             Self::NoBodyForCredential => Some("json_body_required"),
+            Self::NotMessages(_) => Some("request_not_convertible"),
             Self::NoIdentity => Some("credential_unavailable"),
             Self::NoTarget => Some("target_unavailable"),
             Self::Cooling { .. } => Some("rate_limit_exceeded"),

@@ -10,6 +10,7 @@ use std::fmt;
 use serde::Deserialize;
 
 pub mod address;
+pub mod anthropic;
 pub mod azure;
 pub mod cjson;
 pub mod config;

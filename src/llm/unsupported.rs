@@ -12,10 +12,14 @@ use crate::llm::config::{
 };
 use crate::llm::{Provider, RouteType, providers};
 
+/// The other format that clients may speak.
+const ANTHROPIC: &str = "anthropic";
+
 /// Lines for `config` of `ai-proxy`; empty when everything works.
 pub fn in_ai_proxy(config: &AiProxy) -> Vec<String> {
     let mut lines = Lines(Vec::new());
     lines.plugin(config.llm_format.as_deref());
+    lines.messages("config", config.llm_format.as_deref(), config.route_type);
     lines.target("config", config.route_type, config.auth.as_ref(), &config.model);
     lines.0
 }
@@ -29,6 +33,7 @@ pub fn in_ai_proxy_advanced(config: &AiProxyAdvanced) -> Vec<String> {
     lines.not_built("config.vectordb", config.vectordb.as_ref());
     for (index, target) in config.targets.iter().enumerate() {
         let path = format!("config.targets[{index}]");
+        lines.messages(&path, config.llm_format.as_deref(), target.route_type);
         lines.target(&path, target.route_type, target.auth.as_ref(), &target.model);
     }
     lines.0
@@ -56,8 +61,16 @@ impl Lines {
     }
 
     fn plugin(&mut self, llm_format: Option<&str>) {
-        if let Some(format) = llm_format.filter(|format| *format != "openai") {
-            self.instead("config.llm_format", format, "openai");
+        if let Some(format) = llm_format.filter(|format| !matches!(*format, "openai" | ANTHROPIC)) {
+            self.instead("config.llm_format", format, "openai or anthropic");
+        }
+    }
+
+    /// Messages are chats, whoever answers them.
+    fn messages(&mut self, path: &str, llm_format: Option<&str>, route: RouteType) {
+        if llm_format == Some(ANTHROPIC) && route != RouteType::Chat {
+            let text = format!("{path}.route_type: llm_format anthropic takes llm/v1/chat only");
+            self.0.push(text);
         }
     }
 
@@ -243,7 +256,7 @@ mod tests {
             "latency_strategy": "tpot", "tokens_count_strategy": "total-tokens"
         });
         let more = json!({
-            "balancer": balancer, "vectordb": {"strategy": "redis"}, "llm_format": "anthropic",
+            "balancer": balancer, "vectordb": {"strategy": "redis"}, "llm_format": "cohere",
             "genai_category": "realtime/generation"
         });
         let auth = json!({"gcp_use_service_account": true});
@@ -257,7 +270,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "config.llm_format: 'anthropic' is not built yet; use openai",
+                "config.llm_format: 'cohere' is not built yet; use openai or anthropic",
                 "config.balancer.algorithm: 'semantic' is not built yet; use another one",
                 "config.vectordb: not built yet; leave it out",
                 "config.targets[0].model.provider: 'gemini' is not built yet; \

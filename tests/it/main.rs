@@ -49,6 +49,7 @@ mod lua_handshakes;
 mod lua_libraries;
 mod lua_lines;
 mod lua_workers;
+mod messages;
 mod metrics;
 mod no_token;
 mod openresty;

@@ -1,0 +1,98 @@
+//! Anthropic's Messages API in front of a model that speaks OpenAI's chats.
+//!
+//! A request becomes a chat ([`chat`]), which then goes the way of any other; a reply becomes a
+//! message ([`message`]), a stream of chunks a stream of blocks ([`Translator`]), and an error has
+//! Anthropic's shape ([`fault`]). Numbers, schemas and texts are copied as they were written.
+
+mod blocks;
+pub mod fault;
+mod reply;
+mod request;
+mod stream;
+mod tools;
+
+use bytes::Bytes;
+
+use crate::llm::json;
+use crate::llm::splice::Object;
+use crate::llm::usage::{self, Usage};
+
+pub use reply::message;
+pub use request::chat;
+pub use stream::Translator;
+
+/// The end of the path under which clients ask how long a request is.
+pub const COUNT_TOKENS: &str = "/messages/count_tokens";
+
+/// An estimate of the tokens of a request, given as the chat that it became: Kong's count of words
+/// for what is said, and four bytes to a token for tools and their calls.
+pub fn estimate(chat: &Object<Bytes>) -> u64 {
+    let calls = |message| {
+        let message = Object::read(message).ok()?;
+        message.get("tool_calls").map(<[u8]>::len)
+    };
+    let messages = chat.get("messages").into_iter().flat_map(json::items);
+    let calls: usize = messages.filter_map(calls).sum();
+    let bytes = calls + chat.get("tools").map_or(0, <[u8]>::len);
+    Usage::estimate(usage::estimate_prompt(chat, false), bytes as u64).total_tokens
+}
+
+/// Tokens in Anthropic's words: those from the cache are counted apart.
+fn usage_json(usage: &Usage) -> String {
+    let cached = usage.cached_tokens.unwrap_or(0).min(usage.prompt_tokens);
+    format!(
+        "{{\"input_tokens\":{},\"cache_creation_input_tokens\":0,\
+         \"cache_read_input_tokens\":{cached},\"output_tokens\":{}}}",
+        usage.prompt_tokens - cached,
+        usage.completion_tokens
+    )
+}
+
+/// Why the model stopped, in Anthropic's words. Some models that were told which function to call
+/// say that they stopped by themselves.
+fn stop_reason(finish_reason: &str, has_calls: bool, has_refused: bool) -> &'static str {
+    match finish_reason {
+        "length" => "max_tokens",
+        "content_filter" => "refusal",
+        _ if has_refused => "refusal",
+        "tool_calls" | "function_call" => "tool_use",
+        _ if has_calls => "tool_use",
+        _ => "end_turn",
+    }
+}
+
+/// Anthropic's name for the id of a chat.
+fn message_id(id: &str) -> String {
+    ["msg_", id.strip_prefix("chatcmpl-").unwrap_or(id)].concat()
+}
+
+/// Appends a member, or an item where `name` is empty. Values are JSON.
+fn put(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    next(out);
+    if !name.is_empty() {
+        out.push(b'"');
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+    }
+    out.extend_from_slice(value);
+}
+
+/// A comma, where something stands in front.
+fn next(out: &mut Vec<u8>) {
+    if !matches!(out.last(), None | Some(b'{' | b'[' | b':')) {
+        out.push(b',');
+    }
+}
+
+/// A string without its quotes, escapes as they are.
+fn inside(string: &[u8]) -> Option<&[u8]> {
+    string.strip_prefix(b"\"")?.strip_suffix(b"\"")
+}
+
+/// Whether a value is a string with something in it.
+fn is_said(value: &[u8]) -> bool {
+    inside(value).is_some_and(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests;
