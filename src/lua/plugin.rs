@@ -308,7 +308,9 @@ impl Plugin for LuaPlugin {
 
     fn log(&self, ex: &Exchange) {
         if let Err(Stop::Fault(fault)) = self.call("log", ex) {
-            tracing::error!(request_id = %ex.id, plugin = &*self.running.name, "{fault:#}");
+            let plugin = &*self.running.name;
+            let whose = format!("plugin:{plugin}");
+            tracing::error!(request_id = %ex.id, plugin, phase = "log", fault = whose, "{fault:#}");
         }
     }
 }

@@ -48,6 +48,22 @@ async fn a_line_of_a_plugin_says_whose_it_is_and_of_which_request() {
 }
 
 #[tokio::test]
+async fn an_error_in_the_log_phase_names_the_phase_and_whose_fault_it_is() {
+    log_lines::keep();
+    let mark = log_lines::mark();
+    let folder = tempfile::tempdir().unwrap();
+    let functions = "function P:log() error('fallen at the end') end";
+    let gateway = gateway(folder.path(), "ending", functions).await;
+    assert_eq!(gateway.get("/a").await.status(), 200);
+    drop(gateway);
+    let lines = log_lines::since(mark, "fallen at the end");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let fields = &lines[0]["fields"];
+    let told = (&fields["plugin"], &fields["phase"], &fields["fault"]);
+    assert_eq!(told, (&"ending".into(), &"log".into(), &"plugin:ending".into()), "{}", lines[0]);
+}
+
+#[tokio::test]
 async fn who_holds_up_a_worker_is_named_with_the_request() {
     log_lines::keep();
     let mark = log_lines::mark();
