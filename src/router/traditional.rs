@@ -239,7 +239,11 @@ impl Category {
     fn add(&mut self, rank: u32, part: &Part<'_>) {
         let route = part.route;
         let put = |map: &mut HashMap<String, Vec<u32>>, key: &str| {
-            map.entry(key.to_owned()).or_default().push(rank);
+            let entries = map.entry(key.to_owned()).or_default();
+            // The lists of a Route are sets: what stands there twice counts once.
+            if entries.last() != Some(&rank) {
+                entries.push(rank);
+            }
         };
         self.all.push(rank);
         route.hosts.iter().flatten().for_each(|host| put(&mut self.by_host, host));

@@ -26,6 +26,16 @@ fn more_criteria_win_then_hosts_then_headers_then_paths() {
 }
 
 #[test]
+fn a_host_that_is_named_twice_counts_once() {
+    let routes = [
+        ("twice", json!({"hosts": ["a.*", "a.*"], "paths": ["/"]})),
+        ("regex", json!({"hosts": ["*.b.c"], "paths": ["~.*c"]})),
+        ("hosts", json!({"hosts": ["*.c:81", "a.*"]})),
+    ];
+    assert_eq!(wins(&routes, "GET", "a.b.c/a/bc/d", &[]), "twice");
+}
+
+#[test]
 fn a_regex_wins_over_prefixes_by_priority_and_then_by_age() {
     let routes = [
         ("prefix", json!({"paths": ["/a/bcd"]})),
