@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::entity::PluginEntity;
 use crate::pdk::Exchange;
 use crate::pdk::client::{Id, Named};
+use crate::pdk::request::header_name;
 use crate::quota::{Scope, Whom};
 use crate::redis::{Record, Redis, Short};
 use crate::router::path;
@@ -68,7 +69,21 @@ pub(super) fn address(ex: &Exchange) -> Whom {
     Whom::Address(ex.request.connection.client.ip())
 }
 
-/// Whose use is counted together.
+/// Whose use is counted together, as configurations say it. Which of them a plugin takes is for its
+/// schema to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Criterion {
+    Consumer,
+    ConsumerGroup,
+    Credential,
+    Ip,
+    Service,
+    Header,
+    Path,
+}
+
+/// The same with what it needs.
 pub(super) enum By {
     Consumer,
     Group,
@@ -80,6 +95,27 @@ pub(super) enum By {
 }
 
 impl By {
+    /// The criterion with its header or path, which the schema requires for it.
+    pub(super) fn new(
+        criterion: Option<Criterion>,
+        header: Option<&str>,
+        path: Option<String>,
+    ) -> Result<Self, Vec<String>> {
+        let missing = |text: &str| vec![text.to_owned()];
+        Ok(match criterion.unwrap_or(Criterion::Consumer) {
+            Criterion::Consumer => Self::Consumer,
+            Criterion::ConsumerGroup => Self::Group,
+            Criterion::Credential => Self::Credential,
+            Criterion::Ip => Self::Address,
+            Criterion::Service => Self::Service,
+            Criterion::Header => {
+                let name = header.and_then(header_name);
+                Self::Header(name.ok_or_else(|| missing("config.header_name: is no header name"))?)
+            }
+            Criterion::Path => Self::Path(path.ok_or_else(|| missing("config.path: is missing"))?),
+        })
+    }
+
     /// Who is limited; the address stands in for whoever is not known.
     pub(super) fn whom(&self, ex: &Exchange) -> Whom {
         self.known(ex).unwrap_or_else(|| address(ex))

@@ -4,18 +4,17 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::super::limits::By;
+use super::super::limits::{By, Criterion};
 use super::rules::{Condition, Match};
 use crate::llm::Provider;
 use crate::pdk::Spent;
-use crate::pdk::request::header_name;
 use crate::quota::amounts::Window;
 use crate::redis::Record;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Config {
-    identifier: Option<Identifier>,
+    identifier: Option<Criterion>,
     header_name: Option<String>,
     path: Option<String>,
     pub(super) llm_providers: Option<Vec<LlmProvider>>,
@@ -40,19 +39,6 @@ pub(super) struct Config {
     decrease_by_fractions_in_redis: Option<bool>,
     request_prompt_count_function: Option<String>,
     custom_cost_count_function: Option<String>,
-}
-
-/// Whose use is counted together.
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Identifier {
-    Ip,
-    Credential,
-    Consumer,
-    Service,
-    Header,
-    Path,
-    ConsumerGroup,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -145,20 +131,9 @@ pub(super) struct Limit {
 }
 
 impl Config {
-    /// Whose use is counted together; the schema requires what it needs.
-    pub(super) fn by(&self) -> Result<By, String> {
-        Ok(match self.identifier.unwrap_or(Identifier::Consumer) {
-            Identifier::Ip => By::Address,
-            Identifier::Consumer => By::Consumer,
-            Identifier::Credential => By::Credential,
-            Identifier::Service => By::Service,
-            Identifier::ConsumerGroup => By::Group,
-            Identifier::Header => {
-                let name = self.header_name.as_deref().and_then(header_name);
-                By::Header(name.ok_or("config.header_name: is no header name")?)
-            }
-            Identifier::Path => By::Path(self.path.clone().ok_or("config.path: is missing")?),
-        })
+    /// Whose use is counted together.
+    pub(super) fn by(&self) -> Result<By, Vec<String>> {
+        By::new(self.identifier, self.header_name.as_deref(), self.path.clone())
     }
 
     /// The limits, or what stands against them.

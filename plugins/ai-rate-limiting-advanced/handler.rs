@@ -80,7 +80,7 @@ impl AiRateLimiting {
         let status = limits::status(config.error_code.unwrap_or(429.0))
             .ok_or_else(|| vec!["config.error_code: must be a status, 100 to 599".to_owned()])?;
         prompts::other_format(config.llm_format.as_deref(), &["openai", "anthropic"])?;
-        let by = config.by().map_err(|error| vec![error])?;
+        let by = config.by()?;
         let namespace: Arc<str> = config.namespace.as_deref().unwrap_or(id).into();
         let remote = match config.strategy.unwrap_or(Counters::Local) {
             Counters::Cluster => {

@@ -15,7 +15,7 @@ use http::header::{HeaderName, RETRY_AFTER};
 use serde::Deserialize;
 
 use super::Context;
-use super::limits::{self, By, Policy};
+use super::limits::{self, By, Criterion, Policy};
 use crate::pdk::Exchange;
 use crate::pdk::request::header_name;
 use crate::plugin::{Outcome, Phases, Plugin, Step, Stop};
@@ -34,7 +34,7 @@ struct Config {
     day: Option<f64>,
     month: Option<f64>,
     year: Option<f64>,
-    limit_by: Option<LimitBy>,
+    limit_by: Option<Criterion>,
     header_name: Option<String>,
     path: Option<String>,
     policy: Option<Policy>,
@@ -44,18 +44,6 @@ struct Config {
     error_code: Option<f64>,
     error_message: Option<String>,
     sync_rate: f64,
-}
-
-/// The criterion, in Kong's words.
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum LimitBy {
-    Consumer,
-    Credential,
-    Ip,
-    Service,
-    Header,
-    Path,
 }
 
 /// Where the counters are.
@@ -120,7 +108,7 @@ impl RateLimiting {
         let told = told.iter().filter_map(headers).collect();
         let status = limits::status(config.error_code.unwrap_or(429.0))
             .ok_or_else(|| vec!["config.error_code: must be a status, 100 to 599".to_owned()])?;
-        let by = by(&config).map_err(|error| vec![error])?;
+        let by = By::new(config.limit_by, config.header_name.as_deref(), config.path.clone())?;
         let message = config.error_message.unwrap_or_else(|| "Too many requests".to_owned());
         let fault_tolerant = config.fault_tolerant;
         let known = RefCell::default();
@@ -220,21 +208,6 @@ fn counters(config: &Config, shared: &Arc<Shared>, scope: &Scope) -> Result<Coun
     let every = Duration::try_from_secs_f64(config.sync_rate)
         .map_err(|_| vec!["config.sync_rate: must be a number of seconds, or -1".to_owned()])?;
     Ok(Counters::Synced(Synced::new(remote, every)))
-}
-
-/// The criterion; the schema requires what it needs.
-fn by(config: &Config) -> Result<By, String> {
-    Ok(match config.limit_by.unwrap_or(LimitBy::Consumer) {
-        LimitBy::Consumer => By::Consumer,
-        LimitBy::Credential => By::Credential,
-        LimitBy::Ip => By::Address,
-        LimitBy::Service => By::Service,
-        LimitBy::Header => {
-            let name = config.header_name.as_deref().and_then(header_name);
-            By::Header(name.ok_or("config.header_name: is no header name")?)
-        }
-        LimitBy::Path => By::Path(config.path.clone().ok_or("config.path: is missing")?),
-    })
 }
 
 #[cfg(test)]

@@ -15,12 +15,12 @@ use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 
 use super::Context;
-use super::limits::{self, Policy};
+use super::limits::{self, By, Criterion, Policy};
 use crate::pdk::request::header_name;
 use crate::pdk::{Exchange, Source};
 use crate::plugin::{Outcome, Phases, Plugin, Step, Stop};
 use crate::quota::remote::{Remote, identifier};
-use crate::quota::{Known, Moment, Period, Scope, Usage, Whom};
+use crate::quota::{Known, Moment, Period, Scope, Usage};
 use crate::redis::{Failure, Short};
 use crate::respond;
 use crate::shared::Shared;
@@ -29,7 +29,7 @@ use crate::shared::Shared;
 #[serde(deny_unknown_fields)]
 struct Config {
     header_name: Option<String>,
-    limit_by: Option<LimitBy>,
+    limit_by: Option<Criterion>,
     policy: Option<Policy>,
     fault_tolerant: bool,
     redis: Option<Short>,
@@ -47,14 +47,6 @@ struct Periods {
     day: Option<f64>,
     month: Option<f64>,
     year: Option<f64>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum LimitBy {
-    Consumer,
-    Credential,
-    Ip,
 }
 
 /// One name and its limits.
@@ -79,7 +71,7 @@ struct Window {
 struct ResponseRateLimiting {
     shared: Arc<Shared>,
     header: HeaderName,
-    by: LimitBy,
+    by: By,
     limits: Vec<Limit>,
     blocks: bool,
     hides: bool,
@@ -192,7 +184,7 @@ impl ResponseRateLimiting {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let by = config.limit_by.unwrap_or(LimitBy::Consumer);
+        let by = By::new(config.limit_by, None, None)?;
         let is_remote = redis.is_some();
         if let Some(redis) = redis {
             for limit in &mut limits {
@@ -207,7 +199,7 @@ impl ResponseRateLimiting {
     }
 
     fn look(&self, ex: &Exchange, moment: Moment) -> Outcome {
-        let whom = self.whom(ex).unwrap_or_else(|| limits::address(ex));
+        let whom = self.by.whom(ex);
         let quotas = &self.shared.quotas;
         let look = |limit: &Limit| {
             let usage = limit.known.borrow_mut().usage(quotas, &limit.scope, whom.clone());
@@ -221,7 +213,7 @@ impl ResponseRateLimiting {
 
     /// The same with counters in Redis.
     async fn ask(&self, ex: &Exchange, moment: Moment) -> Outcome {
-        let whom = self.whom(ex).unwrap_or_else(|| limits::address(ex));
+        let whom = self.by.whom(ex);
         let whom: Rc<str> = identifier(&whom).into();
         let mut found = Vec::with_capacity(self.limits.len());
         for limit in &self.limits {
@@ -259,14 +251,6 @@ impl ResponseRateLimiting {
         }
         ex.own.keep(Rc::new(Found { moment, limits: found, costs: RefCell::default() }));
         Ok(())
-    }
-
-    fn whom(&self, ex: &Exchange) -> Option<Whom> {
-        match self.by {
-            LimitBy::Consumer => limits::consumer(ex),
-            LimitBy::Credential => limits::credential(ex),
-            LimitBy::Ip => None,
-        }
     }
 
     /// What the upstream says that the request costs, by limit.
