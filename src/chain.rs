@@ -290,7 +290,7 @@ impl Chain {
         ex.enter(Phase::BodyFilter);
         for instance in self.with(Phases::BODY_FILTER) {
             if let Err(Stop::Fault(fault)) = instance.plugin.body_filter(ex, chunk) {
-                report(ex, instance, &fault);
+                report(ex, &instance.entity.name, &fault);
                 return Err(());
             }
         }
@@ -308,7 +308,7 @@ impl Chain {
         for instance in self.with(Phases::LOG) {
             let log = AssertUnwindSafe(|| instance.plugin.log(ex));
             if catch_unwind(log).is_err() {
-                report(ex, instance, &anyhow::anyhow!("the plugin panicked"));
+                report(ex, &instance.entity.name, &anyhow::anyhow!("the plugin panicked"));
             }
         }
     }
@@ -322,7 +322,7 @@ impl Chain {
 /// Turns a plugin's fault into Kong's 500.
 fn settle(ex: &Exchange, instance: &Instance, outcome: Outcome) {
     if let Err(Stop::Fault(fault)) = outcome {
-        report(ex, instance, &fault);
+        report(ex, &instance.entity.name, &fault);
         match ex.phase() {
             // Kong catches what fails in `access` alone; the others end in nginx' own page.
             Phase::Rewrite | Phase::Response => {
@@ -333,12 +333,13 @@ fn settle(ex: &Exchange, instance: &Instance, outcome: Outcome) {
     }
 }
 
-fn report(ex: &Exchange, instance: &Instance, fault: &anyhow::Error) {
+/// Tells the operator of a plugin's fault.
+pub fn report(ex: &Exchange, plugin: &str, fault: &anyhow::Error) {
     tracing::error!(
         request_id = %ex.id,
-        plugin = instance.entity.name,
+        plugin,
         phase = ex.phase().name(),
-        fault = format!("plugin:{}", instance.entity.name),
+        fault = format!("plugin:{plugin}"),
         "{fault:#}"
     );
 }

@@ -24,6 +24,7 @@ use super::owner::Owner;
 use super::schema::sets;
 use super::state::{self, Running, State, Verdict};
 use super::{NO_TABLE, Options, Vm, json, limit, modules, phase};
+use crate::chain;
 use crate::distance::distance;
 use crate::entity::PluginEntity;
 use crate::pdk::log::WORKSPACE;
@@ -308,9 +309,7 @@ impl Plugin for LuaPlugin {
 
     fn log(&self, ex: &Exchange) {
         if let Err(Stop::Fault(fault)) = self.call("log", ex) {
-            let plugin = &*self.running.name;
-            let whose = format!("plugin:{plugin}");
-            tracing::error!(request_id = %ex.id, plugin, phase = "log", fault = whose, "{fault:#}");
+            chain::report(ex, &self.running.name, &fault);
         }
     }
 }
