@@ -106,10 +106,8 @@ pub(super) fn fail(ex: &Exchange, status: StatusCode, message: &str) -> Outcome 
 
 /// Answers with an error of the AI plugins.
 pub(super) fn answer(ex: &Exchange, error: &Error) -> Outcome {
-    let status = StatusCode::from_u16(error.status());
-    let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let kind = "application/json; charset=utf-8";
-    ex.response.exit(status, Some(kind), error.body(ex.id.as_str()).into())
+    ex.response.exit(error.status(), Some(kind), error.body(ex.id.as_str()).into())
 }
 
 /// The line for a format that clients may not speak.

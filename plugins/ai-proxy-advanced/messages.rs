@@ -40,10 +40,8 @@ pub(super) fn counted(ex: &Exchange, tokens: u64) -> Outcome {
 
 /// Refuses a request.
 pub(super) fn refuse(ex: &Exchange, error: &llm::Error) -> Outcome {
-    let status = StatusCode::from_u16(error.status());
-    let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = fault::own(error, ex.id.as_str());
-    ex.response.exit(status, Some("application/json"), body)
+    ex.response.exit(error.status(), Some("application/json"), body)
 }
 
 /// Whether a reply is put in other words as a whole: all that the model says but streams.

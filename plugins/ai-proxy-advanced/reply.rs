@@ -122,8 +122,7 @@ pub(super) fn check(session: &Session, ex: &Exchange) {
         }
         Err(error) => {
             tracing::warn!(request_id = %ex.id, fault = "upstream", "{error}");
-            let status = StatusCode::from_u16(error.status());
-            ex.response.set_status(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+            ex.response.set_status(error.status());
             ex.response.clear_header(CONTENT_ENCODING);
             ex.response.replace_body(match session.setup.messages {
                 true => fault::own(&error, ex.id.as_str()),

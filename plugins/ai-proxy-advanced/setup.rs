@@ -19,7 +19,7 @@ use crate::entity::{PluginEntity, Secret};
 use crate::guard;
 use crate::llm::config::{self, AiProxy, AiProxyAdvanced, ResponseStreaming};
 use crate::llm::plan::Invalid;
-use crate::llm::{Plan, Provider, unsupported};
+use crate::llm::{Plan, Provider, anthropic, unsupported};
 use crate::pdk::service::Limits;
 use crate::settings::Env;
 use crate::shared::Shared;
@@ -55,7 +55,7 @@ impl From<AiProxy> for Wanted {
             body_limit: config.max_request_body_size,
             model_name_header: config.model_name_header,
             is_advanced: false,
-            messages: config.llm_format.as_deref() == Some("anthropic"),
+            messages: config.llm_format.as_deref() == Some(anthropic::FORMAT),
         }
     }
 }
@@ -72,7 +72,7 @@ impl From<AiProxyAdvanced> for Wanted {
             body_limit: config.max_request_body_size,
             model_name_header: config.model_name_header,
             is_advanced: true,
-            messages: config.llm_format.as_deref() == Some("anthropic"),
+            messages: config.llm_format.as_deref() == Some(anthropic::FORMAT),
         }
     }
 }

@@ -16,7 +16,7 @@ use http::{HeaderValue, StatusCode};
 use super::Context;
 use super::limits::{self, By};
 use super::prompts;
-use crate::llm::{Body, openai, usage};
+use crate::llm::{Body, anthropic, openai, usage};
 use crate::pdk::request::header_name;
 use crate::pdk::{Exchange, ModelUse, ModelWatch};
 use crate::plugin::{Outcome, Phases, Plugin, Step};
@@ -79,7 +79,7 @@ impl AiRateLimiting {
         let limiters = config.limiters()?;
         let status = limits::status(config.error_code.unwrap_or(429.0))
             .ok_or_else(|| vec!["config.error_code: must be a status, 100 to 599".to_owned()])?;
-        prompts::other_format(config.llm_format.as_deref(), &["openai", "anthropic"])?;
+        prompts::other_format(config.llm_format.as_deref(), &["openai", anthropic::FORMAT])?;
         let by = config.by()?;
         let namespace: Arc<str> = config.namespace.as_deref().unwrap_or(id).into();
         let remote = match config.strategy.unwrap_or(Counters::Local) {

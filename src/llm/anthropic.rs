@@ -14,12 +14,15 @@ mod tools;
 use bytes::Bytes;
 
 use crate::llm::json;
-use crate::llm::splice::Object;
+use crate::llm::splice::{Object, quote};
 use crate::llm::usage::{self, Usage};
 
 pub use reply::message;
 pub use request::chat;
 pub use stream::Translator;
+
+/// What `llm_format` calls it.
+pub const FORMAT: &str = "anthropic";
 
 /// The end of the path under which clients ask how long a request is.
 pub const COUNT_TOKENS: &str = "/messages/count_tokens";
@@ -48,15 +51,52 @@ fn usage_json(usage: &Usage) -> String {
     )
 }
 
+/// Begins a message, as far as it is known before the model has said anything.
+fn begin(out: &mut Vec<u8>, id: &str, model: &[u8]) {
+    out.push(b'{');
+    put(out, "id", &quote(&message_id(id)));
+    put(out, "type", br#""message""#);
+    put(out, "role", br#""assistant""#);
+    put(out, "model", model);
+}
+
+/// A call of a tool.
+fn tool_use(id: &[u8], name: &[u8], input: &[u8]) -> Vec<u8> {
+    let mut block = br#"{"type":"tool_use""#.to_vec();
+    put(&mut block, "id", id);
+    put(&mut block, "name", name);
+    put(&mut block, "input", input);
+    block.push(b'}');
+    block
+}
+
+/// Says why the model stopped. Servers of open models say which sequence it was; OpenAI does not.
+fn stopped(out: &mut Vec<u8>, finish_reason: &str, sequence: Option<&[u8]>, said: Said) {
+    let sequence = sequence.filter(|sequence| finish_reason == "stop" && is_said(sequence));
+    let reason = match sequence {
+        Some(_) => "stop_sequence",
+        None => stop_reason(finish_reason, said),
+    };
+    put(out, "stop_reason", &quote(reason));
+    put(out, "stop_sequence", sequence.unwrap_or(b"null"));
+}
+
+/// What the reason depends on besides the model's own.
+#[derive(Debug, Clone, Copy, Default)]
+struct Said {
+    has_calls: bool,
+    has_refused: bool,
+}
+
 /// Why the model stopped, in Anthropic's words. Some models that were told which function to call
 /// say that they stopped by themselves.
-fn stop_reason(finish_reason: &str, has_calls: bool, has_refused: bool) -> &'static str {
+fn stop_reason(finish_reason: &str, said: Said) -> &'static str {
     match finish_reason {
         "length" => "max_tokens",
         "content_filter" => "refusal",
-        _ if has_refused => "refusal",
+        _ if said.has_refused => "refusal",
         "tool_calls" | "function_call" => "tool_use",
-        _ if has_calls => "tool_use",
+        _ if said.has_calls => "tool_use",
         _ => "end_turn",
     }
 }

@@ -4,6 +4,7 @@
 //! failures that no recording of Kong shows, use the full error object of the OpenAI API, which is
 //! what the clients' SDKs read, and the request id under Kong's name for it.
 
+use http::StatusCode;
 use serde_json::json;
 
 use crate::llm::{Provider, RouteType};
@@ -98,12 +99,14 @@ pub enum Error {
 
 impl Error {
     /// The status of the answer.
-    pub fn status(&self) -> u16 {
+    pub fn status(&self) -> StatusCode {
         match self {
-            Self::BadReply { .. } | Self::NoIdentity | Self::NoTarget => 500,
-            Self::Cooling { .. } => 429,
-            Self::Denied => 403,
-            _ => 400,
+            Self::BadReply { .. } | Self::NoIdentity | Self::NoTarget => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+            Self::Cooling { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Denied => StatusCode::FORBIDDEN,
+            _ => StatusCode::BAD_REQUEST,
         }
     }
 
@@ -113,7 +116,7 @@ impl Error {
         let body = match self.code() {
             None => json!({ "error": { "message": message } }),
             Some(code) => {
-                let kind = match self.status() {
+                let kind = match self.status().as_u16() {
                     500.. => "server_error",
                     429 => "requests", // what OpenAI says of such a limit
                     _ => "invalid_request_error",

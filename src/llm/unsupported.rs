@@ -10,10 +10,7 @@ use crate::llm::config::{
     AiProxy, AiProxyAdvanced, Algorithm, Auth, Balancer, Model, Options, Target,
     TokensCountStrategy,
 };
-use crate::llm::{Provider, RouteType, providers};
-
-/// The other format that clients may speak.
-const ANTHROPIC: &str = "anthropic";
+use crate::llm::{Provider, RouteType, anthropic, providers};
 
 /// Lines for `config` of `ai-proxy`; empty when everything works.
 pub fn in_ai_proxy(config: &AiProxy) -> Vec<String> {
@@ -61,14 +58,16 @@ impl Lines {
     }
 
     fn plugin(&mut self, llm_format: Option<&str>) {
-        if let Some(format) = llm_format.filter(|format| !matches!(*format, "openai" | ANTHROPIC)) {
+        if let Some(format) =
+            llm_format.filter(|format| !matches!(*format, "openai" | anthropic::FORMAT))
+        {
             self.instead("config.llm_format", format, "openai or anthropic");
         }
     }
 
     /// Messages are chats, whoever answers them.
     fn messages(&mut self, path: &str, llm_format: Option<&str>, route: RouteType) {
-        if llm_format == Some(ANTHROPIC) && route != RouteType::Chat {
+        if llm_format == Some(anthropic::FORMAT) && route != RouteType::Chat {
             let text = format!("{path}.route_type: llm_format anthropic takes llm/v1/chat only");
             self.0.push(text);
         }

@@ -28,7 +28,7 @@ fn kind(status: u16) -> &'static str {
 
 /// An answer of the gateway.
 pub fn own(error: &Error, request_id: &str) -> Bytes {
-    shaped(error.status(), &quote(&error.to_string()), &[], request_id)
+    shaped(error.status().as_u16(), &quote(&error.to_string()), &[], request_id)
 }
 
 /// An error of the model: its words, and what it says more of them (`code`, `innererror`).

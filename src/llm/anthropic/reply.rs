@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{is_said, message_id, next, put, stop_reason, usage_json};
+use super::{Said, begin, is_said, put, stopped, tool_use, usage_json};
 use crate::llm::json;
 use crate::llm::splice::{Object, quote};
 use crate::llm::usage::Usage;
@@ -21,25 +21,14 @@ pub fn message(reply: &Bytes, model: &str, usage: &Usage) -> Option<Bytes> {
     let id = reply.get("id").and_then(json::text).unwrap_or_default();
     let named = reply.get("model").filter(|model| is_said(model));
     let mut out = Vec::with_capacity(reply.bytes().len() + 256);
-    out.push(b'{');
-    put(&mut out, "id", &quote(&message_id(&id)));
-    put(&mut out, "type", br#""message""#);
-    put(&mut out, "role", br#""assistant""#);
-    put(&mut out, "model", named.map_or_else(|| quote(model), <[u8]>::to_vec).as_slice());
+    begin(&mut out, &id, &named.map_or_else(|| quote(model), <[u8]>::to_vec));
     put(&mut out, "content", b"[");
     out.extend_from_slice(&content.blocks);
     out.push(b']');
     let finish = choice.as_ref().and_then(|choice| choice.get("finish_reason"));
     let finish = finish.and_then(json::text).unwrap_or_default();
-    // Servers of open models say which sequence it was; OpenAI does not.
     let sequence = choice.as_ref().and_then(|choice| choice.get("stop_reason"));
-    let sequence = sequence.filter(|sequence| finish == "stop" && is_said(sequence));
-    let reason = match sequence {
-        Some(_) => "stop_sequence",
-        None => stop_reason(&finish, content.has_calls, content.has_refused),
-    };
-    put(&mut out, "stop_reason", &quote(reason));
-    put(&mut out, "stop_sequence", sequence.unwrap_or(b"null"));
+    stopped(&mut out, &finish, sequence, content.said);
     put(&mut out, "usage", usage_json(usage).as_bytes());
     out.push(b'}');
     Some(out.into())
@@ -49,8 +38,7 @@ pub fn message(reply: &Bytes, model: &str, usage: &Usage) -> Option<Bytes> {
 #[derive(Default)]
 struct Content {
     blocks: Vec<u8>,
-    has_calls: bool,
-    has_refused: bool,
+    said: Said,
 }
 
 impl Content {
@@ -64,7 +52,7 @@ impl Content {
             }
         }
         if let Some(refusal) = said.get("refusal").filter(|refusal| is_said(refusal)) {
-            self.has_refused = true;
+            self.said.has_refused = true;
             self.text(refusal);
         }
         for call in said.get("tool_calls").into_iter().flat_map(json::items) {
@@ -89,13 +77,8 @@ impl Content {
         Object::read(input.as_bytes()).ok()?;
         let name = function.get("name").filter(|name| is_said(name))?;
         let id = call.get("id").filter(|id| is_said(id)).unwrap_or(br#""call_0""#);
-        next(&mut self.blocks);
-        self.blocks.extend_from_slice(br#"{"type":"tool_use""#);
-        put(&mut self.blocks, "id", id);
-        put(&mut self.blocks, "name", name);
-        put(&mut self.blocks, "input", input.trim().as_bytes());
-        self.blocks.push(b'}');
-        self.has_calls = true;
+        put(&mut self.blocks, "", &tool_use(id, name, input.trim().as_bytes()));
+        self.said.has_calls = true;
         Some(())
     }
 }

@@ -14,13 +14,8 @@ use crate::llm::splice::{Object, quote};
 /// The longest name of a user that OpenAI takes, in characters.
 const USER_MAX: usize = 64;
 
-/// Members that only have another name, or the same.
-const RENAMED: [(&str, &str); 4] = [
-    ("max_tokens", "max_tokens"),
-    ("temperature", "temperature"),
-    ("top_p", "top_p"),
-    ("stream", "stream"),
-];
+/// Members that are the same.
+const COPIED: [&str; 4] = ["max_tokens", "temperature", "top_p", "stream"];
 
 /// The chat that a request asks for.
 pub fn chat(request: &Object<Bytes>) -> Result<Bytes, Error> {
@@ -40,9 +35,9 @@ pub fn chat(request: &Object<Bytes>) -> Result<Bytes, Error> {
         blocks::message(&mut out, at, message)?;
     }
     out.push(b']');
-    for (theirs, ours) in RENAMED {
-        if let Some(value) = of(theirs) {
-            put(&mut out, ours, value);
+    for name in COPIED {
+        if let Some(value) = of(name) {
+            put(&mut out, name, value);
         }
     }
     if of("stream").is_some_and(|stream| stream != b"false") {

@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 
-use super::{fault, inside, is_said, message_id, put, stop_reason, usage_json};
+use super::{Said, begin, fault, inside, is_said, put, stopped, tool_use, usage_json};
 use crate::llm::json;
 use crate::llm::splice::{Object, quote};
 use crate::llm::sse::{Event, Outcome};
@@ -137,11 +137,8 @@ impl Translator {
     fn begin(&mut self, id: &str, model: &[u8]) {
         self.phase = Phase::Within;
         let usage = Usage { prompt_tokens: self.prompt_tokens, ..Usage::default() };
-        let mut data = br#"{"type":"message_start","message":{"#.to_vec();
-        put(&mut data, "id", &quote(&message_id(id)));
-        put(&mut data, "type", br#""message""#);
-        put(&mut data, "role", br#""assistant""#);
-        put(&mut data, "model", model);
+        let mut data = br#"{"type":"message_start","message":"#.to_vec();
+        begin(&mut data, id, model);
         put(&mut data, "content", b"[]");
         put(&mut data, "stop_reason", b"null");
         put(&mut data, "stop_sequence", b"null");
@@ -165,7 +162,7 @@ impl Translator {
         }
         let reason = choice.get("finish_reason").and_then(json::text);
         if let Some(reason) = reason.filter(|reason| !reason.is_empty()) {
-            self.sequence = choice.get("stop_reason").filter(|s| is_said(s)).map(<[u8]>::to_vec);
+            self.sequence = choice.get("stop_reason").map(<[u8]>::to_vec);
             self.finish_reason = Some(reason.into_owned());
         }
     }
@@ -197,12 +194,7 @@ impl Translator {
             };
             let made_up = quote(&format!("call_{number}"));
             let id = call.get("id").filter(|id| is_said(id)).unwrap_or(&made_up);
-            let mut block = br#"{"type":"tool_use""#.to_vec();
-            put(&mut block, "id", id);
-            put(&mut block, "name", name);
-            put(&mut block, "input", b"{}");
-            block.push(b'}');
-            self.open(Block::Call(number), &block);
+            self.open(Block::Call(number), &tool_use(id, name, b"{}"));
             self.calls = number.saturating_add(1);
         }
         if let Some(arguments) = of("arguments") {
@@ -247,16 +239,11 @@ impl Translator {
         }
         self.close();
         let finish = self.finish_reason.take().unwrap_or_default();
-        let sequence = self.sequence.take().filter(|_| finish == "stop");
-        let reason = match sequence {
-            Some(_) => "stop_sequence",
-            None => stop_reason(&finish, self.calls > 0, self.has_refused),
-        };
+        let said = Said { has_calls: self.calls > 0, has_refused: self.has_refused };
         let estimate = || Usage::estimate(self.prompt_tokens, self.answer_bytes);
         let usage = self.usage.unwrap_or_else(estimate);
         let mut data = br#"{"type":"message_delta","delta":{"#.to_vec();
-        put(&mut data, "stop_reason", &quote(reason));
-        put(&mut data, "stop_sequence", sequence.as_deref().unwrap_or(b"null"));
+        stopped(&mut data, &finish, self.sequence.as_deref(), said);
         data.push(b'}');
         put(&mut data, "usage", usage_json(&usage).as_bytes());
         data.push(b'}');
