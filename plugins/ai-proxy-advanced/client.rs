@@ -87,8 +87,13 @@ impl Client {
         }
     }
 
-    /// The request for one target.
-    pub(super) fn prepare(&self, ex: &Exchange, plan: &Plan) -> Result<Prepared, llm::Error> {
+    /// The request for one target; `counts` asks a stream for its tokens.
+    pub(super) fn prepare(
+        &self,
+        ex: &Exchange,
+        plan: &Plan,
+        counts: bool,
+    ) -> Result<Prepared, llm::Error> {
         let captures = |key: &str| {
             let found = ex.matched()?.captures.iter().find(|(name, _)| name == key)?;
             Some(found.1.clone())
@@ -101,7 +106,7 @@ impl Client {
             headers: &ex.request.headers(),
             captures: &captures,
         };
-        plan.prepare(&client, &self.body)
+        plan.prepare(&client, &self.body, counts)
     }
 }
 

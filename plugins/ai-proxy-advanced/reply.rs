@@ -1,4 +1,4 @@
-//! The reply of a model on its way to the client: checked, counted, never changed.
+//! The reply of a model on its way to the client: checked, counted, never rewritten.
 //!
 //! A whole reply is looked at in `response`, before anything goes to the client; a stream is
 //! watched event by event; of other replies a bounded copy is kept for usage, payload logs and
@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use super::inflate::{Inflate, inflate, is_gzip};
 use super::messages;
 use super::session::Session;
-use super::stream::Stream;
+use super::stream::{Stream, Wanted};
 use super::targets::Target;
 use crate::llm::anthropic::fault;
 use crate::llm::reply::Reply as Checked;
@@ -155,7 +155,12 @@ pub(super) fn begin(session: &Session, ex: &Exchange) {
     let stream = (is_ok(ex) && is_stream).then(|| {
         let translator = (session.setup.messages && asked.is_checked)
             .then(|| messages::translator(session, &asked));
-        Stream::new(&target.plan, target.log_payloads, translator)
+        let hides_usage = asked.hides_usage;
+        Stream::new(
+            &target.plan,
+            Wanted { transcript: target.log_payloads, hides_usage },
+            translator,
+        )
     });
     let inflates = is_gzip && (stream.is_some() || !accepts_gzip(session));
     let is_refusal = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);

@@ -26,7 +26,7 @@ use crate::azure::Token;
 use crate::guard::{self, Named};
 use crate::llm::azure::Names;
 use crate::llm::{self, Prepared, RouteType, usage};
-use crate::pdk::Exchange;
+use crate::pdk::{Exchange, ModelWatch};
 use crate::plugin::{Outcome, Stop};
 use crate::plugins::prompts;
 use crate::respond::{self, Failure};
@@ -87,6 +87,8 @@ pub(super) struct Asked {
     pub(super) model_header: Option<HeaderValue>,
     /// Whether a stream was asked for.
     pub(super) stream: bool,
+    /// Whether the event with its tokens is the gateway's alone.
+    pub(super) hides_usage: bool,
     /// Whether a 200 must be a reply of the route type.
     pub(super) is_checked: bool,
     /// Azure's names for the log record.
@@ -207,7 +209,7 @@ impl Session {
         if self.asked().is_some() {
             client.restore(&self.setup, ex);
         }
-        let prepared = client.prepare(ex, &target.plan)?;
+        let prepared = client.prepare(ex, &target.plan, self.counts(ex, target))?;
         // Of forms most is sound or pictures, which say nothing in a log.
         let payload = (target.log_payloads && client.body.form().is_none()).then(|| {
             let sent = prepared.body.as_ref().unwrap_or_else(|| client.body.bytes());
@@ -225,6 +227,7 @@ impl Session {
             model: prepared.model,
             model_header: prepared.model_header,
             stream: prepared.stream,
+            hides_usage: prepared.hides_usage,
             is_checked: prepared.is_checked,
             azure: prepared.azure,
             payload,
@@ -245,6 +248,15 @@ impl Session {
             self.progress.borrow_mut().spilled = Some((from, reserved));
         }
         Ok(())
+    }
+
+    /// Whether somebody wants to know the tokens of a stream: the log and Kong's metrics, a plugin
+    /// that limits them, the balancer, or a client whose API always tells them.
+    fn counts(&self, ex: &Exchange, target: &Target) -> bool {
+        target.log_statistics
+            || self.setup.messages
+            || self.setup.targets.counts_tokens()
+            || ex.own.find::<ModelWatch>().is_some()
     }
 
     /// Counts a request that is sent to a lower group as far as its size is known.

@@ -1,4 +1,5 @@
-//! A stream of events on its way to the client, watched and never held back.
+//! A stream of events on its way to the client, watched and never held back. What the gateway has
+//! asked for itself, the event with the tokens, does not go on.
 //!
 //! What goes out ends at the end of an event, so a stream that breaks is ended with an error event
 //! the client can read; it never sees half of one. Kong repeats the last event and cuts.
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use super::inflate::Corrupt;
 use super::reply::{Seen, joined};
 use crate::llm::anthropic::Translator;
-use crate::llm::sse::{BROKEN, Ended, Event, Framer};
+use crate::llm::sse::{BROKEN, Ended, Event, Fate, Framer};
 use crate::llm::transcript::Transcript;
 use crate::llm::usage::StreamUsage;
 use crate::llm::{Plan, RouteType};
@@ -24,10 +25,21 @@ pub(super) struct Stream {
     /// `None` once the stream is over.
     framer: Option<Framer>,
     watch: Watch,
+    /// The client has not asked for the event with the tokens.
+    hides_usage: bool,
     /// The client gets its events in another grammar.
     translator: Option<Box<Translator>>,
     /// It could not be read on; the client knows.
     failed: Option<String>,
+}
+
+/// What the gateway wants of a stream.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// The text of the answer is kept.
+    pub(super) transcript: bool,
+    /// The event with the tokens is the gateway's own.
+    pub(super) hides_usage: bool,
 }
 
 /// What is learnt from the events.
@@ -39,20 +51,21 @@ struct Watch {
 }
 
 impl Stream {
-    /// A stream for a target of this plan; `transcribes` keeps the text of the answer.
-    pub(super) fn new(plan: &Plan, transcribes: bool, translator: Option<Translator>) -> Self {
+    /// A stream for a target of this plan.
+    pub(super) fn new(plan: &Plan, wanted: Wanted, translator: Option<Translator>) -> Self {
         let route_type = match plan.route_type() {
             RouteType::Completions => RouteType::Completions,
             _ => RouteType::Chat,
         };
         let watch = Watch {
             usage: StreamUsage::new(route_type, plan.converts()),
-            transcript: transcribes.then(|| Transcript::new(route_type)),
+            transcript: wanted.transcript.then(|| Transcript::new(route_type)),
             first: None,
             done: false,
         };
         let translator = translator.map(Box::new);
-        Self { framer: Some(Framer::default()), watch, translator, failed: None }
+        let hides_usage = wanted.hides_usage;
+        Self { framer: Some(Framer::default()), watch, hides_usage, translator, failed: None }
     }
 
     /// Whether `[DONE]` was seen.
@@ -68,21 +81,22 @@ impl Stream {
         }
         let Some(framer) = &mut self.framer else { return Ok(()) };
         let (watch, translator) = (&mut self.watch, &mut self.translator);
+        let hides_usage = self.hides_usage;
         let mut see = |event: Event<'_>| {
-            watch.see(event);
+            let is_usage = watch.see(event);
             translator.iter_mut().for_each(|translator| translator.see(event));
+            if is_usage && hides_usage { Fate::Hide } else { Fate::Pass }
         };
         let read = read.map_err(|error| error.to_string());
         let out =
             read.and_then(|read| framer.push(read, &mut see).map_err(|error| error.to_string()));
-        let mut out = match out {
-            Ok(out) => out.into_iter(),
+        chunk.data = match out {
+            Ok(out) => out.into_iter().fold(Bytes::new(), |out, more| joined(out, Some(more))),
             Err(error) => {
                 self.fail(chunk, error);
                 return Ok(());
             }
         };
-        chunk.data = joined(out.next().unwrap_or_default(), out.next());
         if chunk.last
             && let Some(framer) = self.framer.take()
         {
@@ -133,14 +147,15 @@ impl Stream {
 }
 
 impl Watch {
-    fn see(&mut self, event: Event<'_>) {
+    /// Whether the event has the tokens and nothing else.
+    fn see(&mut self, event: Event<'_>) -> bool {
         if self.first.is_none() {
             self.first = Some(Instant::now());
         }
         self.done |= event.is_done();
-        self.usage.see(event);
         if let Some(transcript) = &mut self.transcript {
             transcript.see(event);
         }
+        self.usage.see(event)
     }
 }

@@ -131,6 +131,11 @@ impl Targets {
         self.balance.spill.as_ref().filter(|spill| spill.is_capped())
     }
 
+    /// Whether tokens decide on the targets of requests.
+    pub(super) fn counts_tokens(&self) -> bool {
+        self.balance.counts_tokens()
+    }
+
     /// Takes note of an answer that asks for patience, and says whether it was one.
     pub(super) fn cool(
         &self,

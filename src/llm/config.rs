@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Number, Value};
 
 use crate::entity::Secret;
+use crate::llm::include_usage::IncludeUsage;
 use crate::llm::token_limit::TokensField;
 use crate::llm::{Provider, RouteType};
 
@@ -327,6 +328,8 @@ pub struct Options {
     pub azure_domain: Option<String>,
     /// Ours: the name under which the limit of a reply goes upstream.
     pub max_tokens_field: Option<TokensField>,
+    /// Ours: whether streams are asked for their tokens where somebody counts them.
+    pub include_usage: Option<IncludeUsage>,
     /// Price of a million prompt tokens.
     pub input_cost: Option<f64>,
     /// Price of a million completion tokens.

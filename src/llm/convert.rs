@@ -15,6 +15,7 @@ use crate::llm::address;
 use crate::llm::config;
 use crate::llm::error::Error;
 use crate::llm::form::Form;
+use crate::llm::include_usage::STREAM_OPTIONS;
 use crate::llm::openai::Body;
 use crate::llm::operation::Options;
 use crate::llm::plan::{MODEL, Plan};
@@ -96,6 +97,8 @@ pub(super) struct Said<'a> {
     /// The model, if the body names one.
     pub(super) model: Option<&'a str>,
     pub(super) stream: bool,
+    /// `stream_options`, where the gateway asks for the tokens.
+    pub(super) usage: Option<&'a [u8]>,
     /// It asks a model for something new.
     pub(super) creates: bool,
     pub(super) located: &'a Located,
@@ -142,6 +145,7 @@ impl Plan {
         if self.operation.is_checked {
             edits.push(Edit::set(&STREAM, if said.stream { b"true" } else { b"false" }));
             edits.push(Edit::drop(&TOP_K));
+            edits.extend(said.usage.map(|usage| Edit::set(&STREAM_OPTIONS, usage)));
         } else if said.creates && said.stream && !body.asks_for_stream() {
             edits.push(Edit::set(&STREAM, b"true"));
         }

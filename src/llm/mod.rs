@@ -20,6 +20,7 @@ pub mod errand;
 pub mod error;
 pub mod filter;
 pub mod form;
+pub mod include_usage;
 pub mod json;
 pub mod openai;
 mod operation;

@@ -16,6 +16,7 @@ use crate::llm::config::{ResponseStreaming, Target};
 use crate::llm::convert::{Overrides, Said};
 use crate::llm::credential::Credential;
 use crate::llm::error::Error;
+use crate::llm::include_usage::IncludeUsage;
 use crate::llm::openai::{self, Body};
 use crate::llm::operation::{self, Branch, Media, Naming, Operation};
 use crate::llm::site::{Located, Where};
@@ -77,6 +78,7 @@ pub struct Plan {
     alias: Option<Box<str>>,
     pub(super) site: Where,
     pub(super) overrides: Overrides,
+    pub(super) include_usage: IncludeUsage,
     pub(super) credential: Credential,
     /// The gateway signs in there, with a key or an identity.
     signs_in: bool,
@@ -99,6 +101,8 @@ pub struct Prepared {
     pub model_header: Option<HeaderValue>,
     /// Whether the reply is to be a stream.
     pub stream: bool,
+    /// The stream says its tokens because the gateway has asked; that event is not the client's.
+    pub hides_usage: bool,
     /// Whether a reply of 200 must be one of the route type.
     pub is_checked: bool,
     /// What to log about an Azure target.
@@ -131,6 +135,7 @@ impl Plan {
             alias: target.model.model_alias.as_deref().map(Into::into),
             site: Where::new(provider, route_type, &options)?,
             overrides: Overrides::new(&options, operation.options),
+            include_usage: options.include_usage.unwrap_or_default(),
             signs_in: credential.is_set() || has_identity,
             credential,
         })
@@ -252,7 +257,13 @@ impl Plan {
     }
 
     /// The request for this target. The order of the checks is Kong's, and so are their texts.
-    pub fn prepare(&self, client: &Client<'_>, body: &Body) -> Result<Prepared, Error> {
+    /// `counts`: somebody wants to know the tokens of the reply.
+    pub fn prepare(
+        &self,
+        client: &Client<'_>,
+        body: &Body,
+        counts: bool,
+    ) -> Result<Prepared, Error> {
         let configured = self.name.as_ref().map(|name| name.render(client)).transpose()?;
         let located = self.site.of(self.provider, self.route_type, client)?;
         if let Some(prepared) = self.list_of_models(&located, client)? {
@@ -280,9 +291,12 @@ impl Plan {
             openai::check_format(formats, self.route_type)?;
         }
         let stream = self.stream(body)?;
+        let counts = counts && stream;
+        let usage = counts.then(|| self.usage_options(&located, client, body)).flatten();
         let said = Said {
             model: model.as_deref().filter(|_| creates || names_one),
             stream,
+            usage: usage.as_deref(),
             creates,
             located: &located,
             client,
@@ -299,6 +313,7 @@ impl Plan {
             },
             model,
             stream,
+            hides_usage: usage.is_some(),
             is_checked: self.operation.is_checked,
             azure: located.names.clone(),
         })
@@ -326,6 +341,7 @@ impl Plan {
             model: None,
             model_header: None,
             stream: false,
+            hides_usage: false,
             is_checked: false,
             azure: located.names.clone(),
         }))

@@ -72,6 +72,13 @@ pub(super) fn takes(provider: Provider, route: RouteType) -> bool {
     }
 }
 
+/// Whether a stream of theirs can be asked for its tokens (`stream_options`): whose documents have
+/// it. Of the others some refuse members that they do not know, and some count unasked.
+pub(super) fn counts_streams(provider: Provider) -> bool {
+    use Provider::{Azure, Dashscope, Deepseek, Huggingface, Ollama, Openai, Vllm, Xai};
+    matches!(provider, Azure | Openai | Dashscope | Deepseek | Huggingface | Ollama | Vllm | Xai)
+}
+
 /// The path of an operation of theirs.
 pub(super) fn path(base: &Base, operation: &Operation) -> String {
     [base.prefix, operation.path].concat()

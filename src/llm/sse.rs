@@ -1,10 +1,10 @@
 //! Server-sent events: where they begin and end in a stream of bytes.
 //!
 //! The gateway passes events byte for byte, comments and `event:` lines included, and only looks
-//! at them. A read from the network is no event: it may hold many, or cut one anywhere, even
-//! between CR and LF. What is forwarded always ends at the end of an event, so a stream that
-//! breaks never leaves half a JSON object with the client. Grammar: the HTML standard, "Parsing
-//! an event stream".
+//! at them; one that is not for the client is left out ([`Fate`]). A read from the network is no
+//! event: it may hold many, or cut one anywhere, even between CR and LF. What is forwarded always
+//! ends at the end of an event, so a stream that breaks never leaves half a JSON object with the
+//! client. Grammar: the HTML standard, "Parsing an event stream".
 
 use std::borrow::Cow;
 
@@ -59,6 +59,23 @@ impl<'a> Event<'a> {
     }
 }
 
+/// What becomes of an event that was looked at. Who only looks says nothing: it passes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It passes as it came.
+    Pass,
+    /// The client does not get it.
+    Hide,
+    /// The client gets these bytes in its place.
+    Replace(Bytes),
+}
+
+impl From<()> for Fate {
+    fn from((): ()) -> Self {
+        Self::Pass
+    }
+}
+
 /// How the bytes from the upstream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -91,36 +108,54 @@ pub struct Framer {
     /// An event has ended, so no byte order mark can come.
     started: bool,
     done: bool,
+    /// The client did not get the last event as it came.
+    hid_last: bool,
 }
 
-/// Bytes to send on, in order; two when the first event began in an earlier read.
+/// Bytes to send on, in order; two when the first event began in an earlier read, and more where
+/// events are left out.
 pub type Forward = SmallVec<[Bytes; 2]>;
 
 impl Framer {
     /// Takes one read, shows every event that ends in it, and gives what may go to the client.
     ///
     /// Events that lie within the read are not copied.
-    pub fn push(
+    pub fn push<F: Into<Fate>>(
         &mut self,
         read: Bytes,
-        mut seen: impl FnMut(Event<'_>),
+        mut seen: impl FnMut(Event<'_>) -> F,
     ) -> Result<Forward, TooLong> {
         let mut forward = Forward::new();
         let mut from = 0;
+        // Where the bytes begin that pass as they came.
+        let mut start = 0;
         if self.after_cr && self.held.is_empty() && read.first() == Some(&b'\n') {
             // The second half of the CRLF that ended the last event.
             self.after_cr = false;
             from = 1;
+            start = usize::from(self.hid_last);
         }
-        let mut start = 0;
         while let Some(end) = self.boundary(&read, from) {
             if self.held.is_empty() {
-                self.show(&read[from..end], &mut seen)?;
+                let fate = self.show(&read[from..end], &mut seen)?;
+                if fate != Fate::Pass {
+                    forward.extend((start < from).then(|| read.slice(start..from)));
+                    start = end;
+                }
+                self.hid_last = fate != Fate::Pass;
+                if let Fate::Replace(other) = fate {
+                    forward.push(other);
+                }
             } else {
                 let mut whole = std::mem::take(&mut self.held);
                 whole.extend_from_slice(&read[..end]);
-                self.show(&whole, &mut seen)?;
-                forward.push(whole.freeze());
+                let fate = self.show(&whole, &mut seen)?;
+                self.hid_last = fate != Fate::Pass;
+                match fate {
+                    Fate::Pass => forward.push(whole.freeze()),
+                    Fate::Replace(other) => forward.push(other),
+                    Fate::Hide => {}
+                }
                 start = end;
             }
             from = end;
@@ -139,14 +174,18 @@ impl Framer {
     ///
     /// A `[DONE]` without its blank line counts and gets one. Any other event that is cut off is
     /// dropped, because half of it is of no use.
-    pub fn finish(mut self, ended: Ended, mut seen: impl FnMut(Event<'_>)) -> (Bytes, Outcome) {
+    pub fn finish<F: Into<Fate>>(
+        mut self,
+        ended: Ended,
+        mut seen: impl FnMut(Event<'_>) -> F,
+    ) -> (Bytes, Outcome) {
         let mut last = std::mem::take(&mut self.held);
         let cut = lines(&last).any(|line| !line.is_empty() && line[0] != b':');
         if !self.done && cut && (Event { raw: &last }).is_done() {
             // After a lone CR an LF would only complete the CRLF.
             let rest: &[u8] = if last.ends_with(b"\n") { b"\n" } else { b"\n\n" };
             last.extend_from_slice(rest);
-            seen(Event { raw: &last });
+            let _ = seen(Event { raw: &last }); // the end is everybody's
             return (last.freeze(), Outcome::Done);
         }
         match (self.done, ended) {
@@ -156,7 +195,11 @@ impl Framer {
         }
     }
 
-    fn show(&mut self, raw: &[u8], seen: &mut impl FnMut(Event<'_>)) -> Result<(), TooLong> {
+    fn show<F: Into<Fate>>(
+        &mut self,
+        raw: &[u8],
+        seen: &mut impl FnMut(Event<'_>) -> F,
+    ) -> Result<Fate, TooLong> {
         if raw.len() > EVENT_SIZE_MAX {
             return Err(TooLong);
         }
@@ -164,8 +207,7 @@ impl Framer {
         self.started = true;
         let event = Event { raw };
         self.done |= event.is_done();
-        seen(event);
-        Ok(())
+        Ok(seen(event).into())
     }
 
     /// Where the event that is open ends in `bytes`: just after its blank line.

@@ -144,24 +144,25 @@ impl StreamUsage {
         }
     }
 
-    /// Looks at one event; most are only searched for a few bytes.
-    pub fn see(&mut self, event: Event<'_>) {
+    /// Looks at one event; most are only searched for a few bytes. Says whether it is the one that
+    /// `include_usage` brings: tokens, and no choices.
+    pub fn see(&mut self, event: Event<'_>) -> bool {
         if let Some(key) = &self.answer {
             self.answer_bytes += string_after(event.raw(), key);
         }
         if self.model.is_some() && !self.has_usage(event.raw()) {
-            return;
+            return false;
         }
-        let Some(data) = event.data() else { return };
-        let Ok(data) = Object::read(data.as_ref()) else { return };
+        let Some(data) = event.data() else { return false };
+        let Ok(data) = Object::read(data.as_ref()) else { return false };
         if self.model.is_none() {
             // Azure's first event, the one with the prompt's filter results, has an empty model.
             let model = data.get("model").and_then(json::text);
             self.model = model.filter(|model| !model.is_empty()).map(|model| model.into_owned());
         }
-        if let Some(usage) = data.get("usage").and_then(Usage::read) {
-            self.usage = Some(usage);
-        }
+        let Some(usage) = data.get("usage").and_then(Usage::read) else { return false };
+        self.usage = Some(usage);
+        data.get("choices").is_some_and(|choices| json::items(choices).next().is_none())
     }
 
     /// The model that answers, once an event has named it.
@@ -220,7 +221,11 @@ mod tests {
     fn stream(wire: &str, estimate: bool) -> StreamUsage {
         let mut usage = StreamUsage::new(RouteType::Chat, estimate);
         let wire = Bytes::copy_from_slice(wire.as_bytes());
-        Framer::default().push(wire, |event| usage.see(event)).unwrap();
+        Framer::default()
+            .push(wire, |event| {
+                usage.see(event);
+            })
+            .unwrap();
         usage
     }
 

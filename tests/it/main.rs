@@ -76,4 +76,5 @@ mod tls;
 mod traffic;
 mod transforming;
 mod upstream_tls;
+mod usage;
 mod websocket;

@@ -67,11 +67,12 @@ async fn a_stream_cut_at_any_byte_is_the_same_stream() {
         json!({"model": "m", "choices": [{"index": 0, "delta": {"content": "ü 好 \"x\"\n"}}]}),
     );
     let wire = Bytes::from(wire);
+    let asks = STREAM.replacen('{', r#"{"stream_options":{"include_usage":true},"#, 1);
     for at in 0..=wire.len() {
         let chunks = [wire.slice(..at), wire.slice(at..)];
         let chunks = chunks.into_iter().filter(|chunk| !chunk.is_empty()).collect();
         scene.sim.fault(Rule { chunks: Some(chunks), times: Some(1), ..rule() }).unwrap();
-        let answer = scene.gateway.post("/chat", STREAM).await;
+        let answer = scene.gateway.post("/chat", &asks).await;
         assert!(answer.complete, "cut at {at}");
         assert_eq!(events(&answer.body), events(&wire), "cut at {at}");
         let record = log.record().await;

@@ -121,6 +121,12 @@ impl Balance {
         }
     }
 
+    /// Whether tokens decide.
+    pub(super) fn counts_tokens(&self) -> bool {
+        matches!(self.algorithm, Algorithm::LowestUsage(_) | Algorithm::LowestLatency(_))
+            || self.spill.as_ref().is_some_and(Spill::is_capped)
+    }
+
     /// The next target.
     pub(super) fn pick(&self, all: &[Target], ask: &Ask<'_>) -> Result<usize, Idle> {
         if let [only] = ask.candidates {

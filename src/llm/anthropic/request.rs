@@ -40,9 +40,6 @@ pub fn chat(request: &Object<Bytes>) -> Result<Bytes, Error> {
             put(&mut out, name, value);
         }
     }
-    if of("stream").is_some_and(|stream| stream != b"false") {
-        put(&mut out, "stream_options", br#"{"include_usage":true}"#);
-    }
     if let Some(stop) = of("stop_sequences").filter(|stop| json::items(stop).next().is_some()) {
         put(&mut out, "stop", stop);
     }

@@ -27,7 +27,7 @@ fn a_request_is_a_chat_with_the_bytes_of_its_numbers() {
         r#"{"model":"m","messages":[{"role":"system","content":"be brief"},"#,
         r#"{"role":"user","content":"h\u00e9"},{"role":"assistant","content":"x"}],"#,
         r#""max_tokens":12345678901234567890,"temperature":1.0,"top_p":0.50,"stream":true,"#,
-        r#""stream_options":{"include_usage":true},"stop":["a"],"user":"u"}"#,
+        r#""stop":["a"],"user":"u"}"#,
     );
     assert_eq!(chat_of(request).unwrap(), expected);
 }

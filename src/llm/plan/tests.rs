@@ -31,6 +31,18 @@ fn send_as(
     headers: &[(&str, &str)],
     body: &str,
 ) -> Result<Prepared, Error> {
+    prepare(plan, method, path, headers, body, false)
+}
+
+/// The same; `counts` asks a stream for its tokens.
+fn prepare(
+    plan: &Plan,
+    method: &Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+    counts: bool,
+) -> Result<Prepared, Error> {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let name = |name: &str| HeaderName::from_bytes(name.as_bytes()).unwrap();
     let headers: HeaderMap =
@@ -40,7 +52,7 @@ fn send_as(
     let client = Client { method, raw_path: path, path, query, headers, captures };
     let content_type = headers.get("content-type").map(HeaderValue::as_bytes);
     let body = Body::read(content_type, Bytes::copy_from_slice(body.as_bytes()), 0)?;
-    plan.prepare(&client, &body)
+    plan.prepare(&client, &body, counts)
 }
 
 fn chat(plan: &Plan, body: &str) -> Result<String, String> {

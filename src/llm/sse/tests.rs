@@ -168,6 +168,54 @@ fn endless_events_are_refused() {
     assert_eq!(Framer::default().push(whole.into(), |_| {}), Err(TooLong));
 }
 
+/// What the client gets of a stream whose events with an `x` are hidden, and those with a `y`
+/// replaced.
+fn shaped<'a>(reads: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut framer = Framer::default();
+    let fate = |event: Event<'_>| match event.raw() {
+        raw if raw.contains(&b'x') => Fate::Hide,
+        raw if raw.contains(&b'y') => Fate::Replace(Bytes::from_static(b"data: other\n\n")),
+        _ => Fate::Pass,
+    };
+    let mut out = Vec::new();
+    for read in reads {
+        for piece in framer.push(Bytes::copy_from_slice(read), fate).unwrap() {
+            out.extend_from_slice(&piece);
+        }
+    }
+    let (rest, _) = framer.finish(Ended::Complete, fate);
+    out.extend_from_slice(&rest);
+    out
+}
+
+#[test]
+fn a_hidden_event_leaves_every_other_byte_wherever_the_reads_are_cut() {
+    for end in ["\n\n", "\r\n\r\n", "\r\r"] {
+        let event = |data: &str| format!("data: {data}{end}");
+        let wire: String = ["x", "1", "x", "x", "2", "3", "y", "x", "4", "[DONE]"]
+            .iter()
+            .map(|data| event(data))
+            .collect();
+        let expected = format!(
+            "{}{}{}data: other\n\n{}{}",
+            event("1"),
+            event("2"),
+            event("3"),
+            event("4"),
+            event("[DONE]")
+        );
+        for cut in 0..=wire.len() {
+            for other in cut..=wire.len() {
+                let (one, two) = (&wire.as_bytes()[..cut], &wire.as_bytes()[cut..other]);
+                let out = shaped([one, two, &wire.as_bytes()[other..]]);
+                assert_eq!(String::from_utf8(out).unwrap(), expected, "{cut} {other} {end:?}");
+            }
+        }
+        let bytes = shaped(wire.as_bytes().chunks(1));
+        assert_eq!(String::from_utf8(bytes).unwrap(), expected, "{end:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_stream_in_any_pieces(

@@ -124,3 +124,50 @@ fn streams_of_responses_follow_the_policy() {
     let (stream, body) = with(ResponseStreaming::Allow, plain).unwrap();
     assert!(!stream && !body.contains("stream"), "{body}");
 }
+
+#[test]
+fn a_stream_that_is_counted_is_asked_for_its_tokens() {
+    let ask = |options: Value, model: Value, path: &str, body: &str| {
+        let plan = plan(json!({}), options, model);
+        let prepared = super::prepare(&plan, &Method::POST, path, &[], body, true).unwrap();
+        (String::from_utf8(prepared.body.unwrap().to_vec()).unwrap(), prepared.hides_usage)
+    };
+    let stream = |more: &str| format!(r#"{{"stream":true{more},{}"#, &HI[1..]);
+    let new = || json!({"azure_api_version": "2024-10-21"});
+    let asked = (
+        r#"{"stream":true,"messages":[{"role":"user","content":"hi"}],"model":"gpt-4o",
+            "stream_options":{"include_usage":true}}"#
+            .replace("\n            ", ""),
+        true,
+    );
+    assert_eq!(ask(new(), json!({}), "/ai", &stream("")), asked);
+    let own = r#","stream_options":{"include_usage":true}"#;
+    let (body, hides) = ask(new(), json!({}), "/ai", &stream(own));
+    assert!(body.starts_with(&stream(own)[..60]) && !hides, "the client gets its own: {body}");
+    let (body, hides) = ask(new(), json!({}), "/ai", HI);
+    assert!(!body.contains("stream_options") && !hides, "no stream: {body}");
+    for (options, path) in [
+        (json!({}), "/ai"), // Kong's default api-version knows no such member
+        (new(), "/ai?api-version=2024-02-01"),
+        (json!({"azure_api_version": "v1", "include_usage": "never"}), "/ai"),
+    ] {
+        let (body, hides) = ask(options, json!({}), path, &stream(""));
+        assert!(!body.contains("stream_options") && !hides, "{path}: {body}");
+    }
+    for (options, model, path) in [
+        (json!({}), json!({}), "/ai?api-version=2025-01-01-preview"),
+        (json!({"azure_api_version": "v1"}), json!({}), "/ai"),
+        (json!({"include_usage": "always"}), json!({}), "/ai"),
+        (json!({}), json!({"provider": "openai"}), "/ai"),
+        (json!({"upstream_url": "http://x.example/openai/v1/chat/completions"}), json!({}), "/ai"),
+    ] {
+        let (body, hides) = ask(options.clone(), model, path, &stream(""));
+        assert!(body.contains(r#""include_usage":true"#) && hides, "{options} {path}: {body}");
+    }
+    let text = json!({"route_type": "llm/v1/completions"});
+    let (body, hides) = ask(new(), text, "/ai", r#"{"stream":true,"prompt":"hi"}"#);
+    assert!(body.contains(r#""include_usage":true"#) && hides, "{body}");
+    let other = json!({"route_type": "llm/v1/responses"});
+    let (body, hides) = ask(new(), other, "/responses", r#"{"stream":true,"input":"hi"}"#);
+    assert!(!body.contains("stream_options") && !hides, "responses count unasked: {body}");
+}
