@@ -16,6 +16,18 @@ describe("ngx", function()
     assert.equal("truncated", (select(2, ngx.decode_args("a=1&b=2", 1))))
   end)
 
+  it("encodes the values of a table within, and refuses what is no argument", function()
+    assert.equal("a=1", ngx.encode_args { a = { b = 1 } })
+    assert.equal("a&a=x%20y", ngx.encode_args { a = { true, "x y", false } })
+    for told, args in pairs {
+      ["attempt to use table as query arg value"] = { a = { b = {} } },
+      ['attempt to use a non-string key in the "args" option table'] = { 5, 6 },
+      ["attempt to use userdata as query arg value"] = { a = ngx.null },
+    } do
+      assert.matches(told, assert.has_error(function() ngx.encode_args(args) end), 1, true)
+    end
+  end)
+
   it("takes any value for its text, and nothing for an empty one", function()
     assert.same({ "", "" }, { ngx.encode_base64(nil), ngx.escape_uri(false) })
     assert.equal("1e%2B15", ngx.escape_uri(1e15))

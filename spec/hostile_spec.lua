@@ -167,4 +167,8 @@ describe("what looks like another thing", function()
       http.parse_directive_header(blanks .. "max-age=5, public" .. blanks))
     assert.same({ a = "1", b = "2" }, require("resty.ada.search").decode "a=1&b=2&a=3")
   end)
+
+  it("cannot end the process", function()
+    assert.matches("os.exit is not available", assert.has_error(function() os.exit(0) end))
+  end)
 end)

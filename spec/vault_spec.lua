@@ -53,4 +53,18 @@ describe("kong.vault", function()
     kong.vault.try(connect, { password = "b" })
     assert.same({ "a", "a", "b" }, seen)
   end)
+
+  it("reads the references of records within", function()
+    local get = kong.vault.get
+    kong.vault.get = function(reference) return "new of " .. reference end
+    local conf = { redis = { password = "old", ["$refs"] = { password = "p" } },
+                   list = { "a", "b" }, ["$refs"] = { list = { [2] = "l" } } }
+    local seen = {}
+    pcall(kong.vault.try, function(options)
+      seen[#seen + 1] = options.redis.password .. ", " .. options.list[2]
+      return nil, "refused"
+    end, conf)
+    kong.vault.get = get
+    assert.same({ "old, b", "new of p, new of l" }, seen)
+  end)
 end)

@@ -251,6 +251,22 @@ pub struct PluginEntity {
     pub consumer_group: Option<Ref>,
     pub protocols: Vec<Protocol>,
     pub tags: Option<Vec<String>>,
+    /// Where in the config vault references have been replaced, or stand because they could not.
+    #[serde(skip)]
+    pub references: Vec<Referenced>,
+}
+
+/// A vault reference in a config, by its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Referenced {
+    /// The record that it is in: names, and numbers of items from 1.
+    pub record: Vec<Value>,
+    /// The field of the record.
+    pub field: String,
+    /// The item of the field, if that is a list or a map.
+    pub item: Option<Value>,
+    /// The reference as it was written.
+    pub text: String,
 }
 
 impl fmt::Debug for PluginEntity {

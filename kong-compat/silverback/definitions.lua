@@ -1,6 +1,29 @@
 -- Where the schema of a collection is found: among Kong's own, or in the `daos.lua` of a plugin.
 
+local host = require "silverback.host"
+
 local _M = {}
+
+-- The names in Kong's setting `plugins`, and what `bundled` among them has brought.
+function _M.plugins()
+  local names = {}
+  for _, name in ipairs(kong.configuration.plugins or {}) do
+    if name == "bundled" then
+      for _, one in ipairs(host.kongs_plugins) do
+        names[one] = true
+      end
+    end
+    names[name] = true
+  end
+  for name in pairs(kong.configuration.loaded_plugins or {}) do
+    names[name] = true
+  end
+  for module in pairs(package.loaded) do
+    names[tostring(module):match "^kong%.plugins%.([%w_-]+)%." or ""] = true
+  end
+  names[""] = nil
+  return names
+end
 
 -- The definition of a collection; `plugins` is a set of names.
 function _M.find(name, plugins)

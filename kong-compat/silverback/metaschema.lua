@@ -3,6 +3,7 @@
 -- It is asked about the files of users before the engine reads them. A kind says what a value has
 -- to be; a record lists its fields, and a field that is `required` has to be there.
 
+local definitions = require "silverback.definitions"
 local of_fields = require "silverback.metaschema_fields"
 local places = require "silverback.metaschema_places"
 
@@ -377,18 +378,33 @@ local function no_entity(schema)
   end
 end
 
+-- The collection that a foreign key leads to and that nobody has: neither Kong nor a plugin.
+local function nowhere(schema, siblings)
+  for _, item in ipairs(schema.fields) do
+    local _, definition = next(item)
+    local reference = definition.type == "foreign" and definition.reference
+    local found = not reference or definitions.find(reference, definitions.plugins())
+    for _, sibling in ipairs(siblings) do
+      found = found or type(sibling) == "table" and sibling.name == reference
+    end
+    if not found then
+      return "schema refers to an invalid foreign entity: " .. tostring(reference)
+    end
+  end
+end
+
 -- Kong's text for a tree of errors, and each of them by the name of its field and its line.
 local function told_of(schema, errors, file)
   return violation(errors) .. places.lines(schema, errors, file)
 end
 
 -- What is wrong with one definition of a plugin's daos.lua.
-local function fault_of_dao(schema, file)
+local function fault_of_dao(schema, siblings, file)
   if type(schema) ~= "table" then
     return "schema violation (expected a table)"
   end
   local errors = errors_of(ENTITY, schema)
-  return errors and told_of(schema, errors, file) or no_entity(schema)
+  return errors and told_of(schema, errors, file) or no_entity(schema) or nowhere(schema, siblings)
 end
 
 return {
@@ -416,7 +432,7 @@ return {
       return told:format(plugin) .. places.inside(file)
     end
     for _, schema in ipairs(schemas) do
-      local fault = fault_of_dao(schema, file)
+      local fault = fault_of_dao(schema, schemas, file)
       if fault then
         local name = type(schema) == "table" and tostring(schema.name) or "?"
         local told = "schema of custom plugin entity '%s.%s' is invalid: %s"

@@ -121,7 +121,7 @@ fn request(ex: &Exchange, body: &[u8]) -> Value {
     let query = ex.service.query().unwrap_or_default();
     let mut shown = json!({
         "scheme": request.scheme(),
-        "host": request.host,
+        "host": &*request.host(),
         "port": request.connection.port,
         "headers": header_map(&request.headers()),
         "query": query_args(&query),

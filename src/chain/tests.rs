@@ -55,6 +55,7 @@ fn instance(
         service: reference(SERVICE, 3),
         protocols: vec![Protocol::Http],
         tags: None,
+        references: Vec::new(),
     };
     let probe = Probe { name: format!("{name}{scope}"), journal: journal.clone(), act };
     let phases = probe.phases();

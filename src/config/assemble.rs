@@ -100,7 +100,8 @@ impl Builder<'_> {
                 let mut config = judged.config;
                 whole_numbers(&mut config);
                 value["config"] = config;
-                if let Some(plugin) = self.typed::<PluginEntity>(draft, &value) {
+                if let Some(mut plugin) = self.typed::<PluginEntity>(draft, &value) {
+                    plugin.references = judged.references;
                     self.remember_place(draft);
                     self.keep(draft, &json_of(value, false));
                     self.snapshot.plugins.push(Arc::new(plugin));

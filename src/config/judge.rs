@@ -13,6 +13,7 @@ use super::draft::{Draft, unknown_field};
 use super::edition;
 use super::node::{Data, Node};
 use super::problem::{About, At, Kong, Problem, Report};
+use crate::entity::Referenced;
 use crate::schema::{Check, Error, Schemas, Step};
 
 /// An entity with every declared field, and the schemas that said so.
@@ -22,6 +23,14 @@ pub(super) struct Judged {
     pub(super) config: Value,
     /// For the entity and for the config.
     pub(super) checks: [Option<Rc<dyn Check>>; 2],
+    /// The vault references that have been found in the config.
+    pub(super) references: Vec<Referenced>,
+}
+
+impl Judged {
+    fn new(entity: Value, config: Value, checks: [Option<Rc<dyn Check>>; 2]) -> Self {
+        Self { entity, config, checks, references: Vec::new() }
+    }
 }
 
 /// Checks every draft. The answer has the order of the drafts.
@@ -41,7 +50,7 @@ pub(super) fn judge(drafts: &[Draft], schemas: &dyn Schemas, report: &mut Report
                 report.error(draft.at("id"), message).hint =
                     Some("nothing here would read it; take it out of the file".to_owned());
             }
-            judged.push(Judged { entity: json!({}), config: Value::Null, checks: [None, None] });
+            judged.push(Judged::new(json!({}), Value::Null, [None, None]));
         }
     }
     judged
@@ -54,7 +63,7 @@ fn entity(
     report: &mut Report,
 ) -> Judged {
     let Value::Object(mut input) = draft.node.to_value() else {
-        return Judged { entity: json!({}), config: Value::Null, checks: [None, None] };
+        return Judged::new(json!({}), Value::Null, [None, None]);
     };
     if draft.node.field("id").is_none() && schema.fields(&[]).contains(&"id") {
         input.insert("id".to_owned(), json!(draft.id));
@@ -67,7 +76,7 @@ fn entity(
     }
     let (entity, errors) = schema.process(Value::Object(input));
     tell(&errors, draft, &[], &*schema, report);
-    Judged { entity, config: Value::Null, checks: [Some(schema), None] }
+    Judged::new(entity, Value::Null, [Some(schema), None])
 }
 
 fn plugin(
@@ -101,7 +110,7 @@ fn plugin(
         if let Value::Object(entity) = &mut entity {
             entity.remove("config");
         }
-        return Judged { entity, config, checks: [Some(schema), own] };
+        return Judged::new(entity, config, [Some(schema), own]);
     }
     let config = input.remove("config");
     let first = report.errors.len();
@@ -115,7 +124,7 @@ fn plugin(
         };
         let others = report.errors[first..].iter_mut().filter(|problem| !is_name(problem));
         others.for_each(|problem| problem.kong = Kong::Own);
-        return Judged { entity, config: Value::Null, checks: [Some(schema), None] };
+        return Judged::new(entity, Value::Null, [Some(schema), None]);
     };
     let (config, errors) = own.process(match config {
         None | Some(Value::Null) => json!({}),
@@ -123,7 +132,7 @@ fn plugin(
         Some(config) => config,
     });
     tell(&errors, draft, &[Step::Field("config".to_owned())], &*own, report);
-    Judged { entity, config, checks: [Some(schema), Some(own)] }
+    Judged::new(entity, config, [Some(schema), Some(own)])
 }
 
 fn in_config(error: &Error) -> bool {
@@ -171,7 +180,7 @@ fn membership(draft: &Draft, report: &mut Report) -> Judged {
             unknown_field(report, at, &entry.key, &mut known);
         }
     }
-    Judged { entity: json!({}), config: Value::Null, checks: [None, None] }
+    Judged::new(json!({}), Value::Null, [None, None])
 }
 
 /// Reports what a schema found in the value at `base` of an entity.

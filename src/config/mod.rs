@@ -187,7 +187,11 @@ fn resolve_references(drafts: &[Draft], judged: &mut [Judged], env: &Env, report
         ];
         for (value, check, base) in parts {
             let referenceable = check.as_ref().map(|check| check.referenceable());
-            for (path, reason) in vaults.resolve_in(value, referenceable.unwrap_or_default()) {
+            let resolved = vaults.resolve_in(value, referenceable.unwrap_or_default());
+            if !base.is_empty() {
+                judged.references = resolved.references;
+            }
+            for (path, reason) in resolved.left {
                 let steps = [base, &path].concat();
                 let pos = draft.node.locate(&steps);
                 let at = At { document: draft.document, path: &draft.path.join(&steps), pos };

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::problem::Path;
+use crate::entity::Referenced;
 use crate::schema::Step;
 use crate::settings::{Env, Reference, Unresolved, is_reference};
 
@@ -29,6 +30,14 @@ struct Vault {
     base64: bool,
 }
 
+/// What has become of the references in a value.
+pub(super) struct Resolved {
+    /// The paths of references that stay: with a reason, or because the field may hold none.
+    pub(super) left: Vec<(Vec<Step>, Option<Unresolved>)>,
+    /// The references that fields have which may hold them.
+    pub(super) references: Vec<Referenced>,
+}
+
 impl<'a> Vaults<'a> {
     /// The vaults of a configuration, from their validated entities.
     pub(super) fn new<'v>(env: &'a Env, entities: impl Iterator<Item = &'v Value>) -> Self {
@@ -45,23 +54,19 @@ impl<'a> Vaults<'a> {
     }
 
     /// Puts secrets in place of the references in the fields that may hold them.
-    ///
-    /// Answers the paths of references that stay: with a reason, or because the field may hold
-    /// none.
-    pub(super) fn resolve_in(
-        &self,
-        value: &mut Value,
-        referenceable: &[String],
-    ) -> Vec<(Vec<Step>, Option<Unresolved>)> {
+    pub(super) fn resolve_in(&self, value: &mut Value, referenceable: &[String]) -> Resolved {
         let key = |path: &[Step]| Path(path.to_vec()).to_string();
         let mut seen = HashSet::new();
-        let mut left = Vec::new();
+        let (mut left, mut references) = (Vec::new(), Vec::new());
         for pattern in referenceable {
             let pattern: Vec<&str> = pattern.split('.').collect();
+            let is_name = |part: &&str| **part != *"*";
+            let named = pattern.iter().rposition(is_name).map_or(0, |last| last + 1);
             walk(value, &pattern, &mut Vec::new(), &mut |path, text| {
                 if !is_reference(text) || !seen.insert(key(path)) {
                     return;
                 }
+                references.extend(referenced(path, named, text));
                 match self.resolve(text) {
                     Ok(secret) => *text = secret,
                     Err(reason) => left.push((path.to_vec(), Some(reason))),
@@ -73,7 +78,7 @@ impl<'a> Vaults<'a> {
                 left.push((path.to_vec(), None));
             }
         });
-        left
+        Resolved { left, references }
     }
 
     fn resolve(&self, text: &str) -> Result<String, Unresolved> {
@@ -92,6 +97,23 @@ impl<'a> Vaults<'a> {
         let decoded = STANDARD.decode(value.trim()).ok().and_then(|b| String::from_utf8(b).ok());
         decoded.ok_or_else(|| Unresolved::Base64(reference.variable(&vault.prefix)))
     }
+}
+
+/// A reference for who looks secrets up again: in a field, which is the `named`th step of its path,
+/// or in an item of that.
+fn referenced(path: &[Step], named: usize, text: &str) -> Option<Referenced> {
+    let key = |step: &Step| match step {
+        Step::Field(name) | Step::Key(name) => Value::from(name.as_str()),
+        Step::Index(index) => Value::from(index + 1),
+    };
+    let (record, rest) = path.split_at_checked(named.checked_sub(1)?)?;
+    let (field, item) = match rest {
+        [Step::Field(field)] => (field, None),
+        [Step::Field(field), item] => (field, Some(key(item))),
+        _ => return None,
+    };
+    let record = record.iter().map(key).collect();
+    Some(Referenced { record, field: field.clone(), item, text: text.to_owned() })
 }
 
 pub(super) type Visit<'v> = &'v mut dyn FnMut(&[Step], &mut String);

@@ -65,7 +65,7 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     ssl::install(lua)?;
     timer::install(lua, &ngx)?;
     var::install(lua, &ngx)?;
-    ngx.set("arg", lua.load(ARG).set_name("=ngx.arg").call::<Table>(())?)?;
+    install_arg(lua, &ngx)?;
     ngx.set("location", location(lua)?)?;
     let meta = lua.create_table()?;
     // The name that plugins ask for most costs no list of arguments.
@@ -130,22 +130,60 @@ fn set_of_exchange(lua: &Lua, args: MultiValue) -> Answer {
     one(lua, ())
 }
 
-/// `ngx.arg` is of body filters, which find their chunk in it.
+/// `ngx.arg` is of body filters, which find their chunk in it. What is set is looked at there and
+/// then, and kept in a table behind it.
 const ARG: &str = "
+local slots, joined = ...
 local function check()
   if ngx.get_phase() ~= 'body_filter' then
     error('API disabled in the current context', 3)
   end
 end
 return setmetatable({}, {
-  __index = function()
+  __index = function(_, key)
+    local value = slots[key]
+    if value ~= nil then return value end
     check()
+    return key == 1 and '' or nil
   end,
-  __newindex = function(self, key, value)
+  __newindex = function(_, key, value)
     check()
-    rawset(self, key, value)
+    local index, kind = tonumber(key), type(value)
+    if not index then
+      error(\"bad argument #2 to '__newindex' (number expected, got \" .. type(key) .. ')', 2)
+    elseif index == 2 then
+      slots[2] = not not value
+    elseif index ~= 1 then
+      error('bad index: ' .. tostring(key), 2)
+    elseif kind == 'table' then
+      slots[1] = joined(value)
+    elseif kind == 'string' or kind == 'number' then
+      slots[1] = tostring(value)
+    elseif kind == 'nil' then
+      slots[1] = nil
+    else
+      error('bad chunk data type: ' .. kind, 2)
+    end
   end,
 })";
+
+/// Where the table behind `ngx.arg` is kept.
+const SLOTS: &str = "silverback.arg";
+
+/// The piece of the body, which is item 1, and whether it is the last, which is 2.
+pub(super) fn arg(lua: &Lua) -> mlua::Result<Table> {
+    lua.named_registry_value(SLOTS)
+}
+
+fn install_arg(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
+    let slots = lua.create_table()?;
+    lua.set_named_registry_value(SLOTS, &slots)?;
+    let joined = bind::function(lua, |lua, mut args| {
+        let Some(Value::Table(parts)) = args.pop_front() else { return one(lua, "") };
+        one(lua, lua.create_string(output::joined(&parts, (3, "__newindex"))?)?)
+    })?;
+    ngx.set("arg", lua.load(ARG).set_name("=ngx.arg").call::<Table>((slots, joined))?)
+}
 
 use super::kong::value::one;
 

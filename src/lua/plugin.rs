@@ -4,6 +4,7 @@
 //! the answer and then waits for ever; the driver sees that and drops the coroutine, so that no
 //! `pcall` of the plugin can hold it up (Kong yields and never resumes, to the same end).
 
+mod conf;
 pub mod fields;
 mod version;
 
@@ -11,7 +12,6 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use anyhow::anyhow;
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use mlua::{Function, Lua, LuaString, Table, Value as LuaValue};
 
 use self::version::plain_version;
-use super::ngx::{Light, output};
+use super::ngx::{self, Light, output};
 use super::owner::Owner;
 use super::schema::sets;
 use super::state::{self, Running, State, Verdict};
@@ -27,7 +27,6 @@ use super::{NO_TABLE, Options, Vm, json, limit, modules, phase};
 use crate::chain;
 use crate::distance::distance;
 use crate::entity::PluginEntity;
-use crate::pdk::log::WORKSPACE;
 use crate::pdk::{Chunk, Exchange, Handshake, RequestId};
 use crate::plugin::{Outcome, Phases, Plugin, Step, Stop};
 use crate::schema::Record;
@@ -79,9 +78,6 @@ const ONCE: [&str; 2] = ["init_worker", "configure"];
 
 /// Kong Enterprise's phases for the frames of WebSocket.
 const FRAMES: [&str; 4] = ["ws_handshake", "ws_client_frame", "ws_upstream_frame", "ws_close"];
-
-/// Numbers configurations, over all workers.
-static SEQUENCE: AtomicU64 = AtomicU64::new(1);
 
 impl Handler {
     /// Loads a plugin's handler.
@@ -195,35 +191,6 @@ impl Handler {
         let names: Vec<String> = names.call((&self.table, conf))?;
         let known = PHASES.into_iter().filter(|(name, _)| names.iter().any(|used| used == name));
         Ok(known.fold(Phases::NONE, |phases, (_, phase)| phases.and(phase)))
-    }
-
-    /// The config with null as nil, and what Kong adds to it.
-    fn conf(&self, entity: &PluginEntity) -> mlua::Result<Table> {
-        let lua = self.vm.lua();
-        let conf = json::entity(lua, &entity.config)?;
-        let LuaValue::Table(conf) = conf else {
-            return Err(mlua::Error::runtime("the config is not a table"));
-        };
-        if let Some(schema) = &self.schema {
-            sets::mark(lua, schema, &conf)?;
-        }
-        let [route, service, consumer] = [
-            entity.route.map(|route| route.id),
-            entity.service.map(|service| service.id),
-            entity.consumer.map(|consumer| consumer.id),
-        ]
-        .map(|id| id.map(|id| id.to_string()));
-        let part = |id: &Option<String>| id.clone().unwrap_or_default();
-        let (name, parts) = (&self.name, [&route, &service, &consumer].map(part).join(":"));
-        conf.raw_set("__key__", format!("plugins:{name}:{parts}::{WORKSPACE}"))?;
-        conf.raw_set("__seq__", SEQUENCE.fetch_add(1, Ordering::Relaxed))?;
-        conf.raw_set("__ws_id", WORKSPACE)?;
-        conf.raw_set("__plugin_id", entity.id.to_string())?;
-        conf.raw_set("plugin_instance_name", entity.instance_name.as_deref())?;
-        conf.raw_set("route_id", route)?;
-        conf.raw_set("service_id", service)?;
-        conf.raw_set("consumer_id", consumer)?;
-        Ok(conf)
     }
 }
 
@@ -423,7 +390,7 @@ impl LuaPlugin {
     /// changes them there.
     fn filter(&self, ex: &Exchange, chunk: &mut Chunk) -> mlua::Result<()> {
         let lua = self.handler.vm.lua();
-        let arg: Table = lua.globals().get::<Table>("ngx")?.get("arg")?;
+        let arg = ngx::arg(lua)?;
         let before = lua.create_string(&chunk.data)?;
         arg.raw_set(1, &before)?;
         arg.raw_set(2, chunk.last)?;
@@ -441,9 +408,7 @@ impl LuaPlugin {
         match after {
             LuaValue::String(after) if after == before => {}
             LuaValue::String(after) => chunk.data = Bytes::copy_from_slice(&after.as_bytes()),
-            LuaValue::Nil => chunk.data = Bytes::new(),
-            LuaValue::Table(parts) => chunk.data = output::joined(&parts)?,
-            other => chunk.data = Bytes::from(super::kong::value::shown(&other)?),
+            _ => chunk.data = Bytes::new(),
         }
         Ok(())
     }

@@ -36,16 +36,27 @@ function print(...)
   ngx.log(ngx.NOTICE, table.concat(parts))
 end
 
+-- In nginx it ends a worker, and another takes its place; here it would end the gateway.
+function os.exit()
+  error("os.exit is not available: it would end the requests of everybody else", 2)
+end
+
 require "silverback.log"
 kong.tracing = require "silverback.tracing"
 if (kong.configuration.tracing_instrumentations or { "off" })[1] ~= "off" then
   require("silverback.spans").install()
 end
 
--- `kong.vault.update(options)`: the values that the references in `$refs` have now.
+-- `kong.vault.update(options)`: the values that the references in `$refs` have now, in its records
+-- too. A value that cannot be had any more stays.
 function kong.vault.update(options)
   if type(options) ~= "table" then
     return options
+  end
+  for name, inner in pairs(options) do
+    if name ~= "$refs" and type(inner) == "table" then
+      kong.vault.update(inner)
+    end
   end
   for name, reference in pairs(options["$refs"] or {}) do
     if type(reference) == "table" then
@@ -60,10 +71,19 @@ function kong.vault.update(options)
   return options
 end
 
+local function has_references(options)
+  for name, inner in pairs(type(options) == "table" and options or {}) do
+    if name == "$refs" or has_references(inner) then
+      return true
+    end
+  end
+  return false
+end
+
 -- `kong.vault.try(callback, options)`: once more with fresh secrets, if it fails and there are any.
 function kong.vault.try(callback, options)
   local result, err = callback(options)
-  if result or not (options and options["$refs"]) then
+  if result or not has_references(options) then
     return result, err
   end
   return callback(kong.vault.update(options))

@@ -64,6 +64,8 @@ pub(super) struct State {
 pub(super) struct Notes {
     /// `ngx.var.uri`, if somebody has set it.
     pub(super) uri: RefCell<Option<String>>,
+    /// The path that a plugin has set with `ngx.var.upstream_uri`, and the text with its query.
+    pub(super) upstream_uri: RefCell<Option<(String, String)>>,
     /// The body that is being put together (`ngx.req.init_body`).
     pub(super) draft: RefCell<Option<Vec<u8>>>,
     /// Nothing more may be printed (`ngx.eof`).

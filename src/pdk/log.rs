@@ -208,12 +208,9 @@ pub fn response_size(ex: &Exchange) -> u64 {
 }
 
 fn response(ex: &Exchange) -> Value {
-    let status = ex.response.status();
-    let mut headers = header_map(&ex.response.headers());
-    // In Kong the connection is given back by then, whatever the client was told of it.
-    let is_tunnel = status == http::StatusCode::SWITCHING_PROTOCOLS;
-    headers["connection"] = if is_tunnel { "upgrade" } else { "close" }.into();
-    json!({ "status": status.as_u16(), "headers": headers, "size": response_size(ex) })
+    let status = ex.response.status().as_u16();
+    let headers = header_map(&ex.response_headers());
+    json!({ "status": status, "headers": headers, "size": response_size(ex) })
 }
 
 /// Where the time of an exchange went, in milliseconds, as Kong divides it.

@@ -186,6 +186,28 @@ impl Exchange {
         }
     }
 
+    /// What nginx says of the client's connection (`ngx.resp.get_headers().connection`). In `log`
+    /// it is given back, whatever the client was told of it.
+    pub fn connection(&self) -> &'static str {
+        let headers = self.request.headers();
+        let named = headers.get_all(http::header::CONNECTION).iter();
+        let mut words = named.filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
+        let is_old = self.request.version < http::Version::HTTP_11;
+        match self.response.status() {
+            http::StatusCode::SWITCHING_PROTOCOLS => "upgrade",
+            _ if self.phase() == Phase::Log || is_old => "close",
+            _ if words.any(|word| word.trim().eq_ignore_ascii_case("close")) => "close",
+            _ => "keep-alive",
+        }
+    }
+
+    /// The response's headers as nginx' Lua code finds them: with its own of the connection.
+    pub fn response_headers(&self) -> http::HeaderMap {
+        let mut headers = self.response.headers().clone();
+        headers.insert(http::header::CONNECTION, http::HeaderValue::from_static(self.connection()));
+        headers
+    }
+
     /// The method as it stands: what a plugin has set, or the client's (`kong.request.get_method`).
     pub fn method(&self) -> Method {
         self.service.method().unwrap_or_else(|| self.request.method.clone())

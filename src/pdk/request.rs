@@ -68,8 +68,7 @@ pub struct Request {
     pub version: Version,
     /// The connection it came over.
     pub connection: Rc<Connection>,
-    /// Host name without port, lower case; empty when there was none (HTTP/1.0).
-    pub host: String,
+    host: RefCell<Rc<str>>,
     /// Bytes of the request line and the headers as they arrived, for the log record.
     pub head_len: Cell<usize>,
     headers: RefCell<HeaderMap>,
@@ -95,7 +94,7 @@ impl Request {
             uri: head.uri,
             version: head.version,
             connection,
-            host,
+            host: RefCell::new(host.into()),
             head_len: Cell::new(0),
             headers: RefCell::new(head.headers),
             body: RefCell::new(body),
@@ -111,9 +110,21 @@ impl Request {
         if self.connection.tls { "https" } else { "http" }
     }
 
+    /// Host name without port, lower case; empty when there was none (HTTP/1.0).
+    pub fn host(&self) -> Rc<str> {
+        self.host.borrow().clone()
+    }
+
     /// The host, or what a request without one is called: nginx' `server_name` in Kong.
-    pub fn host_or_kong(&self) -> &str {
-        if self.host.is_empty() { "kong" } else { &self.host }
+    pub fn host_or_kong(&self) -> Rc<str> {
+        Some(self.host()).filter(|host| !host.is_empty()).unwrap_or_else(|| "kong".into())
+    }
+
+    /// Reads the host anew: a plugin has changed the header `Host` of the request (OpenResty).
+    pub fn follow_host(&self) {
+        let host = self.headers.borrow().get(http::header::HOST).cloned();
+        let name = host.as_ref().and_then(|host| host_name(host.as_bytes())).unwrap_or_default();
+        *self.host.borrow_mut() = name.to_ascii_lowercase().into();
     }
 
     /// `http` or `https` as the client used it: a trusted peer's `X-Forwarded-Proto` counts (Kong).
@@ -131,7 +142,9 @@ impl Request {
 
     /// The host that the client used: a trusted peer's `X-Forwarded-Host` counts (Kong).
     pub fn forwarded_host(&self) -> String {
-        let Some(named) = self.forwarded("x-forwarded-host") else { return self.host.clone() };
+        let Some(named) = self.forwarded("x-forwarded-host") else {
+            return self.host().to_string();
+        };
         let host = named.split_once('@').map_or(named.as_str(), |(_, host)| host);
         host.split(':').next().unwrap_or_default().to_ascii_lowercase()
     }

@@ -46,6 +46,8 @@ pub struct Response {
     /// A plugin answered with an earlier reply of the upstream: its headers go out as if the
     /// upstream had been asked now (Kong: `KONG_PROXIED`).
     pub is_replayed: Cell<bool>,
+    /// The client is to see its connection close, and no answer (nginx' status 444).
+    pub hangs_up: Cell<bool>,
 }
 
 impl Default for Response {
@@ -63,6 +65,7 @@ impl Default for Response {
             sent: Cell::new(0),
             body_is_final: Cell::new(false),
             is_replayed: Cell::new(false),
+            hangs_up: Cell::new(false),
         }
     }
 }

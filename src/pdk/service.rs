@@ -312,6 +312,11 @@ impl Call {
         self.forwarded.borrow_mut().insert(name, value);
     }
 
+    /// The same, unless a plugin has set it.
+    pub fn keep_forwarded(&self, name: HeaderName, value: HeaderValue) {
+        self.forwarded.borrow_mut().entry(name).or_insert(value);
+    }
+
     /// Who drives the attempts.
     pub fn attempts(&self) -> Option<Rc<dyn Attempts>> {
         self.attempts.borrow().clone()

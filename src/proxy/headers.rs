@@ -20,7 +20,8 @@ const PROXY: HeaderName = HeaderName::from_static("proxy");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// The host that a client used.
+pub const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const FORWARDED_PATH: HeaderName = HeaderName::from_static("x-forwarded-path");
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
@@ -88,7 +89,7 @@ fn forwarded(ex: &Exchange, headers: &mut HeaderMap) {
     let text = |text: &str| HeaderValue::from_bytes(text.as_bytes()).ok();
     for (name, value) in [
         (FORWARDED_PROTO, Some(HeaderValue::from_static(ex.request.scheme()))),
-        (FORWARDED_HOST, text(ex.request.host_or_kong())),
+        (FORWARDED_HOST, text(&ex.request.host_or_kong())),
         (FORWARDED_PORT, Some(HeaderValue::from(connection.port))),
         (FORWARDED_PATH, text(ex.request.raw_path())),
         (FORWARDED_PREFIX, prefix.and_then(text)),

@@ -11,11 +11,11 @@ use crate::entity::{Protocol, Route};
 use crate::guard::Named;
 use crate::pdk::service::Limits;
 use crate::pdk::{Exchange, Matched, Source};
+use crate::proxy::headers::FORWARDED_HOST;
 use crate::respond::{self, Failure};
 use crate::router::{Hit, Query, path, split_port};
 use crate::runloop::Runloop;
 
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The Route of a request.
@@ -162,7 +162,8 @@ fn redirect_to_https(ex: &Exchange, status: u16) {
     let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
     // A proxy in front of us knows the host that the client used.
     let named = request.header(FORWARDED_HOST).filter(|_| request.connection.trusted);
-    let host = named.as_ref().and_then(|host| host.to_str().ok()).unwrap_or(request.host_or_kong());
+    let own = request.host_or_kong();
+    let host = named.as_ref().and_then(|host| host.to_str().ok()).unwrap_or(&own);
     if let Ok(location) = HeaderValue::from_str(&format!("https://{host}{target}")) {
         ex.response.set_header("location", location);
     }

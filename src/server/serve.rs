@@ -16,6 +16,7 @@ use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
+use thiserror::Error;
 
 use super::head;
 use super::reply::{Finish, Reply};
@@ -30,13 +31,13 @@ use crate::respond::{self, Failure};
 use crate::runloop::Runloop;
 use crate::upstream::{Interrupted, ReplyBody, Unread};
 
-/// Serves one request.
+/// Serves one request. The error ends the client's connection, or its stream of HTTP/2.
 pub(super) async fn serve(
     worker: Rc<Worker>,
     connection: Rc<Connection>,
     request: Request<Incoming>,
     slot: Slot,
-) -> Response<Reply> {
+) -> Result<Response<Reply>, HungUp> {
     worker.requests.add(1);
     let (mut head, body) = request.into_parts();
     let checked = match head::check_line(&head, &worker.shared.settings.clients) {
@@ -92,8 +93,16 @@ pub(super) async fn serve(
     if refused && version < Version::HTTP_2 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response
+    match ex.response.hangs_up.get() {
+        true => Err(HungUp),
+        false => Ok(response),
+    }
 }
+
+/// A plugin wants the connection closed and nothing said (nginx' status 444).
+#[derive(Debug, Error)]
+#[error("a plugin has hung up")]
+pub(super) struct HungUp;
 
 /// Whether the client waits to be asked for its body.
 fn awaits_leave(head: &Parts) -> bool {

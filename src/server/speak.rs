@@ -1,6 +1,5 @@
 //! HTTP on a client connection: both versions, their limits, and its end.
 
-use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use super::framing::{LINES_MAX, Limits};
 use super::patience::{Patient, StreamExec};
 use super::realip;
 use super::reply::Reply;
-use super::serve::serve;
+use super::serve::{HungUp, serve};
 use super::tunnel::Slot;
 use super::worker::Worker;
 use crate::pdk::request::Connection;
@@ -57,7 +56,7 @@ pub(super) async fn speak<S>(
         // its largest part, and be copied from hand to hand.
         async move {
             let exchange = exchange(worker, connection, request, busy, slot);
-            Ok::<_, Infallible>(Box::pin(exchange).await)
+            Box::pin(exchange).await
         }
     });
     let stream = Patient::new(stream, clients.send_time, activity.clone());
@@ -125,7 +124,7 @@ async fn exchange(
     request: Request<Incoming>,
     activity: Arc<Activity>,
     slot: Slot,
-) -> Response<Reply> {
+) -> Result<Response<Reply>, HungUp> {
     let busy = activity.begin();
     let is_http1 = request.version() < Version::HTTP_2;
     if !is_http1 {
@@ -133,13 +132,13 @@ async fn exchange(
         activity.head_ended();
     }
     let wants = Wish::of(&request);
-    let mut response = serve(worker, connection, request, slot).await;
+    let mut response = serve(worker, connection, request, slot).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         activity.upgrade();
     } else if is_http1 {
         say_connection(response.headers_mut(), wants, activity.is_last());
     }
-    response.map(|reply| reply.lasting(busy))
+    Ok(response.map(|reply| reply.lasting(busy)))
 }
 
 /// What a client of HTTP/1 wants to become of its connection.

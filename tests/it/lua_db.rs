@@ -169,6 +169,78 @@ async fn cache_keys_and_refusals_are_kongs() {
 }
 
 #[tokio::test]
+async fn a_write_is_refused_for_what_is_wrong_with_it_before_the_database_is_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    install_with_daos(folder.path());
+    let gateway = with_plugins(folder.path(), "bundled,run").start(CONFIG);
+    let ann = "{id = '22222222-2222-4222-8222-222222222222'}";
+    for (code, want) in [
+        (
+            "return (select(2, kong.db.consumers:insert({})))".to_owned(),
+            "[off] schema violation (at least one of these fields must be non-empty: 'custom_id', \
+             'username')",
+        ),
+        (
+            "return (select(2, kong.db.greetings:insert({ weight = 12 })))".to_owned(),
+            "[off] 2 schema violations (title: required field missing; weight: value should be \
+             between 1 and 9)",
+        ),
+        (
+            format!("return (select(2, kong.db.consumers:upsert({ann}, {{ colour = 'red' }})))"),
+            "[off] 2 schema violations (at least one of these fields must be non-empty: \
+             'custom_id', 'username'; colour: unknown field)",
+        ),
+        (
+            format!("return (select(2, kong.db.consumers:update({ann}, {{ colour = 'red' }})))"),
+            "[off] schema violation (colour: unknown field)",
+        ),
+        (
+            format!("return (select(2, kong.db.consumers:update({ann}, {{ username = 'eve' }})))"),
+            "[off] cannot update 'consumers' entities when not using a database",
+        ),
+        (
+            "return (select(2, kong.db.consumers:update_by_username('nobody', { tags = {} })))"
+                .to_owned(),
+            "[off] could not find the entity with '{username=\"nobody\"}'",
+        ),
+    ] {
+        assert_eq!(run(&gateway, &code).await.join("\n"), format!("true\n{want}"), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn schemas_of_collections_judge_and_tags_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = start(folder.path()).await;
+    for (code, want) in [
+        (
+            "local schema = kong.db.services.schema \
+             return schema:validate(schema:process_auto_fields({ host = 'a.test' }, 'insert'))",
+            "true",
+        ),
+        (
+            "return select(2, kong.db.services.schema:validate({ host = '' })).host",
+            "length must be at least 1",
+        ),
+        ("return kong.db.plugins.schema.subschemas['key-auth'].fields.config.type", "record"),
+        (
+            "return select(2, kong.db.plugins.schema:validate({ name = 'nosuch' })).name",
+            "plugin 'nosuch' not enabled; add it to the 'plugins' configuration property",
+        ),
+        ("return kong.db.tags:page_by_tag('blue')[1].entity_name", "services"),
+        ("return #kong.db.tags:page_by_tag('nobody has it')", "0"),
+        ("return kong.db.services.strategy:select_by_name('s').port", "1"),
+        (
+            "local heard kong.worker_events.register(function(data) heard = data.operation end, \
+             'dao:crud', 'create') kong.db.consumers:post_crud_event('create', {}) return heard",
+            "create",
+        ),
+    ] {
+        assert_eq!(run(&gateway, code).await.join("\n"), format!("true\n{want}"), "{code}");
+    }
+}
+
+#[tokio::test]
 async fn a_reload_empties_the_caches_and_shows_new_entities() {
     let folder = tempfile::tempdir().unwrap();
     install(folder.path(), "run", RUN);

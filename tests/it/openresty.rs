@@ -186,3 +186,20 @@ async fn json_is_as_deep_and_as_exact_as_in_kong() {
         0.3333333333333333 0.33333333333333\nuserdata[[]]\ntrue\n";
     assert_eq!(said(code).await, expected);
 }
+
+#[tokio::test]
+async fn status_444_closes_the_connection_and_says_nothing() {
+    let upstream = Upstream::replying(OK).await;
+    let gateway = gateway(&upstream, &[("access", "if ngx.var.arg_x then ngx.exit(444) end")]);
+    let request = b"GET /a?x=1 HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert!(super::http::raw(gateway.address, request).await.is_none());
+    assert_eq!(gateway.get("/a").await.status(), 200);
+}
+
+#[tokio::test]
+async fn os_exit_fails_the_request_and_not_the_gateway() {
+    let upstream = Upstream::replying(OK).await;
+    let gateway = gateway(&upstream, &[("access", "if ngx.var.arg_x then os.exit(0) end")]);
+    assert_eq!(gateway.get("/a?x=1").await.status(), 500);
+    assert_eq!(gateway.get("/a").await.status(), 200);
+}

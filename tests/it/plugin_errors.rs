@@ -110,6 +110,10 @@ async fn wrong_entities_of_a_plugin_do_not_start() {
             format!("{INVALID}f: Entities map keys must be strings."),
         ),
         (
+            format!("{field} {{ f = {{ type = 'foreign', reference = 'nosuch' }} }} }} }}}}"),
+            format!("{INVALID}schema refers to an invalid foreign entity: nosuch"),
+        ),
+        (
             format!("{field}\n{{ f = {{ type = 'strng' }} }} }} }}}}"),
             "./kong/plugins/mine/daos.lua:2: field 'f': type: expected one of: ".to_owned(),
         ),

@@ -114,4 +114,24 @@ function Errors:operation_unsupported(reason)
   return made(self, "OPERATION_UNSUPPORTED", reason)
 end
 
+function Errors:schema_violation(fields)
+  local told = require("silverback.metaschema").violation(fields)
+  return made(self, "SCHEMA_VIOLATION", told, fields)
+end
+
+function Errors:primary_key_violation(fields)
+  return made(self, "PRIMARY_KEY_VIOLATION",
+              ("primary key violation on key '%s'"):format(pretty(fields)), fields)
+end
+
+function Errors:unique_violation(fields)
+  return made(self, "UNIQUE_VIOLATION",
+              ("UNIQUE violation detected on '%s'"):format(pretty(fields)), fields)
+end
+
+function Errors:transformation_error(reason)
+  local name = Errors.names[Errors.codes.TRANSFORMATION_ERROR]
+  return made(self, "TRANSFORMATION_ERROR", reason or name)
+end
+
 return Errors

@@ -2,80 +2,71 @@
 
 local definitions = require "silverback.definitions"
 local DAO = require "kong.db.dao"
+local Entity = require "kong.db.schema.entity"
 local Errors = require "kong.db.errors"
-local host = require "silverback.host"
+local Schema = require "kong.db.schema"
+local typedefs = require "kong.db.schema.typedefs"
 
 local DB = {}
 
 -- Kong's collections that belong to no workspace.
 local GLOBAL = { ca_certificates = true, workspaces = true, tags = true }
 
-local schema_methods = { __index = {
-  each_field = function(self)
-    local at = 0
-    return function()
-      at = at + 1
-      local entry = self.fields[at]
-      if entry then
-        return next(entry)
+-- The schemas of plugins, which say what is in the `config` of a plugin. Read when somebody asks.
+local function with_plugins(schema)
+  schema.subschema_key = "name"
+  schema.subschema_error = "plugin '%s' not enabled; add it to the 'plugins' configuration property"
+  return setmetatable(schema, { __index = function(self, key)
+    if key ~= "subschemas" then
+      return Schema[key]
+    end
+    rawset(self, "subschemas", {})
+    for name in pairs(definitions.plugins()) do
+      local ok, definition = pcall(require, "kong.plugins." .. name .. ".schema")
+      if ok and type(definition) == "table" then
+        self:new_subschema(name, definition)
       end
     end
-  end,
-  extract_pk_values = function(self, entity)
-    local values = {}
-    for _, name in ipairs(self.primary_key) do
-      values[name] = entity[name]
-    end
-    return values
-  end,
-} }
+    return rawget(self, "subschemas")
+  end })
+end
 
 -- A schema as plugins see it: its fields in order, and by name.
 local function schema_of(definition)
-  local schema = {}
-  for name, value in pairs(definition) do
-    schema[name] = value
-  end
+  local schema = assert(Entity.new(definition))
   schema.primary_key = schema.primary_key or { "id" }
-  schema.fields_by_name = {}
-  local fields = {}
-  for i, entry in ipairs(definition.fields) do
-    fields[i] = entry
-    local name, field = next(entry)
-    schema.fields_by_name[name] = field
-    fields[name] = field
+  local by_name = {}
+  for name, field in schema:each_field() do
+    by_name[name] = field
   end
-  schema.fields = fields
-  return setmetatable(schema, schema_methods)
+  schema.fields_by_name = by_name
+  return definition.name == "plugins" and with_plugins(schema) or schema
 end
 
--- The names in Kong's setting `plugins`, and what `bundled` among them has brought.
-local function enabled()
-  local names = {}
-  for _, name in ipairs(kong.configuration.plugins or {}) do
-    if name == "bundled" then
-      for _, one in ipairs(host.kongs_plugins) do
-        names[one] = true
-      end
-    end
-    names[name] = true
-  end
-  for module in pairs(package.loaded) do
-    names[tostring(module):match "^kong%.plugins%.([%w_-]+)%." or ""] = true
-  end
-  names[""] = nil
-  return names
-end
+-- Collections that no file has.
+local OWN = {
+  workspaces = {
+    name = "workspaces", primary_key = { "id" }, endpoint_key = "name", fields = {
+      { id = { type = "string", uuid = true } },
+      { name = { type = "string", unique = true } },
+    },
+  },
+  tags = {
+    name = "tags", primary_key = { "tag" }, endpoint_key = "tag", dao = "kong.db.dao.tags",
+    fields = {
+      { tag = typedefs.tag },
+      { entity_name = { type = "string", required = true } },
+      { entity_id = typedefs.uuid { required = true } },
+    },
+  },
+}
 
 -- The schema of a collection: Kong's own, or that of a plugin's `daos.lua`.
 local function definition_of(name)
-  if name == "workspaces" then
-    return { name = name, primary_key = { "id" }, endpoint_key = "name", fields = {
-      { id = { type = "string", uuid = true } },
-      { name = { type = "string", unique = true } },
-    } }
+  if OWN[name] then
+    return OWN[name]
   end
-  local found, is_kongs = definitions.find(name, enabled())
+  local found, is_kongs = definitions.find(name, definitions.plugins())
   if is_kongs and found.workspaceable == nil then
     found.workspaceable = not GLOBAL[name]
   end

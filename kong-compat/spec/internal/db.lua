@@ -91,27 +91,8 @@ DB.check = check
 
 local dao_methods = {}
 
-local function leaves(tree, path, into)
-  for key, value in pairs(tree) do
-    local at = key == "@entity" and path or path and path .. "." .. key or tostring(key)
-    if type(value) == "table" and key ~= "@entity" then
-      leaves(value, at, into)
-    else
-      for _, text in ipairs(type(value) == "table" and value or { value }) do
-        into[#into + 1] = at and key ~= "@entity" and at .. ": " .. text or text
-      end
-    end
-  end
-  return into
-end
-
 local function refused(tree)
-  local texts = leaves(tree, nil, {})
-  table.sort(texts)
-  local err_t = errors:schema_violation()
-  err_t.fields = tree
-  err_t.message = ("%sschema violation%s (%s)"):format(#texts > 1 and #texts .. " " or "",
-    #texts > 1 and "s" or "", table.concat(texts, "; "))
+  local err_t = errors:schema_violation(tree)
   return nil, tostring(err_t), err_t
 end
 

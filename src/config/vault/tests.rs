@@ -78,7 +78,7 @@ fn only_referenceable_fields_are_touched() {
     });
     let fields = ["auth.value", "targets.*.key", "headers"].map(str::to_owned);
     let env = env();
-    let left = Vaults::new(&env, std::iter::empty()).resolve_in(&mut value, &fields);
+    let left = Vaults::new(&env, std::iter::empty()).resolve_in(&mut value, &fields).left;
     let expected = json!({
         "auth": {"value": "s1", "name": reference},
         "targets": [{"key": "s1"}, {"key": "{vault://env/none}"}, {"key": "plain"}],
@@ -90,4 +90,32 @@ fn only_referenceable_fields_are_touched() {
         left.into_iter().map(|(path, reason)| (Path(path).to_string(), reason)).collect();
     let unset = Unresolved::Variable("NONE".to_owned());
     assert_eq!(left, [("targets[1].key".to_owned(), Some(unset)), ("auth.name".to_owned(), None)]);
+}
+
+#[test]
+fn references_are_remembered_by_record_field_and_item() {
+    let mut value = json!({
+        "redis": {"password": "{vault://env/my-secret}"},
+        "targets": [{"key": "plain"}, {"key": "{vault://env/none}"}],
+        "headers": {"a": "{vault://env/my-secret}", "b": "plain"},
+        "list": ["x", "{vault://env/my-secret}"],
+        "top": "{vault://env/my-secret}",
+    });
+    let fields = ["redis.password", "targets.*.key", "headers.*", "list.*", "top"];
+    let env = env();
+    let vaults = Vaults::new(&env, std::iter::empty());
+    let found = vaults.resolve_in(&mut value, &fields.map(str::to_owned)).references;
+    let shown = |one: &Referenced| format!("{:?} {} {:?}", one.record, one.field, one.item);
+    let shown: Vec<_> = found.iter().map(|one| shown(one).replace("String", "")).collect();
+    assert_eq!(
+        shown,
+        [
+            r#"[("redis")] password None"#,
+            r#"[("targets"), Number(2)] key None"#,
+            r#"[] headers Some(("a"))"#,
+            r#"[] list Some(Number(2))"#,
+            "[] top None",
+        ]
+    );
+    assert_eq!(found[1].text, "{vault://env/none}");
 }

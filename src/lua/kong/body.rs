@@ -10,7 +10,7 @@ use mlua::{Lua, MultiValue, Table, Value};
 use super::value::{self, one};
 use super::{Phases, Row, multipart};
 use crate::lua::bind::{Answer, Fault};
-use crate::lua::ngx::{encode, var};
+use crate::lua::ngx::{self, encode, var};
 use crate::lua::{cjson, state};
 use crate::pdk::Exchange;
 use crate::pdk::service::without_argument;
@@ -46,7 +46,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::now("response.get_raw_body", Phases::BODY_FILTER, get_raw_body),
     Row::now("response.set_raw_body", Phases::BODY_FILTER, |lua, ex, mut args| {
         let body = value::text(&mut args, "body must be a string")?;
-        let arg = arguments(lua)?;
+        let arg = ngx::arg(lua)?;
         // An empty piece would not be sent by nginx, so Kong makes it a line break.
         if body.as_bytes().is_empty() {
             arg.raw_set(1, "\n")?
@@ -210,17 +210,12 @@ pub(super) fn decoded(
     }
 }
 
-/// `ngx.arg`.
-fn arguments(lua: &Lua) -> mlua::Result<Table> {
-    lua.globals().get::<Table>("ngx")?.get("arg")
-}
-
 /// The most bytes of a body that a plugin may collect piece by piece.
 const COLLECTED: usize = 64 << 20;
 
 /// Puts the pieces aside until the last one, and gives the whole then (Kong).
 fn get_raw_body(lua: &Lua, ex: &Exchange, _: MultiValue) -> Answer {
-    let arg = arguments(lua)?;
+    let arg = ngx::arg(lua)?;
     let is_last = arg.raw_get::<Value>(2)? == Value::Boolean(true);
     let piece = match arg.raw_get::<Value>(1)? {
         Value::String(piece) => piece.as_bytes().to_vec(),

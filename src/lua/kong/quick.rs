@@ -31,7 +31,7 @@ enum Quick {
 /// The functions that have a short way, by the names of their rows.
 const QUICK: [(&str, Quick); 14] = [
     ("request.get_scheme", Quick::Get(|ex| text(ex.request.scheme()))),
-    ("request.get_host", Quick::Get(|ex| text(ex.request.host.as_str()))),
+    ("request.get_host", Quick::Get(|ex| text(&*ex.request.host()))),
     ("request.get_method", Quick::Get(|ex| text(ex.method().as_str()))),
     ("request.get_path", Quick::Get(|ex| text(path::decoded(ex.request.raw_path())))),
     ("request.get_raw_path", Quick::Get(|ex| text(ex.request.raw_path()))),
@@ -167,7 +167,10 @@ fn get_header(ex: &Exchange, name: &[u8]) -> Option<Given> {
 }
 
 fn get_response_header(ex: &Exchange, name: &[u8]) -> Option<Given> {
-    header(value::header_within(&ex.response.headers(), name))
+    let headers = ex.response.headers();
+    let found = value::header_within(&headers, name);
+    // The long way knows of headers that are nginx' own.
+    (found.is_some() || !name.eq_ignore_ascii_case(b"connection")).then(|| header(found))?
 }
 
 /// A name and a value that need no more than to be set.

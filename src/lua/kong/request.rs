@@ -15,7 +15,7 @@ use crate::router::path;
 
 pub(super) const ROWS: &[Row] = &[
     Row::now("request.get_scheme", Phases::REQUEST, |lua, ex, _| one(lua, ex.request.scheme())),
-    Row::now("request.get_host", Phases::REQUEST, |lua, ex, _| one(lua, ex.request.host.as_str())),
+    Row::now("request.get_host", Phases::REQUEST, |lua, ex, _| one(lua, &*ex.request.host())),
     Row::connected("request.get_port", |lua, connection| one(lua, connection.port)),
     Row::now("request.get_forwarded_scheme", Phases::REQUEST, |lua, ex, _| {
         one(lua, ex.request.forwarded_scheme())

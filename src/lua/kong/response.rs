@@ -22,12 +22,15 @@ pub(super) const ROWS: &[Row] = &[
         let name = value::text(&mut args, "header name must be a string")?;
         match value::header_within(&ex.response.headers(), &name.as_bytes()) {
             Some(found) => one(lua, lua.create_string(found.as_bytes())?),
+            None if name.as_bytes().eq_ignore_ascii_case(b"connection") => {
+                one(lua, ex.connection())
+            }
             None => one(lua, Value::Nil),
         }
     }),
     Row::now("response.get_headers", Phases::RESPONSE, |lua, ex, mut args| {
         let limit = value::limit(&mut args, "max_headers")?;
-        value::headers(lua, &ex.response.headers(), limit)
+        value::headers(lua, &ex.response_headers(), limit)
     }),
     Row::now("response.get_source", Phases::RESPONSE, |lua, ex, _| one(lua, source(ex))),
     Row::now("response.set_status", Phases::RESPONSE_CHANGE, |lua, ex, mut args| {

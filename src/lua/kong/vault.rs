@@ -5,8 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use mlua::{Lua, MultiValue, Value};
 
 use super::Row;
-use super::value::{one, shown};
+use super::value::{kind, one, shown};
 use crate::lua::bind::{Answer, Fault};
+use crate::lua::cjson;
 use crate::lua::ngx::encode;
 use crate::lua::rows;
 use crate::settings::{Reference, Unresolved, is_reference};
@@ -78,13 +79,15 @@ fn get(lua: &Lua, mut args: MultiValue) -> Answer {
         Err(told) => return one(lua, (Value::Nil, told)),
     };
     let Some(snapshot) = rows::snapshot(lua) else { return one(lua, Value::Nil) };
-    match resolve(&snapshot, &text) {
+    let resolved = Reference::parse(&text).and_then(|reference| resolve(&snapshot, &reference));
+    match resolved {
         Ok(secret) => one(lua, lua.create_string(secret)?),
         Err(reason) => {
             let told = match reason {
                 Unresolved::Variable(_) => "no value found".to_owned(),
                 Unresolved::Key { key, .. } => {
-                    format!("could not get subfield value: subfield {key} not found in JSON secret")
+                    let told = no_member(lua, &snapshot, &text, &key)?;
+                    format!("could not get subfield value: {told}")
                 }
                 Unresolved::Vault(name) => {
                     let told = format!("could not find vault ({name})");
@@ -98,16 +101,36 @@ fn get(lua: &Lua, mut args: MultiValue) -> Answer {
     }
 }
 
+/// Why a secret has no such member. Kong quotes a secret that is JSON and no table: not here.
+fn no_member(lua: &Lua, snapshot: &Snapshot, text: &str, key: &str) -> mlua::Result<String> {
+    let secret = Reference::parse(text).and_then(|mut whole| {
+        whole.key = None;
+        resolve(snapshot, &whole)
+    });
+    let secret = secret.unwrap_or_default();
+    Ok(match cjson::decode(lua, secret.as_bytes(), cjson::DecodeOptions::default()) {
+        Ok(Value::Table(members)) => match members.raw_get::<Value>(key)? {
+            Value::Nil | Value::String(_) => format!("subfield {key} not found in JSON secret"),
+            other => {
+                let kind = kind(&other);
+                format!("unexpected {kind} value in JSON secret for subfield {key}")
+            }
+        },
+        Ok(_) => "unable to json decode value (***): nil".to_owned(),
+        Err(Fault::Caller(told)) => format!("unable to json decode value (nil): {told}"),
+        Err(Fault::Lua(error)) => return Err(error),
+    })
+}
+
 /// The value, from the variables that the configuration was loaded with.
-fn resolve(snapshot: &Snapshot, text: &str) -> Result<String, Unresolved> {
-    let reference = Reference::parse(text)?;
+fn resolve(snapshot: &Snapshot, reference: &Reference) -> Result<String, Unresolved> {
     let env = &snapshot.env;
     if reference.vault == "env" {
         return reference.value(env, env.get("KONG_VAULT_ENV_PREFIX").unwrap_or_default());
     }
     let vaults = snapshot.records.get("vaults").map(Vec::as_slice).unwrap_or_default();
     let named = vaults.iter().find(|vault| vault.json["prefix"] == reference.vault);
-    let Some(vault) = named else { return Err(Unresolved::Vault(reference.vault)) };
+    let Some(vault) = named else { return Err(Unresolved::Vault(reference.vault.clone())) };
     let config = &vault.json["config"];
     let prefix = config["prefix"].as_str().unwrap_or_default();
     let value = reference.value(env, prefix)?;

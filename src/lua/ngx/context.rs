@@ -19,6 +19,16 @@ pub(super) fn exchange(lua: &Lua) -> Result<Rc<Exchange>, Fault> {
     })
 }
 
+/// Refuses light threads in the phases of an exchange that cannot wait for them.
+pub(super) fn within_thread() -> Result<(), Fault> {
+    match state::current() {
+        Some(ex) if !CONTENT.contains(&ex.phase()) => {
+            Err(format!("API disabled in the context of {}_by_lua*", ex.phase().name()).into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The exchange, for a function of these phases alone.
 pub(super) fn within(lua: &Lua, phases: &[Phase]) -> Result<Rc<Exchange>, Fault> {
     let place = match state::current() {

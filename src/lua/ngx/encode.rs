@@ -239,16 +239,20 @@ pub(in crate::lua) fn unescape(text: &[u8]) -> Vec<u8> {
     percent_encoding::percent_decode(&plus).collect()
 }
 
-/// A table as a query string: `true` is a bare name, `false` and nil are left out.
+/// A table as a query string: `true` is a bare name, `false` and nil are left out, the values of a
+/// table within, whatever their keys, are values of its name (OpenResty).
 pub(in crate::lua) fn encoded_args(table: &Table) -> Result<Vec<u8>, Fault> {
     let mut query = Vec::new();
     for pair in table.pairs::<Value, Value>() {
         let (key, value) = pair?;
-        let Some(key) = scalar(&key)? else {
-            return Err("attempt to use a non-string key in the \"args\" arg table".into());
+        let Value::String(key) = key else {
+            return Err("attempt to use a non-string key in the \"args\" option table".into());
         };
         let values = match value {
-            Value::Table(list) => list.sequence_values().collect::<mlua::Result<Vec<Value>>>()?,
+            Value::Table(list) => {
+                let values = list.pairs::<Value, Value>().map(|pair| Ok(pair?.1));
+                values.collect::<mlua::Result<Vec<Value>>>()?
+            }
             value => vec![value],
         };
         for value in values {
@@ -266,7 +270,7 @@ pub(in crate::lua) fn encoded_args(table: &Table) -> Result<Vec<u8>, Fault> {
             if !query.is_empty() {
                 query.push(b'&');
             }
-            query.extend(escaped(&key, COMPONENT));
+            query.extend(escaped(&key.as_bytes(), COMPONENT));
             if let Some(text) = text {
                 query.push(b'=');
                 query.extend(escaped(&text, COMPONENT));

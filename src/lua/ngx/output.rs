@@ -89,21 +89,20 @@ fn send_headers(lua: &Lua) -> Answer {
     one(lua, 1)
 }
 
-/// The text of one argument: `nil` and booleans as words, tables as their parts. `place` is the
-/// argument's, `depth` that of the tables around it.
-fn append(value: &Value, text: &mut Vec<u8>, place: usize, depth: usize) -> Result<(), Fault> {
+/// The text of one argument: `nil` and booleans as words, tables as their parts. `of` is the place
+/// of the argument and the function it is of, `depth` the number of tables around it.
+fn append(value: &Value, text: &mut Vec<u8>, of: Argument, depth: usize) -> Result<(), Fault> {
     /// A table may hold itself.
     const DEPTH_MAX: usize = 100;
-    let name = "print";
     match value {
         Value::Table(_) if depth == DEPTH_MAX => {
-            return Err(format!("bad argument #{place} to '{name}' (table nested too deep)").into());
+            return Err(bad(of, "table nested too deep"));
         }
         Value::Table(parts) => {
-            for part in items(parts, place)? {
-                append(&part, text, place, depth + 1)?;
+            for part in items(parts, of)? {
+                append(&part, text, of, depth + 1)?;
                 if text.len() > PRINT_LIMIT {
-                    return Err(format!("bad argument #{place} to '{name}' (too long)").into());
+                    return Err(bad(of, "too long"));
                 }
             }
         }
@@ -116,38 +115,38 @@ fn append(value: &Value, text: &mut Vec<u8>, place: usize, depth: usize) -> Resu
         other => {
             let kind = value::kind(other);
             let told = "string, number, boolean, nil, ngx.null, or array table expected";
-            let told = format!("bad argument #{place} to '{name}' ({told}, but got {kind})");
-            return Err(told.into());
+            return Err(bad(of, &format!("{told}, but got {kind}")));
         }
     }
     Ok(())
 }
 
+/// The place of an argument and the function it is of.
+type Argument = (usize, &'static str);
+
+fn bad((place, name): Argument, told: &str) -> Fault {
+    format!("bad argument #{place} to '{name}' ({told})").into()
+}
+
 /// The parts of a list, holes as `nil`; any other key is refused.
-fn items(list: &Table, place: usize) -> Result<Vec<Value>, Fault> {
+fn items(list: &Table, of: Argument) -> Result<Vec<Value>, Fault> {
     /// A table that one index makes long is not worth its memory.
     const LONGEST: i64 = 1 << 24;
     let mut last = 0;
     for pair in list.pairs::<Value, Value>() {
         match pair?.0 {
             Value::Integer(index) if (1..=LONGEST).contains(&index) => last = last.max(index),
-            _ => {
-                let told = "non-array table found";
-                return Err(format!("bad argument #{place} to 'print' ({told})").into());
-            }
+            _ => return Err(bad(of, "non-array table found")),
         }
     }
     Ok((1..=last).map(|index| list.raw_get(index)).collect::<mlua::Result<_>>()?)
 }
 
 /// The parts of a table, nested ones too, as one text.
-pub(in crate::lua) fn joined(parts: &Table) -> mlua::Result<Bytes> {
+pub(super) fn joined(parts: &Table, of: Argument) -> Result<Bytes, Fault> {
     let mut text = Vec::new();
-    match append(&Value::Table(parts.clone()), &mut text, 1, 0) {
-        Ok(()) => Ok(text.into()),
-        Err(Fault::Caller(told)) => Err(mlua::Error::runtime(told)),
-        Err(Fault::Lua(error)) => Err(error),
-    }
+    append(&Value::Table(parts.clone()), &mut text, of, 0)?;
+    Ok(text.into())
 }
 
 fn print(lua: &Lua, args: MultiValue, newline: bool) -> Answer {
@@ -158,7 +157,7 @@ fn print(lua: &Lua, args: MultiValue, newline: bool) -> Answer {
     let state = state::of(lua, &ex)?;
     let mut text = Vec::new();
     for (place, value) in args.iter().enumerate() {
-        append(value, &mut text, place + 1, 0)?;
+        append(value, &mut text, (place + 1, "print"), 0)?;
     }
     if newline {
         text.push(b'\n');
@@ -172,10 +171,13 @@ fn print(lua: &Lua, args: MultiValue, newline: bool) -> Answer {
     one(lua, 1)
 }
 
-/// `ngx.exit(status)`. In a header filter it ends nothing; a status below 200 ends the phase alone.
+/// `ngx.exit(status)`. A status below 200 ends the phase alone. A header filter goes on behind it,
+/// and nginx' page for the last status takes the place of the response (OpenResty).
 fn exit(lua: &Lua, mut args: MultiValue) -> Answer {
     /// `ngx.AGAIN` and `ngx.DONE`.
     const NO_END: [f64; 2] = [-2.0, -4.0];
+    /// `ngx.HTTP_CLOSE`, which is an answer in a header filter alone.
+    const CLOSE: u16 = 444;
     let given = args.pop_front().unwrap_or(Value::Nil);
     let Some(code) = number(&given) else {
         let kind = value::kind(&given);
@@ -191,15 +193,21 @@ fn exit(lua: &Lua, mut args: MultiValue) -> Answer {
         owner.iter().for_each(|owner| owner.leave(code));
         return one(lua, owner.is_some());
     };
-    if ex.phase() == Phase::HeaderFilter {
-        return one(lua, false);
+    let is_filter = ex.phase() == Phase::HeaderFilter;
+    if !is_filter {
+        context::within(lua, CONTENT)?;
     }
-    context::within(lua, CONTENT)?;
     if NO_END.contains(&code) {
         return Err("bad argument to 'ngx.exit': does not accept NGX_AGAIN or NGX_DONE".into());
     }
-    let state = state::of(lua, &ex)?;
     let code = if code < 0.0 { 500 } else { code as u16 };
+    if is_filter {
+        if code >= 200 {
+            leave_with(&ex, code);
+        }
+        return one(lua, false);
+    }
+    let state = state::of(lua, &ex)?;
     if state.printed.borrow().is_some() {
         let sent = ex.response.status().as_u16();
         if code >= 200 && code != sent {
@@ -208,11 +216,16 @@ fn exit(lua: &Lua, mut args: MultiValue) -> Answer {
         }
         answer_printed(&ex, &state);
     } else if code >= 200 {
-        let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        respond::nginx_error(&ex, status);
+        leave_with(&ex, code);
+        ex.response.hangs_up.set(code == CLOSE);
     }
     ex.response.is_last_word.set(ex.response.exited());
     one(lua, true)
+}
+
+fn leave_with(ex: &Exchange, code: u16) {
+    let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    respond::nginx_error(ex, status);
 }
 
 /// Makes what was printed the answer, with the status that was set.
@@ -346,8 +359,9 @@ mod tests {
         let lua = Lua::new();
         let code = "local t = {} t[1] = t return t, {'a', {1, {true}}}";
         let (cycle, list): (Table, Table) = lua.load(code).eval().unwrap();
-        let told = joined(&cycle).unwrap_err().to_string();
-        assert!(told.contains("table nested too deep"), "{told}");
-        assert_eq!(joined(&list).unwrap(), "a1true");
+        let of = (1, "print");
+        let Err(Fault::Caller(told)) = joined(&cycle, of) else { panic!("it is printed") };
+        assert_eq!(told, "bad argument #1 to 'print' (table nested too deep)");
+        assert_eq!(joined(&list, of).ok().unwrap(), "a1true");
     }
 }

@@ -3,7 +3,8 @@
 //! What they change is what the upstream gets, where nginx would send it: Kong takes path and
 //! `Host` from variables of its own, so that `set_uri` and a `Host` concern later plugins only.
 
-use http::{HeaderValue, Method, Version};
+use http::header::HOST;
+use http::{HeaderName, HeaderValue, Method, Version};
 use mlua::{Lua, MultiValue, Table, Value};
 
 use super::context::{self, exchange};
@@ -12,6 +13,7 @@ use crate::lua::bind::{self, Answer};
 use crate::lua::kong::value;
 use crate::lua::state;
 use crate::pdk::{Exchange, Phase};
+use crate::proxy::headers::FORWARDED_HOST;
 use crate::router::path;
 
 /// A function of the current exchange.
@@ -42,10 +44,7 @@ const CALLS: &[(&str, Call)] = &[
         let name = header::name(&args.pop_front().unwrap_or(Value::Nil), false)?;
         let values = header::values(&args.pop_front().unwrap_or(Value::Nil))?;
         header::check(&name, &values)?;
-        ex.request.clear_header(&name);
-        for value in values {
-            ex.request.add_header(name.clone(), value);
-        }
+        change_header(ex, &name, values);
         one(lua, Value::Nil)
     }),
     ("add_header", |lua, ex, mut args| {
@@ -58,12 +57,32 @@ const CALLS: &[(&str, Call)] = &[
     ("clear_header", |lua, ex, mut args| {
         let name = args.pop_front().unwrap_or(Value::Nil);
         let name = header::name(&Value::String(lua.create_string(value::shown(&name)?)?), false)?;
-        ex.request.clear_header(name);
+        change_header(ex, &name, Vec::new());
         one(lua, Value::Nil)
     }),
     ("set_uri", set_uri),
     ("set_uri_args", set_uri_args),
 ];
+
+/// Puts values in place of those of a header. There is one `Host`, the last, and `ngx.var.host`
+/// follows it; Kong tells the upstream of the host as it was before `access`.
+fn change_header(ex: &Exchange, name: &HeaderName, mut values: Vec<HeaderValue>) {
+    let is_host = *name == HOST;
+    if is_host {
+        values.drain(..values.len().saturating_sub(1));
+        let before = HeaderValue::from_str(&ex.request.forwarded_host()).ok();
+        if let (Phase::Access, Some(before)) = (ex.phase(), before) {
+            ex.service.keep_forwarded(FORWARDED_HOST, before);
+        }
+    }
+    ex.request.clear_header(name);
+    for value in values {
+        ex.request.add_header(name.clone(), value);
+    }
+    if is_host {
+        ex.request.follow_host();
+    }
+}
 
 pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
     let req = lua.create_table()?;
@@ -76,7 +95,7 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
     let resp = lua.create_table()?;
     resp.set(
         "get_headers",
-        bind::function(lua, |lua, args| headers(lua, &exchange(lua)?.response.headers(), args))?,
+        bind::function(lua, |lua, args| headers(lua, &exchange(lua)?.response_headers(), args))?,
     )?;
     resp.set(
         "add_header",

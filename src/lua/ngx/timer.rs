@@ -14,7 +14,7 @@ use mlua::{AnyUserData, Function, Lua, MultiValue, Table, Thread, UserData, Valu
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use super::{number, one};
+use super::{context, number, one};
 use crate::lua::bind::{self, Answer, Fault};
 use crate::lua::owner::Owner;
 use crate::lua::{Options, limit, state};
@@ -240,6 +240,7 @@ fn spawn(lua: &Lua, mut args: MultiValue) -> Answer {
     if !has_loop(lua)? {
         return Err("API disabled in the context of init_by_lua*".into());
     }
+    context::within_thread()?;
     let body: Function = lua.load(BODY).set_name("=thread").eval()?;
     let body: Function = body.call(function)?;
     let thread = lua.create_thread(body)?;
@@ -390,31 +391,37 @@ fn semaphore(lua: &Lua) -> mlua::Result<()> {
     )?;
     host.set(
         "wait",
-        bind::waiting(lua, |lua, mut args| async move {
-            let semaphore = shared(args.pop_front())?;
-            let seconds = args.pop_front().as_ref().and_then(number).unwrap_or_default();
-            if let Ok(permit) = semaphore.free.try_acquire() {
-                permit.forget();
-                return one(&lua, true);
-            }
-            let limit = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-            if limit.is_zero() {
-                return one(&lua, (Value::Nil, "timeout"));
-            }
-            semaphore.waiting.set(semaphore.waiting.get() + 1);
-            let _waiting = Waiting(semaphore.clone());
-            let permit = tokio::time::timeout(limit, semaphore.free.acquire()).await;
-            match permit {
-                Ok(Ok(permit)) => {
-                    permit.forget();
-                    one(&lua, true)
-                }
-                _ => one(&lua, (false, "timeout")),
-            }
-        })?,
+        bind::waiting(lua, |lua, args| async move { await_permit(&lua, args).await })?,
     )?;
     let preload: Table = lua.globals().get::<Table>("package")?.get("preload")?;
     preload.set("silverback.semaphore", lua.create_function(move |_, _: String| Ok(host.clone()))?)
+}
+
+/// `wait(seconds)`: true, or nothing and why.
+async fn await_permit(lua: &Lua, mut args: MultiValue) -> Answer {
+    let semaphore = shared(args.pop_front())?;
+    if let Err(Fault::Caller(told)) = context::within_thread() {
+        return one(lua, (Value::Nil, told));
+    }
+    let seconds = args.pop_front().as_ref().and_then(number).unwrap_or_default();
+    if let Ok(permit) = semaphore.free.try_acquire() {
+        permit.forget();
+        return one(lua, true);
+    }
+    let limit = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    if limit.is_zero() {
+        return one(lua, (Value::Nil, "timeout"));
+    }
+    semaphore.waiting.set(semaphore.waiting.get() + 1);
+    let _waiting = Waiting(semaphore.clone());
+    let permit = tokio::time::timeout(limit, semaphore.free.acquire()).await;
+    match permit {
+        Ok(Ok(permit)) => {
+            permit.forget();
+            one(lua, true)
+        }
+        _ => one(lua, (false, "timeout")),
+    }
 }
 
 struct Waiting(Rc<Semaphore>);

@@ -41,7 +41,12 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
             Some(Value::String(text)) => text.to_string_lossy(),
             Some(value) => value::shown(&value)?,
         };
-        write(&ex, &name.to_ascii_lowercase(), value)?;
+        let name = name.to_ascii_lowercase();
+        write(&ex, &name, value.clone())?;
+        if name == "upstream_uri" {
+            let written = Some((ex.service.path(), value));
+            *state::of(lua, &ex)?.notes.upstream_uri.borrow_mut() = written;
+        }
         one(lua, Value::Nil)
     };
     let meta = lua.create_table()?;
@@ -78,6 +83,13 @@ fn lookup(lua: &Lua, ex: &Exchange, name: &str) -> mlua::Result<Option<Vec<u8>>>
     {
         return Ok(Some(uri.clone().into_bytes()));
     }
+    if name == "upstream_uri"
+        && ex.phase() == Phase::Access
+        && let Some((path, written)) = &*state::of(lua, ex)?.notes.upstream_uri.borrow()
+        && ex.service.path() == *path
+    {
+        return Ok(Some(written.clone().into_bytes()));
+    }
     Ok(value(ex, name))
 }
 
@@ -86,6 +98,9 @@ pub(super) fn value(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
         return header(&ex.request.headers(), header_name);
     }
     if let Some(header_name) = name.strip_prefix("sent_http_") {
+        if header_name == "connection" {
+            return Some(ex.connection().as_bytes().to_vec());
+        }
         return header(&ex.response.headers(), header_name);
     }
     if let Some(header_name) = name.strip_prefix("upstream_http_") {
@@ -129,7 +144,7 @@ fn of_request(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
         "request_method" => ex.method().to_string(),
         "request" => format!("{} {} {version}", request.method, target(ex)),
         "request_id" | "kong_request_id" => ex.id.to_string(),
-        "host" => request.host_or_kong().to_owned(),
+        "host" => request.host_or_kong().to_string(),
         "scheme" => request.scheme().into(),
         "https" => if request.connection.tls { "on" } else { "" }.into(),
         "server_protocol" => version,

@@ -62,6 +62,7 @@ fn entity(name: &str, config: Value) -> PluginEntity {
         consumer_group: None,
         protocols: vec![Protocol::Http],
         tags: None,
+        references: Vec::new(),
     }
 }
 

@@ -312,22 +312,65 @@ local function check_entity(entity, level)
   end
 end
 
+-- What is wrong with a whole entity: Kong looks at it before it looks for its database.
+local function violation(self, entity)
+  local filled, errors = self.schema:process_auto_fields(entity, "insert")
+  if filled then
+    errors = select(2, self.schema:validate_insert(filled))
+  end
+  return errors and self.errors:schema_violation(errors)
+end
+
 function DAO:insert(entity, options)
   check_entity(entity, 2)
   check_options(options, 2)
+  local failure = violation(self, entity)
+  if failure then
+    return failed(failure)
+  end
   return unsupported(self, "create")
 end
 
-for name, act in pairs { update = "update", upsert = "create or update" } do
-  DAO[name] = function(self, key, entity, options)
-    local values, failure = primary_key(self, key)
-    check_entity(entity, 2)
-    check_options(options, 2)
-    if not values then
-      return failed(failure)
-    end
-    return unsupported(self, act)
+function DAO:upsert(key, entity, options)
+  local values, failure = primary_key(self, key)
+  check_entity(entity, 2)
+  check_options(options, 2)
+  failure = failure or violation(self, entity)
+  if failure then
+    return failed(failure)
   end
+  return unsupported(self, "create or update")
+end
+
+-- What is wrong with changes of an entity that has been looked for.
+local function misfit(self, found, changes, missing)
+  if not found then
+    return missing
+  end
+  local whole = self.schema:merge_values(changes, found)
+  local ok, errors = self.schema:validate_update(whole)
+  return not ok and self.errors:schema_violation(errors) or nil
+end
+
+function DAO:update(key, entity, options)
+  local values, failure = primary_key(self, key)
+  check_entity(entity, 2)
+  check_options(options, 2)
+  failure = failure or misfit(self, self:select(key), entity, self.errors:not_found(values or {}))
+  if failure then
+    return failed(failure)
+  end
+  return unsupported(self, "update")
+end
+
+-- Tells the code of this worker of a change, as the DAO of Kong does behind each of its writes.
+function DAO:post_crud_event(operation, entity, old_entity, options)
+  if options and options.no_broadcast_crud_event then
+    return
+  end
+  kong.worker_events.post_local("dao:crud", operation, {
+    operation = operation, schema = self.schema, entity = entity, old_entity = old_entity,
+  })
 end
 
 -- Kong is content if there is nothing to remove.
@@ -393,12 +436,19 @@ local function methods_of(schema)
         end
         return first(self, { name }, { value }, options)
       end
-      for verb, act in pairs { update = "update", upsert = "create or update" } do
-        methods[verb .. "_by_" .. name] = function(self, value, entity, options)
-          local failure = checked(self, value, options)
-          check_entity(entity, 2)
-          return failed(failure or select(3, unsupported(self, act, name)))
-        end
+      methods["update_by_" .. name] = function(self, value, entity, options)
+        local failure = checked(self, value, options)
+        check_entity(entity, 2)
+        failure = failure or misfit(self, first(self, { name }, { value }), entity,
+                                    self.errors:not_found_by_field { [name] = value })
+        return failed(failure or select(3, unsupported(self, "update", name)))
+      end
+      methods["upsert_by_" .. name] = function(self, value, entity, options)
+        local failure = checked(self, value, options)
+        check_entity(entity, 2)
+        local whole = self.schema:merge_values({ [name] = value }, entity)
+        failure = failure or violation(self, whole)
+        return failed(failure or select(3, unsupported(self, "create or update", name)))
       end
       methods["delete_by_" .. name] = function(self, value, options)
         local found, told, failure = self["select_by_" .. name](self, value, options)
@@ -421,6 +471,14 @@ function DAO.new(db, schema)
   local methods = setmetatable(methods_of(schema), { __index = DAO })
   local dao = { db = db, schema = schema, errors = db.errors, pagination = {
     page_size = PAGE, max_page_size = PAGE_MAX } }
+  -- What Kong's collections ask for rows: here it is the configuration that has them.
+  dao.strategy = setmetatable({ schema = schema, errors = db.errors }, { __index = function(_, name)
+    local method = methods[name] or DAO[name]
+    return method and function(_, ...)
+      local result, told, failure, offset = method(dao, ...)
+      return result, failure or told, offset
+    end
+  end })
   dao.super = setmetatable({}, { __index = methods })
   if type(schema.dao) == "string" then
     methods = setmetatable(require(schema.dao), { __index = methods })

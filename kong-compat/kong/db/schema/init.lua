@@ -1,6 +1,7 @@
 -- `kong.db.schema`: schemas of Lua code, and what `schema.lua` files call of Kong's library. Values
 -- are looked at by the host's engine, which is the one that reads configurations.
 
+local definitions = require "silverback.definitions"
 local engine = require "silverback.schema"
 local host = require "silverback.host"
 
@@ -74,8 +75,8 @@ end
 -- The schema that a foreign key leads to; nil and why there is none.
 local function foreign(reference)
   if not known[reference] then
-    local ok, definition = pcall(require, "kong.db.schema.entities." .. tostring(reference))
-    if not ok then
+    local definition = definitions.find(tostring(reference), definitions.plugins())
+    if not definition then
       return nil, "schema refers to an invalid foreign entity: " .. tostring(reference)
     end
     local schema = setmetatable(copied(definition, {}), Schema)

@@ -206,3 +206,136 @@ fn a_form_of_parts_is_read() {
     let code = "local t, err, mime = kong.request.get_body() said(t.a[1], t.a[2], err, mime)";
     assert_eq!(said(code, &ex), "1 2 nil multipart/form-data");
 }
+
+#[test]
+fn ngx_exit_in_a_header_filter_takes_the_place_of_the_upstreams_answer() {
+    let answered = |code: &str| {
+        let plugins = Plugins::new();
+        let code = format!("function P:header_filter(conf) {code} ngx.ctx.went_on = true end");
+        let plugin = plugins.plugin(&code, json!({}));
+        let ex = exchange("/", &[], "");
+        header_filter(&plugin, &ex).unwrap();
+        let body = ex.response.body().map(|body| String::from_utf8(body.to_vec()).unwrap());
+        (ex.response.exited(), ex.response.status().as_u16(), body.unwrap_or_default())
+    };
+    let (exited, status, page) = answered("ngx.exit(403)");
+    assert!(exited && status == 403 && page.contains("403 Forbidden"), "{page}");
+    assert_eq!(answered("ngx.exit(403) ngx.exit(200)"), (true, 200, String::new()));
+    assert_eq!(answered("ngx.exit(444)"), (true, 444, String::new()));
+    assert_eq!(answered("ngx.exit(ngx.OK)"), (false, 200, String::new()));
+}
+
+#[test]
+fn a_host_that_a_plugin_sets_is_the_host_from_then_on() {
+    let ex = exchange("/", &[], "");
+    let code = "local function host()
+          return tostring(ngx.var.host) .. '/' .. tostring(kong.request.get_host())
+        end
+        local before = host()
+        ngx.req.set_header('Host', { 'x', 'A.b:80' })
+        local set = host() .. '/' .. tostring(ngx.var.http_host)
+        ngx.req.clear_header('Host')
+        said(before, set, kong.request.get_host() == '')";
+    assert_eq!(said(code, &ex), "gw.test/gw.test a.b/a.b/A.b:80 true");
+    let told = ex.service.forwarded().get("x-forwarded-host").cloned();
+    assert_eq!(told.unwrap(), "gw.test");
+}
+
+#[test]
+fn the_upstreams_uri_is_read_as_it_was_written() {
+    let ex = exchange("/", &[], "");
+    ex.service.set_path("/first".to_owned());
+    let code = "ngx.var.upstream_uri = '/other?x=1' local written = ngx.var.upstream_uri
+        kong.service.request.set_path('/third') said(written, ngx.var.upstream_uri == written)";
+    assert_eq!(said(code, &ex), "/other?x=1 false");
+    assert_eq!(ex.service.query().as_deref(), Some("x=1"));
+}
+
+#[test]
+fn filters_find_what_nginx_says_of_the_connection() {
+    let plugins = Plugins::new();
+    let code = "local function seen(self)
+          local headers = ngx.resp.get_headers()
+          self.words = table.concat({ headers.connection, ngx.var.sent_http_connection,
+            kong.response.get_header('Connection'), kong.response.get_headers().connection }, ' ')
+          kong.ctx.shared.seen = self.words
+        end
+        P.header_filter, P.log = seen, seen";
+    let plugin = plugins.plugin(code, json!({}));
+    let seen = |ex: &Rc<Exchange>| ex.shared.value("seen").unwrap();
+    let ex = exchange("/", &[], "");
+    header_filter(&plugin, &ex).unwrap();
+    assert_eq!(seen(&ex), "keep-alive keep-alive keep-alive keep-alive");
+    ex.enter(Phase::Log);
+    CURRENT.sync_scope(ex.clone(), || plugin.log(&ex));
+    assert_eq!(seen(&ex), "close close close close");
+    let ex = exchange("/", &[("Connection", "te, Close")], "");
+    header_filter(&plugin, &ex).unwrap();
+    assert_eq!(seen(&ex), "close close close close");
+}
+
+#[test]
+fn what_is_put_in_place_of_a_piece_is_looked_at() {
+    let plugins = Plugins::new();
+    let code = "function P:body_filter(conf)
+          local told = {}
+          local function try(key, value)
+            local ok, err = pcall(function() ngx.arg[key] = value end)
+            told[#told + 1] = ok and tostring(ngx.arg[key]) or err:match('%d+: (.*)')
+          end
+          try(3, 1) try('x', 1) try(1, true) try(1, print) try(1, { x = 'a' })
+          try(1, nil) try(2, 'x') try(2, nil) try(1, 12) try(1, { 'a', { 'b', 2 } })
+          told[#told + 1] = tostring(ngx.arg[3])
+          kong.ctx.shared.told = table.concat(told, '; ')
+        end";
+    let plugin = plugins.plugin(code, json!({}));
+    let ex = exchange("/", &[], "");
+    ex.enter(Phase::BodyFilter);
+    let mut chunk = Chunk { data: Bytes::from_static(b"piece"), last: false, broken: false };
+    CURRENT.sync_scope(ex.clone(), || plugin.body_filter(&ex, &mut chunk)).unwrap();
+    assert_eq!(
+        ex.shared.value("told").unwrap(),
+        "bad index: 3; bad argument #2 to '__newindex' (number expected, got string); \
+         bad chunk data type: boolean; bad chunk data type: function; \
+         bad argument #3 to '__newindex' (non-array table found); ; true; false; 12; ab2; nil"
+    );
+    assert_eq!(chunk.data, "ab2");
+}
+
+#[test]
+fn filters_have_no_light_threads_and_wait_for_no_semaphore() {
+    let plugins = Plugins::new();
+    let code = "function P:header_filter(conf)
+          local semaphore = require('ngx.semaphore').new(1)
+          local ok, err = semaphore:wait(0)
+          local _, told = pcall(ngx.thread.spawn, function() end)
+          kong.ctx.shared.told = tostring(ok) .. ' ' .. err .. ', ' .. told
+        end";
+    let plugin = plugins.plugin(code, json!({}));
+    let ex = exchange("/", &[], "");
+    header_filter(&plugin, &ex).unwrap();
+    let told = ex.shared.value("told").unwrap().as_str().unwrap().to_owned();
+    let disabled = "API disabled in the context of header_filter_by_lua*";
+    assert!(told.starts_with(&format!("nil {disabled}")) && told.ends_with(disabled), "{told}");
+}
+
+#[test]
+fn references_of_a_config_are_where_kong_vault_looks_for_them() {
+    let plugins = Plugins::new();
+    let code = "function P:access(conf)
+          kong.ctx.shared.refs = conf.redis['$refs'].password .. ' ' .. conf['$refs'].list[2]
+        end";
+    let config = json!({ "redis": { "password": "p" }, "list": ["a", "b"] });
+    let mut entity = entity("probe", config);
+    let refer = |record: &[&str], field: &str, item: Option<u64>| crate::entity::Referenced {
+        record: record.iter().map(|name| Value::from(*name)).collect(),
+        field: field.to_owned(),
+        item: item.map(Value::from),
+        text: format!("{{vault://env/{field}}}"),
+    };
+    entity.references = vec![refer(&["redis"], "password", None), refer(&[], "list", Some(2))];
+    let plugin = plugins.handler("probe", code).unwrap().instance(&entity).unwrap();
+    let ex = exchange("/", &[], "");
+    on_a_worker(access(&plugin, &ex)).unwrap();
+    assert_eq!(ex.shared.value("refs").unwrap(), "{vault://env/password} {vault://env/list}");
+}
