@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::inflate::Corrupt;
 use super::reply::{Seen, joined};
 use crate::llm::anthropic::Translator;
+use crate::llm::filter_events::Folder;
 use crate::llm::sse::{BROKEN, Ended, Event, Fate, Framer};
 use crate::llm::transcript::Transcript;
 use crate::llm::usage::StreamUsage;
@@ -27,6 +28,8 @@ pub(super) struct Stream {
     watch: Watch,
     /// The client has not asked for the event with the tokens.
     hides_usage: bool,
+    /// What the content filter says stands in other events, or nowhere.
+    folder: Option<Box<Folder>>,
     /// The client gets its events in another grammar.
     translator: Option<Box<Translator>>,
     /// It could not be read on; the client knows.
@@ -64,8 +67,14 @@ impl Stream {
             done: false,
         };
         let translator = translator.map(Box::new);
-        let hides_usage = wanted.hides_usage;
-        Self { framer: Some(Framer::default()), watch, hides_usage, translator, failed: None }
+        Self {
+            framer: Some(Framer::default()),
+            watch,
+            hides_usage: wanted.hides_usage,
+            folder: plan.folder().map(Box::new),
+            translator,
+            failed: None,
+        }
     }
 
     /// Whether `[DONE]` was seen.
@@ -81,11 +90,16 @@ impl Stream {
         }
         let Some(framer) = &mut self.framer else { return Ok(()) };
         let (watch, translator) = (&mut self.watch, &mut self.translator);
+        let folder = &mut self.folder;
         let hides_usage = self.hides_usage;
         let mut see = |event: Event<'_>| {
             let is_usage = watch.see(event);
             translator.iter_mut().for_each(|translator| translator.see(event));
-            if is_usage && hides_usage { Fate::Hide } else { Fate::Pass }
+            match folder {
+                _ if is_usage && hides_usage => Fate::Hide,
+                Some(folder) => folder.fate(event),
+                None => Fate::Pass,
+            }
         };
         let read = read.map_err(|error| error.to_string());
         let out =

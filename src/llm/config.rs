@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Number, Value};
 
 use crate::entity::Secret;
+use crate::llm::filter_events::FilterEvents;
 use crate::llm::include_usage::IncludeUsage;
 use crate::llm::token_limit::TokensField;
 use crate::llm::{Provider, RouteType};
@@ -328,6 +329,8 @@ pub struct Options {
     pub azure_domain: Option<String>,
     /// Ours: the name under which the limit of a reply goes upstream.
     pub max_tokens_field: Option<TokensField>,
+    /// Ours: what becomes of events that Azure's content filter has to itself.
+    pub azure_filter_events: Option<FilterEvents>,
     /// Ours: whether streams are asked for their tokens where somebody counts them.
     pub include_usage: Option<IncludeUsage>,
     /// Price of a million prompt tokens.

@@ -19,6 +19,7 @@ mod credential;
 pub mod errand;
 pub mod error;
 pub mod filter;
+pub mod filter_events;
 pub mod form;
 pub mod include_usage;
 pub mod json;

@@ -16,6 +16,7 @@ use crate::llm::config::{ResponseStreaming, Target};
 use crate::llm::convert::{Overrides, Said};
 use crate::llm::credential::Credential;
 use crate::llm::error::Error;
+use crate::llm::filter_events::{FilterEvents, Folder};
 use crate::llm::include_usage::IncludeUsage;
 use crate::llm::openai::{self, Body};
 use crate::llm::operation::{self, Branch, Media, Naming, Operation};
@@ -79,6 +80,7 @@ pub struct Plan {
     pub(super) site: Where,
     pub(super) overrides: Overrides,
     pub(super) include_usage: IncludeUsage,
+    filter_events: FilterEvents,
     pub(super) credential: Credential,
     /// The gateway signs in there, with a key or an identity.
     signs_in: bool,
@@ -136,6 +138,7 @@ impl Plan {
             site: Where::new(provider, route_type, &options)?,
             overrides: Overrides::new(&options, operation.options),
             include_usage: options.include_usage.unwrap_or_default(),
+            filter_events: options.azure_filter_events.unwrap_or_default(),
             signs_in: credential.is_set() || has_identity,
             credential,
         })
@@ -249,6 +252,12 @@ impl Plan {
     /// Whether bodies are chats or completions, whose format the gateway answers for.
     pub fn converts(&self) -> bool {
         self.operation.is_checked
+    }
+
+    /// What makes a stream one for clients that do not know Azure, where that is wanted.
+    pub fn folder(&self) -> Option<Folder> {
+        let is_azure = self.provider == Provider::Azure && self.converts();
+        Folder::new(self.filter_events, self.route_type).filter(|_| is_azure)
     }
 
     /// `genai_category`, as the route type has it.

@@ -52,6 +52,26 @@ impl<'a> Event<'a> {
         Some(joined)
     }
 
+    /// The event with other data, JSON on one line; its other lines stay as they are.
+    pub fn with_data(&self, data: &[u8]) -> Bytes {
+        let mut out = Vec::with_capacity(self.raw.len() + data.len());
+        let mut is_told = false;
+        for (line, end) in pieces(self.raw) {
+            if field(line, b"data").is_none() {
+                out.extend_from_slice(line);
+            } else if std::mem::replace(&mut is_told, true) {
+                continue; // one line says it all
+            } else {
+                out.extend_from_slice(b"data: ");
+                // White space between members, which would end the line.
+                let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+                out.extend(data.iter().map(|byte| if is_end(byte) { b' ' } else { *byte }));
+            }
+            out.extend_from_slice(end);
+        }
+        out.into()
+    }
+
     /// Whether this is OpenAI's last event.
     pub fn is_done(&self) -> bool {
         let likely = self.raw.len() < 64 || self.raw.trim_ascii_end().ends_with(b"[DONE]");
@@ -237,8 +257,13 @@ impl Framer {
     }
 }
 
-/// The lines of `bytes` without their ends: LF, CR or CRLF.
-fn lines(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The lines of `bytes` without their ends.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    pieces(bytes).map(|(line, _)| line)
+}
+
+/// The lines of `bytes` and their ends: LF, CR or CRLF.
+fn pieces(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     std::iter::from_fn(move || {
         if bytes.is_empty() {
             return None;
@@ -246,8 +271,9 @@ fn lines(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         let stop = memchr2(b'\n', b'\r', bytes).unwrap_or(bytes.len());
         let (line, rest) = bytes.split_at(stop);
         let end = if rest.starts_with(b"\r\n") { 2 } else { rest.len().min(1) };
-        bytes = &rest[end..];
-        Some(line)
+        let (end, rest) = rest.split_at(end);
+        bytes = rest;
+        Some((line, end))
     })
 }
 

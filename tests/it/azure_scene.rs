@@ -26,6 +26,7 @@ pub enum Scope {
 pub struct Target {
     auth: String,
     config: String,
+    options: String,
     plugins: String,
     model: &'static str,
     deployment: &'static str,
@@ -39,6 +40,7 @@ impl Target {
         Self {
             auth: lines(8, auth),
             config: String::new(),
+            options: String::new(),
             plugins: String::new(),
             model: "name: gpt-4o",
             deployment: "gpt-4o",
@@ -80,6 +82,12 @@ impl Target {
         self
     }
 
+    /// One more line under `options` of the model.
+    pub fn option(mut self, line: &str) -> Self {
+        self.options += &lines(10, &[line]);
+        self
+    }
+
     /// One more global plugin, in flow style.
     pub fn plugin(mut self, plugin: &str) -> Self {
         self.plugins += &format!("  - {plugin}\n");
@@ -94,7 +102,7 @@ impl Target {
 
     /// The whole file.
     pub fn yaml(&self, sim: &str) -> String {
-        let Self { auth, config, plugins, model, deployment, .. } = self;
+        let Self { auth, config, options, plugins, model, deployment, .. } = self;
         let scope = match self.scope {
             Scope::Route => "    route: chat\n",
             Scope::ConsumerGroup => "    consumer_group: team\n",
@@ -129,7 +137,7 @@ services:
           azure_instance: my-instance
           azure_deployment_id: {deployment}
           azure_api_version: \"2024-10-21\"
-{url}{plugins}",
+{options}{url}{plugins}",
             KEY_AUTH = if self.scope == Scope::ConsumerGroup { KEY_AUTH } else { "" },
         )
     }

@@ -127,3 +127,25 @@ services:
     let used = 6 + words;
     assert_eq!(left, (1000 - used - 3).to_string(), "and the estimate of the second");
 }
+
+#[tokio::test]
+async fn filter_events_are_folded_or_dropped_for_clients_that_stumble_over_them() {
+    for (mode, tells) in [("raw", true), ("fold", true), ("drop", false)] {
+        let target = Target::with_key().option(&format!("azure_filter_events: {mode}"));
+        let scene = Scene::start(&target);
+        for prompt in ["plain", "[[fault-async-filter]]", "[[fault-crlf]]", "[[fault-one-byte]]"] {
+            let body = json!({"stream": true, "messages": [{"role": "user", "content": prompt}]});
+            let answer = scene.gateway.post("/chat", &body.to_string()).await;
+            let text = answer.text().replace("\r\n", "\n");
+            let events = text.split("\n\n").filter_map(|event| event.strip_prefix("data: "));
+            let events = events.filter_map(|data| serde_json::from_str::<Value>(data).ok());
+            let strict = events.filter(|event| {
+                let choices = event["choices"].as_array().unwrap();
+                choices.is_empty() || choices.iter().any(|choice| choice["delta"].is_null())
+            });
+            assert_eq!(strict.count() > 0, mode == "raw", "{mode} {prompt}: {text}");
+            assert_eq!(text.contains("prompt_filter_results"), tells, "{mode} {prompt}: {text}");
+            assert!(text.ends_with("data: [DONE]\n\n"), "{mode} {prompt}: {text}");
+        }
+    }
+}

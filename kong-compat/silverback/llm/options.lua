@@ -74,6 +74,8 @@ return {
     { azure_domain = text "What follows azure_instance; openai.azure.com unless set." },
     { max_tokens_field = one_of({ "auto", "max_tokens", "max_completion_tokens" },
       "The name under which the limit of a reply goes to the model; auto goes by its name.") },
+    { azure_filter_events = one_of({ "raw", "fold", "drop" },
+      "Events of streams with nothing but filter results: passed, put into the next, left out.") },
     { include_usage = one_of({ "auto", "always", "never" },
       "Whether a stream that is counted is asked for its tokens; auto: where it is understood.") },
     { anthropic_version = text "The version header of Anthropic's API." },
