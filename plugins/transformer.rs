@@ -166,8 +166,8 @@ impl Transformer {
             usage.insert("prompt_tokens".to_owned(), counted.prompt_tokens.into());
             usage.insert("completion_tokens".to_owned(), counted.completion_tokens.into());
             usage.insert("total_tokens".to_owned(), counted.total_tokens.into());
-            if let (Some(_), Some(_)) = target.prices {
-                cost = counted.cost(target.prices.0, target.prices.1);
+            if target.prices.are_set() {
+                cost = target.prices.cost(counted, reply.tier().as_deref());
                 usage.insert("cost".to_owned(), cost.into());
             }
         }

@@ -21,6 +21,7 @@ mod session;
 mod setup;
 mod stream;
 mod targets;
+mod tokens;
 mod trail;
 
 use std::any::Any;

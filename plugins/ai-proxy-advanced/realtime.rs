@@ -1,10 +1,35 @@
 //! Realtime sessions over WebSocket, as far as they differ from a request: browsers can set no
-//! header there, so the key of their user stands among the subprotocols.
+//! header there, so the key of their user stands among the subprotocols; and what the model has
+//! counted stands in messages that go by.
 
-use http::HeaderValue;
-use http::header::SEC_WEBSOCKET_PROTOCOL;
+use std::cell::RefCell;
+use std::rc::Rc;
 
+use http::header::{SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderValue, StatusCode};
+
+use super::session::Session;
+use crate::llm::RouteType;
+use crate::llm::realtime::SessionUsage;
 use crate::pdk::Exchange;
+
+/// What is said in a session can be read if it is not compressed, so nobody offers that.
+pub(super) fn ask_plainly(ex: &Exchange) {
+    ex.request.clear_header(SEC_WEBSOCKET_EXTENSIONS);
+}
+
+/// Listens to a session that begins, if somebody counts.
+pub(super) fn listen(session: &Session, ex: &Exchange) -> Option<Rc<RefCell<SessionUsage>>> {
+    let target = session.target()?;
+    let begins = ex.service.status.get() == Some(StatusCode::SWITCHING_PROTOCOLS);
+    if !begins || target.plan.route_type() != RouteType::Realtime || !session.counts(ex, target) {
+        return None;
+    }
+    let usage: Rc<RefCell<SessionUsage>> = Rc::default();
+    let heard = usage.clone();
+    *ex.response.listener.borrow_mut() = Some(Box::new(move |data| heard.borrow_mut().hear(data)));
+    Some(usage)
+}
 
 /// What OpenAI's browser clients put in front of the key.
 const KEY: &str = "openai-insecure-api-key.";

@@ -5,6 +5,8 @@
 //! for what Azure says when it refuses a credential. Bodies pass byte for byte. Only gzip is
 //! undone: in streams, and for clients that cannot read it.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::anyhow;
@@ -14,12 +16,14 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::inflate::{Inflate, inflate, is_gzip};
 use super::messages;
+use super::realtime;
 use super::session::Session;
 use super::stream::{Stream, Wanted};
 use super::targets::Target;
 use crate::llm::anthropic::fault;
+use crate::llm::realtime::SessionUsage;
 use crate::llm::reply::Reply as Checked;
-use crate::llm::usage::Usage;
+use crate::llm::usage::{Tail, Usage, last_usage};
 use crate::llm::{RouteType, openai};
 use crate::pdk::body::{Buffered, Collector};
 use crate::pdk::{Chunk, Exchange, Source};
@@ -43,9 +47,11 @@ enum Passage {
     #[default]
     Unseen,
     /// It was read whole; what could be read of it.
-    Whole(Seen),
+    Whole(Box<Seen>),
     /// It passes.
     Passing(Box<Passing>),
+    /// It is a session, which is overheard.
+    Session(Rc<RefCell<SessionUsage>>),
 }
 
 /// What a reply says of itself.
@@ -55,10 +61,20 @@ pub(super) struct Seen {
     pub(super) usage: Option<Usage>,
     /// The model that answered.
     pub(super) model: Option<String>,
+    /// The tier of service that it was served in.
+    pub(super) tier: Option<String>,
     /// The body, for a payload log or a diagnosis.
     pub(super) text: Option<Buffered>,
     /// When the first event was here; streams only.
     pub(super) first: Option<Instant>,
+}
+
+impl Seen {
+    fn learn(&mut self, reply: &Checked) {
+        self.usage = reply.usage();
+        self.model = reply.model();
+        self.tier = reply.tier();
+    }
 }
 
 /// Whether `response` is to have the whole reply: when the client's own format is checked.
@@ -103,13 +119,12 @@ pub(super) fn check(session: &Session, ex: &Exchange) {
         messages::replace_error(ex, &plain.bytes);
         // What the model said, for the line on a refused credential.
         seen.text = Some(plain);
-        reply.passage = Passage::Whole(seen);
+        reply.passage = Passage::Whole(Box::new(seen));
         return;
     }
     match Checked::check(provider, route_type, plain.bytes.clone()) {
         Ok(checked) if session.setup.messages => {
-            seen.usage = checked.usage();
-            seen.model = checked.model();
+            seen.learn(&checked);
             messages::replace(session, ex, &plain.bytes, seen.usage);
         }
         Ok(checked) => {
@@ -117,8 +132,7 @@ pub(super) fn check(session: &Session, ex: &Exchange) {
                 ex.response.clear_header(CONTENT_ENCODING);
                 ex.response.replace_body(plain.bytes.clone());
             }
-            seen.usage = checked.usage();
-            seen.model = checked.model();
+            seen.learn(&checked);
         }
         Err(error) => {
             tracing::warn!(request_id = %ex.id, fault = "upstream", "{error}");
@@ -131,7 +145,7 @@ pub(super) fn check(session: &Session, ex: &Exchange) {
         }
     }
     seen.text = target.log_payloads.then_some(plain);
-    reply.passage = Passage::Whole(seen);
+    reply.passage = Passage::Whole(Box::new(seen));
 }
 
 /// Decides how a reply passes that was not read whole, and sets its headers.
@@ -139,6 +153,10 @@ pub(super) fn begin(session: &Session, ex: &Exchange) {
     let Some((asked, target)) = session.asked().zip(session.target()) else { return };
     let is_seen = !matches!(session.reply.borrow().passage, Passage::Unseen);
     if is_seen || ex.response.source() != Source::Service {
+        return;
+    }
+    if let Some(heard) = realtime::listen(session, ex) {
+        session.reply.borrow_mut().passage = Passage::Session(heard);
         return;
     }
     let status = ex.response.status();
@@ -152,7 +170,12 @@ pub(super) fn begin(session: &Session, ex: &Exchange) {
         let headers = ex.response.headers();
         (is_gzip(&headers), is_event_stream(&headers), is_json(&headers))
     };
-    let stream = (is_ok(ex) && is_stream).then(|| {
+    // Pictures and sound are longer than the events that are looked at one by one.
+    let is_opaque = matches!(
+        target.plan.route_type(),
+        RouteType::ImageGenerations | RouteType::ImageEdits | RouteType::Speech
+    );
+    let stream = (is_ok(ex) && is_stream && !is_opaque).then(|| {
         let translator = (session.setup.messages && asked.is_checked)
             .then(|| messages::translator(session, &asked));
         let hides_usage = asked.hides_usage;
@@ -167,6 +190,7 @@ pub(super) fn begin(session: &Session, ex: &Exchange) {
     let copies = stream.is_none()
         && (target.log_payloads && !is_media(&ex.response.headers())
             || (is_ok(ex) && is_json && (asked.stream || !asked.is_checked))
+            || (is_ok(ex) && is_stream && is_opaque)
             || (is_refusal && target.authenticates())
             || (is_json && status == StatusCode::BAD_REQUEST));
     if inflates {
@@ -182,6 +206,7 @@ pub(super) fn begin(session: &Session, ex: &Exchange) {
         inflate: inflates.then(Inflate::new),
         stream,
         copy: copies.then(|| Collector::new(COPY_MAX, ex.request.budget())),
+        tail: None,
         copies_gzip: is_gzip && !inflates,
     };
     session.reply.borrow_mut().passage = Passage::Passing(Box::new(passing));
@@ -205,8 +230,11 @@ impl Reply {
     pub(super) fn seen(&mut self, session: &Session, ex: &Exchange) -> Seen {
         match std::mem::take(&mut self.passage) {
             Passage::Unseen => Seen::default(),
-            Passage::Whole(seen) => seen,
+            Passage::Whole(seen) => *seen,
             Passage::Passing(passing) => passing.seen(session, ex),
+            Passage::Session(heard) => {
+                Seen { usage: Some(heard.borrow().usage()), ..Seen::default() }
+            }
         }
     }
 }
@@ -217,6 +245,8 @@ struct Passing {
     stream: Option<Stream>,
     /// The beginning of a copy; dropped when the reply is too long for one.
     copy: Option<Collector>,
+    /// Then this is kept.
+    tail: Option<Tail>,
     copies_gzip: bool,
 }
 
@@ -234,18 +264,35 @@ impl Passing {
             return stream.pass(chunk, inflated);
         }
         let data = inflated.map_err(|error| Stop::Fault(anyhow!(error)))?;
-        if let Some(copy) = &mut self.copy
-            && copy.push(data.clone()).is_err()
-        {
-            self.copy = None;
-        }
+        self.keep(&data);
         chunk.data = data;
         Ok(())
+    }
+
+    /// Keeps a copy, or of what is too long for one the end.
+    fn keep(&mut self, data: &Bytes) {
+        if let Some(tail) = &mut self.tail {
+            return tail.push(data);
+        }
+        let Some(copy) = &mut self.copy else { return };
+        if copy.push(data.clone()).is_ok() {
+            return;
+        }
+        let copy = self.copy.take().map(Collector::finish);
+        if !self.copies_gzip {
+            let mut tail = Tail::default();
+            copy.iter().for_each(|copy| tail.push(&copy.bytes));
+            tail.push(data);
+            self.tail = Some(tail);
+        }
     }
 
     fn seen(self, session: &Session, ex: &Exchange) -> Seen {
         if let Some(stream) = self.stream {
             return stream.seen(|| session.prompt_tokens());
+        }
+        if let Some(tail) = self.tail {
+            return Seen { usage: tail.usage().filter(|_| is_ok(ex)), ..Seen::default() };
         }
         let Some(copy) = self.copy.map(Collector::finish) else { return Seen::default() };
         let text = if self.copies_gzip {
@@ -256,12 +303,14 @@ impl Passing {
         };
         // Errors have neither usage nor model, and no other status is looked at.
         let reply = Checked::of_any_kind(text.bytes.clone()).filter(|_| is_ok(ex));
-        Seen {
-            usage: reply.as_ref().and_then(Checked::usage),
-            model: reply.as_ref().and_then(Checked::model),
-            text: Some(text),
-            first: None,
+        let mut seen = Seen::default();
+        match &reply {
+            Some(reply) => seen.learn(reply),
+            None if is_ok(ex) => seen.usage = last_usage(&text.bytes),
+            None => {}
         }
+        seen.text = Some(text);
+        seen
     }
 }
 

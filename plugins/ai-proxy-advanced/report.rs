@@ -19,6 +19,7 @@ use super::reply::Seen;
 use super::session::{Asked, Session};
 use super::setup::Setup;
 use super::targets::Target;
+use super::tokens::{self, PartCounters};
 use crate::llm::usage::Usage;
 use crate::llm::{Provider, RouteType, filter};
 use crate::metrics::{Amount, Counter, Histogram, Metrics};
@@ -82,10 +83,12 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
 /// Tells the balancer. What failed has cost nothing.
 fn learn(session: &Session, ex: &Exchange, target: &Target, numbers: &Numbers) {
     let setup = &session.setup;
-    let is_success = ex.service.status.get().is_some_and(|status| status.is_success());
+    let status = ex.service.status.get();
+    let is_session = status == Some(StatusCode::SWITCHING_PROTOCOLS);
+    let is_success = is_session || status.is_some_and(|status| status.is_success());
     // A stream that its client has left says nothing of the time that the rest would have taken.
     let is_stream = session.asked().is_some_and(|asked| asked.stream);
-    let is_whole = !is_stream || session.reply.borrow().ended.is_some();
+    let is_whole = !is_session && !is_stream || session.reply.borrow().ended.is_some();
     let spent = match is_success {
         true => numbers.for_balance(is_whole),
         false => balance::Spent::default(),
@@ -114,6 +117,8 @@ fn count_blocked(metrics: &Metrics, used: &ModelUse) {
 struct Numbers {
     usage: Usage,
     cost: f64,
+    /// The tier of service, as the upstream calls it.
+    tier: Option<String>,
     /// From the request to the last byte of the reply, in milliseconds.
     latency_ms: u64,
     /// To the first event, in milliseconds.
@@ -150,8 +155,9 @@ impl Numbers {
             (None, Some(_)) => Usage::estimate(session.prompt_tokens(), 0),
             (None, None) => Usage::default(),
         };
-        let prices = session.target().map_or((None, None), |target| target.prices);
-        let is_paid = status == Some(StatusCode::OK);
+        let is_paid = matches!(status, Some(StatusCode::OK | StatusCode::SWITCHING_PROTOCOLS));
+        let paid = session.target().filter(|_| is_paid);
+        let tier = seen.tier.as_deref();
         let until = |end: Instant| {
             let sent = ex.times.sent.get()?;
             u64::try_from(end.saturating_duration_since(sent).as_millis()).ok()
@@ -159,7 +165,8 @@ impl Numbers {
         let end = session.reply.borrow().ended.unwrap_or_else(Instant::now);
         Self {
             usage,
-            cost: if is_paid { usage.cost(prices.0, prices.1) } else { 0.0 },
+            cost: paid.map_or(0.0, |target| target.prices.cost(&usage, tier)),
+            tier: seen.tier.clone(),
             latency_ms: until(end).unwrap_or(0),
             first_ms: seen.first.and_then(until),
             is_answered: status.is_some(),
@@ -205,21 +212,14 @@ fn usage(asked: Option<&Asked>, numbers: &Numbers) -> Value {
         0 => 0.0,
         tokens => numbers.latency_ms as f64 / tokens as f64,
     };
-    let mut usage = json!({
-        "prompt_tokens": counted.prompt_tokens,
-        "completion_tokens": counted.completion_tokens,
-        "total_tokens": counted.total_tokens,
-        "time_per_token": number(per_token),
-        "cost": number(numbers.cost),
-    });
+    let mut usage = tokens::describe(counted);
+    usage["time_per_token"] = number(per_token);
+    usage["cost"] = number(numbers.cost);
     if let Some(ms) = numbers.first_ms {
         usage["time_to_first_token"] = ms.into();
     }
-    if let Some(cached) = counted.cached_tokens {
-        usage["prompt_tokens_details"] = json!({ "cached_tokens": cached });
-    }
-    if let Some(reasoning) = counted.reasoning_tokens {
-        usage["completion_tokens_details"] = json!({ "reasoning_tokens": reasoning });
+    if let Some(tier) = &numbers.tier {
+        usage["service_tier"] = tier.as_str().into();
     }
     // Kong does not tell its guesses from what was counted.
     if counted.estimated && asked.is_some() {
@@ -276,6 +276,7 @@ impl Counters {
             series.latency.observe(spent.latency_ms);
         }
         let provider = target.plan.provider().as_str();
+        series.parts.count(&setup.shared.metrics, provider, &series.model, &numbers.usage);
         ModelUse { provider, model: series.model.clone(), spent }
     }
 
@@ -305,6 +306,7 @@ struct Series {
     completion: Counter,
     total: Counter,
     latency: Histogram,
+    parts: PartCounters,
 }
 
 impl Series {
@@ -349,6 +351,7 @@ impl Series {
                 BOUNDS_MS,
                 &labels,
             ),
+            parts: PartCounters::default(),
         }
     }
 }

@@ -215,6 +215,9 @@ impl Session {
             let sent = prepared.body.as_ref().unwrap_or_else(|| client.body.bytes());
             target.plan.redacted_body(sent).unwrap_or_else(|| sent.clone())
         });
+        if target.plan.route_type() == RouteType::Realtime && self.counts(ex, target) {
+            realtime::ask_plainly(ex);
+        }
         address(ex, target, &prepared);
         sign(ex, target, &prepared);
         if let Some(body) = prepared.body {
@@ -252,7 +255,7 @@ impl Session {
 
     /// Whether somebody wants to know the tokens of a stream: the log and Kong's metrics, a plugin
     /// that limits them, the balancer, or a client whose API always tells them.
-    fn counts(&self, ex: &Exchange, target: &Target) -> bool {
+    pub(super) fn counts(&self, ex: &Exchange, target: &Target) -> bool {
         target.log_statistics
             || self.setup.messages
             || self.setup.targets.counts_tokens()
@@ -263,7 +266,7 @@ impl Session {
     fn reserve(&self, target: &Target) -> Reserved {
         let Some(spill) = self.setup.targets.capped_spill() else { return Reserved::default() };
         let prompt = usage::Usage::estimate(self.prompt_tokens(), 0);
-        spill.reserve(prompt.total_tokens, prompt.cost(target.prices.0, target.prices.1))
+        spill.reserve(prompt.total_tokens, target.prices.cost(&prompt, None))
     }
 
     /// A request that was sent to a lower group has come to this; says which target it should

@@ -19,6 +19,7 @@ use crate::entity::{PluginEntity, Secret};
 use crate::guard;
 use crate::llm::config::{self, AiProxy, AiProxyAdvanced, ResponseStreaming};
 use crate::llm::plan::Invalid;
+use crate::llm::price::Prices;
 use crate::llm::{Plan, Provider, anthropic, unsupported};
 use crate::pdk::service::Limits;
 use crate::settings::Env;
@@ -215,6 +216,7 @@ struct Draft {
     identity: Option<Identity>,
     unresolved: Option<&'static str>,
     key_header: Option<HeaderName>,
+    prices: Prices,
     config: config::Target,
 }
 
@@ -252,7 +254,14 @@ impl Draft {
         check_way(place, &plan, plan.has_key() || auth.use_managed_identity, notes);
         let key_header = config.auth.as_ref().and_then(|auth| auth.header_name.as_deref());
         let key_header = key_header.and_then(crate::pdk::request::header_name);
-        Some(Self { plan, identity, unresolved, key_header, config })
+        let options = config.model.options.as_ref();
+        let prices = options.map_or_else(|| Ok(Prices::default()), Prices::new);
+        let prices = prices.unwrap_or_else(|errors| {
+            let line = |error| format!("{place}.model.options.{error}");
+            notes.refusals.extend(errors.into_iter().map(line));
+            Prices::default()
+        });
+        Some(Self { plan, identity, unresolved, key_header, prices, config })
     }
 
     fn weight(&self) -> u32 {
@@ -266,7 +275,6 @@ impl Draft {
         let host = self.plan.endpoint().and_then(|endpoint| {
             Some((Rc::from(&*endpoint.host), HeaderValue::from_str(&endpoint.host).ok()?))
         });
-        let options = self.config.model.options.as_ref();
         let logs = |flag: fn(&config::Logging) -> Option<bool>| {
             self.config.logging.as_ref().and_then(flag).unwrap_or(false)
         };
@@ -276,7 +284,7 @@ impl Draft {
             allow_override: self.config.auth.as_ref().and_then(|auth| auth.allow_override)
                 == Some(true),
             host,
-            prices: (options.and_then(|o| o.input_cost), options.and_then(|o| o.output_cost)),
+            prices: self.prices,
             log_statistics: logs(|logging| logging.log_statistics),
             log_payloads: logs(|logging| logging.log_payloads),
             weight,

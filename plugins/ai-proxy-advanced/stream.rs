@@ -56,12 +56,10 @@ struct Watch {
 impl Stream {
     /// A stream for a target of this plan.
     pub(super) fn new(plan: &Plan, wanted: Wanted, translator: Option<Translator>) -> Self {
-        let route_type = match plan.route_type() {
-            RouteType::Completions => RouteType::Completions,
-            _ => RouteType::Chat,
-        };
+        let route_type = plan.route_type();
+        let is_text = plan.converts() || route_type == RouteType::Responses;
         let watch = Watch {
-            usage: StreamUsage::new(route_type, plan.converts()),
+            usage: StreamUsage::new(route_type, is_text),
             transcript: wanted.transcript.then(|| Transcript::new(route_type)),
             first: None,
             done: false,
@@ -154,6 +152,7 @@ impl Stream {
         Seen {
             usage,
             model: watched.model().map(str::to_owned),
+            tier: watched.tier().map(str::to_owned),
             text: text.map(|text| Buffered::from(Bytes::from(text))),
             first,
         }

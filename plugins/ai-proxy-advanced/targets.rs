@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use super::balance::{Ask, Balance, Hint, Idle, Spent, Spill, Turns};
 use crate::azure::TokenHandle;
 use crate::llm::Plan;
+use crate::llm::price::Prices;
 use crate::pdk::Exchange;
 use crate::standings::Standing;
 
@@ -39,8 +40,8 @@ pub(in crate::plugins) struct Target {
     pub(in crate::plugins) allow_override: bool,
     /// Host and `Host` header, when they are the same for all clients.
     pub(in crate::plugins) host: Option<(Rc<str>, HeaderValue)>,
-    /// Prices of a million prompt and completion tokens.
-    pub(in crate::plugins) prices: (Option<f64>, Option<f64>),
+    /// What its tokens cost.
+    pub(in crate::plugins) prices: Prices,
     /// `logging.log_statistics`.
     pub(in crate::plugins) log_statistics: bool,
     /// `logging.log_payloads`.

@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use crate::llm::json;
 use crate::llm::splice::{Object, quote};
-use crate::llm::usage::{self, Usage};
+use crate::llm::usage::{self, Part, Usage};
 
 pub use reply::message;
 pub use request::chat;
@@ -42,7 +42,7 @@ pub fn estimate(chat: &Object<Bytes>) -> u64 {
 
 /// Tokens in Anthropic's words: those from the cache are counted apart.
 fn usage_json(usage: &Usage) -> String {
-    let cached = usage.cached_tokens.unwrap_or(0).min(usage.prompt_tokens);
+    let cached = usage.parts.get(Part::Cached).unwrap_or(0).min(usage.prompt_tokens);
     format!(
         "{{\"input_tokens\":{},\"cache_creation_input_tokens\":0,\
          \"cache_read_input_tokens\":{cached},\"output_tokens\":{}}}",

@@ -337,11 +337,14 @@ pub struct Options {
     pub input_cost: Option<f64>,
     /// Price of a million completion tokens.
     pub output_cost: Option<f64>,
-    pub cache_read_cost: Option<Value>,
-    pub cache_write_cost: Option<Value>,
-    pub cache_write_cost_list: Option<Value>,
-    pub context_window_factor: Option<Value>,
-    pub service_tier_factor: Option<Value>,
+    /// Price of a million prompt tokens out of the upstream's cache.
+    pub cache_read_cost: Option<f64>,
+    /// Price of a million prompt tokens that are put there.
+    pub cache_write_cost: Option<f64>,
+    /// The same by how long they stay.
+    pub cache_write_cost_list: Option<Vec<CacheWriteCost>>,
+    pub context_window_factor: Option<Vec<ContextWindowFactor>>,
+    pub service_tier_factor: Option<Vec<ServiceTierFactor>>,
     pub embeddings_dimensions: Option<Value>,
     pub anthropic_version: Option<String>,
     pub llama2_format: Option<String>,
@@ -352,6 +355,37 @@ pub struct Options {
     pub databricks: Option<Value>,
     pub gemini: Option<Value>,
     pub huggingface: Option<Value>,
+}
+
+/// The price of a million prompt tokens that stay in the upstream's cache for so long.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct CacheWriteCost {
+    /// Such as `5m`.
+    pub ttl: String,
+    pub cost: f64,
+}
+
+/// What prices are multiplied with above a number of prompt tokens.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct ContextWindowFactor {
+    /// The number, which Kong has as a text.
+    pub above: String,
+    pub input_factor: f64,
+    pub output_factor: f64,
+}
+
+/// What prices are multiplied with in a tier of service.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct ServiceTierFactor {
+    /// A part of what the upstream calls it.
+    pub tier: String,
+    pub factor: f64,
 }
 
 #[cfg(test)]

@@ -42,7 +42,12 @@ impl Reply {
 
     /// The model that answered.
     pub fn model(&self) -> Option<String> {
-        usage::model(&self.object)
+        self.object.get("model").and_then(json::text).map(|model| model.into_owned())
+    }
+
+    /// The tier of service that it was served in.
+    pub fn tier(&self) -> Option<String> {
+        self.object.get("service_tier").and_then(usage::tier)
     }
 
     /// What the first choice says; `None` when it says nothing in words.

@@ -131,13 +131,6 @@ impl Lines {
     }
 
     fn options(&mut self, path: &str, provider: Provider, options: &Options) {
-        let prices_and_sizes = [
-            ("cache_read_cost", &options.cache_read_cost),
-            ("cache_write_cost", &options.cache_write_cost),
-            ("cache_write_cost_list", &options.cache_write_cost_list),
-            ("context_window_factor", &options.context_window_factor),
-            ("service_tier_factor", &options.service_tier_factor),
-        ];
         let other_providers = [
             ("bedrock", &options.bedrock),
             ("cohere", &options.cohere),
@@ -151,7 +144,7 @@ impl Lines {
             "huggingface" => true,
             name => name != provider.as_str(),
         });
-        for (field, value) in prices_and_sizes.into_iter().chain(others) {
+        for (field, value) in others {
             self.not_built(&format!("{path}.{field}"), value.as_ref());
         }
         self.formats(path, provider, options);
@@ -214,6 +207,7 @@ mod tests {
         let auth = json!({"azure_use_managed_identity": true, "azure_client_id": "id"});
         let options = json!({
             "top_k": 4, "input_cost": 1.5, "max_tokens": 5,
+            "service_tier_factor": [{"tier": "x", "factor": 2}],
             "dashscope": {"international": true},
             "cohere": {"embedding_input_type": "classification", "wait_for_model": null},
             "bedrock": {"aws_region": null, "embeddings_normalize": false}
@@ -260,7 +254,7 @@ mod tests {
         });
         let auth = json!({"gcp_use_service_account": true});
         let options = json!({
-            "service_tier_factor": [{"tier": "x", "factor": 2}], "gemini": {"project_id": "p"},
+            "gemini": {"project_id": "p"},
             "mistral_format": "openai"
         });
         let gemini = json!({"provider": "gemini", "route_type": "llm/v1/embeddings"});
@@ -276,8 +270,6 @@ mod tests {
                  use azure, openai or a provider that speaks OpenAI's API",
                 "config.targets[1].auth.gcp_use_service_account: not built yet; \
                  use header_name and header_value, or azure_use_managed_identity",
-                "config.targets[1].model.options.service_tier_factor: not built yet; \
-                 leave it out",
                 "config.targets[1].model.options.gemini: not built yet; leave it out",
                 "config.targets[1].model.options.mistral_format: its provider is not that of the \
                  target; leave it out",

@@ -4,6 +4,9 @@
 //! for models that count reasoning apart). A reply is never decoded: the `usage` member is found
 //! by the scanner, and stream events without `"usage"` are passed unread once the model is known.
 
+mod parts;
+mod tail;
+
 use bytes::Bytes;
 use memchr::memmem::Finder;
 
@@ -11,6 +14,9 @@ use crate::llm::RouteType;
 use crate::llm::json;
 use crate::llm::splice::Object;
 use crate::llm::sse::Event;
+
+pub use parts::{Part, Parts};
+pub use tail::{Tail, last_usage};
 
 /// Tokens of one exchange, in the words of the OpenAI API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,10 +27,12 @@ pub struct Usage {
     pub completion_tokens: u64,
     /// As reported; the sum of both when the upstream gives none.
     pub total_tokens: u64,
-    /// Part of the prompt that came from the upstream's cache.
-    pub cached_tokens: Option<u64>,
-    /// Part of the completion that the model kept to itself.
-    pub reasoning_tokens: Option<u64>,
+    /// What they are made of, as far as the upstream tells.
+    pub parts: Parts,
+    /// The upstream says input and output for prompt and completion.
+    pub is_input: bool,
+    /// Milliseconds of sound, where that is counted in place of tokens.
+    pub duration_ms: Option<u64>,
     /// Counted here by a rule of thumb, because the upstream reported nothing.
     pub estimated: bool,
 }
@@ -32,32 +40,50 @@ pub struct Usage {
 impl Usage {
     /// From the `usage` member of a reply or of an event.
     ///
-    /// The Responses API says `input_tokens` and `output_tokens`; both spellings are read.
+    /// Chats say `prompt_tokens` and `completion_tokens`, all others `input_tokens` and
+    /// `output_tokens`; both are read.
     pub fn read(usage: &[u8]) -> Option<Self> {
         let usage = Object::read(usage).ok()?;
-        let part = |names: [&str; 2]| usage.get(names[0]).or_else(|| usage.get(names[1]));
-        let prompt = count(part(["prompt_tokens", "input_tokens"]));
-        let completion = count(part(["completion_tokens", "output_tokens"]));
+        let prompt = count(usage.get("prompt_tokens"));
+        let input = count(usage.get("input_tokens"));
+        let is_input = prompt.is_none() && input.is_some();
+        let prompt = prompt.or(input);
+        let completion = usage.get("completion_tokens").or_else(|| usage.get("output_tokens"));
+        let completion = count(completion);
         let total = count(usage.get("total_tokens"));
-        if prompt.is_none() && completion.is_none() && total.is_none() {
-            return None;
+        let duration_ms = parts::duration_ms(&usage);
+        // Something has to be told.
+        prompt.or(completion).or(total).or(duration_ms)?;
+        let (parts, is_beside) = Parts::read(&usage);
+        let mut prompt_tokens = prompt.unwrap_or(0);
+        if is_beside {
+            for part in [Part::Cached, Part::Written] {
+                prompt_tokens = prompt_tokens.saturating_add(parts.get(part).unwrap_or(0));
+            }
         }
-        let detail = |names, name| count(Object::read(part(names)?).ok()?.get(name));
-        let (prompt_tokens, completion_tokens) = (prompt.unwrap_or(0), completion.unwrap_or(0));
+        let completion_tokens = completion.unwrap_or(0);
         Some(Self {
             prompt_tokens,
             completion_tokens,
             total_tokens: total.unwrap_or(prompt_tokens.saturating_add(completion_tokens)),
-            cached_tokens: detail(
-                ["prompt_tokens_details", "input_tokens_details"],
-                "cached_tokens",
-            ),
-            reasoning_tokens: detail(
-                ["completion_tokens_details", "output_tokens_details"],
-                "reasoning_tokens",
-            ),
+            parts,
+            is_input,
+            duration_ms,
             estimated: false,
         })
+    }
+
+    /// The sum of two replies.
+    pub fn plus(self, other: &Self) -> Self {
+        Self {
+            prompt_tokens: self.prompt_tokens.saturating_add(other.prompt_tokens),
+            completion_tokens: self.completion_tokens.saturating_add(other.completion_tokens),
+            total_tokens: self.total_tokens.saturating_add(other.total_tokens),
+            parts: self.parts.plus(&other.parts),
+            is_input: self.is_input || other.is_input,
+            duration_ms: self.duration_ms.or(other.duration_ms),
+            estimated: self.estimated || other.estimated,
+        }
     }
 
     /// An estimate from the words of the prompt and the bytes of the answer.
@@ -72,18 +98,12 @@ impl Usage {
             ..Self::default()
         }
     }
-
-    /// What it cost, with prices per million tokens; nothing unless both are set, as in Kong.
-    pub fn cost(&self, input_cost: Option<f64>, output_cost: Option<f64>) -> f64 {
-        let (Some(input), Some(output)) = (input_cost, output_cost) else { return 0.0 };
-        let cost = self.prompt_tokens as f64 * input + self.completion_tokens as f64 * output;
-        cost / 1_000_000.0
-    }
 }
 
 /// Kong's estimate of the tokens of a request: its words, times 1.8 when the reply is a stream.
 ///
-/// Words count in `messages[].content` (text, or the text parts of a list) and in `prompt`.
+/// Words count in `messages[].content` (text, or the text parts of a list), in `prompt`, and in
+/// `input` with its `instructions`.
 pub fn estimate_prompt(request: &Object<Bytes>, stream: bool) -> u64 {
     let mut words = 0;
     for message in request.get("messages").into_iter().flat_map(json::items) {
@@ -92,6 +112,10 @@ pub fn estimate_prompt(request: &Object<Bytes>, stream: bool) -> u64 {
     }
     if words == 0 {
         words = request.get("prompt").map_or(0, words_of);
+    }
+    if words == 0 {
+        words = request.get("input").map_or(0, input_words);
+        words += request.get("instructions").map_or(0, words_of);
     }
     let factor = if stream { 1.8 } else { 1.0 };
     (words as f64 * factor).round() as u64
@@ -103,6 +127,15 @@ fn content_words(content: &[u8]) -> u64 {
     }
     let text = |part| Object::read(part).ok().and_then(|part| part.get("text").map(words_of));
     json::items(content).filter_map(text).sum()
+}
+
+/// Words of what a response, a vector or speech is asked of: a text, texts, or messages.
+fn input_words(input: &[u8]) -> u64 {
+    let words = |item: &[u8]| match Object::read(item) {
+        Ok(item) => item.get("content").map_or(0, content_words),
+        Err(_) => words_of(item),
+    };
+    words_of(input) + json::items(input).map(words).sum::<u64>()
 }
 
 /// Words of a JSON string; none in another value.
@@ -121,10 +154,20 @@ fn count(value: Option<&[u8]>) -> Option<u64> {
     (0.0..1e15).contains(&number).then_some(number as u64)
 }
 
+/// The longest name of a tier of service that is one, in bytes.
+const TIER_MAX: usize = 64;
+
+/// The name of a tier of service, from a member `service_tier`.
+pub(super) fn tier(value: &[u8]) -> Option<String> {
+    let tier = json::text(value)?;
+    (!tier.is_empty() && tier.len() <= TIER_MAX).then(|| tier.into_owned())
+}
+
 /// Watches the events of one stream for usage and model.
 pub struct StreamUsage {
     usage: Option<Usage>,
     model: Option<String>,
+    tier: Option<String>,
     /// Bytes of answer text; counted only when an estimate may be wanted.
     answer_bytes: u64,
     answer: Option<Finder<'static>>,
@@ -134,10 +177,15 @@ pub struct StreamUsage {
 impl StreamUsage {
     /// `estimate`: also measure the text, for streams that report no usage.
     pub fn new(route_type: RouteType, estimate: bool) -> Self {
-        let key = if route_type == RouteType::Completions { "\"text\"" } else { "\"content\"" };
+        let key = match route_type {
+            RouteType::Completions => "\"text\"",
+            RouteType::Responses => "\"delta\"",
+            _ => "\"content\"",
+        };
         Self {
             usage: None,
             model: None,
+            tier: None,
             answer_bytes: 0,
             answer: estimate.then(|| Finder::new(key)),
             needle: Finder::new("\"usage\""),
@@ -155,12 +203,16 @@ impl StreamUsage {
         }
         let Some(data) = event.data() else { return false };
         let Ok(data) = Object::read(data.as_ref()) else { return false };
+        // The events of responses tell it all of the response that they have in them.
+        let inner = data.get("response").and_then(|response| Object::read(response).ok());
+        let of = |name| data.get(name).or_else(|| inner.as_ref()?.get(name));
         if self.model.is_none() {
             // Azure's first event, the one with the prompt's filter results, has an empty model.
-            let model = data.get("model").and_then(json::text);
+            let model = of("model").and_then(json::text);
             self.model = model.filter(|model| !model.is_empty()).map(|model| model.into_owned());
         }
-        let Some(usage) = data.get("usage").and_then(Usage::read) else { return false };
+        self.tier = of("service_tier").and_then(tier).or_else(|| self.tier.take());
+        let Some(usage) = of("usage").and_then(Usage::read) else { return false };
         self.usage = Some(usage);
         data.get("choices").is_some_and(|choices| json::items(choices).next().is_none())
     }
@@ -168,6 +220,11 @@ impl StreamUsage {
     /// The model that answers, once an event has named it.
     pub fn model(&self) -> Option<&str> {
         self.model.as_deref()
+    }
+
+    /// The tier of service, as far as an event that was read has named it.
+    pub fn tier(&self) -> Option<&str> {
+        self.tier.as_deref()
     }
 
     /// What the upstream reported; else, when asked for, an estimate.
@@ -206,11 +263,6 @@ fn string_after(raw: &[u8], key: &Finder<'_>) -> u64 {
     length
 }
 
-/// The model that a JSON reply names.
-pub(super) fn model(reply: &Object<Bytes>) -> Option<String> {
-    reply.get("model").and_then(json::text).map(|model| model.into_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
@@ -244,9 +296,11 @@ mod tests {
             prompt_tokens: 12,
             completion_tokens: 7,
             total_tokens: 40,
-            cached_tokens: Some(3),
-            reasoning_tokens: Some(21),
-            estimated: false,
+            parts: Parts::default()
+                .with(Part::Cached, 3)
+                .with(Part::PromptAudio, 0)
+                .with(Part::Reasoning, 21),
+            ..Usage::default()
         };
         assert_eq!(usage, Some(expected));
     }
@@ -305,6 +359,14 @@ mod tests {
         );
         assert_eq!(estimate_prompt(&parts, false), 4);
         assert_eq!(estimate_prompt(&request(r#"{"prompt":"one two three"}"#), true), 5);
+        for (input, words) in [
+            (r#"{"input":"one two","instructions":"be brief"}"#, 4),
+            (r#"{"input":["one two","three"]}"#, 3),
+            (r#"{"input":[{"role":"user","content":[{"type":"input_text","text":"a b"}]}]}"#, 2),
+            (r#"{"input":[[1,2,3]]}"#, 0),
+        ] {
+            assert_eq!(estimate_prompt(&request(input), false), words, "{input}");
+        }
     }
 
     #[test]
@@ -317,9 +379,73 @@ mod tests {
     }
 
     #[test]
-    fn cost_needs_both_prices() {
-        let usage = Usage { prompt_tokens: 12, completion_tokens: 7, ..Usage::default() };
-        assert!((usage.cost(Some(2.5), Some(10.0)) - 0.0001).abs() < 1e-12);
-        assert_eq!(usage.cost(Some(2.5), None), 0.0);
+    fn every_api_has_its_own_names_for_the_parts() {
+        let read = |usage: &str| Usage::read(usage.as_bytes()).unwrap();
+        let response = read(
+            r#"{"input_tokens":10,"input_tokens_details":{"cached_tokens":4},"output_tokens":5,
+            "output_tokens_details":{"reasoning_tokens":2},"total_tokens":15}"#,
+        );
+        let of = |usage: &Usage, part| usage.parts.get(part);
+        assert!(response.is_input);
+        assert_eq!(of(&response, Part::Cached), Some(4));
+        assert_eq!(of(&response, Part::Reasoning), Some(2));
+        let session = read(
+            r#"{"total_tokens":30,"input_tokens":20,"output_tokens":10,"input_token_details":
+            {"text_tokens":5,"audio_tokens":15,"cached_tokens":8,"cached_tokens_details":
+            {"text_tokens":3,"audio_tokens":5}},"output_token_details":
+            {"text_tokens":4,"audio_tokens":6}}"#,
+        );
+        for (part, tokens) in [
+            (Part::PromptText, 5),
+            (Part::PromptAudio, 15),
+            (Part::Cached, 8),
+            (Part::CachedText, 3),
+            (Part::CachedAudio, 5),
+            (Part::CompletionText, 4),
+            (Part::CompletionAudio, 6),
+        ] {
+            assert_eq!(of(&session, part), Some(tokens), "{part:?}");
+        }
+        let sum = session.plus(&session).plus(&response);
+        assert_eq!((sum.total_tokens, of(&sum, Part::Cached)), (75, Some(20)));
+        assert_eq!(of(&sum, Part::Reasoning), Some(2));
+        let claude = read(
+            r#"{"input_tokens":10,"cache_read_input_tokens":100,"cache_creation_input_tokens":50,
+            "cache_creation":{"ephemeral_5m_input_tokens":20,"ephemeral_1h_input_tokens":30},
+            "output_tokens":7}"#,
+        );
+        assert_eq!((claude.prompt_tokens, claude.total_tokens), (160, 167));
+        assert_eq!(of(&claude, Part::Written1h), Some(30));
+        let whisper = read(r#"{"type":"duration","seconds":2.5}"#);
+        assert_eq!((whisper.total_tokens, whisper.duration_ms), (0, Some(2500)));
+        assert_eq!(Usage::read(br#"{"type":"duration","seconds":-1}"#), None);
+    }
+
+    #[test]
+    fn a_stream_of_a_response_says_all_at_its_end() {
+        let events = concat!(
+            r#"event: response.created"#,
+            "\n",
+            r#"data: {"type":"response.created","response":{"model":"m","usage":null}}"#,
+            "\n\n",
+            r#"data: {"type":"response.output_text.delta","delta":"12345678"}"#,
+            "\n\n",
+        );
+        let end = concat!(
+            r#"data: {"type":"response.completed","response":{"service_tier":"flex","usage":"#,
+            r#"{"input_tokens":3,"output_tokens":2,"total_tokens":5}}}"#,
+            "\n\n",
+        );
+        let watch = |wire: String| {
+            let mut usage = StreamUsage::new(RouteType::Responses, true);
+            let see = |event: Event<'_>| assert!(!usage.see(event), "it is the client's");
+            Framer::default().push(wire.into(), see).unwrap();
+            usage
+        };
+        let whole = watch([events, end].concat());
+        assert_eq!((whole.model(), whole.tier()), (Some("m"), Some("flex")));
+        assert_eq!(whole.usage(|| 9).map(|usage| usage.total_tokens), Some(5));
+        let cut = watch(events.to_owned()).usage(|| 9).unwrap();
+        assert_eq!((cut.completion_tokens, cut.total_tokens, cut.estimated), (2, 11, true));
     }
 }

@@ -24,6 +24,9 @@ pub enum Source {
     Service,
 }
 
+/// Hears bytes that go by.
+pub type Listener = Box<dyn FnMut(&[u8])>;
+
 /// What the client gets: head, and the body when it is in memory.
 pub struct Response {
     status: Cell<StatusCode>,
@@ -40,6 +43,8 @@ pub struct Response {
     pub is_last_word: Cell<bool>,
     /// Body bytes that went to the client.
     pub sent: Cell<u64>,
+    /// Hears what goes to the client once its connection speaks another protocol.
+    pub listener: RefCell<Option<Listener>>,
     /// A plugin that runs late writes the whole body itself, whatever it was before: in Kong the
     /// AI plugins do, so `response-transformer` ahead of them does not show in an AI reply.
     pub body_is_final: Cell<bool>,
@@ -63,6 +68,7 @@ impl Default for Response {
             exited: Cell::new(false),
             is_last_word: Cell::new(false),
             sent: Cell::new(0),
+            listener: RefCell::default(),
             body_is_final: Cell::new(false),
             is_replayed: Cell::new(false),
             hangs_up: Cell::new(false),

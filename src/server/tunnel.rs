@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::reply::Finish;
+use crate::pdk::Response;
 use crate::pdk::service::Limits;
 use crate::upstream::ReplyBody;
 
@@ -65,7 +66,7 @@ impl Tunnel {
         let opening = async { tokio::try_join!(self.client, upgrade) };
         let opened = timeout(Duration::from_millis(limits.read_ms), opening).await;
         let ended = match opened {
-            Ok(Ok((client, upstream))) => relay(client, upstream, &limits, &ex.response.sent).await,
+            Ok(Ok((client, upstream))) => relay(client, upstream, &limits, &ex.response).await,
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(End::Idle(limits.read_ms)),
         };
@@ -81,15 +82,19 @@ async fn relay(
     client: Upgraded,
     upstream: Upgraded,
     limits: &Limits,
-    sent: &Cell<u64>,
+    response: &Response,
 ) -> Result<(), End> {
     let (from_client, to_client) = tokio::io::split(TokioIo::new(client));
     let (from_upstream, to_upstream) = tokio::io::split(TokioIo::new(upstream));
     let last = Cell::new(Instant::now());
+    let mut listener = response.listener.take();
     let up = pump(from_client, to_upstream, Some(limits.write_ms), |_| last.set(Instant::now()));
     // How long a client may stall is the listener's to say.
-    let down = pump(from_upstream, to_client, None, |length| {
-        sent.set(sent.get() + length as u64);
+    let down = pump(from_upstream, to_client, None, |piece| {
+        response.sent.set(response.sent.get() + piece.len() as u64);
+        if let Some(listener) = &mut listener {
+            listener(piece);
+        }
         last.set(Instant::now());
     });
     let both = async { tokio::try_join!(up, down).map(|_| ()) };
@@ -116,7 +121,7 @@ async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     write_ms: Option<u64>,
-    moved: impl Fn(usize),
+    mut moved: impl FnMut(&[u8]),
 ) -> Result<(), End> {
     let mut buffer = vec![0; PIECE];
     loop {
@@ -124,7 +129,7 @@ async fn pump(
         if length == 0 {
             return Ok(to.shutdown().await?);
         }
-        moved(0);
+        moved(&[]);
         let piece = buffer.get(..length).unwrap_or_default();
         let write = async {
             to.write_all(piece).await?;
@@ -137,7 +142,7 @@ async fn pump(
                 wrote.map_err(|_| End::Stuck(ms))??;
             }
         }
-        moved(length);
+        moved(piece);
     }
 }
 
@@ -150,7 +155,7 @@ mod tests {
         let (mut sender, from) = tokio::io::duplex(1 << 20);
         let (to, mut reader) = tokio::io::duplex(16);
         let moved = Cell::new(0);
-        let pump = pump(from, to, None, |length| moved.set(moved.get() + length));
+        let pump = pump(from, to, None, |piece| moved.set(moved.get() + piece.len()));
         sender.write_all(&[7; 5 * PIECE]).await.unwrap();
         sender.shutdown().await.unwrap();
         let mut pump = std::pin::pin!(pump);

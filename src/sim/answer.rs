@@ -20,6 +20,20 @@ pub(super) struct Answer {
     pub(super) legacy: bool,
     /// The stream ends with an event of totals, and the others carry `usage: null`.
     pub(super) include_usage: bool,
+    /// What is laid over the totals.
+    pub(super) more_usage: Option<Value>,
+}
+
+/// Lays the members of a record over those of another, records within it member by member.
+pub(super) fn lay(over: &mut Value, members: &Value) {
+    match (over, members) {
+        (Value::Object(own), Value::Object(members)) => {
+            for (name, member) in members {
+                lay(own.entry(name).or_insert(Value::Null), member);
+            }
+        }
+        (over, member) => *over = member.clone(),
+    }
 }
 
 impl Answer {
@@ -120,7 +134,7 @@ impl Answer {
 
     fn usage(&self) -> Value {
         let completion_tokens = self.pieces.len();
-        json!({
+        let mut usage = json!({
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": completion_tokens,
             "total_tokens": self.prompt_tokens + completion_tokens,
@@ -131,7 +145,9 @@ impl Answer {
                 "reasoning_tokens": 0,
                 "rejected_prediction_tokens": 0,
             },
-        })
+        });
+        self.more_usage.iter().for_each(|more| lay(&mut usage, more));
+        usage
     }
 }
 

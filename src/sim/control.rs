@@ -134,8 +134,8 @@ const RULES: &str = r#"Rules: {"kind": "chat", "times": 1, "status": 429, "heade
              app_service arc azure_ml cloud_shell service_fabric identity other),
              path (a * at the end stands for any rest), deployment, skip, times
   replying   fault, status, headers, body, chunks_b64, drop
-  changing   delay_ms, chunk_delay_ms, cut, cut_after_bytes, cut_after_events, content, quirk,
-             token_lifetime_secs, expiry
+  changing   delay_ms, chunk_delay_ms, cut, cut_after_bytes, cut_after_events, content, usage,
+             quirk, token_lifetime_secs, expiry
 
 Made to fail: client_secret wrong-secret or expired-secret, client_assertion wrong-assertion or
 expired-assertion, client_id unknown-client, tenant unknown-tenant, a managed identity whose id

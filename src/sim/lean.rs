@@ -106,6 +106,7 @@ impl Both {
             prompt_tokens: 16,
             legacy,
             include_usage: false,
+            more_usage: None,
         };
         let json: Value = answer.json();
         let pieces = answer::regroup(answer.pieces.clone(), options.stream_events);

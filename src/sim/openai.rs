@@ -238,6 +238,7 @@ fn make_answer(state: &State, call: &Call, rule: &Rule, streamed: bool) -> Answe
         prompt_tokens: prompt.tokens,
         legacy: call.kind == Kind::Completions,
         include_usage: include_usage.and_then(Value::as_bool).unwrap_or(false),
+        more_usage: rule.usage.clone(),
     }
 }
 

@@ -61,6 +61,8 @@ pub struct Rule {
     pub delay_ms: u64,
     /// What the assistant says instead of the echo.
     pub content: Option<String>,
+    /// Members laid over the `usage` of chats, completions and responses, records within it too.
+    pub usage: Option<Value>,
     /// A peculiarity of the reply.
     pub quirk: Option<Quirk>,
     /// The life of the token that is issued.

@@ -123,8 +123,10 @@ impl Balance {
 
     /// Whether tokens decide.
     pub(super) fn counts_tokens(&self) -> bool {
-        matches!(self.algorithm, Algorithm::LowestUsage(_) | Algorithm::LowestLatency(_))
-            || self.spill.as_ref().is_some_and(Spill::is_capped)
+        matches!(
+            self.algorithm,
+            Algorithm::LowestUsage(_) | Algorithm::LowestLatency(LatencyStrategy::Tpot)
+        ) || self.spill.as_ref().is_some_and(Spill::is_capped)
     }
 
     /// The next target.

@@ -9,6 +9,7 @@ use crate::entity::{Consumer, ConsumerGroup};
 use crate::llm::Plan;
 use crate::llm::config::tests::target;
 use crate::llm::config::{self, ResponseStreaming};
+use crate::llm::price::Prices;
 use crate::pdk::client::Named as NamedClient;
 use crate::standings::{Label, Standings};
 
@@ -101,7 +102,7 @@ fn scene(models: &[(u32, Value)], more: Value, standings: &Standings) -> Scene {
             unresolved: None,
             allow_override: false,
             host: None,
-            prices: (None, None),
+            prices: Prices::default(),
             log_statistics: false,
             log_payloads: false,
             weight: *weight,

@@ -51,7 +51,8 @@ fn create(state: &State, call: &Call, rule: &Rule) -> Answered {
     });
     let pieces = answer::words(&said);
     let is_background = body["background"] == true;
-    let response = response(state, body, &said, pieces.len(), is_background);
+    let mut response = response(state, body, &said, pieces.len(), is_background);
+    rule.usage.iter().for_each(|more| answer::lay(&mut response["usage"], more));
     if body["store"] != false {
         let input = Bytes::from(body["input"].to_string());
         state.store().add_with(KIND, "", response.clone(), input);
