@@ -184,6 +184,139 @@ describe("kong.cache", function()
   end)
 end)
 
+describe("resty.mlcache", function()
+  local mlcache = require "resty.mlcache"
+  local function new(options)
+    return mlcache.new("own", "kong_db_cache", options)
+  end
+
+  it("tells opts.ipc of every change, when it is there, and does what it brings", function()
+    local told, events, cache = {}, nil, nil
+    cache = assert(new { shm_miss = "kong_db_cache_miss", ipc = {
+      register_listeners = function(all) events = all end,
+      broadcast = function(channel, key, more)
+        told[#told + 1] = { channel, key, more == nil, (select(3, cache:peek("k"))) }
+      end,
+    } })
+    assert.is_true((cache:set("k", nil, "set")))
+    assert.equal("renewed", (cache:renew("k", nil, function() return "renewed" end)))
+    assert.is_true((cache:delete("k")))
+    assert.is_true((cache:purge()))
+    local one, all = "mlcache:invalidations:own", "mlcache:purge:own"
+    assert.same({ { one, "k", true, "set" }, { one, "k", true, "renewed" }, { one, "k", true },
+      { all, "", true } }, told)
+    assert.equal(one, events.invalidation.channel)
+    for event, arg in pairs { invalidation = "k", purge = "" } do
+      cache:get("k", nil, function() return 1 end)
+      assert.equal(1, (cache.lru:get("k")))
+      events[event].handler(arg)
+      assert.is_nil((cache.lru:get("k")))
+    end
+    assert.matches("no polling configured", assert.has_error(function() cache:update() end))
+  end)
+
+  it("says that opts.ipc has not told it, and finds the new value all the same", function()
+    local waited
+    local cache = assert(new { ipc = {
+      register_listeners = function() end,
+      broadcast = function() return nil, "nobody there" end,
+      poll = function(timeout)
+        waited = timeout
+        return nil, "late"
+      end,
+    } })
+    cache:get("k", nil, function() return "old" end)
+    local function told(_, err) return err end
+    assert.equal("could not broadcast update: nobody there", told(cache:set("k", nil, "new")))
+    assert.equal("new", (cache:get("k")))
+    assert.equal("could not broadcast deletion: nobody there", told(cache:delete("k")))
+    assert.is_nil((cache:get("k")))
+    assert.equal("could not broadcast renew: nobody there",
+      told(cache:renew("k", nil, function() return 1 end)))
+    assert.equal("could not broadcast purge: nobody there", told(cache:purge()))
+    assert.equal("could not poll ipc events: late", told(cache:update(3)))
+    assert.equal(3, waited)
+  end)
+
+  it("does not change what nobody else would hear of", function()
+    local cache = assert(new())
+    for what, call in pairs {
+      update = function() cache:set("k", nil, 1) end,
+      deletion = function() cache:delete("k") end,
+      renew = function() cache:renew("k", nil, function() return 1 end) end,
+      purge = function() cache:purge() end,
+    } do
+      assert.equal("no ipc to propagate " .. what .. ", specify opts.ipc_shm or opts.ipc",
+        assert.has_error(call))
+    end
+    assert.matches("no polling configured, specify opts.ipc_shm or opts.ipc.poll$",
+      assert.has_error(function() cache:update() end))
+  end)
+
+  it("refuses an ipc that cannot tell, a dictionary that is not there and no tries", function()
+    local function nothing() end
+    local function wrong(options)
+      return assert.has_error(function() new(options) end)
+    end
+    assert.equal("opts.ipc must be a table", wrong { ipc = false })
+    assert.equal("opts.ipc.register_listeners must be a function", wrong { ipc = {} })
+    assert.equal("opts.ipc.broadcast must be a function",
+      wrong { ipc = { register_listeners = nothing } })
+    assert.equal("opts.ipc.poll must be a function",
+      wrong { ipc = { register_listeners = nothing, broadcast = nothing, poll = 1 } })
+    assert.equal("opts.ipc_shm must be a string", wrong { ipc_shm = 1 })
+    assert.equal("cannot specify both of opts.ipc_shm and opts.ipc",
+      wrong { ipc_shm = "kong", ipc = {} })
+    assert.equal("opts.shm_set_tries must be >= 1", wrong { shm_set_tries = 0 })
+    assert.equal("opts must be a table", wrong "options")
+    local cache, told = new { ipc_shm = "nowhere" }
+    assert.is_nil(cache)
+    assert.equal("failed to initialize mlcache IPC (could not instantiate mlcache.ipc): " ..
+      "no such lua_shared_dict: nowhere", told)
+    cache, told = new { ipc = { broadcast = nothing,
+      register_listeners = function() return nil, "no" end } }
+    assert.is_nil(cache)
+    assert.matches("register_listeners returned an error%): no$", told)
+    assert.equal("opts.shm_set_tries must be >= 1", assert.has_error(function()
+      assert(new()):get("k", { shm_set_tries = 0 }, nothing)
+    end))
+    local _, placed = pcall(function() new { ipc = {} } return 1 end)
+    assert.matches("_spec.lua:%d+: opts.ipc.register_listeners", placed)
+  end)
+
+  it("says how long ago the time of a stale value was over", function()
+    local cache = assert(new { shm_miss = "kong_db_cache_miss" })
+    cache:get("stale", { ttl = 0.01 }, function() return "v" end)
+    cache:get("none", { neg_ttl = 0.01 }, function() return nil end)
+    ngx.sleep(0.03)
+    for key, value in pairs { stale = "v", none = false } do
+      assert.is_nil((cache:peek(key)))
+      local left, err, found, is_stale = cache:peek(key, true)
+      assert.is_true(left < -0.01 and left > -60, tostring(left))
+      assert.same({ false, value, true }, { err or false, found or false, is_stale })
+    end
+  end)
+
+  it("shares the worker's copy among caches of one name", function()
+    local one, two = assert(new { ipc_shm = "kong" }), assert(new { ipc_shm = "kong" })
+    assert.equal(one.lru, two.lru)
+    one:set("k", nil, "v")
+    assert.same({ "v", nil, 1 }, { two:get("k") })
+    one:delete("k")
+    assert.same({ nil, nil, -1 }, { two:get("k") })
+  end)
+
+  it("does not keep what a dictionary cannot, and says so where it was to be set", function()
+    local cache = assert(new { ipc_shm = "kong" })
+    assert.matches("cannot cache value of type function",
+      assert.has_error(function() cache:set("k", nil, print) end))
+    local large = ("x"):rep(ngx.shared.kong_db_cache:capacity())
+    assert.same({ nil, "could not write to lua_shared_dict 'kong_db_cache': no memory" },
+      { cache:set("k", nil, large) })
+    assert.equal(large, (cache:get("k", nil, function() return large end)))
+  end)
+end)
+
 describe("kong.worker_events", function()
   it("tells every worker, this one too, later", function()
     local got

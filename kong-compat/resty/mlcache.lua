@@ -6,7 +6,8 @@
 
 local buffer = require "string.buffer"
 local host = require "silverback.cache"
-local lrucache = require "resty.lrucache"
+local news = require "silverback.mlcache_news"
+local options_of = require "silverback.mlcache_options"
 local rows = require "silverback.rows"
 
 local _M = { _VERSION = "2.7.0", NO_TTL_FLAG = 0x1 }
@@ -18,108 +19,46 @@ local STALE, VERSION, MISS = 0x2, 0x4, {}
 local VERSIONS = 2^20
 -- Values of a worker's own: those behind it are in the dictionary all the same.
 local LRU_MOST = 50000
-
--- Caches of this worker by name, for news.
-local known = {}
-
-local function forget(caches, key)
-  for _, cache in pairs(caches or {}) do
-    if key then
-      cache.lru:delete(key)
-    else
-      cache.lru:flush_all()
-    end
-  end
-end
-
-local function hear(news)
-  if news == true then
-    for _, caches in pairs(known) do
-      forget(caches)
-    end
-    return
-  end
-  for i = 1, #news, 2 do
-    forget(known[news[i]], news[i + 1])
-  end
-end
-
-local function up_to_date()
-  local news = host.news()
-  if news then
-    hear(news)
-  end
-end
-
-local function number_of(options, name, default, least)
-  local value = options[name]
-  if value == nil then
-    return default
-  end
-  if type(value) ~= "number" then
-    error("opts." .. name .. " must be a number", 4)
-  end
-  if value < least then
-    error("opts." .. name .. " must be >= " .. least, 4)
-  end
-  return value
-end
+-- What can be kept (lua-resty-mlcache).
+local KEPT = { ["nil"] = true, number = true, boolean = true, string = true, table = true }
 
 function _M.new(name, shm, options)
-  options = options or {}
   if type(name) ~= "string" then
     error("name must be a string", 2)
   elseif type(shm) ~= "string" then
     error("shm must be a string", 2)
-  elseif type(options) ~= "table" then
-    error("opts must be a table", 2)
   end
+  options = options_of.of_cache(options)
   local dict = ngx.shared[shm]
   if not dict then
     return nil, "no such lua_shared_dict: " .. shm
   end
-  local miss
-  if options.shm_miss then
-    miss = ngx.shared[options.shm_miss]
-    if not miss then
-      return nil, "no such lua_shared_dict for opts.shm_miss: " .. options.shm_miss
+  for _, other in ipairs { "shm_miss", "shm_locks" } do
+    if options[other] and not ngx.shared[options[other]] then
+      return nil, "no such lua_shared_dict for opts." .. other .. ": " .. options[other]
     end
   end
-  local size = math.min(number_of(options, "lru_size", 100, 1), LRU_MOST)
+  local size = math.min(options.lru_size or 100, LRU_MOST)
   local self = setmetatable({
     name = name,
     dict = dict,
     shm = shm,
-    dict_miss = miss,
-    lru = options.lru or lrucache.new(size),
+    dict_miss = options.shm_miss and ngx.shared[options.shm_miss],
+    shm_miss = options.shm_miss,
+    lru = news.memory(name, options.lru, size),
     lru_size = size,
-    ttl = number_of(options, "ttl", 30, 0),
-    neg_ttl = number_of(options, "neg_ttl", 5, 0),
+    ttl = options.ttl or 30,
+    neg_ttl = options.neg_ttl or 5,
     resurrect_ttl = options.resurrect_ttl,
     l1_serializer = options.l1_serializer,
-    lock_timeout = options.resty_lock_opts and options.resty_lock_opts.timeout or 5,
+    shm_set_tries = options.shm_set_tries or 3,
+    resty_lock_opts = options.resty_lock_opts,
   }, _M)
-  known[name] = known[name] or setmetatable({}, { __mode = "v" })
-  table.insert(known[name], self)
+  local ok, told = news.connect(self, options)
+  if not ok then
+    return nil, told
+  end
   return self
-end
-
--- The terms of one lookup: what is not given is the cache's own.
-local function terms_of(self, options)
-  if options ~= nil and type(options) ~= "table" then
-    error("opts must be a table", 3)
-  end
-  options = options or {}
-  local serializer = options.l1_serializer
-  if serializer ~= nil and type(serializer) ~= "function" then
-    error("opts.l1_serializer must be a function", 3)
-  end
-  return {
-    ttl = number_of(options, "ttl", self.ttl, 0),
-    neg_ttl = number_of(options, "neg_ttl", self.neg_ttl, 0),
-    resurrect_ttl = number_of(options, "resurrect_ttl", self.resurrect_ttl, 0),
-    serializer = serializer or self.l1_serializer,
-  }
 end
 
 -- Keeps a value in the worker's own memory, in the form that its readers want.
@@ -139,29 +78,40 @@ local function keep(self, key, value, ttl, serializer)
   return value
 end
 
--- Writes into the dictionary of values, or that of misses; the other one forgets the key.
-local function write(self, key, value, ttl, flags)
+-- Writes into the dictionary of values, or that of misses; the other one forgets the key. Nil and
+-- what went wrong; that there is no room goes to the log, unless it `must` be there.
+local function write(self, key, value, ttl, terms, flags, must)
+  if not KEPT[type(value)] then
+    error("cannot cache value of type " .. type(value))
+  end
   local name = self.name .. key
-  local dict, other = self.dict, self.dict_miss
+  local dict, shm, other = self.dict, self.shm, self.dict_miss
   if value == nil and other then
-    dict, other = other, dict
+    dict, shm, other = other, self.shm_miss, dict
   end
   local text = ""
   if value ~= nil then
     local ok, encoded = pcall(buffer.encode, { value })
     if not ok then
-      return nil, "could not encode value: " .. tostring(encoded)
+      return nil, "could not serialize value for lua_shared_dict insertion: " ..
+                  "could not encode table value: " .. tostring(encoded)
     end
     text = encoded
   end
   flags = (flags or 0) + (ttl == 0 and _M.NO_TTL_FLAG or 0)
-  local ok, told = dict:set(name, text, ttl, flags)
-  if not ok and told ~= "no memory" then
-    return nil, "could not write to lua_shared_dict '" .. self.shm .. "': " .. told
+  local ok, told
+  for _ = 1, terms.shm_set_tries do
+    ok, told = dict:set(name, text, ttl, flags)
+    if ok or told ~= "no memory" then
+      break
+    end
+  end
+  if not ok and (must or told ~= "no memory") then
+    return nil, "could not write to lua_shared_dict '" .. shm .. "': " .. told
   elseif not ok then
-    ngx.log(ngx.WARN, "could not write to lua_shared_dict '", self.shm,
-            "' after 1 tries (no memory), it is either fragmented or cannot allocate more ",
-            "memory, consider increasing 'opts.shm_set_tries'")
+    ngx.log(ngx.WARN, "could not write to lua_shared_dict '", shm, "' after ",
+            terms.shm_set_tries, " tries (no memory), it is either fragmented or cannot ",
+            "allocate more memory, consider increasing 'opts.shm_set_tries'")
   end
   if other then
     other:delete(name)
@@ -170,24 +120,37 @@ local function write(self, key, value, ttl, flags)
 end
 
 -- Stores what a callback has found.
-local function store(self, key, value, ttl, serializer, flags)
-  local ok, told = write(self, key, value, ttl, flags)
+local function store(self, key, value, ttl, terms, flags)
+  local ok, told = write(self, key, value, ttl, terms, flags)
   if not ok then
     return nil, told
   end
-  return keep(self, key, value, ttl, serializer)
+  return keep(self, key, value, ttl, terms.l1_serializer)
+end
+
+-- Tells the others that a key, or with `purge` everything, is not what it was.
+local function tell(self, what, purge, key)
+  local event = purge and self.events.purge or self.events.invalidation
+  local _, told = self.broadcast(event.channel, key)
+  if told then
+    return nil, "could not broadcast " .. what .. ": " .. tostring(told)
+  end
+  return true
 end
 
 -- Stores a value in place of another. The others are told when it is there: who hears of it any
--- earlier would find the old one, and keep that.
-local function replace(self, key, value, ttl, serializer, flags)
-  local ok, told = write(self, key, value, ttl, flags)
+-- earlier would find the old one, and keep that. So might this worker: its copy comes last.
+local function replace(self, key, value, ttl, terms, what, flags, must)
+  local ok, told = write(self, key, value, ttl, terms, flags, must)
   if not ok then
     return nil, told
   end
-  host.changed(self.name, key)
-  up_to_date()
-  return keep(self, key, value, ttl, serializer)
+  self.lru:delete(key)
+  ok, told = tell(self, what, false, key)
+  if not ok then
+    return nil, told
+  end
+  return keep(self, key, value, ttl, terms.l1_serializer)
 end
 
 local function decoded(text)
@@ -201,7 +164,8 @@ local function decoded(text)
 end
 
 -- What the dictionary has: whether it has something, the value, whether its time is over, whether
--- it was kept alive after that, the seconds that are left, and its version.
+-- it was kept alive after that, the seconds that are left (0 for ever, below 0 when they are over),
+-- and its version.
 local function shared(self, key)
   local name = self.name .. key
   local text, flags, stale = self.dict:get_stale(name)
@@ -215,11 +179,9 @@ local function shared(self, key)
   end
   flags = flags or 0
   local left = 0
-  if flags % 2 == 0 and not stale then
+  if flags % 2 == 0 then
     left = dict:ttl(name) or 0
-    if left <= 0 then
-      stale = true
-    end
+    stale = stale or left <= 0
   end
   local revived = math.floor(flags / STALE) % 2 == 1
   return true, decoded(text), stale, revived, left, math.floor(flags / VERSION)
@@ -250,7 +212,7 @@ end
 
 -- Finds a value with the callback, unless another worker has found it by now.
 local function find(self, key, terms, callback, ...)
-  local found, value, stale, revived, told = fetch(self, key, terms.serializer)
+  local found, value, stale, revived, told = fetch(self, key, terms.l1_serializer)
   if told then
     return nil, told
   elseif found and not stale then
@@ -268,7 +230,7 @@ local function find(self, key, terms, callback, ...)
     end
     ngx.log(ngx.WARN, "callback returned an error (", failure, ") but stale value found in shm ",
             "will be resurrected for ", terms.resurrect_ttl, "s (resurrect_ttl)")
-    local kept = store(self, key, value, terms.resurrect_ttl, terms.serializer, STALE)
+    local kept = store(self, key, value, terms.resurrect_ttl, terms, STALE)
     return kept, nil, 4
   end
   local lives = made == nil and terms.neg_ttl or terms.ttl
@@ -281,7 +243,7 @@ local function find(self, key, terms, callback, ...)
   if not may_keep(hash) then
     return made, nil, 3
   end
-  made, told = store(self, key, made, lives, terms.serializer)
+  made, told = store(self, key, made, lives, terms)
   if told then
     return nil, told
   end
@@ -292,12 +254,17 @@ end
 local HASTY = { header_filter = true, body_filter = true, log = true, init = true,
                 init_worker = true }
 
+-- Seconds to wait for the callback of another.
+local function patience(terms)
+  return terms.resty_lock_opts and terms.resty_lock_opts.timeout or 5
+end
+
 local function unlocked(self, key, terms, ok, ...)
   if ok then
     return ...
   end
   -- Somebody else has been at it for too long.
-  local found, value, stale, revived = fetch(self, key, terms.serializer)
+  local found, value, stale, revived = fetch(self, key, terms.l1_serializer)
   if found and not stale then
     return value, nil, revived and 4 or 2
   end
@@ -316,16 +283,16 @@ function _M:get(key, options, callback, ...)
   if callback ~= nil and type(callback) ~= "function" then
     error("callback must be nil or a function", 2)
   end
-  up_to_date()
+  news.hear()
   local value = self.lru:get(key)
   if value == MISS then
     return nil, nil, 1
   elseif value ~= nil then
     return value, nil, 1
   end
-  local terms = terms_of(self, options)
+  local terms = options_of.of_lookup(self, options)
   local found, stale, revived, told
-  found, value, stale, revived, told = fetch(self, key, terms.serializer)
+  found, value, stale, revived, told = fetch(self, key, terms.l1_serializer)
   if told then
     return nil, told
   elseif found and not stale then
@@ -336,8 +303,8 @@ function _M:get(key, options, callback, ...)
   if HASTY[ngx.get_phase()] then
     return find(self, key, terms, callback, ...)
   end
-  return unlocked(self, key, terms, host.alone(self.name .. key, self.lock_timeout, find, self,
-                                               key, terms, callback, ...))
+  return unlocked(self, key, terms, host.alone(self.name .. key, patience(terms), find, self, key,
+                                               terms, callback, ...))
 end
 
 -- What is there if somebody has renewed it since it had this version, and its time.
@@ -372,7 +339,7 @@ local function renewed(self, key, terms, version, callback, ...)
   end
   local told
   local flags = (version + 1) % VERSIONS * VERSION
-  made, told = replace(self, key, made, lives, terms.serializer, flags)
+  made, told = replace(self, key, made, lives, terms, "renew", flags)
   if told then
     return nil, told
   end
@@ -380,10 +347,13 @@ local function renewed(self, key, terms, version, callback, ...)
 end
 
 function _M:renew(key, options, callback, ...)
+  if not self.broadcast then
+    error("no ipc to propagate renew, specify opts.ipc_shm or opts.ipc", 2)
+  end
   if type(key) ~= "string" then
     error("key must be a string", 2)
   end
-  local terms = terms_of(self, options)
+  local terms = options_of.of_lookup(self, options)
   if type(callback) ~= "function" then
     error("callback must be a function", 2)
   end
@@ -400,12 +370,12 @@ function _M:renew(key, options, callback, ...)
       return value, nil, left
     end
     return nil, "could not acquire callback lock: timeout"
-  end)(host.alone(self.name .. key, self.lock_timeout, renewed, self, key, terms, version,
-                  callback, ...))
+  end)(host.alone(self.name .. key, patience(terms), renewed, self, key, terms, version, callback,
+                  ...))
 end
 
--- Seconds that a value has left, nil if there is none; what went wrong; the value; whether its
--- time is over.
+-- Seconds that a value has left, nil if there is none, and less than 0 if they are over; what went
+-- wrong; the value; whether its time is over.
 function _M:peek(key, stale_too)
   if type(key) ~= "string" then
     error("key must be a string", 2)
@@ -414,16 +384,18 @@ function _M:peek(key, stale_too)
   if not found or (stale and not stale_too) then
     return nil
   end
-  return stale and 0 or left, nil, value, stale or false
+  return left, nil, value, stale or false
 end
 
 function _M:set(key, options, value)
-  if type(key) ~= "string" then
+  if not self.broadcast then
+    error("no ipc to propagate update, specify opts.ipc_shm or opts.ipc", 2)
+  elseif type(key) ~= "string" then
     error("key must be a string", 2)
   end
-  local terms = terms_of(self, options)
+  local terms = options_of.of_lookup(self, options)
   local lives = value == nil and terms.neg_ttl or terms.ttl
-  local _, told = replace(self, key, value, lives, terms.serializer)
+  local _, told = replace(self, key, value, lives, terms, "update", nil, true)
   if told then
     return nil, told
   end
@@ -431,19 +403,25 @@ function _M:set(key, options, value)
 end
 
 function _M:delete(key)
-  if type(key) ~= "string" then
+  if not self.broadcast then
+    error("no ipc to propagate deletion, specify opts.ipc_shm or opts.ipc", 2)
+  elseif type(key) ~= "string" then
     error("key must be a string", 2)
   end
   self.dict:delete(self.name .. key)
   if self.dict_miss then
     self.dict_miss:delete(self.name .. key)
   end
-  host.changed(self.name, key)
-  up_to_date()
-  return true
+  self.lru:delete(key)
+  return tell(self, "deletion", false, key)
 end
 
 function _M:purge(flush_expired)
+  if not self.broadcast then
+    error("no ipc to propagate purge, specify opts.ipc_shm or opts.ipc", 2)
+  elseif not self.lru.flush_all then
+    error("cannot purge a custom LRU cache that has no flush_all", 2)
+  end
   self.dict:flush_all()
   if self.dict_miss then
     self.dict_miss:flush_all()
@@ -454,13 +432,19 @@ function _M:purge(flush_expired)
       self.dict_miss:flush_expired()
     end
   end
-  host.changed(self.name)
-  up_to_date()
-  return true
+  self.lru:flush_all()
+  return tell(self, "purge", true, "")
 end
 
-function _M:update()
-  up_to_date()
+-- Hears what others have changed. With `opts.ipc_shm` each lookup does so, too.
+function _M:update(timeout)
+  if not self.poll then
+    error("no polling configured, specify opts.ipc_shm or opts.ipc.poll", 2)
+  end
+  local _, told = self.poll(timeout)
+  if told then
+    return nil, "could not poll ipc events: " .. tostring(told)
+  end
   return true
 end
 

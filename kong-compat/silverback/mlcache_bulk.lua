@@ -16,6 +16,14 @@ function bulk:add(key, options, callback, arg)
   self.n = self.n + 1
 end
 
+local function check(list, i, place, name, kind)
+  local got = type(list[place])
+  if got ~= kind then
+    error(("%s at index %d must be a %s for operation %d (got %s)"):format(name, place, kind, i,
+                                                                           got), 3)
+  end
+end
+
 function _M:get_bulk(list, options)
   if type(list) ~= "table" then
     error("bulk must be a table", 2)
@@ -23,6 +31,16 @@ function _M:get_bulk(list, options)
     error("bulk must have n field", 2)
   elseif options and type(options) ~= "table" then
     error("opts must be a table", 2)
+  end
+  local concurrency = options and options.concurrency
+  if concurrency and type(concurrency) ~= "number" then
+    error("opts.concurrency must be a number", 2)
+  elseif concurrency and concurrency <= 0 then
+    error("opts.concurrency must be > 0", 2)
+  end
+  for i = 1, list.n do
+    check(list, i, i * 4 - 3, "key", "string")
+    check(list, i, i * 4 - 1, "callback", "function")
   end
   local results = { n = list.n * 3 }
   for i = 0, list.n - 1 do

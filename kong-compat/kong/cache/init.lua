@@ -19,6 +19,7 @@ function Cache.new(options)
     ttl = ttl,
     neg_ttl = math.max(options.neg_ttl or 300, 0),
     resurrect_ttl = options.resurrect_ttl or 30,
+    ipc_shm = name,
   })
   if not inner then
     return nil, "failed to instantiate mlcache: " .. told
