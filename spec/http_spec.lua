@@ -80,6 +80,26 @@ describe("resty.http", function()
     assert.equal("", res:read_body())
   end)
 
+  it("says of a body that has been read that there is nothing more to read", function()
+    local dead = "can't resume a dead coroutine"
+    for _, path in ipairs { "/chunked", "/twelve-chars", "/until-close" } do
+      local res = assert(connected():request { path = path })
+      assert.is_truthy(#res:read_body() > 0)
+      assert.same({ nil, dead, "" }, { res:read_body() })
+      assert.same({ nil, dead }, { res.body_reader() })
+      res = assert(connected():request { path = path })
+      repeat
+        local piece, err = res.body_reader(65536)
+        assert.is_nil(err)
+      until not piece
+      assert.same({ nil, dead }, { res.body_reader(65536) })
+    end
+    local res = assert(http.new():request_uri(uri("/twelve-chars")))
+    assert.same({ nil, dead, "" }, { res:read_body() })
+    res = assert(connected():request { path = "/no-content" })
+    assert.same({ "", "" }, { (res:read_body()), (res:read_body()) })
+  end)
+
   it("finds headers by any spelling", function()
     local res = assert(http.new():request_uri(uri("/headers")))
     assert.same({ "1", "2" }, res.headers["X-TWO"])

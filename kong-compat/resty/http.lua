@@ -333,6 +333,9 @@ function _M.read_response(self, params)
       end
     end
   end
+  if has_body then
+    res.body_reader = bodies.once(res.body_reader)
+  end
   return res
 end
 
@@ -434,15 +437,15 @@ function _M.get_client_body_reader(_, chunksize, sock, headers)
       end
       return nil, err
     end
-    return bodies.endless(sock, chunksize)
+    return bodies.once(bodies.endless(sock, chunksize))
   end
   headers = headers or ngx.req.get_headers()
   local length = tonumber(headers["Content-Length"])
   if length then
-    return bodies.counted(sock, length, chunksize)
+    return bodies.once(bodies.counted(sock, length, chunksize))
   end
   if requests.is_chunked(headers) then
-    return bodies.chunked(sock, chunksize)
+    return bodies.once(bodies.chunked(sock, chunksize))
   end
   return nil
 end

@@ -105,6 +105,20 @@ function _M.none()
   return nil
 end
 
+-- A reader that tells those who go on after the end that there is nothing to read, in the words of
+-- lua-resty-http: what it has given once it cannot give again.
+function _M.once(read)
+  local is_over = false
+  return function(max)
+    if is_over then
+      return nil, "can't resume a dead coroutine"
+    end
+    local piece, err, partial = read(max)
+    is_over = piece == nil and err == nil
+    return piece, err, partial
+  end
+end
+
 -- Everything that a reader gives.
 function _M.whole(reader)
   local pieces = {}
