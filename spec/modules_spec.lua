@@ -34,6 +34,17 @@ describe("modules that plugins require", function()
     assert.same({ nil, 1 }, { (cache:get("t")), (select(2, cache:get("t"))) })
   end)
 
+  it("find nothing where nil was cached, and keep flags of 32 bits", function()
+    local cache = require("resty.lrucache").new(2)
+    cache:set("a", nil)
+    assert.equal(1, select("#", cache:get("a")))
+    assert.equal(1, select("#", cache:get("b")))
+    for given, kept in pairs { [-1] = 0, [1.5] = 1, [2^33 + 1] = 1, x = 0 } do
+      cache:set("a", 1, nil, given)
+      assert.same({ 1, nil, kept }, { cache:get("a") })
+    end
+  end)
+
   it("write and read numbers as Kong has lua-cjson do", function()
     local cjson, safe = require "cjson", require "cjson.safe"
     assert.equal("9007199254740992", safe.encode(2 ^ 53))

@@ -60,6 +60,36 @@ describe("ngx.shared", function()
     assert.equal("v", (dict:get "again"))
   end)
 
+  it("lets live for ever what is to expire before now, as OpenResty does", function()
+    dict:set("minus", "v", 0.001)
+    assert.is_true(dict:expire("minus", -1))
+    assert.same({ "v", 0 }, { (dict:get "minus"), (dict:ttl "minus") })
+    assert.same({ nil, "not found" }, { dict:expire("no such", -1) })
+    assert.is_true((dict:set("minus", "v", math.huge)))
+    assert.equal(0, (dict:ttl "minus"))
+    assert.matches('bad "init_ttl" argument',
+      assert.has_error(function() dict:incr("minus", 1, 0, -1) end))
+  end)
+
+  it("keeps flags below 0, and C's smallest number for what does not fit", function()
+    local kept_of = { [-1] = -1, [-1.9] = -1, [1.9] = 1, [2^31] = -2^31, [2^40] = -2^31 }
+    for given, kept in pairs(kept_of) do
+      dict:set("flags", "v", 0, given)
+      assert.same({ "v", kept }, { dict:get "flags" })
+    end
+  end)
+
+  it("says that others had to go for a value that is too large all the same", function()
+    local large = ("x"):rep(dict:capacity() + 1)
+    dict:set("other", 1)
+    dict:set("large", 1)
+    assert.same({ false, "no memory", false }, { dict:safe_set("large", large) })
+    assert.is_nil((dict:get "large"))
+    assert.same({ false, "no memory", true }, { dict:set("large", large) })
+    assert.same({ nil, "no memory" }, { dict:lpush("a list", large) })
+    assert.same({ nil }, { dict:get "a list" })
+  end)
+
   it("refuses other types as Lua and C do", function()
     local function refused(f)
       return assert.has_error(f)

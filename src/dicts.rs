@@ -164,14 +164,15 @@ pub enum Refused {
     /// The value is not a list.
     #[error("value not a list")]
     NotAList,
-    /// It does not fit.
+    /// It does not fit; `forced` if others had to go all the same.
     #[error("no memory")]
-    NoMemory,
+    #[allow(missing_docs)]
+    NoMemory { forced: bool },
 }
 
 impl From<Full> for Refused {
-    fn from(_: Full) -> Self {
-        Self::NoMemory
+    fn from(full: Full) -> Self {
+        Self::NoMemory { forced: full.forced }
     }
 }
 
@@ -179,7 +180,7 @@ impl From<Full> for Refused {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Terms {
     /// A number that comes back with the value.
-    pub flags: u32,
+    pub flags: i32,
     /// `None` lives for ever.
     pub ttl: Option<Duration>,
     /// Other values may be thrown out to make room.
@@ -333,16 +334,37 @@ mod tests {
     }
 
     #[test]
-    fn what_is_larger_than_the_dictionary_is_refused() {
+    fn what_is_larger_than_the_dictionary_is_refused_and_others_go_as_in_openresty() {
+        let dict = Dict::new(10_000);
+        let large = || Item::Text(vec![0; 20_000]);
+        let safe = Terms { evicts: false, ..TERMS };
+        let full = |forced| Err(Refused::NoMemory { forced });
+        assert_eq!(dict.put(b"a", large(), Put::Set, TERMS), full(false));
+        for n in 0..40_u8 {
+            dict.put(&[n], Item::Number(1.0), Put::Set, TERMS).unwrap();
+        }
+        assert_eq!(dict.put(&[39], large(), Put::Set, safe), full(false));
+        assert_eq!(dict.keys(usize::MAX).len(), 39, "what was there under its key has gone");
+        assert_eq!(dict.put(b"a", large(), Put::Set, TERMS), full(true));
+        assert!(dict.get(&[29]).is_none() && dict.get(&[30]).is_some());
+    }
+
+    #[test]
+    fn what_must_not_throw_out_others_is_refused() {
         let dict = Dict::new(1000);
-        dict.put(b"a", Item::Number(1.0), Put::Set, TERMS).unwrap();
-        let large = Item::Text(vec![0; 2000]);
-        assert_eq!(dict.put(b"b", large, Put::Set, TERMS), Err(Refused::NoMemory));
-        assert!(dict.get(b"a").is_some(), "nothing had to go for what does not fit");
         let safe = Terms { evicts: false, ..TERMS };
         let half = || Item::Text(vec![0; 600]);
         assert_eq!(dict.put(b"c", half(), Put::Set, safe), Ok(false));
-        assert_eq!(dict.put(b"d", half(), Put::Set, safe), Err(Refused::NoMemory));
+        assert_eq!(dict.put(b"d", half(), Put::Set, safe), Err(Refused::NoMemory { forced: false }));
+        assert!(dict.get(b"c").is_some());
+    }
+
+    #[test]
+    fn a_list_whose_first_value_does_not_fit_is_not_there() {
+        let dict = Dict::new(1000);
+        let large = Item::Text(vec![0; 2000]);
+        assert_eq!(dict.push(b"l", large, true), Err(Refused::NoMemory { forced: false }));
+        assert!(dict.keys(usize::MAX).is_empty());
     }
 
     #[test]

@@ -29,7 +29,7 @@ end
 -- The value; or nil and the value whose time is over. Flags come third.
 function methods:get(key)
   local entry = self.entries[key]
-  if not entry then
+  if not entry or entry.value == nil then
     return nil
   end
   unlink(entry)
@@ -38,6 +38,12 @@ function methods:get(key)
     return nil, entry.value, entry.flags
   end
   return entry.value, nil, entry.flags
+end
+
+-- A number of 32 bits; 0 for what is none.
+local function flags_of(flags)
+  flags = tonumber(flags)
+  return flags and flags >= 0 and flags < math.huge and math.floor(flags) % 2^32 or 0
 end
 
 function methods:set(key, value, ttl, flags)
@@ -54,7 +60,7 @@ function methods:set(key, value, ttl, flags)
   end
   entry.value = value
   entry.expires = ttl and ngx.now() + ttl or nil
-  entry.flags = flags or 0
+  entry.flags = flags_of(flags)
   to_front(self.head, entry)
 end
 

@@ -9,6 +9,9 @@ use super::{Refused, Terms};
 /// What an entry costs beside its key and value.
 const OVERHEAD: usize = 80;
 
+/// How many others go for a value that does not fit even then (OpenResty).
+const TRIES: usize = 30;
+
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Item {
@@ -38,19 +41,22 @@ pub struct Held {
     /// The value.
     pub item: Item,
     /// What was stored with it.
-    pub flags: u32,
+    pub flags: i32,
     /// Its time is over.
     pub is_stale: bool,
 }
 
 /// There is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Full;
+pub struct Full {
+    /// Others had to go all the same.
+    pub forced: bool,
+}
 
 #[derive(Debug)]
 struct Entry {
     item: Item,
-    flags: u32,
+    flags: i32,
     expires: Option<Instant>,
     bytes: usize,
     used_at: u64,
@@ -118,22 +124,21 @@ impl Entries {
         self.by_key.get_mut(key).filter(|entry| entry.is_live()).map(|entry| &mut entry.item)
     }
 
-    /// Puts an entry in place of what there was; true if others had to go.
+    /// Puts an entry in place of what there was; true if others had to go. One that does not fit
+    /// takes the place, too, and is not there then (OpenResty).
     pub(super) fn insert(&mut self, key: &[u8], item: Item, terms: Terms) -> Result<bool, Full> {
         let bytes = item.bytes() + key.len() + OVERHEAD;
+        self.remove(key);
         if bytes > self.capacity {
-            return Err(Full);
+            let forced = terms.evicts && (0..TRIES).fold(false, |forced, _| self.evict() || forced);
+            return Err(Full { forced });
         }
-        let before = self.by_key.get(key).map_or(0, |entry| entry.bytes);
-        let room = |used: usize, capacity: usize| used - before + bytes <= capacity;
-        if !room(self.used, self.capacity) && !terms.evicts {
+        if self.used + bytes > self.capacity && !terms.evicts {
             self.flush_expired(usize::MAX);
-            let before = self.by_key.get(key).map_or(0, |entry| entry.bytes);
-            if self.used - before + bytes > self.capacity {
-                return Err(Full);
+            if self.used + bytes > self.capacity {
+                return Err(Full { forced: false });
             }
         }
-        self.remove(key);
         let forced = self.make_room(bytes);
         self.clock += 1;
         let name: Arc<[u8]> = key.into();
@@ -145,16 +150,23 @@ impl Entries {
         Ok(forced)
     }
 
-    /// Throws out what was used least recently; true if something live had to go.
+    /// Makes room for so many bytes; true if something live had to go.
     fn make_room(&mut self, bytes: usize) -> bool {
         let mut forced = false;
-        while self.used + bytes > self.capacity {
-            let Some((_, key)) = self.by_use.first_key_value() else { break };
-            let key = key.clone();
-            forced |= self.is_live(&key);
-            self.remove(&key);
+        while self.used + bytes > self.capacity && !self.by_use.is_empty() {
+            forced |= self.evict();
         }
         forced
+    }
+
+    /// Throws out what was used least recently; true if it was live.
+    fn evict(&mut self) -> bool {
+        let Some(key) = self.by_use.first_key_value().map(|(_, key)| key.clone()) else {
+            return false;
+        };
+        let is_live = self.is_live(&key);
+        self.remove(&key);
+        is_live
     }
 
     pub(super) fn remove(&mut self, key: &[u8]) {
@@ -184,8 +196,10 @@ impl Entries {
             } else {
                 list.pop_back()
             };
-            self.insert(key, Item::List(list), Terms { flags, ttl, evicts: true })?;
-            return Err(Refused::NoMemory);
+            if !list.is_empty() {
+                self.insert(key, Item::List(list), Terms { flags, ttl, evicts: true })?;
+            }
+            return Err(Refused::NoMemory { forced: false });
         }
         self.insert(key, Item::List(list), Terms { flags, ttl, evicts: true })?;
         Ok(length)

@@ -124,14 +124,20 @@ fn as_number(value: &Value) -> Option<f64> {
     number(value).or_else(parsed)
 }
 
-/// A time to live; 0 is for ever.
-fn seconds(seconds: f64, name: &str) -> Result<Option<Duration>, Fault> {
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(Duration::ZERO) if seconds == 0.0 => Ok(None),
-        // nginx counts milliseconds.
-        Ok(time) => Ok(Some(time.max(Duration::from_millis(1)))),
-        Err(_) => Err(format!("bad \"{name}\" argument").into()),
+/// A time to live in seconds; what is not above 0, no number or too long to be counted is for ever
+/// (OpenResty).
+fn lifetime(seconds: f64) -> Option<Duration> {
+    let time = Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero())?;
+    // nginx counts milliseconds.
+    Some(time.max(Duration::from_millis(1)))
+}
+
+/// The time to live of a new value, which cannot be below 0.
+fn time_to_live(seconds: f64, name: &str) -> Result<Option<Duration>, Fault> {
+    if seconds < 0.0 {
+        return Err(format!("bad \"{name}\" argument").into());
     }
+    Ok(lifetime(seconds))
 }
 
 /// What Lua says when a value that is no number is given to C by its FFI.
@@ -164,7 +170,7 @@ fn put(lua: &Lua, dict: &Dict, mut args: MultiValue, how: Put, evicts: bool) -> 
         None | Some(Value::Nil | Value::Boolean(false)) => None,
         Some(value) => {
             let told = || format!("attempt to compare {} with number", kind(value));
-            seconds(number(value).ok_or_else(told)?, "exptime")?
+            time_to_live(number(value).ok_or_else(told)?, "exptime")?
         }
     };
     let key = key!(lua, args);
@@ -180,11 +186,15 @@ fn put(lua: &Lua, dict: &Dict, mut args: MultiValue, how: Put, evicts: bool) -> 
     let Some(item) = item_of(&value) else { return one(lua, (Value::Nil, "bad value type")) };
     match dict.put(&key, item, how, Terms { flags, ttl, evicts }) {
         Ok(forced) => one(lua, (true, Value::Nil, forced)),
-        Err(refused) => one(lua, (false, refused.to_string(), false)),
+        Err(refused) => {
+            let forced = refused == Refused::NoMemory { forced: true };
+            one(lua, (false, refused.to_string(), forced))
+        }
     }
 }
 
-fn flags(value: Option<&Value>) -> Result<u32, Fault> {
+/// Flags are C's `int`: what does not fit is its smallest value, as LuaJIT converts it.
+fn flags(value: Option<&Value>) -> Result<i32, Fault> {
     match value {
         None | Some(Value::Nil | Value::Boolean(false)) => Ok(0),
         Some(Value::Boolean(true)) => Ok(1),
@@ -193,7 +203,9 @@ fn flags(value: Option<&Value>) -> Result<u32, Fault> {
                 let what = no_conversion(value, "int");
                 format!("bad argument #10 to 'ngx_http_lua_ffi_shdict_store' {what}")
             };
-            Ok(number(value).ok_or_else(told)? as u32)
+            let number = number(value).ok_or_else(told)?.trunc();
+            let fits = (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number);
+            Ok(if fits { number as i32 } else { i32::MIN })
         }
     }
 }
@@ -219,7 +231,7 @@ fn incr(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
         None | Some(Value::Nil) => None,
         Some(ttl) => {
             let told = || format!("bad init_ttl arg: number expected, got {}", kind(&ttl));
-            let ttl = seconds(as_number(&ttl).ok_or_else(told)?, "init_ttl")?;
+            let ttl = time_to_live(as_number(&ttl).ok_or_else(told)?, "init_ttl")?;
             if init.is_none() {
                 return Err("must provide \"init\" when providing \"init_ttl\"".into());
             }
@@ -293,7 +305,7 @@ fn expire(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
         Some(value) => {
             let what = "attempt to perform arithmetic on local 'exptime'";
             let told = || format!("{what} (a {} value)", kind(&value));
-            seconds(as_number(&value).ok_or_else(told)?, "exptime")?
+            lifetime(as_number(&value).ok_or_else(told)?)
         }
     };
     match dict.expire(&key, ttl) {
