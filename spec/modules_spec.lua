@@ -118,6 +118,26 @@ describe("modules that plugins require", function()
   end)
 end)
 
+describe("modules of nginx' processes and Kong's nginx", function()
+  it("say that workers are threads of one process", function()
+    local process = require "ngx.process"
+    assert.equal("worker", process.type())
+    assert.equal(ngx.worker.pid(), process.get_master_pid())
+    assert.matches("API disabled", assert.has_error(process.enable_privileged_agent))
+    assert.matches("none ends without the others", assert.has_error(process.signal_graceful_exit))
+  end)
+
+  it("know the level of the log, and do not change it", function()
+    local log = require "resty.kong.log"
+    local level, left, original = log.get_log_level()
+    assert.same({ ngx.NOTICE, 0, ngx.NOTICE }, { level, left, original })
+    assert.equal(level, require("ngx.errlog").get_sys_filter_level())
+    assert.matches("one level", assert.has_error(function() log.set_log_level(ngx.DEBUG, 1) end))
+    assert.matches("timeout must be a number",
+      assert.has_error(function() log.set_log_level(ngx.DEBUG) end))
+  end)
+end)
+
 describe("resty.lock", function()
   local resty_lock = require "resty.lock"
 

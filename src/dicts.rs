@@ -355,7 +355,10 @@ mod tests {
         let safe = Terms { evicts: false, ..TERMS };
         let half = || Item::Text(vec![0; 600]);
         assert_eq!(dict.put(b"c", half(), Put::Set, safe), Ok(false));
-        assert_eq!(dict.put(b"d", half(), Put::Set, safe), Err(Refused::NoMemory { forced: false }));
+        assert_eq!(
+            dict.put(b"d", half(), Put::Set, safe),
+            Err(Refused::NoMemory { forced: false })
+        );
         assert!(dict.get(b"c").is_some());
     }
 

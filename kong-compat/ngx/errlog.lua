@@ -11,7 +11,7 @@ function _M.raw_log(level, message)
 end
 
 function _M.get_sys_filter_level()
-  return ngx.NOTICE
+  return (require("resty.kong.log").get_log_level())
 end
 
 function _M.set_filter_level()

@@ -2,6 +2,7 @@
 
 use super::http::Upstream;
 use super::lua::{install, with_plugins};
+use super::stream_ends::soon;
 
 const HANDLER: &str = r#"local P = { PRIORITY = 10, VERSION = "1.0.0" }
 local function pieces()
@@ -53,4 +54,57 @@ async fn cookies_and_uploads_are_read_and_cookies_set() {
         ["eof"]
     ]);
     assert_eq!(steps, expected);
+}
+
+const LIMITS: &str = r#"local P = { PRIORITY = 10, VERSION = "1.0.0" }
+local limits
+function P:init_worker()
+  local conn, count = require "resty.limit.conn", require "resty.limit.count"
+  limits = { assert(conn.new("kong", 1, 0, 0.1)), assert(count.new("kong", 3, 3600)) }
+end
+function P:access()
+  local keys, states = { "limits conn", "limits count" }, {}
+  local delay, err = require("resty.limit.traffic").combine(limits, keys, states)
+  if not delay then
+    return kong.response.exit(429, err)
+  end
+  kong.ctx.plugin.counted = limits[1]:is_committed()
+  require("resty.kong.grpc").set_authority("authority.test")
+  local seen = require("resty.kong.var").get("upstream_host")
+  kong.response.set_header("x-seen", table.concat({ delay, states[1], states[2], seen }, " "))
+end
+function P:log()
+  if kong.ctx.plugin.counted then
+    limits[1]:leaving("limits conn", 0.1)
+    ngx.shared.kong:incr("limits left", 1, 0)
+  end
+end
+return P
+"#;
+
+#[tokio::test]
+async fn limits_count_requests_that_are_there_and_those_of_a_window() {
+    let folder = tempfile::tempdir().unwrap();
+    install(folder.path(), "limits", LIMITS);
+    let probe = "local P = { PRIORITY = 1, VERSION = '1' }
+        function P:access() kong.response.exit(200, { ngx.shared.kong:get('limits left') }) end
+        return P";
+    install(folder.path(), "probe", probe);
+    let upstream = Upstream::replying(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let gateway = with_plugins(folder.path(), "bundled,limits,probe").start(&format!(
+        "_format_version: '3.0'\nservices:\n- name: s\n  url: http://{}\n  routes:\n  \
+         - paths: [/a]\n    plugins:\n    - name: limits\n  \
+         - paths: [/left]\n    plugins:\n    - name: probe\n",
+        upstream.address
+    ));
+    for left in [2, 1, 0] {
+        let answer = gateway.get("/a").await;
+        assert_eq!(answer.header("x-seen"), Some(&*format!("0 1 {left} authority.test")));
+        soon("the request has left", async {
+            while gateway.get("/left").await.json() != serde_json::json!([3 - left]) {}
+        })
+        .await;
+    }
+    let refused = gateway.get("/a").await;
+    assert_eq!((refused.status(), refused.text()), (429, "rejected".to_owned()));
 }
