@@ -1,18 +1,39 @@
-//! Azure refuses the credential of the gateway: a line that leads the operator to the repair.
+//! What is refused for the gateway's sake, its credential above all: a line that leads the operator
+//! to the repair.
 //!
 //! The client gets Azure's answer as it is. What it says there is about the gateway's credential
 //! and not about the client's, so somebody else has to act on it.
 
 use http::StatusCode;
+use memchr::memmem;
 
 use super::client::CREDENTIALS;
-use super::session::Session;
+use super::session::{Asked, Session};
 use super::targets::Target;
 use crate::azure::{self, SignedIn, TokenHandle, Verdict};
 use crate::entity::Secret;
 use crate::llm::Provider;
 use crate::pdk::Exchange;
 use crate::pdk::body::Buffered;
+
+/// Writes a line if the upstream refuses what the gateway has asked for in its client's place.
+pub(super) fn explain_usage(
+    ex: &Exchange,
+    asked: &Asked,
+    status: StatusCode,
+    text: Option<&Buffered>,
+) {
+    let names_it = |text: &Buffered| memmem::find(&text.bytes, b"stream_options").is_some();
+    if asked.hides_usage && status == StatusCode::BAD_REQUEST && text.is_some_and(names_it) {
+        tracing::warn!(
+            request_id = %ex.id,
+            fault = "upstream",
+            upstream = %ex.service.host(),
+            "the upstream refuses stream_options, with which the gateway asks a stream for its \
+             tokens; set model.options.include_usage to never"
+        );
+    }
+}
 
 /// Writes the line, if the reply is such a refusal.
 pub(super) fn explain(

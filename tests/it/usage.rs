@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::azure_scene::{HELLO, STREAM, Scene, Target};
 use super::gateway::{Builder, TestGateway};
+use super::log_lines;
 use super::stream_ends::{Client, LogPipe, soon};
 
 /// The events of an answer, `[DONE]` and all.
@@ -63,6 +64,27 @@ async fn an_api_version_that_knows_no_such_option_is_not_asked_and_estimated() {
     assert_eq!(answer.status(), 200, "{}", answer.text());
     let usage = log.record().await["ai"]["proxy"]["usage"].clone();
     assert_eq!(usage["estimated"], true, "{usage}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_refuses_to_be_asked_is_told_to_the_operator() {
+    log_lines::keep();
+    let mut log = LogPipe::open();
+    let target = Target::with_key().option("include_usage: always").plugin(&log.plugin());
+    let scene = Scene::start(&target);
+    let mut refused = Vec::new();
+    for asks in [STREAM.to_owned(), STREAM.replacen('{', r#"{"stream_options":5,"#, 1)] {
+        let mark = log_lines::mark();
+        let answer = scene.gateway.post("/chat?api-version=2024-06-01", &asks).await;
+        assert_eq!(answer.status(), 400, "{}", answer.text());
+        assert!(answer.text().contains("stream_options"), "{}", answer.text());
+        log.record().await;
+        let id = answer.header("x-kong-request-id").unwrap();
+        refused.push(log_lines::since(mark, id));
+    }
+    let line = refused[0][0]["fields"]["message"].as_str().unwrap();
+    assert!(line.ends_with("set model.options.include_usage to never"), "{line}");
+    assert!(refused[1].is_empty(), "the client's own mistake: {refused:?}");
 }
 
 #[tokio::test]
