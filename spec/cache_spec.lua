@@ -297,6 +297,33 @@ describe("resty.mlcache", function()
     end
   end)
 
+  it("finds many at once, some at a time", function()
+    local cache = assert(new { ipc_shm = "kong" })
+    cache:purge()
+    cache:set("there", nil, "v")
+    local running, most = 0, 0
+    local function slow(arg)
+      running = running + 1
+      most = math.max(most, running)
+      ngx.sleep(0.002)
+      running = running - 1
+      return arg
+    end
+    for concurrency, wanted in pairs { [1] = 1, [2] = 2, [9] = 4 } do
+      most = 0
+      local found = cache:get_bulk({ "a" .. concurrency, nil, slow, 1, "there", nil, slow, 2,
+        "b" .. concurrency, nil, slow, 3, "c" .. concurrency, nil, slow, nil,
+        "d" .. concurrency, nil, slow, 5, n = 5 }, { concurrency = concurrency })
+      assert.same({ n = 15, [1] = 1, [3] = 3, [4] = "v", [6] = 1, [7] = 3, [9] = 3, [12] = 3,
+        [13] = 5, [15] = 3 }, found)
+      assert.equal(wanted, most)
+    end
+    assert.equal("callback at index 3 must be a function for operation 1 (got nil)",
+      assert.has_error(function() cache:get_bulk { "a", nil, nil, nil, n = 1 } end))
+    assert.equal("opts.concurrency must be > 0",
+      assert.has_error(function() cache:get_bulk({ n = 0 }, { concurrency = 0 }) end))
+  end)
+
   it("shares the worker's copy among caches of one name", function()
     local one, two = assert(new { ipc_shm = "kong" }), assert(new { ipc_shm = "kong" })
     assert.equal(one.lru, two.lru)

@@ -250,10 +250,6 @@ local function find(self, key, terms, callback, ...)
   return made, nil, 3
 end
 
--- Phases in which nobody can wait for others.
-local HASTY = { header_filter = true, body_filter = true, log = true, init = true,
-                init_worker = true }
-
 -- Seconds to wait for the callback of another.
 local function patience(terms)
   return terms.resty_lock_opts and terms.resty_lock_opts.timeout or 5
@@ -300,7 +296,7 @@ function _M:get(key, options, callback, ...)
   elseif callback == nil then
     return nil, nil, -1
   end
-  if HASTY[ngx.get_phase()] then
+  if options_of.HASTY[ngx.get_phase()] then
     return find(self, key, terms, callback, ...)
   end
   return unlocked(self, key, terms, host.alone(self.name .. key, patience(terms), find, self, key,
@@ -358,7 +354,7 @@ function _M:renew(key, options, callback, ...)
     error("callback must be a function", 2)
   end
   local version = select(6, shared(self, key)) or 0
-  if HASTY[ngx.get_phase()] then
+  if options_of.HASTY[ngx.get_phase()] then
     return renewed(self, key, terms, version, callback, ...)
   end
   return (function(ok, ...)

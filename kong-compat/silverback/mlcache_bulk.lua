@@ -1,6 +1,13 @@
 -- Many lookups of `resty.mlcache` at once.
 
+local HASTY = require("silverback.mlcache_options").HASTY
+
 local _M = {}
+
+-- How many callbacks run at a time, if nobody says (lua-resty-mlcache).
+local CONCURRENCY = 3
+-- The level of a lookup without a callback that finds nothing.
+local MISSING = -1
 
 -- A list of lookups for `get_bulk`.
 local bulk = {}
@@ -24,6 +31,29 @@ local function check(list, i, place, name, kind)
   end
 end
 
+-- Calls `f` with each of the items, some of them at a time.
+local function together(most, items, f)
+  local next_one, threads = 0, {}
+  local function work()
+    while next_one < #items do
+      next_one = next_one + 1
+      f(items[next_one])
+    end
+  end
+  if not HASTY[ngx.get_phase()] then
+    for i = 1, math.min(most, #items) - 1 do
+      threads[i] = ngx.thread.spawn(work)
+    end
+  end
+  work()
+  for _, thread in ipairs(threads) do
+    local ok, told = ngx.thread.wait(thread)
+    if not ok then
+      error(told, 0)
+    end
+  end
+end
+
 function _M:get_bulk(list, options)
   if type(list) ~= "table" then
     error("bulk must be a table", 2)
@@ -42,13 +72,19 @@ function _M:get_bulk(list, options)
     check(list, i, i * 4 - 3, "key", "string")
     check(list, i, i * 4 - 1, "callback", "function")
   end
-  local results = { n = list.n * 3 }
-  for i = 0, list.n - 1 do
-    local key, own, callback, arg = list[i * 4 + 1], list[i * 4 + 2], list[i * 4 + 3],
-                                    list[i * 4 + 4]
-    local value, told, level = self:get(key, own, callback, arg)
-    results[i * 3 + 1], results[i * 3 + 2], results[i * 3 + 3] = value, told, level
+  local results, missing = { n = list.n * 3 }, {}
+  local function look(i, callback)
+    local at, to = i * 4, i * 3
+    results[to - 2], results[to - 1], results[to] =
+      self:get(list[at - 3], list[at - 2], callback, list[at])
+    return results[to]
   end
+  for i = 1, list.n do
+    if look(i) == MISSING then
+      missing[#missing + 1] = i
+    end
+  end
+  together(concurrency or CONCURRENCY, missing, function(i) look(i, list[i * 4 - 1]) end)
   return results
 end
 

@@ -3,6 +3,10 @@
 
 local _M = {}
 
+-- Phases in which nobody can wait for others.
+_M.HASTY = { header_filter = true, body_filter = true, log = true, init = true,
+             init_worker = true }
+
 -- From here to the caller of the method: `number`, the function of this module, the method.
 local CALLER = 4
 
