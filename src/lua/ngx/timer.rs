@@ -64,6 +64,10 @@ impl Counts {
         if self.is_exiting() {
             return true;
         }
+        if delay.is_zero() {
+            // The clock's next tick would be up to a millisecond away, and a request may be sooner.
+            return false;
+        }
         tokio::select! {
             () = tokio::time::sleep(delay) => false,
             () = exit => true,

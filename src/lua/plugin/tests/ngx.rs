@@ -339,3 +339,21 @@ fn references_of_a_config_are_where_kong_vault_looks_for_them() {
     on_a_worker(access(&plugin, &ex)).unwrap();
     assert_eq!(ex.shared.value("refs").unwrap(), "{vault://env/password} {vault://env/list}");
 }
+
+#[test]
+fn a_timer_without_a_delay_has_run_when_the_next_request_comes() {
+    let plugins = Plugins::new();
+    let code = "function P:access(conf)
+          kong.ctx.shared.seen = ngx.shared.kong:get('n') or 0
+          ngx.timer.at(0, function() ngx.shared.kong:incr('n', 1, 0) end)
+        end";
+    let plugin = plugins.plugin(code, json!({}));
+    on_a_worker(async {
+        for n in 0..20 {
+            let ex = exchange("/", &[], "");
+            access(&plugin, &ex).await.unwrap();
+            assert_eq!(ex.shared.value("seen").unwrap(), n);
+            tokio::task::yield_now().await;
+        }
+    });
+}
