@@ -13,6 +13,16 @@ describe("ngx.shared", function()
     assert.is_nil(ngx.shared.no_such)
   end)
 
+  it("gives one value where there are no flags, so that table.insert takes it", function()
+    dict:set("alone", "v")
+    local list = {}
+    table.insert(list, dict:get("alone"))
+    assert.same({ "v" }, list)
+    assert.equal(1, select("#", dict:get("no such")))
+    dict:set("flagged", "v", 0, 1)
+    assert.equal(2, select("#", dict:get("flagged")))
+  end)
+
   it("refuses what cannot be a key or a value", function()
     local function told(...)
       return select(2, dict:set(...))

@@ -151,8 +151,9 @@ fn get(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
     if matches!(held.item, Item::List(_)) {
         return one(lua, (Value::Nil, "value is a list"));
     }
-    let flags = (held.flags != 0).then_some(held.flags);
-    one(lua, (value_of(lua, held.item)?, flags))
+    let value = value_of(lua, held.item)?;
+    // One value alone, so that the call can be the last argument of another.
+    if held.flags == 0 { one(lua, value) } else { one(lua, (value, held.flags)) }
 }
 
 fn get_stale(lua: &Lua, dict: &Dict, mut args: MultiValue) -> Answer {
