@@ -16,6 +16,8 @@ use crate::snapshot::Snapshot;
 
 #[path = "acl/handler.rs"]
 mod acl;
+#[path = "ai-azure-content-safety/handler.rs"]
+mod ai_azure_content_safety;
 #[path = "ai-prompt-decorator/handler.rs"]
 mod ai_prompt_decorator;
 #[path = "ai-prompt-guard/handler.rs"]
@@ -148,6 +150,7 @@ pub const NATIVE: &[Native] = &[
     Native { name: "response-transformer", priority: 800, make: response_transformer::make },
     Native { name: "redirect", priority: 779, make: redirect::make },
     Native { name: "ai-request-transformer", priority: 777, make: ai_request_transformer::make },
+    Native { name: "ai-azure-content-safety", priority: 774, make: ai_azure_content_safety::make },
     Native { name: "ai-prompt-template", priority: 773, make: ai_prompt_template::make },
     Native { name: "ai-prompt-decorator", priority: 772, make: ai_prompt_decorator::make },
     Native { name: "ai-prompt-guard", priority: 771, make: ai_prompt_guard::make },
@@ -175,7 +178,7 @@ pub fn is_kongs(name: &str) -> bool {
 /// Kong 3.15's other plugins, in alphabetical order.
 #[rustfmt::skip]
 const KONGS: &[&str] = &[
-    "ace", "acme", "ai-a2a-proxy", "ai-aws-guardrails", "ai-azure-content-safety",
+    "ace", "acme", "ai-a2a-proxy", "ai-aws-guardrails",
     "ai-custom-guardrail", "ai-gcp-model-armor", "ai-lakera-guard", "ai-llm-as-judge",
     "ai-mcp-oauth2", "ai-mcp-proxy", "ai-prompt-compressor", "ai-rag-injector",
     "ai-sanitizer", "ai-semantic-cache",

@@ -32,6 +32,10 @@ pub(super) fn caller(state: &State, call: &Call) -> Caller {
     if let Some(key) = call.head.headers.get("api-key") {
         return key_caller(state, key.as_bytes());
     }
+    let safety = call.head.headers.get("ocp-apim-subscription-key");
+    if let Some(key) = safety.filter(|_| call.kind == Kind::ContentSafety) {
+        return key_caller(state, key.as_bytes());
+    }
     // Browsers can set no header on a session.
     if let Some(key) = call.argument("api-key").filter(|_| call.kind == Kind::Realtime) {
         return key_caller(state, key.as_bytes());

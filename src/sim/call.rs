@@ -40,6 +40,8 @@ pub enum Kind {
     Realtime,
     /// The list of models.
     Models,
+    /// Azure AI Content Safety.
+    ContentSafety,
     /// In rules: all of the above and every other path under `/openai/`.
     Openai,
     /// The token endpoint of Entra.
@@ -80,7 +82,8 @@ impl Kind {
     }
 
     pub(super) fn is_data_plane(self) -> bool {
-        self == Self::Openai || OPERATIONS.iter().any(|(_, kind, _)| *kind == self)
+        matches!(self, Self::Openai | Self::ContentSafety)
+            || OPERATIONS.iter().any(|(_, kind, _)| *kind == self)
     }
 }
 
@@ -248,6 +251,8 @@ impl Call {
                 "info" => self.operate("models/info", |_| true),
                 _ => self.operate(operation, |in_path| in_path),
             }
+        } else if path == "/contentsafety/text:analyze" {
+            self.kind = Kind::ContentSafety;
         } else if let Some((_, kind)) = TOKEN_PATHS.iter().find(|(known, _)| *known == path) {
             self.kind = *kind;
         } else if let Some(tenant) = path.strip_suffix("/oauth2/v2.0/token") {

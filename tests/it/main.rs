@@ -5,6 +5,7 @@
 #![allow(unreachable_pub)] // the harness is public to the tests beside it
 
 mod ai_limits;
+mod ai_safety;
 mod ai_transforming;
 mod as_nginx;
 mod authentication;

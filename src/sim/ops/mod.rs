@@ -11,6 +11,7 @@ mod media;
 mod models;
 pub(super) mod realtime;
 mod responses;
+mod safety;
 mod store;
 mod videos;
 
@@ -40,6 +41,7 @@ pub(super) fn reply(state: &State, call: &Call, rule: &Rule) -> Reply {
         }
         Kind::Videos => videos::reply(state, call),
         Kind::Models => models::reply(state, call),
+        Kind::ContentSafety => safety::reply(call),
         Kind::Realtime => Err(realtime::not_a_socket(call)),
         _ => Err(super::openai::not_found()),
     };
@@ -51,7 +53,7 @@ pub(super) fn needs_deployment(call: &Call) -> bool {
     let is_root = call.rest().is_empty();
     let makes = call.head.method == Method::POST && is_root;
     match call.kind {
-        Kind::Files | Kind::Batches | Kind::Models => false,
+        Kind::Files | Kind::Batches | Kind::Models | Kind::ContentSafety => false,
         Kind::Responses | Kind::Videos => makes,
         Kind::Assistants => makes && call.collection() == "assistants",
         Kind::Realtime => is_root,

@@ -37,6 +37,11 @@ fn example(plugin: &str) -> Value {
         },
     });
     match plugin {
+        "ai-azure-content-safety" => json!({
+            "content_safety_url": "http://localhost/contentsafety/text:analyze",
+            "content_safety_key": "k",
+            "categories": [{"name": "Hate", "rejection_level": 2}],
+        }),
         "ai-prompt-decorator" => {
             let message = json!([{"content": "x"}]);
             json!({"prompts": {"prepend": message, "append": message}})

@@ -1,0 +1,185 @@
+//! ai-azure-content-safety between a client and a model; the simulator plays Azure.
+
+use serde_json::{Value, json};
+use silverback::sim::{Kind, Options, Sim};
+
+use super::gateway::{Builder, TestGateway};
+use super::http::{Message, Upstream, closed_port};
+use super::stream_ends::LogPipe;
+
+const KEY: &str = "content_safety_key: sim-key";
+
+/// A model behind the guard. `more` are lines of the plugin's configuration.
+fn config(model: &str, url: &str, more: &str) -> String {
+    let more: String = more.lines().map(|line| format!("        {line}\n")).collect();
+    format!(
+        "_format_version: '3.0'
+services:
+- name: s
+  url: http://127.0.0.1:9
+  routes:
+  - name: r
+    paths: [/a]
+    plugins:
+    - name: ai-azure-content-safety
+      config:
+        content_safety_url: {url}/contentsafety/text:analyze
+        categories: [{{name: Hate, rejection_level: 2}}, {{name: Violence, rejection_level: 4}}]
+{more}    - name: ai-proxy
+      config:
+        route_type: llm/v1/chat
+        auth: {{header_name: api-key, header_value: k}}
+        model: {{provider: openai, name: m, options: {{upstream_url: '{model}'}}}}
+"
+    )
+}
+
+fn sim() -> Sim {
+    Sim::start(Options { keys: vec!["sim-key".to_owned()], ..Options::default() }).unwrap()
+}
+
+fn chat(texts: &[(&str, &str)]) -> String {
+    let message = |(role, content): &(&str, &str)| json!({ "role": role, "content": content });
+    json!({ "messages": texts.iter().map(message).collect::<Vec<_>>() }).to_string()
+}
+
+fn model_saying(says: &str) -> &'static [u8] {
+    let body = json!({ "model": "m", "choices": [{ "message": { "content": says } }] }).to_string();
+    let kind = "content-type: application/json";
+    let text = format!("HTTP/1.1 200 OK\r\n{kind}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    Box::leak(text.into_bytes().into_boxed_slice())
+}
+
+fn streaming(pieces: &[&str]) -> &'static [u8] {
+    let event = |piece: &&str| {
+        let chunk = json!({ "choices": [{ "index": 0, "delta": { "content": piece } }] });
+        format!("data: {chunk}\n\n")
+    };
+    let body: String = pieces.iter().map(event).collect::<String>() + "data: [DONE]\n\n";
+    let kind = "content-type: text/event-stream";
+    let text = format!("HTTP/1.1 200 OK\r\n{kind}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    Box::leak(text.into_bytes().into_boxed_slice())
+}
+
+async fn model(says: &str) -> (Upstream, String) {
+    let upstream = Upstream::replying(model_saying(says)).await;
+    let url = format!("http://{}/v1", upstream.address);
+    (upstream, url)
+}
+
+fn told(answer: &Message) -> String {
+    answer.json()["error"]["message"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_much_goes_no_further() {
+    let (safety, (model, url)) = (sim(), model("fine").await);
+    let gateway = TestGateway::start(&config(&url, &safety.url(), KEY));
+    let talk = [("system", "be kind"), ("user", "severity:Hate=1 severity:Violence=3")];
+    let answer = gateway.post("/a", &chat(&talk)).await;
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    let asked = safety.last().unwrap();
+    assert_eq!(asked.kind, Kind::ContentSafety);
+    let seen: Value = serde_json::from_slice(&asked.body).unwrap();
+    assert_eq!(seen["text"], "be kind; severity:Hate=1 severity:Violence=3");
+    assert_eq!(seen["categories"], json!(["Hate", "Violence"]));
+    assert_eq!(seen["outputType"], "FourSeverityLevels");
+    let answer = gateway.post("/a", &chat(&[("user", "severity:Hate=2")])).await;
+    assert_eq!(answer.status(), 400);
+    assert_eq!(
+        told(&answer),
+        "request failed content safety check: breached category [Hate] at level 2"
+    );
+    assert_eq!(model.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_is_told_no_more_than_the_operator_wants() {
+    let (safety, (_model, url)) = (sim(), model("fine").await);
+    let more = format!(
+        "{KEY}\nreveal_failure_reason: false\nblocklist_names: [rivals]\ntext_source: last_message"
+    );
+    let mut log = LogPipe::open();
+    let file = config(&url, &safety.url(), &more) + &format!("    - {}\n", log.plugin());
+    let gateway = TestGateway::start(&file);
+    let talk = [("user", "severity:Hate=6"), ("user", "who are our rivals?")];
+    let answer = gateway.post("/a", &chat(&talk)).await;
+    assert_eq!(
+        (answer.status(), told(&answer).as_str()),
+        (400, "request failed content safety check")
+    );
+    let record = log.record().await;
+    let logged = &record["ai"]["proxy"]["azure-content-safety"];
+    assert_eq!(logged["input_block_reason"], "breached blocklist [rivals]");
+    assert_eq!(logged["guards_triggered_count"], 1);
+    assert!(logged["input_processing_latency"].is_u64());
+    assert!(logged.get("input_faulty_prompt").is_none());
+}
+
+#[tokio::test]
+async fn a_reply_that_is_too_much_does_not_arrive() {
+    let safety = sim();
+    let more = format!("{KEY}\nguarding_mode: OUTPUT");
+    for (upstream, status) in [
+        (model_saying("hello"), 200),
+        (model_saying("severity:Hate=4"), 400),
+        (streaming(&["hel", "lo"]), 200),
+        (streaming(&["severity:Ha", "te=4"]), 400),
+    ] {
+        let model = Upstream::replying(upstream).await;
+        let url = format!("http://{}/v1", model.address);
+        let gateway = TestGateway::start(&config(&url, &safety.url(), &more));
+        let answer = gateway.post("/a", &chat(&[("user", "severity:Hate=6")])).await;
+        assert_eq!(answer.status(), status, "{}", answer.text());
+        if status == 400 {
+            let text = "response failed content safety check: breached category [Hate] at level 4";
+            assert_eq!(told(&answer), text);
+        } else {
+            let sent = upstream.split(|byte| *byte == b'\n').next_back().unwrap_or_default();
+            assert!(answer.text().as_bytes().ends_with(sent), "{}", answer.text());
+        }
+        assert_eq!(model.seen().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_looked_at_stops_unless_it_may_pass() {
+    let (model, url) = model("fine").await;
+    let closed = closed_port();
+    let nobody = format!("http://{}", closed.local_addr().unwrap());
+    let gateway = TestGateway::start(&config(&url, &nobody, KEY));
+    let answer = gateway.post("/a", &chat(&[("user", "hi")])).await;
+    assert_eq!(answer.status(), 500);
+    assert_eq!(told(&answer), "request could not be checked for content safety");
+    let safety = sim();
+    let wrong = TestGateway::start(&config(&url, &safety.url(), "content_safety_key: wrong"));
+    assert_eq!(wrong.post("/a", &chat(&[("user", "hi")])).await.status(), 500);
+    assert!(model.seen().is_empty());
+    let gateway =
+        TestGateway::start(&config(&url, &nobody, &format!("{KEY}\nstop_on_error: false")));
+    assert_eq!(gateway.post("/a", &chat(&[("user", "hi")])).await.status(), 200);
+}
+
+#[tokio::test]
+async fn the_service_is_asked_as_an_azure_identity() {
+    let (safety, (_model, url)) = (sim(), model("fine").await);
+    let more = "azure_use_managed_identity: true\nazure_client_id: app\n\
+                azure_client_secret: sim-secret\nazure_tenant_id: tenant";
+    let gateway = Builder::default().env("AZURE_AUTHORITY_HOST", &safety.url()).start(&config(
+        &url,
+        &safety.url(),
+        more,
+    ));
+    let answer = gateway.post("/a", &chat(&[("user", "severity:Violence=4")])).await;
+    assert_eq!(answer.status(), 400, "{}", answer.text());
+    let kinds: Vec<_> = safety.requests().iter().map(|one| one.kind).collect();
+    assert!(kinds.contains(&Kind::Entra) && kinds.contains(&Kind::ContentSafety), "{kinds:?}");
+}
+
+#[tokio::test]
+async fn without_a_key_or_an_identity_the_service_refuses_and_nothing_passes() {
+    let (safety, (model, url)) = (sim(), model("fine").await);
+    let gateway = TestGateway::start(&config(&url, &safety.url(), "guarding_mode: BOTH"));
+    assert_eq!(gateway.post("/a", &chat(&[("user", "hi")])).await.status(), 500);
+    assert_eq!((safety.last().unwrap().status, model.seen().len()), (401, 0));
+}
