@@ -144,9 +144,9 @@ impl Caller {
             tracing::error!(request_id = %ex.id, fault = "gateway", "{field}: {fault}");
             return Err(Failed::NoTarget);
         }
-        let Some(identity) = &target.identity else { return self.send(body, None).await };
+        let Some(identity) = &target.identity else { return self.send(ex, body, None).await };
         let token = self.token(ex, target).await?;
-        let answered = self.send(body.clone(), Some(&*token)).await?;
+        let answered = self.send(ex, body.clone(), Some(&*token)).await?;
         if answered.status.is_success() {
             identity.accepted();
         }
@@ -155,7 +155,7 @@ impl Caller {
         }
         if identity.invalidate(&token) {
             let token = self.token(ex, target).await?;
-            return self.send(body, Some(&*token)).await;
+            return self.send(ex, body, Some(&*token)).await;
         }
         let said = azure::words(&answered.body.bytes, &[]).unwrap_or_default();
         identity.explained(azure::lacks_role(&said));
@@ -178,8 +178,23 @@ impl Caller {
         })
     }
 
-    async fn send(&self, body: Bytes, token: Option<&Token>) -> Result<Answered, Failed> {
+    async fn send(
+        &self,
+        ex: &Exchange,
+        body: Bytes,
+        token: Option<&Token>,
+    ) -> Result<Answered, Failed> {
         let began = std::time::Instant::now();
+        let sent = self.sent(body, token).await;
+        ex.times.waited_since(began);
+        sent.map(|(status, body)| Answered { status, body, took: began.elapsed() })
+    }
+
+    async fn sent(
+        &self,
+        body: Bytes,
+        token: Option<&Token>,
+    ) -> Result<(StatusCode, Buffered), Failed> {
         let line = self.line.get_or_init(|| Line::new(&self.shared));
         let endpoint = &self.place.endpoint;
         let (host, port) = match &self.proxy {
@@ -204,7 +219,7 @@ impl Caller {
         let limit = self.shared.settings.buffer_limit;
         let body = body.read_whole(limit, &self.shared.budget).await;
         let body = body.map_err(|error| Failed::Lost(error.to_string()))?;
-        Ok(Answered { status: head.status, body, took: began.elapsed() })
+        Ok((head.status, body))
     }
 
     fn request(&self, body: Bytes, token: Option<&Token>) -> Result<Request<Outgoing>, Failed> {

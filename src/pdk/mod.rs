@@ -25,7 +25,7 @@ use std::any::Any;
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use asking::{Answer, Asking, Unanswered, Upstream};
 pub use body::{Arriving, Body, Budget, Chunk, ReadError};
@@ -145,6 +145,11 @@ pub struct Times {
     pub sent: Cell<Option<Instant>>,
     /// The upstream's head was here.
     pub answered: Cell<Option<Instant>>,
+    /// The gateway's own time up to the head of the response, and then in body filters; `None`
+    /// while there is no head.
+    pub overhead: Cell<Option<Duration>>,
+    /// How long upstreams and models were waited for.
+    waited: Cell<Duration>,
 }
 
 impl Times {
@@ -159,6 +164,16 @@ impl Times {
     pub fn upstream_ms(&self) -> Option<u64> {
         let (sent, answered) = (self.sent.get()?, self.answered.get()?);
         u64::try_from(answered.saturating_duration_since(sent).as_millis()).ok()
+    }
+
+    /// Says that an upstream or a model was waited for until now.
+    pub fn waited_since(&self, began: Instant) {
+        self.waited.set(self.waited.get() + began.elapsed());
+    }
+
+    /// Adds what a body filter took.
+    pub fn add_overhead(&self, more: Duration) {
+        self.overhead.set(self.overhead.get().map(|time| time + more));
     }
 }
 
@@ -221,6 +236,16 @@ impl Exchange {
     /// Says which Route matched. The first word counts.
     pub fn set_matched(&self, matched: Matched) {
         let _ = self.route.set(matched);
+    }
+
+    /// Says that the head of the response is ready, and how long it took without what upstreams,
+    /// models and the client's body were waited for.
+    pub fn head_is_ready(&self) -> Duration {
+        let total = self.times.started.get().map(|started| started.elapsed()).unwrap_or_default();
+        let waited = self.times.waited.get() + self.request.waited.get();
+        let own = total.saturating_sub(waited);
+        self.times.overhead.set(Some(own));
+        own
     }
 
     /// The phase that is running.

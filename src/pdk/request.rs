@@ -7,6 +7,7 @@ use std::cell::{Cell, Ref, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{AsHeaderName, HeaderName, IntoHeaderName};
@@ -77,6 +78,8 @@ pub struct Request {
     is_body_read: Cell<bool>,
     budget: Arc<Budget>,
     idle_ms: u64,
+    /// How long the client's body was waited for.
+    pub waited: Cell<Duration>,
 }
 
 impl Request {
@@ -102,6 +105,7 @@ impl Request {
             is_body_read: Cell::new(false),
             budget,
             idle_ms,
+            waited: Cell::default(),
         }
     }
 
@@ -236,7 +240,9 @@ impl Request {
             Body::Empty => Buffered::default(),
             Body::Whole(whole) => whole,
             Body::Stream(arriving) => {
+                let began = Instant::now();
                 let read = body::read_whole(arriving, limit, self.idle_ms, &self.budget).await;
+                self.waited.set(self.waited.get() + began.elapsed());
                 read.inspect_err(|error| *self.lost.borrow_mut() = Some(error.clone()))?
             }
         };
@@ -277,7 +283,9 @@ impl Request {
             return;
         }
         let mut body = std::mem::take(&mut *self.body.borrow_mut());
+        let began = Instant::now();
         body.ask().await;
+        self.waited.set(self.waited.get() + began.elapsed());
         *self.body.borrow_mut() = body;
     }
 

@@ -184,6 +184,11 @@ pub fn to_client(ex: &Exchange, tokens: Tokens) {
     if tokens.request_id {
         put(&mut headers, REQUEST_ID, id(ex));
     }
+    let overhead = ex.head_is_ready();
+    if tokens.overhead {
+        let micros = u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX);
+        headers.insert("x-silverback-overhead-us", HeaderValue::from(micros));
+    }
 }
 
 /// Tells a client that sent `Kong-Debug`, with any value, which Route and Service it reached.

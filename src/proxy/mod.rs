@@ -176,13 +176,15 @@ async fn attempt(
     if is_via && key.tunnel.is_none() {
         whole_uri(&mut request)?;
     }
-    ex.times.sent.set(Some(Instant::now()));
+    let asked_at = Instant::now();
+    ex.times.sent.set(Some(asked_at));
     let started_at_ms = ex.times.started_at_ms.get() + ex.times.since_start_ms(None);
     let sent = way.pool.send(&key, limits, request).await.map_err(|error| {
         // What a body that broke off does to its connection says nothing about the upstream.
         upload.as_ref().and_then(Upload::broken).map_or(error, SendError::Client)
     });
     ex.times.answered.set(Some(Instant::now()));
+    ex.times.waited_since(asked_at);
     let lost = sent.as_ref().err().filter(|error| !error.is_client());
     let code = lost.map(|error| if error.is_timeout() { 504 } else { 502 });
     let unsent = lost.is_some_and(SendError::is_unsent);

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::serve::{reply_failure, way};
 use super::worker::Worker;
@@ -41,7 +42,9 @@ impl Worker {
         };
         headers::from_upstream(&mut head.headers);
         let settings = &self.shared.settings;
+        let began = Instant::now();
         let whole = body.read_whole(settings.buffer_limit, &self.shared.budget).await;
+        ex.times.waited_since(began);
         let body = whole.map_err(|error| {
             let (fault, failure) = reply_failure(&error);
             tracing::warn!(request_id = %ex.id, fault, "reply body: {error}");

@@ -178,9 +178,10 @@ impl Reply {
     fn filter(&mut self, chunk: &mut Chunk) -> Result<Bytes, Cut> {
         let Some(finish) = &self.finish else { return Ok(std::mem::take(&mut chunk.data)) };
         if finish.chain.filters_body() {
-            finish
-                .current(|| finish.chain.body_filter(&finish.exchange, chunk))
-                .map_err(|()| Cut::Plugin)?;
+            let began = Instant::now();
+            let filtered = finish.current(|| finish.chain.body_filter(&finish.exchange, chunk));
+            finish.exchange.times.add_overhead(began.elapsed());
+            filtered.map_err(|()| Cut::Plugin)?;
         }
         let sent = &finish.exchange.response.sent;
         sent.set(sent.get() + chunk.data.len() as u64);
@@ -426,6 +427,7 @@ impl Drop for Finish {
         });
         let status = self.exchange.response.status().as_u16();
         self.runloop.count(&self.worker.shared, self.route, status);
+        self.worker.overhead.count(&self.exchange);
         if let Some(log) = &self.worker.access_log {
             log.write(&self.exchange);
         }

@@ -7,6 +7,7 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -217,7 +218,10 @@ async fn upstream(
     if !chain.buffers(ex) {
         return Rest::Upstream(body);
     }
-    match body.read_whole(settings.buffer_limit, &worker.shared.budget).await {
+    let began = Instant::now();
+    let whole = body.read_whole(settings.buffer_limit, &worker.shared.budget).await;
+    ex.times.waited_since(began);
+    match whole {
         Ok(whole) => {
             *ex.service.buffered_headers.borrow_mut() = Some(ex.response.headers().clone());
             ex.response.hold_body(whole);

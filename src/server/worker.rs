@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::dns::Names;
-use crate::metrics::Counter;
+use crate::metrics::{Counter, Histogram, Metrics};
+use crate::pdk::{Exchange, Source};
 use crate::runloop::{Runloop, Scripts};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
@@ -34,6 +35,8 @@ pub(super) struct Worker {
     pub(super) connections: Cell<usize>,
     /// Requests taken by this process.
     pub(super) requests: Counter,
+    /// What the gateway itself takes of the time of exchanges.
+    pub(super) overhead: Overhead,
     runloop: RefCell<Rc<Runloop>>,
     pub(super) scripts: RefCell<Rc<Scripts>>,
 }
@@ -67,6 +70,7 @@ impl Worker {
             open: Cell::new(0),
             connections: Cell::new(0),
             requests: shared.metrics.counter("kong_nginx_requests_total", help, &[]),
+            overhead: Overhead::new(&shared.metrics),
             runloop: RefCell::new(Rc::new(runloop)),
             scripts: RefCell::new(Rc::new(scripts)),
             shared: shared.clone(),
@@ -134,6 +138,33 @@ impl Worker {
                 self.pool.sweep();
             }
         }
+    }
+}
+
+/// The gateway's own time in exchanges, apart for answers of upstreams and for its own.
+pub(super) struct Overhead {
+    proxied: Histogram,
+    own: Histogram,
+}
+
+impl Overhead {
+    fn new(metrics: &Metrics) -> Self {
+        const BOUNDS_US: &[u64] = &[
+            25, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 102_400, 409_600,
+        ];
+        let help = "Microseconds that the gateway itself took";
+        let of = |source| {
+            metrics.histogram("silverback_overhead_us", help, BOUNDS_US, &[("source", source)])
+        };
+        Self { proxied: of("upstream"), own: of("kong") }
+    }
+
+    /// Counts an exchange that has ended, if it has come to a head.
+    pub(super) fn count(&self, ex: &Exchange) {
+        let Some(time) = ex.times.overhead.get() else { return };
+        let is_proxied = ex.response.source() == Source::Service;
+        let histogram = if is_proxied { &self.proxied } else { &self.own };
+        histogram.observe(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 }
 

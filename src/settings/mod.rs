@@ -207,6 +207,8 @@ pub struct Tokens {
     pub request_id: bool,
     /// `X-Kong-Upstream-Status`.
     pub upstream_status: bool,
+    /// `X-Silverback-Overhead-Us`.
+    pub overhead: bool,
 }
 
 /// Flags that stand above everything else: property names and values.

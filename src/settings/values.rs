@@ -14,7 +14,7 @@ const PROXY_LISTEN: &str = "0.0.0.0:8000 reuseport backlog=16384, \
     0.0.0.0:8443 http2 ssl reuseport backlog=16384";
 
 /// What `headers` may name.
-const HEADERS: [&str; 11] = [
+const HEADERS: [&str; 12] = [
     "off",
     "server_tokens",
     "latency_tokens",
@@ -26,6 +26,7 @@ const HEADERS: [&str; 11] = [
     "X-Kong-Upstream-Latency",
     "X-Kong-Upstream-Status",
     "X-Kong-Request-Id",
+    "X-Silverback-Overhead-Us",
 ];
 
 impl Layers {
@@ -237,6 +238,7 @@ impl Layers {
             response_latency: has(&["latency_tokens", "X-Kong-Response-Latency"]),
             request_id: has(&["X-Kong-Request-Id"]),
             upstream_status: has(&["X-Kong-Upstream-Status"]),
+            overhead: has(&["X-Silverback-Overhead-Us"]),
         }
     }
 

@@ -55,6 +55,7 @@ mod metrics;
 mod no_token;
 mod openresty;
 mod operations;
+mod overhead;
 mod pdk;
 mod plugin_errors;
 mod plugin_new;

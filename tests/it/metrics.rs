@@ -17,7 +17,7 @@ fn config(upstream: &Upstream, plugin: &str) -> String {
 }
 
 /// The metrics, once `line` is among them.
-async fn metrics_with(gateway: &TestGateway, line: &str) -> String {
+pub async fn metrics_with(gateway: &TestGateway, line: &str) -> String {
     let mut text = String::new();
     for _ in 0..1000 {
         text = gateway.status("/metrics").await.text();
