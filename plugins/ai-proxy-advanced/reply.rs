@@ -21,12 +21,13 @@ use super::session::Session;
 use super::stream::{Stream, Wanted};
 use super::targets::Target;
 use crate::llm::anthropic::fault;
+use crate::llm::ending::Ending;
 use crate::llm::realtime::SessionUsage;
 use crate::llm::reply::Reply as Checked;
 use crate::llm::usage::{Tail, Usage, last_usage};
 use crate::llm::{RouteType, openai};
 use crate::pdk::body::{Buffered, Collector};
-use crate::pdk::{Chunk, Exchange, Source};
+use crate::pdk::{Chunk, Exchange, ModelCall, Source};
 use crate::plugin::{Outcome, Stop};
 
 /// What is kept of a reply that passes, in bytes.
@@ -67,13 +68,16 @@ pub(super) struct Seen {
     pub(super) text: Option<Buffered>,
     /// When the first event was here; streams only.
     pub(super) first: Option<Instant>,
+    /// Its id, and why the model stopped; only where somebody wants to know.
+    pub(super) ending: Option<Ending>,
 }
 
 impl Seen {
-    fn learn(&mut self, reply: &Checked) {
+    fn learn(&mut self, ex: &Exchange, reply: &Checked) {
         self.usage = reply.usage();
         self.model = reply.model();
         self.tier = reply.tier();
+        self.ending = ModelCall::is_wanted(ex).then(|| reply.ending());
     }
 }
 
@@ -124,7 +128,7 @@ pub(super) fn check(session: &Session, ex: &Exchange) {
     }
     match Checked::check(provider, route_type, plain.bytes.clone()) {
         Ok(checked) if session.setup.messages => {
-            seen.learn(&checked);
+            seen.learn(ex, &checked);
             messages::replace(session, ex, &plain.bytes, seen.usage);
         }
         Ok(checked) => {
@@ -132,7 +136,7 @@ pub(super) fn check(session: &Session, ex: &Exchange) {
                 ex.response.clear_header(CONTENT_ENCODING);
                 ex.response.replace_body(plain.bytes.clone());
             }
-            seen.learn(&checked);
+            seen.learn(ex, &checked);
         }
         Err(error) => {
             tracing::warn!(request_id = %ex.id, fault = "upstream", "{error}");
@@ -178,12 +182,12 @@ pub(super) fn begin(session: &Session, ex: &Exchange) {
     let stream = (is_ok(ex) && is_stream && !is_opaque).then(|| {
         let translator = (session.setup.messages && asked.is_checked)
             .then(|| messages::translator(session, &asked));
-        let hides_usage = asked.hides_usage;
-        Stream::new(
-            &target.plan,
-            Wanted { transcript: target.log_payloads, hides_usage },
-            translator,
-        )
+        let wanted = Wanted {
+            transcript: target.log_payloads,
+            ending: ModelCall::is_wanted(ex),
+            hides_usage: asked.hides_usage,
+        };
+        Stream::new(&target.plan, wanted, translator)
     });
     let inflates = is_gzip && (stream.is_some() || !accepts_gzip(session));
     let is_refusal = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
@@ -305,7 +309,7 @@ impl Passing {
         let reply = Checked::of_any_kind(text.bytes.clone()).filter(|_| is_ok(ex));
         let mut seen = Seen::default();
         match &reply {
-            Some(reply) => seen.learn(reply),
+            Some(reply) => seen.learn(ex, reply),
             None if is_ok(ex) => seen.usage = last_usage(&text.bytes),
             None => {}
         }

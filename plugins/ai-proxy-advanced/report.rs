@@ -23,7 +23,7 @@ use super::tokens::{self, PartCounters};
 use crate::llm::usage::Usage;
 use crate::llm::{Provider, RouteType, filter};
 use crate::metrics::{Amount, Counter, Histogram, Metrics};
-use crate::pdk::{Exchange, ModelUse, ModelWatch, Spent};
+use crate::pdk::{Exchange, ModelCall, ModelUse, ModelWatch, Spent};
 
 /// What Kong writes where nobody said.
 const UNSPECIFIED: &str = "UNSPECIFIED";
@@ -49,6 +49,10 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
             ex.own.all::<ModelWatch>().iter().for_each(|watch| watch.tell(Some(&used)));
             if is_blocked(ex, &seen) {
                 count_blocked(&session.setup.shared.metrics, &used);
+            }
+            if ModelCall::is_wanted(ex) {
+                let call = call(session, ex, asked, target, &seen, &numbers, &used);
+                ex.own.keep(Rc::new(call));
             }
             // Kong's metrics are made of the log record, so they need its statistics.
             if target.log_statistics {
@@ -78,6 +82,45 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
     }
     if settings.is_some_and(|target| target.log_payloads) {
         ex.log.set("ai.proxy.payload", payload(session, asked.as_deref(), &seen));
+    }
+}
+
+/// What traces tell of the last attempt.
+fn call(
+    session: &Session,
+    ex: &Exchange,
+    asked: &Asked,
+    target: &Target,
+    seen: &Seen,
+    numbers: &Numbers,
+    used: &ModelUse,
+) -> ModelCall {
+    let ended = session.reply.borrow().ended.unwrap_or_else(Instant::now);
+    let sent = ex.times.sent.get().unwrap_or(ended);
+    let counted = Some(&numbers.usage).filter(|usage| numbers.is_answered && !usage.estimated);
+    let ending = seen.ending.as_ref();
+    let lost = ex.service.tries.borrow().last().and_then(|attempt| attempt.code);
+    let error = match (ex.service.status.get(), lost) {
+        (Some(status), _) if status.as_u16() < 400 => None,
+        (Some(status), _) => Some(status.as_str().to_owned()),
+        (None, Some(504)) => Some("timeout".to_owned()),
+        (None, _) => Some("_OTHER".to_owned()),
+    };
+    ModelCall {
+        provider: used.provider,
+        operation: target.plan.route_type().gen_ai_operation(),
+        model: asked.model.clone(),
+        counted_as: used.model.clone(),
+        answered_by: seen.model.clone(),
+        id: ending.and_then(|ending| ending.id.clone()),
+        reasons: ending.map(|ending| ending.reasons.clone()).unwrap_or_default(),
+        prompt_tokens: counted.map(|usage| usage.prompt_tokens),
+        completion_tokens: counted.map(|usage| usage.completion_tokens),
+        server: (ex.service.host(), ex.service.port()),
+        sent,
+        took: ended.saturating_duration_since(sent),
+        first: seen.first.map(|first| first.saturating_duration_since(sent)),
+        error,
     }
 }
 

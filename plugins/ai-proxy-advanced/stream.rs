@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::inflate::Corrupt;
 use super::reply::{Seen, joined};
 use crate::llm::anthropic::Translator;
+use crate::llm::ending::Ending;
 use crate::llm::filter_events::Folder;
 use crate::llm::sse::{BROKEN, Ended, Event, Fate, Framer};
 use crate::llm::transcript::Transcript;
@@ -41,6 +42,8 @@ pub(super) struct Stream {
 pub(super) struct Wanted {
     /// The text of the answer is kept.
     pub(super) transcript: bool,
+    /// Its id, and why the model stopped.
+    pub(super) ending: bool,
     /// The event with the tokens is the gateway's own.
     pub(super) hides_usage: bool,
 }
@@ -49,6 +52,7 @@ pub(super) struct Wanted {
 struct Watch {
     usage: StreamUsage,
     transcript: Option<Transcript>,
+    ending: Option<Ending>,
     first: Option<Instant>,
     done: bool,
 }
@@ -61,6 +65,7 @@ impl Stream {
         let watch = Watch {
             usage: StreamUsage::new(route_type, is_text),
             transcript: wanted.transcript.then(|| Transcript::new(route_type)),
+            ending: wanted.ending.then(Ending::default),
             first: None,
             done: false,
         };
@@ -146,7 +151,7 @@ impl Stream {
 
     /// What the stream said. Tokens are estimated when it did not count them.
     pub(super) fn seen(self, prompt_tokens: impl FnOnce() -> u64) -> Seen {
-        let Watch { usage: watched, transcript, first, .. } = self.watch;
+        let Watch { usage: watched, transcript, ending, first, .. } = self.watch;
         let usage = watched.usage(prompt_tokens);
         let text = transcript.map(|transcript| transcript.finish(usage.as_ref()));
         Seen {
@@ -155,6 +160,7 @@ impl Stream {
             tier: watched.tier().map(str::to_owned),
             text: text.map(|text| Buffered::from(Bytes::from(text))),
             first,
+            ending,
         }
     }
 }
@@ -168,6 +174,9 @@ impl Watch {
         self.done |= event.is_done();
         if let Some(transcript) = &mut self.transcript {
             transcript.see(event);
+        }
+        if let Some(ending) = &mut self.ending {
+            ending.see(event);
         }
         self.usage.see(event)
     }

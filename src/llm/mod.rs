@@ -16,6 +16,7 @@ pub mod cjson;
 pub mod config;
 mod convert;
 mod credential;
+pub mod ending;
 pub mod errand;
 pub mod error;
 pub mod filter;
@@ -87,6 +88,18 @@ pub enum RouteType {
 }
 
 impl RouteType {
+    /// What OpenTelemetry calls it (`gen_ai.operation.name`), which has names for some.
+    pub fn gen_ai_operation(self) -> &'static str {
+        match self {
+            Self::Completions => "text_completion",
+            Self::Embeddings => "embeddings",
+            Self::Files => "files",
+            Self::Batches => "batches",
+            Self::Chat | Self::Assistants | Self::Responses | Self::Preserve => "chat",
+            _ => "generate_content",
+        }
+    }
+
     /// Kong's name of it.
     pub fn as_str(self) -> &'static str {
         match self {

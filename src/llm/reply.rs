@@ -12,6 +12,7 @@
 
 use bytes::Bytes;
 
+use crate::llm::ending::Ending;
 use crate::llm::error::Error;
 use crate::llm::json::{self, Fault};
 use crate::llm::splice::Object;
@@ -56,6 +57,11 @@ impl Reply {
         let choice = Object::read(choice).ok()?;
         let message = Object::read(choice.get("message")?).ok()?;
         json::text(message.get("content")?).map(|content| content.into_owned())
+    }
+
+    /// Its id, and why the model stopped.
+    pub fn ending(&self) -> Ending {
+        Ending::of(&self.object)
     }
 
     /// The tokens the upstream counted.

@@ -31,7 +31,7 @@ pub use asking::{Answer, Asking, Unanswered, Upstream};
 pub use body::{Arriving, Body, Budget, Chunk, ReadError};
 pub use client::{Client, Credential};
 pub use handshake::{Handshake, Shown, Wish};
-pub use model_use::{ModelUse, ModelWatch, Spent};
+pub use model_use::{ModelCall, ModelUse, ModelWatch, Spent};
 pub use own::Own;
 pub use request::Request;
 pub use response::{Response, Source};

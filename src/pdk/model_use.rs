@@ -1,7 +1,11 @@
 //! What an AI plugin tells plugins that count about the model that it asked.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Exchange;
 
 /// One request to a model; kept in `Exchange::own` at the end of the exchange.
 #[derive(Debug, Clone)]
@@ -27,6 +31,55 @@ pub struct Spent {
     pub cost: f64,
     /// From the request to the last byte of the reply, in milliseconds.
     pub latency_ms: u64,
+}
+
+/// One call of a model, as traces tell of it: in `Exchange::own` at the end of the exchange, if
+/// somebody has said before that it is wanted.
+#[derive(Debug, Clone)]
+pub struct ModelCall {
+    /// Kong's name of the provider.
+    pub provider: &'static str,
+    /// What was asked of the model, in OpenTelemetry's words: `chat`, `embeddings`, ...
+    pub operation: &'static str,
+    /// The model that was asked; `None` where nobody named one.
+    pub model: Option<Arc<str>>,
+    /// The same for metrics: of limited variety where clients choose it.
+    pub counted_as: Arc<str>,
+    /// The model that answered.
+    pub answered_by: Option<String>,
+    /// The id of the reply.
+    pub id: Option<String>,
+    /// Why each choice ended.
+    pub reasons: Vec<String>,
+    /// Tokens that were sent, if the upstream has counted them.
+    pub prompt_tokens: Option<u64>,
+    /// Tokens that came back, if the upstream has counted them.
+    pub completion_tokens: Option<u64>,
+    /// Host and port of the upstream.
+    pub server: (Rc<str>, u16),
+    /// When the request began to go out.
+    pub sent: Instant,
+    /// From there to the last byte of the reply.
+    pub took: Duration,
+    /// From there to the first event; streams only.
+    pub first: Option<Duration>,
+    /// What went wrong: a status, or `timeout`, or `_OTHER`.
+    pub error: Option<String>,
+}
+
+/// Kept in `Exchange::own` by who wants to hear of calls of models.
+struct Wanted;
+
+impl ModelCall {
+    /// Says that calls in this exchange are to be told of.
+    pub fn want(ex: &Exchange) {
+        ex.own.keep(Rc::new(Wanted));
+    }
+
+    /// Whether somebody has.
+    pub fn is_wanted(ex: &Exchange) -> bool {
+        ex.own.find::<Wanted>().is_some()
+    }
 }
 
 /// What a plugin that ran earlier wants to do when it is known what a model has cost. Without a
