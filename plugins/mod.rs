@@ -43,6 +43,7 @@ mod bot_detection;
 mod correlation_id;
 #[path = "cors/handler.rs"]
 mod cors;
+mod delivering;
 #[path = "file-log/handler.rs"]
 mod file_log;
 mod findings;
@@ -58,6 +59,8 @@ mod jwt;
 mod key_auth;
 mod limits;
 mod model_call;
+#[path = "opentelemetry/handler.rs"]
+mod opentelemetry;
 mod patterns;
 #[path = "prometheus/handler.rs"]
 mod prometheus;
@@ -158,6 +161,7 @@ pub const NATIVE: &[Native] = &[
     Native { name: "ai-proxy", priority: 770, make: ai_proxy::make },
     Native { name: "ai-response-transformer", priority: 768, make: ai_response_transformer::make },
     Native { name: "proxy-cache", priority: 100, make: proxy_cache::make },
+    Native { name: "opentelemetry", priority: 14, make: opentelemetry::make },
     Native { name: "prometheus", priority: 13, make: prometheus::make },
     Native { name: "http-log", priority: 12, make: http_log::make },
     Native { name: "file-log", priority: 9, make: file_log::make },
@@ -190,7 +194,7 @@ const KONGS: &[&str] = &[
     "jq", "json-threat-protection", "jwe-decrypt", "jwt-signer",
     "kafka-consume", "kafka-log", "kafka-upstream", "key-auth-enc", "konnect-application-auth",
     "ldap-auth", "ldap-auth-advanced", "loggly", "metering-and-billing", "mocking", "mtls-auth",
-    "oas-validation", "oauth2", "oauth2-introspection", "opa", "openid-connect", "opentelemetry",
+    "oas-validation", "oauth2", "oauth2-introspection", "opa", "openid-connect",
     "proxy-cache-advanced",
     "rate-limiting-advanced", "request-callout",
     "request-transformer-advanced",

@@ -128,6 +128,12 @@ impl Caller {
         self.setup.targets.at(0)
     }
 
+    /// Host and port of the model.
+    pub(super) fn server(&self) -> (Rc<str>, u16) {
+        let endpoint = &self.place.endpoint;
+        (Rc::from(&*endpoint.host), endpoint.port)
+    }
+
     /// The id of the plugin.
     pub(super) fn plugin_id(&self) -> &str {
         &self.setup.plugin_id

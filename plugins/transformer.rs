@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -11,12 +11,12 @@ use serde_json::{Map, Value, json};
 
 use super::Context;
 use super::ai_proxy_advanced::{Target, model_in_use, without_key};
-use super::model_call::{Caller, Failed, Terms};
+use super::model_call::{Answered, Caller, Failed, Terms};
 use super::patterns::{Flags, Pattern};
 use super::prompts;
 use crate::llm::reply::Reply;
 use crate::llm::{Error, config};
-use crate::pdk::{Exchange, ModelUse, Spent};
+use crate::pdk::{Exchange, ModelCall, ModelUse, Spent};
 use crate::plugin::Outcome;
 
 /// The fields of both transformers.
@@ -96,7 +96,10 @@ impl Transformer {
             self.log(ex, "payload.request", String::from_utf8_lossy(&client).into());
         }
         let chat = target.plan.chat(&self.prompt, &String::from_utf8_lossy(body));
-        let answered = self.caller.post(ex, chat).await.map_err(|failed| match failed {
+        let began = Instant::now();
+        let answered = self.caller.post(ex, chat).await;
+        ex.own.keep(Rc::new(self.call(target, began, &answered)));
+        let answered = answered.map_err(|failed| match failed {
             Failed::NoToken => Unchanged::Gateway(Error::NoIdentity),
             Failed::NoTarget => no_target(),
             Failed::Lost(why) => {
@@ -116,6 +119,43 @@ impl Transformer {
             Unchanged::Said("no 'choices' in upstream AI service response".to_owned())
         })?;
         self.extracted(content)
+    }
+
+    /// What traces tell of a call. Whether somebody wants to know is not known yet: the request's
+    /// transformer runs ahead of them.
+    fn call(
+        &self,
+        target: &Target,
+        began: Instant,
+        answered: &Result<Answered, Failed>,
+    ) -> ModelCall {
+        let body = answered.as_ref().ok().map(|answered| answered.body.bytes.clone());
+        let reply = body.and_then(Reply::of_any_kind);
+        let usage = reply.as_ref().and_then(Reply::usage);
+        let ending = reply.as_ref().map(Reply::ending).unwrap_or_default();
+        let name = target.plan.name().cloned();
+        let error = match answered {
+            Ok(answered) if answered.status.as_u16() < 300 => None,
+            Ok(answered) => Some(answered.status.as_str().to_owned()),
+            Err(Failed::Lost(why)) if why == "timeout" => Some(why.clone()),
+            Err(_) => Some("_OTHER".to_owned()),
+        };
+        ModelCall {
+            provider: target.plan.provider().as_str(),
+            operation: target.plan.route_type().gen_ai_operation(),
+            counted_as: name.clone().unwrap_or_else(|| Arc::from("UNSPECIFIED")),
+            model: name,
+            answered_by: reply.as_ref().and_then(Reply::model),
+            id: ending.id,
+            reasons: ending.reasons,
+            prompt_tokens: usage.map(|usage| usage.prompt_tokens),
+            completion_tokens: usage.map(|usage| usage.completion_tokens),
+            server: self.caller.server(),
+            sent: began,
+            took: began.elapsed(),
+            first: None,
+            error,
+        }
     }
 
     /// The part of the answer that is used.

@@ -1,4 +1,4 @@
-//! Log records on their way to a log server: queues that the control thread empties.
+//! Records on their way to a log server or a collector: queues that the control thread empties.
 //!
 //! The rules are those of Kong's queues: records are sent in batches, a batch that fails is tried
 //! again for some time, and a queue that is full loses its oldest records. A worker only puts a
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::dns::{Dns, Records};
+use crate::otlp::Envelope;
 
 /// How long a gateway that stops waits for its queues.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
@@ -37,16 +38,29 @@ pub struct Destination {
     pub method: Method,
     /// Every header but those that the body decides.
     pub headers: HeaderMap,
+    /// What the body is.
+    pub framing: Framing,
+    /// How long a connection may take; `None` is as long as the delivery.
+    pub connect: Option<Duration>,
     /// How long one delivery may take.
     pub timeout: Duration,
     /// How long an idle connection is kept.
     pub keepalive: Duration,
 }
 
+/// How the records of a batch become a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Framing {
+    /// One by itself, several as a JSON array.
+    Json,
+    /// As OpenTelemetry's collectors read them.
+    Otlp(Arc<Envelope>),
+}
+
 /// How records wait: the `queue` record of Kong's plugins.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Terms {
-    /// Records in one delivery; one of them goes by itself, several are a JSON array.
+    /// Records in one delivery.
     pub batch_max: usize,
     /// How long the first record of a batch waits for others.
     pub delay: Duration,
@@ -105,7 +119,11 @@ impl Deliveries {
         if let Some(queue) = queues.iter().filter_map(Weak::upgrade).find(is_same) {
             return Ok(queue);
         }
-        let client = Client::builder()
+        let mut client = Client::builder();
+        if let Some(connect) = destination.connect {
+            client = client.connect_timeout(connect);
+        }
+        let client = client
             .tls_backend_preconfigured((*self.tls).clone())
             .dns_resolver(Names(self.dns.clone()))
             .no_proxy()
@@ -137,7 +155,7 @@ impl Deliveries {
             let _ = done.send(());
         });
         if wait.recv_timeout(FLUSH_LIMIT).is_err() {
-            tracing::error!("log records were lost: their server does not take them");
+            tracing::error!("records were lost: their server does not take them");
         }
     }
 }
@@ -174,7 +192,7 @@ impl Queue {
         let bytes_max = self.terms.bytes_max.unwrap_or(BYTES_MAX);
         let length = entry.len();
         if length > bytes_max {
-            tracing::error!("a log record is longer ({length} bytes) than max_bytes ({bytes_max})");
+            tracing::error!("a record is longer ({length} bytes) than max_bytes ({bytes_max})");
             return;
         }
         let mut state = lock(&self.state);
@@ -217,7 +235,7 @@ impl Queue {
         state.dropped += 1;
         if state.dropped == 1 {
             let server = self.server();
-            tracing::error!(%server, "log queue full, dropping old entries until they are sent");
+            tracing::error!(%server, "queue full, dropping old records until they are sent");
         }
     }
 
@@ -273,7 +291,7 @@ impl Queue {
             self.start(&mut state);
         }
         if std::mem::take(&mut state.dropped) > 0 {
-            tracing::warn!(server = %self.server(), "log queue resumed processing");
+            tracing::warn!(server = %self.server(), "queue resumed processing");
         }
         batch
     }
@@ -300,9 +318,9 @@ impl Queue {
         loop {
             let Err(error) = self.send(body.clone()).await else { return };
             let server = self.server();
-            tracing::warn!(%server, "log records could not be sent: {error}");
+            tracing::warn!(%server, "records could not be sent: {error}");
             if started.elapsed() > self.terms.retry_time || *closing.borrow() {
-                tracing::error!(%server, lost, "log records were lost after max_retry_time");
+                tracing::error!(%server, lost, "records were lost after max_retry_time");
                 return;
             }
             tokio::select! {
@@ -315,6 +333,9 @@ impl Queue {
 
     /// One record by itself, or a JSON array where a batch may have several, also of one.
     fn body(&self, mut batch: Vec<Bytes>) -> Bytes {
+        if let Framing::Otlp(envelope) = &self.destination.framing {
+            return envelope.wrap(&batch);
+        }
         if self.terms.batch_max == 1 {
             return batch.pop().unwrap_or_default();
         }

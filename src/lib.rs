@@ -22,6 +22,7 @@ pub mod llm;
 pub mod loader;
 pub mod lua;
 pub mod metrics;
+pub mod otlp;
 pub mod pdk;
 pub mod plugin;
 #[path = "../plugins/mod.rs"]

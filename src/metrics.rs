@@ -101,7 +101,8 @@ pub struct Histogram {
 struct Line([AtomicU64; 8]);
 
 impl Histogram {
-    fn new(bounds: &'static [u64]) -> Self {
+    /// One that no registry shows.
+    pub fn new(bounds: &'static [u64]) -> Self {
         let lines = std::iter::repeat_with(Line::default).take(Self::width(bounds) * SHARDS);
         Self { bounds, lines: lines.collect() }
     }
@@ -119,6 +120,12 @@ impl Histogram {
                 number.fetch_add(amount, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Over all workers: what stands below each bound and beyond the last, and the sum.
+    pub fn read(&self) -> (Vec<u64>, u64) {
+        let buckets = (0..=self.bounds.len()).map(|place| self.total(place)).collect();
+        (buckets, self.total(self.bounds.len() + 1))
     }
 
     fn number(&self, shard: usize, place: usize) -> Option<&AtomicU64> {

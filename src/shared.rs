@@ -18,6 +18,7 @@ use crate::deliveries::Deliveries;
 use crate::dicts::Dicts;
 use crate::dns::Dns;
 use crate::metrics::Metrics;
+use crate::otlp::Meters;
 use crate::pdk::Budget;
 use crate::quota::Quotas;
 use crate::quota::amounts::Amounts;
@@ -50,6 +51,8 @@ pub struct Shared {
     pub budget: Arc<Budget>,
     /// Log records on their way to log servers.
     pub deliveries: Deliveries,
+    /// What OpenTelemetry's collectors get at intervals.
+    pub meters: Meters,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// What the plugin prometheus counts.
@@ -114,6 +117,7 @@ impl Shared {
             standings: Standings::default(),
             quotas: Quotas::default(),
             amounts: Amounts::default(),
+            meters: Meters::default(),
             metrics: Arc::default(),
             kong_metrics: Metrics::default(),
             cache: Cache::default(),

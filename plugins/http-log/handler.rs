@@ -5,18 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::{HeaderName, Method};
+use http::Method;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use url::Url;
 
 use super::Context;
-use crate::deliveries::{Destination, Queue, Terms};
+use super::delivering::{QueueConfig, headers, milliseconds, url};
+use crate::deliveries::{Destination, Framing, Queue, Terms};
 use crate::entity::Secret;
 use crate::pdk::{Exchange, log};
 use crate::plugin::{Phases, Plugin};
@@ -37,20 +35,6 @@ struct Config {
     /// Set by `lua::plugin::fields`, which stands around this plugin.
     #[serde(rename = "custom_fields_by_lua")]
     _custom_fields_by_lua: Option<IgnoredAny>,
-}
-
-/// Kong's `queue` record.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct QueueConfig {
-    max_batch_size: Option<usize>,
-    max_coalescing_delay: Option<f64>,
-    max_entries: Option<usize>,
-    max_bytes: Option<i64>,
-    max_retry_time: Option<f64>,
-    initial_retry_delay: Option<f64>,
-    max_retry_delay: Option<f64>,
-    concurrency_limit: Option<i64>,
 }
 
 struct HttpLog(Arc<Queue>);
@@ -84,97 +68,43 @@ fn warn(context: &Context<'_>, config: &Config) {
 
 impl Config {
     fn destination(&self) -> Result<Destination, Vec<String>> {
-        let mut errors = Vec::new();
         let method = self.method.as_deref().unwrap_or("POST");
         let method = Method::from_bytes(method.as_bytes()).unwrap_or(Method::POST);
-        let mut headers = HeaderMap::new();
-        for (name, value) in self.headers.iter().flatten() {
-            match (HeaderName::from_bytes(name.as_bytes()), secret(value.expose())) {
-                (Ok(name), Some(value)) => drop(headers.insert(name, value)),
-                _ => errors.push(format!("config.headers: '{name}' cannot be sent")),
-            }
-        }
+        let (mut headers, mut errors) = match headers(self.headers.as_ref()) {
+            Ok(headers) => (headers, Vec::new()),
+            Err(errors) => (HeaderMap::new(), errors),
+        };
         let kind = self.content_type.as_deref().unwrap_or("application/json");
         if let Ok(kind) = HeaderValue::from_str(kind) {
             headers.insert(CONTENT_TYPE, kind);
         }
-        let url = self.url(&mut headers).map_err(|error| errors.push(error)).ok();
+        let url = url("http_endpoint", &self.http_endpoint, &mut headers);
+        let url = url.map_err(|error| errors.push(error)).ok();
         let timeout = milliseconds(self.timeout.unwrap_or(10_000.0));
         let keepalive = milliseconds(self.keepalive.unwrap_or(60_000.0));
         match url {
-            Some(url) if errors.is_empty() => {
-                Ok(Destination { url, method, headers, timeout, keepalive })
+            Some(mut url) if errors.is_empty() => {
+                url.set_query(None); // as in Kong
+                let framing = Framing::Json;
+                Ok(Destination { url, method, headers, framing, connect: None, timeout, keepalive })
             }
             _ => Err(errors),
         }
     }
 
-    /// The address without the user, who becomes a header, and, as in Kong, without a query.
-    fn url(&self, headers: &mut HeaderMap) -> Result<Url, String> {
-        let text = self.http_endpoint.expose();
-        let mut url = Url::parse(text).map_err(|error| format!("config.http_endpoint: {error}"))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err("config.http_endpoint: must begin with http:// or https://".to_owned());
-        }
-        let authority = text.split_once("://").map_or(text, |(_, rest)| rest);
-        let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
-        if let Some((user, _)) = authority.rsplit_once('@')
-            && let Some(value) = secret(&format!("Basic {}", STANDARD.encode(user)))
-        {
-            headers.insert(AUTHORIZATION, value);
-        }
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
-        url.set_query(None);
-        url.set_fragment(None);
-        Ok(url)
-    }
-
     /// The former names of fields count if they say something, as in Kong.
     fn terms(&self) -> Terms {
-        let queue = self.queue.as_ref();
         let size = self.queue_size.filter(|size| *size != 1);
-        let size = size.map(|size| usize::try_from(size).unwrap_or(0));
-        let batch = size.or_else(|| queue?.max_batch_size);
         let flush = self.flush_timeout.filter(|seconds| *seconds != 2.0);
-        let delay = flush.or_else(|| queue?.max_coalescing_delay);
-        let number = |field: fn(&QueueConfig) -> Option<f64>, default: f64| {
-            seconds(queue.and_then(field).unwrap_or(default))
-        };
-        let bytes = queue.and_then(|queue| queue.max_bytes);
-        Terms {
-            batch_max: batch.unwrap_or(1).max(1),
-            delay: seconds(delay.unwrap_or(1.0)),
-            entries_max: queue.and_then(|queue| queue.max_entries).unwrap_or(10_000).max(1),
-            bytes_max: bytes.map(|bytes| usize::try_from(bytes).unwrap_or(0)),
-            retry_time: number(|queue| queue.max_retry_time, 60.0),
-            retry_delay: number(|queue| queue.initial_retry_delay, 0.01),
-            retry_delay_max: number(|queue| queue.max_retry_delay, 60.0),
-            unlimited: queue.and_then(|queue| queue.concurrency_limit) == Some(-1),
-        }
+        QueueConfig::terms(self.queue.as_ref(), size, flush)
     }
-}
-
-/// A header value that no log shows.
-fn secret(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_bytes(text.as_bytes()).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
-/// A day at most: schemas take any number.
-const TIME_MAX: f64 = 86_400.0;
-
-fn seconds(number: f64) -> Duration {
-    Duration::from_secs_f64(number.clamp(0.0, TIME_MAX))
-}
-
-fn milliseconds(number: f64) -> Duration {
-    seconds(number / 1000.0)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use http::header::AUTHORIZATION;
     use serde_json::{Value, json};
 
     use super::*;

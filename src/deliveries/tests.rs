@@ -22,6 +22,8 @@ fn destination(address: SocketAddr) -> Destination {
         url: Url::parse(&format!("http://{address}/")).unwrap(),
         method: Method::POST,
         headers: HeaderMap::new(),
+        framing: Framing::Json,
+        connect: None,
         timeout: Duration::from_secs(60),
         keepalive: Duration::from_secs(60),
     }

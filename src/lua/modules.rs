@@ -32,7 +32,7 @@ pub fn bundled_plugins() -> impl Iterator<Item = &'static str> {
 }
 
 /// What Kong brings and the binary does not: plugins that the user may have on the path.
-pub(super) const KONGS: [&str; 22] = [
+pub(super) const KONGS: [&str; 21] = [
     "acme",
     "ai-prompt-decorator",
     "ai-prompt-guard",
@@ -47,7 +47,6 @@ pub(super) const KONGS: [&str; 22] = [
     "ldap-auth",
     "loggly",
     "oauth2",
-    "opentelemetry",
     "session",
     "standard-webhooks",
     "statsd",

@@ -454,6 +454,10 @@ mod tests {
         assert_eq!(upstream_status(&ex), "");
         let failed = super::super::Try {
             address: "127.0.0.1:1".parse().unwrap(),
+            host: "a.test".into(),
+            began: std::time::Instant::now(),
+            took: std::time::Duration::ZERO,
+            status: None,
             started_at_ms: 0,
             balancer_ns: 0,
             code: Some(502),

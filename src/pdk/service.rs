@@ -7,6 +7,7 @@ use std::cell::{Cell, Ref, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use rustls::sign::CertifiedKey;
@@ -112,10 +113,18 @@ impl Default for Limits {
 pub struct Try {
     /// Where it went.
     pub address: SocketAddr,
+    /// What that is called.
+    pub host: Rc<str>,
+    /// When its target was looked for.
+    pub began: Instant,
+    /// From there to the head of the answer, or to the failure.
+    pub took: Duration,
     /// Unix milliseconds at its start.
     pub started_at_ms: u64,
     /// Nanoseconds it took to find the address: target and DNS.
     pub balancer_ns: u64,
+    /// The status that the upstream has answered with.
+    pub status: Option<u16>,
     /// The status that a failed attempt stood for, 502 or 504; `None` when the upstream answered.
     pub code: Option<u16>,
     /// The upstream cannot have seen the request.

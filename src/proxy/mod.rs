@@ -172,6 +172,7 @@ async fn attempt(
     let is_via = ex.service.via.borrow().is_some();
     let tunnel = (is_via && tls.is_some()).then(|| format!("{}:{}", target.host, target.port));
     let key = Key { address, tls, http2, tunnel: tunnel.map(Into::into) };
+    let host = target.host;
     let mut request = request(way, ex, target.host_header, body(ex, upload))?;
     if is_via && key.tunnel.is_none() {
         whole_uri(&mut request)?;
@@ -188,7 +189,19 @@ async fn attempt(
     let lost = sent.as_ref().err().filter(|error| !error.is_client());
     let code = lost.map(|error| if error.is_timeout() { 504 } else { 502 });
     let unsent = lost.is_some_and(SendError::is_unsent);
-    ex.service.tries.borrow_mut().push(Try { address, started_at_ms, balancer_ns, code, unsent });
+    let status = sent.as_ref().ok().map(|reply| reply.status().as_u16());
+    let took = began.elapsed();
+    ex.service.tries.borrow_mut().push(Try {
+        address,
+        host,
+        began,
+        took,
+        started_at_ms,
+        balancer_ns,
+        status,
+        code,
+        unsent,
+    });
     Ok(sent)
 }
 

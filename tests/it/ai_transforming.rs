@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 
 use super::gateway::{Builder, TestGateway};
 use super::http::{Message, Reader, Upstream, closed_port};
+use super::otlp::Collector;
 use super::stream_ends::LogPipe;
 
 /// A whole response, for as long as the test runs.
@@ -327,4 +328,32 @@ async fn a_key_in_the_body_for_another_model_is_in_no_log() {
     assert_eq!(llm.seen()[0].json()["secret"], "canary");
     let record = log.record().await.to_string();
     assert!(record.contains("ai-response-transformer") && !record.contains("canary"), "{record}");
+}
+
+#[tokio::test]
+async fn the_call_for_a_request_is_a_span_though_it_runs_ahead_of_the_plugin() {
+    let (model, collector) = (model("better").await, Collector::start().await);
+    let upstream = Upstream::replying(response(200, "", "ok")).await;
+    let address = upstream.address.to_string();
+    let plugin = format!(
+        "plugins:\n- name: opentelemetry\n  config: {{traces_endpoint: '{}', queue: \
+         {{max_coalescing_delay: 0.02}}}}\n",
+        collector.url("traces")
+    );
+    let gateway = Builder::default()
+        .set("tracing_instrumentations", "request")
+        .set("tracing_sampling_rate", "1")
+        .start(&config("request", &address, &at(&model), "", &plugin));
+    assert_eq!(gateway.post("/a", r#"{"a":1}"#).await.status(), 200);
+    let spans = collector.spans(2).await;
+    let call = spans.iter().find(|span| span.name == "kong.gen_ai").unwrap();
+    for (name, value) in [
+        ("gen_ai.provider.name", "openai"),
+        ("gen_ai.request.model", "gpt-4"),
+        ("gen_ai.response.model", "m-2024"),
+        ("gen_ai.usage.output_tokens", "12"),
+        ("server.port", &model.address.port().to_string()),
+    ] {
+        assert_eq!(call.attributes.get(name).map(String::as_str), Some(value), "{name}");
+    }
 }

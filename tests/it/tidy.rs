@@ -36,6 +36,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("deliveries", 2),
     ("dns", 2),
     ("llm", 2),
+    ("otlp", 2),
     ("proxy", 2),
     ("quota", 2),
     ("redis", 2),

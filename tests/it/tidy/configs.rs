@@ -69,6 +69,10 @@ fn example(plugin: &str) -> Value {
         "acl" => json!({"allow": ["g"]}),
         "file-log" => json!({"path": "/dev/null"}),
         "http-log" => json!({"http_endpoint": "http://localhost", "queue": {}}),
+        "opentelemetry" => {
+            let endpoint = "http://localhost/v1/traces";
+            json!({"traces_endpoint": endpoint, "metrics": {"endpoint": endpoint}, "queue": {}})
+        }
         "ip-restriction" => json!({"allow": ["::1"]}),
         "rate-limiting" => json!({"second": 1, "redis": {"host": "localhost"}}),
         "response-ratelimiting" => {
