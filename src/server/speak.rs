@@ -194,9 +194,11 @@ impl Life<'_> {
         let idle = if idle.is_zero() { head } else { idle };
         let mut overdue = pin!(self.activity.overdue(head, idle));
         tokio::select! {
-            ended = served.as_mut() => return ended,
-            () = self.activity.spent() => {}
+            // An answer that is ready with the news of the end says that it is the last.
+            biased;
             _ = self.drain.wait_for(|draining| *draining) => {}
+            () = self.activity.spent() => {}
+            ended = served.as_mut() => return ended,
             () = overdue.as_mut() => {
                 self.activity.leave();
                 finish(served.as_mut());

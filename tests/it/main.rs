@@ -20,6 +20,7 @@ mod bundled;
 mod caching;
 mod cli;
 mod cli_process;
+mod clients;
 mod code_reload;
 mod community;
 mod docs_hosting;

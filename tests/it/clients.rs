@@ -1,0 +1,154 @@
+//! Other clients than OpenAI's own SDKs against the gateway, over TLS with their own authority.
+//!
+//! The scripts are in tests/sdk, and `tests/sdk/setup` installs what they need.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use silverback::sim::{Kind, Options, Sim};
+use tokio::process::Command;
+
+use super::gateway::Builder;
+use super::sdk::{folder, is_skipped};
+
+/// What each family of clients asks for: chats, responses and embeddings as OpenAI and as Azure
+/// have them, and messages of Anthropic's. All sign in with the key of a consumer.
+fn config(sim: &str) -> String {
+    let route = |name: &str, paths: &str, route_type: &str, azure: &str, more: &str| {
+        format!(
+            "  - name: {name}
+    paths: [{paths}]
+    plugins:
+    - name: ai-proxy-advanced
+      config:
+{more}        targets:
+        - route_type: {route_type}
+          logging: {{log_statistics: true}}
+          auth: {{azure_use_managed_identity: true}}
+          model:
+            provider: azure
+            name: gpt-4o
+            options:
+              azure_instance: my-instance
+              azure_deployment_id: gpt-4o
+              azure_api_version: '2025-04-01-preview'
+              upstream_url: {sim}/openai{azure}
+"
+        )
+    };
+    let chats = "/deployments/gpt-4o/chat/completions";
+    let azure = "'~/openai/deployments/gpt-4o/chat/completions$'";
+    [
+        "_format_version: '3.0'
+consumers:
+- username: me
+  keyauth_credentials: [{key: my-key}]
+plugins:
+- name: key-auth
+  config: {key_names: [apikey, api-key], hide_credentials: true}
+services:
+- name: llm
+  url: http://127.0.0.1:9
+  routes:
+"
+        .to_owned(),
+        route("chats", "/v1/chat/completions", "llm/v1/chat", chats, ""),
+        route("azure-chats", azure, "llm/v1/chat", chats, ""),
+        route(
+            "responses",
+            "/v1/responses, /openai/v1/responses",
+            "llm/v1/responses",
+            "/responses",
+            "",
+        ),
+        route(
+            "embeddings",
+            "/v1/embeddings",
+            "llm/v1/embeddings",
+            "/deployments/gpt-4o/embeddings",
+            "",
+        ),
+        route("claude", "/claude", "llm/v1/chat", chats, "        llm_format: anthropic\n"),
+    ]
+    .concat()
+}
+
+/// Certificate and key of `localhost`, and the authority behind them: files in a folder.
+fn certificates(folder: &Path) -> [PathBuf; 3] {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // OpenSSL takes a certificate for its own issuer if both have one name.
+    params.distinguished_name.push(DnType::CommonName, "authority");
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.use_authority_key_identifier_extension = true;
+    let certificate = params.signed_by(&key, &ca).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    [
+        file("cert.pem", &certificate.pem()),
+        file("key.pem", &key.serialize_pem()),
+        file("ca.pem", &ca.pem()),
+    ]
+}
+
+/// Runs a script, which says `ok` for each of its checks.
+async fn run(interpreter: &Path, script: &str, least: usize) {
+    let made = tempfile::tempdir().unwrap();
+    let [certificate, key, authority] = certificates(made.path());
+    let sim = Sim::start(Options::default()).unwrap();
+    let gateway = Builder::default()
+        .env("AZURE_POD_IDENTITY_AUTHORITY_HOST", &sim.url())
+        .set("ssl_cert", certificate.to_str().unwrap())
+        .set("ssl_cert_key", key.to_str().unwrap())
+        .set("proxy_listen", "127.0.0.1:0 ssl http2")
+        .start(&config(&sim.url()));
+    let mut command = Command::new(interpreter);
+    command
+        .arg(folder().join(script))
+        .env("GATEWAY", format!("https://localhost:{}", gateway.address.port()))
+        .env("SSL_CERT_FILE", &authority)
+        .env("REQUESTS_CA_BUNDLE", &authority)
+        .env("NODE_EXTRA_CA_CERTS", &authority)
+        .env("NO_PROXY", "localhost")
+        .kill_on_drop(true);
+    let limit = Duration::from_secs(180);
+    let output = tokio::time::timeout(limit, command.output()).await;
+    let output = output.unwrap_or_else(|_| panic!("{script} took longer than {limit:?}"));
+    let output = output.unwrap_or_else(|error| panic!("{}: {error}", interpreter.display()));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script} failed:\n{said}\n{errors}");
+    let checks = said.lines().filter(|line| line.starts_with("ok ")).count();
+    assert!(checks >= least, "{script} made {checks} checks only:\n{said}");
+    for seen in sim.requests().iter().filter(|seen| seen.kind == Kind::Chat) {
+        assert_eq!(seen.identity, "managed identity (system-assigned)");
+        let headers = format!("{:?}", seen.headers);
+        assert!(!headers.contains("my-key") && !headers.contains("unused"), "{headers}");
+    }
+}
+
+#[tokio::test]
+async fn clients_in_python_are_at_home() {
+    if is_skipped("clients_in_python_are_at_home") {
+        return;
+    }
+    let python = folder().join(".venv/bin/python");
+    assert!(python.is_file(), "run tests/sdk/setup (or set SILVERBACK_SKIP_SDK_TESTS=1)");
+    run(&python, "clients.py", 16).await;
+}
+
+#[tokio::test]
+async fn clients_in_node_are_at_home() {
+    if is_skipped("clients_in_node_are_at_home") {
+        return;
+    }
+    let there = folder().join("node_modules/ai").is_dir();
+    assert!(there, "run tests/sdk/setup (or set SILVERBACK_SKIP_SDK_TESTS=1)");
+    run(Path::new("node"), "clients.mjs", 12).await;
+}
