@@ -24,6 +24,7 @@ pub mod filter_events;
 pub mod form;
 pub mod include_usage;
 pub mod json;
+mod models;
 pub mod openai;
 mod operation;
 pub mod plan;

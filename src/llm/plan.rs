@@ -19,7 +19,7 @@ use crate::llm::error::Error;
 use crate::llm::filter_events::{FilterEvents, Folder};
 use crate::llm::include_usage::IncludeUsage;
 use crate::llm::openai::{self, Body};
-use crate::llm::operation::{self, Branch, Media, Naming, Operation};
+use crate::llm::operation::{Branch, Media, Naming, Operation};
 use crate::llm::site::{Located, Where};
 use crate::llm::splice::{Key, quote};
 use crate::llm::template::{Client, Place, Text};
@@ -328,34 +328,6 @@ impl Plan {
         })
     }
 
-    /// A client may ask for the models where it asks them something (not in Kong).
-    fn list_of_models(
-        &self,
-        located: &Located,
-        client: &Client<'_>,
-    ) -> Result<Option<Prepared>, Error> {
-        let has_models = matches!(self.operation.naming, Naming::Always | Naming::Creation);
-        let reads = matches!(*client.method, Method::GET | Method::HEAD);
-        let Some(prefix) = located.prefix.as_deref().filter(|_| has_models && reads) else {
-            return Ok(None);
-        };
-        let branch = operation::models_branch(client.raw_path, client.path)?;
-        let Some(rest) = branch else { return Ok(None) };
-        let path = [prefix, operation::MODELS, rest].concat();
-        Ok(Some(Prepared {
-            endpoint: located.endpoint.clone(),
-            target: self.with_query(&path, located, None, client)?,
-            body: None,
-            credential: self.credential.header(client),
-            model: None,
-            model_header: None,
-            stream: false,
-            hides_usage: false,
-            is_checked: false,
-            azure: located.names.clone(),
-        }))
-    }
-
     /// Whether the request asks a model for something new, and so has to name it.
     fn creates(&self, branch: Option<&Branch<'_>>, client: &Client<'_>) -> bool {
         let is_root = branch.is_none_or(|branch| {
@@ -443,7 +415,7 @@ impl Plan {
         self.with_query(&path, located, model, client)
     }
 
-    fn with_query(
+    pub(super) fn with_query(
         &self,
         path: &str,
         located: &Located,
