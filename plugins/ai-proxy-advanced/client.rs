@@ -9,10 +9,11 @@ use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use super::inflate::accepts_gzip;
+use super::messages;
 use super::session::Refusal;
 use super::setup::Setup;
 use super::targets::Indexes;
-use crate::llm::{self, Body, Plan, Prepared, anthropic, form, openai};
+use crate::llm::{self, Body, Plan, Prepared, Wire, form, openai};
 use crate::pdk::{Exchange, ReadError};
 use crate::plugins::prompts::is_ours;
 use crate::respond::Failure;
@@ -28,9 +29,12 @@ pub(super) const FORWARDED: [HeaderName; 2] =
 
 /// A client's request.
 pub(super) struct Client {
-    /// The body, a message's as the chat that it asks for; empty when it streams to the upstream
-    /// unread.
-    pub(super) body: Body,
+    /// The body as it came; empty when it streams to the upstream unread.
+    body: Body,
+    /// The chat that a message asks for, where a target may get it that speaks chats.
+    chat: Option<Body>,
+    /// Whether a client of Anthropic's API asks only how long its message is.
+    pub(super) asks_for_count: bool,
     /// Whether the body was read.
     pub(super) was_read: bool,
     /// Whether it can read gzip.
@@ -53,11 +57,13 @@ impl Client {
         // Audio and images are larger than what is asked in words.
         let limit = if is_ours(ex) || !is_json { 0 } else { setup.body_limit };
         let bytes = if was_read { whole(setup, ex, limit).await? } else { Bytes::new() };
-        let mut body = Body::read(content_type, bytes, limit)?;
-        if let Some(request) = body.object().filter(|_| setup.messages) {
-            body = Body::read(None, anthropic::chat(request)?, 0)?;
-        }
-        let candidates = candidates(setup, ex, &body)?;
+        let body = Body::read(content_type, bytes, limit)?;
+        let mut candidates = candidates(setup, ex, &body)?;
+        let asks_for_count = setup.messages && messages::asks_for_count(ex);
+        let chat = match setup.messages {
+            true => messages::chat(setup, &body, &mut candidates, asks_for_count)?,
+            false => None,
+        };
         let headers = ex.request.headers();
         let kept = setup.changed_headers.iter().flat_map(|name| {
             headers.get_all(name).iter().map(move |value| (name.clone(), value.clone()))
@@ -69,7 +75,20 @@ impl Client {
             query: ex.service.query().unwrap_or_default(),
             headers: kept.collect(),
             body,
+            chat,
+            asks_for_count,
         })
+    }
+
+    /// The body in the words of a target.
+    pub(super) fn body_for(&self, plan: &Plan) -> &Body {
+        let chat = self.chat.as_ref().filter(|_| plan.wire() == Wire::Openai);
+        chat.unwrap_or(&self.body)
+    }
+
+    /// The body that an estimate goes by: as a chat, where it is one.
+    pub(super) fn words(&self) -> &Body {
+        self.chat.as_ref().unwrap_or(&self.body)
     }
 
     /// Whether the client sent this header.
@@ -106,7 +125,7 @@ impl Client {
             headers: &ex.request.headers(),
             captures: &captures,
         };
-        plan.prepare(&client, &self.body, counts)
+        plan.prepare(&client, self.body_for(plan), counts)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Clients that speak Anthropic's Messages API (`llm_format: anthropic`).
 //!
-//! Behind `client` a request of theirs is a chat like any other. What goes back to them, replies,
-//! streams and errors, is put in Anthropic's words here.
+//! For a target that speaks chats a request of theirs becomes one, and what goes back to them,
+//! replies, streams and errors, is put in Anthropic's words here. To Claude itself, and from it,
+//! everything passes as it is.
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -10,9 +11,11 @@ use serde_json::json;
 
 use super::client::Client;
 use super::session::{Asked, Refusal, Session};
-use crate::llm;
+use super::setup::Setup;
+use super::targets::{Indexes, Target};
 use crate::llm::anthropic::{self, Translator, fault};
 use crate::llm::usage::Usage;
+use crate::llm::{self, Body, Wire};
 use crate::pdk::{Exchange, Source};
 use crate::plugin::Outcome;
 use crate::respond;
@@ -26,9 +29,37 @@ pub(super) fn asks_for_count(ex: &Exchange) -> bool {
         && path::normalise(ex.request.raw_path()).ends_with(anthropic::COUNT_TOKENS)
 }
 
-/// The answer to that.
+/// The chat that a message asks for, for those of the candidates that speak chats. What cannot be
+/// said in a chat, and the question for a length, go to Claude only, where it is a candidate.
+pub(super) fn chat(
+    setup: &Setup,
+    body: &Body,
+    candidates: &mut Indexes,
+    asks_for_count: bool,
+) -> Result<Option<Body>, llm::Error> {
+    let Some(message) = body.object() else { return Ok(None) };
+    let wire = |index: usize| setup.targets.at(index).map(|target| target.plan.wire());
+    let is_native = |index: &usize| wire(*index) == Some(Wire::Messages);
+    let has_native = candidates.iter().any(is_native);
+    if has_native && asks_for_count {
+        candidates.retain(|index| is_native(index));
+    }
+    if candidates.iter().all(is_native) {
+        return Ok(None);
+    }
+    match anthropic::chat(message) {
+        Ok(chat) => Body::read(None, chat, 0).map(Some),
+        Err(_) if has_native => {
+            candidates.retain(|index| is_native(index));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The answer to a client that asks how long its request is, where no target can be asked.
 pub(super) fn count(client: &Client) -> Refusal {
-    match client.body.object() {
+    match client.words().object() {
         Some(chat) => Refusal::Counted(anthropic::estimate(chat)),
         None => llm::Error::NoPrompts.into(),
     }
@@ -71,6 +102,15 @@ fn put(ex: &Exchange, body: Bytes) {
     ex.response.clear_header(CONTENT_ENCODING);
     ex.response.set_header(CONTENT_TYPE, JSON);
     ex.response.replace_body(body);
+}
+
+/// Names the version of the API to a target that speaks it.
+pub(super) fn name_version(ex: &Exchange, target: &Target) {
+    let version = target.plan.anthropic_version();
+    let version = version.filter(|_| !ex.request.headers().contains_key(anthropic::VERSION));
+    if let Some(version) = version {
+        ex.request.set_header(anthropic::VERSION, version.clone());
+    }
 }
 
 /// What puts a stream in other words.

@@ -137,7 +137,8 @@ fn learn(session: &Session, ex: &Exchange, target: &Target, numbers: &Numbers) {
         true => numbers.for_balance(is_whole),
         false => balance::Spent::default(),
     };
-    if is_success {
+    // A length is found faster than an answer.
+    if is_success && session.asked().is_none_or(|asked| !asked.is_count) {
         setup.targets.learn(target, &spent);
     }
     if let Some(from) = session.settle(Some(&spent)) {
@@ -193,7 +194,10 @@ impl Numbers {
 
     fn new(session: &Session, ex: &Exchange, seen: &Seen) -> Self {
         let status = ex.service.status.get();
+        let is_count = session.asked().is_some_and(|asked| asked.is_count);
         let usage = match (seen.usage, status) {
+            // The answer is a number of tokens, and takes none.
+            _ if is_count => Usage::default(),
             (Some(usage), _) => usage,
             // Kong counts what was sent, also when nothing came of it.
             (None, Some(_)) => Usage::estimate(session.prompt_tokens(), 0),
@@ -282,7 +286,7 @@ fn payload(session: &Session, asked: Option<&Asked>, seen: &Seen) -> Value {
     let mut payload = Map::new();
     let sent = match asked {
         Some(asked) => asked.payload.clone(),
-        None => session.client.get().map(|client| client.body.bytes().clone()),
+        None => session.client.get().map(|client| client.words().bytes().clone()),
     };
     if let Some(sent) = sent {
         payload.insert("request".to_owned(), text(&sent));

@@ -25,7 +25,7 @@ use super::trail::{ATTEMPTS, SPILLED, Trail};
 use crate::azure::Token;
 use crate::guard::{self, Named};
 use crate::llm::azure::Names;
-use crate::llm::{self, Prepared, RouteType, usage};
+use crate::llm::{self, Prepared, RouteType, Wire, usage};
 use crate::pdk::{Exchange, ModelWatch};
 use crate::plugin::{Outcome, Stop};
 use crate::plugins::prompts;
@@ -89,6 +89,8 @@ pub(super) struct Asked {
     pub(super) stream: bool,
     /// Whether the event with its tokens is the gateway's alone.
     pub(super) hides_usage: bool,
+    /// Whether it asks only how long a message is.
+    pub(super) is_count: bool,
     /// Whether a 200 must be a reply of the route type.
     pub(super) is_checked: bool,
     /// Azure's names for the log record.
@@ -177,13 +179,19 @@ impl Session {
         self.progress.borrow_mut().retries_left = ex.service.limits.get().retries;
         let client = Client::read(&self.setup, ex).await?;
         let client = self.client.get_or_init(|| client);
-        if self.setup.messages && messages::asks_for_count(ex) {
+        if client.asks_for_count && !self.can_ask_for_count(client) {
             return Err(messages::count(client));
         }
         let hint = self.setup.targets.hint(ex).await;
         self.hint.get_or_init(|| hint);
         let first = self.with_ask(ex, client, |ask| self.setup.targets.pick(ask));
         self.enter(ex, client, first?)
+    }
+
+    /// Whether a target can say how long a message is.
+    fn can_ask_for_count(&self, client: &Client) -> bool {
+        let first = client.candidates.first().and_then(|index| self.setup.targets.at(*index));
+        first.is_some_and(|target| target.plan.wire() == Wire::Messages)
     }
 
     /// Asks the balancer something.
@@ -211,8 +219,9 @@ impl Session {
         }
         let prepared = client.prepare(ex, &target.plan, self.counts(ex, target))?;
         // Of forms most is sound or pictures, which say nothing in a log.
-        let payload = (target.log_payloads && client.body.form().is_none()).then(|| {
-            let sent = prepared.body.as_ref().unwrap_or_else(|| client.body.bytes());
+        let body = client.body_for(&target.plan);
+        let payload = (target.log_payloads && body.form().is_none()).then(|| {
+            let sent = prepared.body.as_ref().unwrap_or_else(|| body.bytes());
             target.plan.redacted_body(sent).unwrap_or_else(|| sent.clone())
         });
         if target.plan.route_type() == RouteType::Realtime && self.counts(ex, target) {
@@ -220,10 +229,11 @@ impl Session {
         }
         address(ex, target, &prepared);
         sign(ex, target, &prepared);
+        messages::name_version(ex, target);
         if let Some(body) = prepared.body {
             ex.request.set_body(body);
         } else if client.was_read {
-            ex.request.set_body(client.body.bytes().clone());
+            ex.request.set_body(body.bytes().clone());
         }
         let asked = Asked {
             index,
@@ -231,6 +241,7 @@ impl Session {
             model_header: prepared.model_header,
             stream: prepared.stream,
             hides_usage: prepared.hides_usage,
+            is_count: prepared.is_count,
             is_checked: prepared.is_checked,
             azure: prepared.azure,
             payload,
@@ -317,7 +328,7 @@ impl Session {
 
     /// Kong's estimate of the tokens the client sent.
     pub(super) fn prompt_tokens(&self) -> u64 {
-        let body = self.client.get().and_then(|client| client.body.object());
+        let body = self.client.get().and_then(|client| client.words().object());
         let stream = self.asked().is_some_and(|asked| asked.stream);
         body.map_or(0, |body| usage::estimate_prompt(body, stream))
     }

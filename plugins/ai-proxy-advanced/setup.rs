@@ -158,7 +158,8 @@ impl Setup {
             return Err(notes.refusals);
         }
         let keys = drafts.iter().filter_map(|draft| draft.key_header.clone());
-        let changed_headers = changed_headers(keys);
+        let version = wanted.messages.then_some(anthropic::VERSION);
+        let changed_headers = changed_headers(keys.chain(version));
         let named = Named::all(drafts.iter().map(|draft| (&draft.plan, draft.weight())));
         let balance = Balance::new(balancer, &shared.standings, &plugin.id, &named);
         let targets = drafts.into_iter().zip(named).map(|(draft, named)| {

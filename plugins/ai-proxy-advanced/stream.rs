@@ -14,16 +14,18 @@ use super::reply::{Seen, joined};
 use crate::llm::anthropic::Translator;
 use crate::llm::ending::Ending;
 use crate::llm::filter_events::Folder;
-use crate::llm::sse::{BROKEN, Ended, Event, Fate, Framer};
+use crate::llm::sse::{Ended, Event, Fate, Framer};
 use crate::llm::transcript::Transcript;
 use crate::llm::usage::StreamUsage;
-use crate::llm::{Plan, RouteType};
+use crate::llm::{Plan, Wire};
 use crate::pdk::Chunk;
 use crate::pdk::body::Buffered;
 use crate::plugin::{Outcome, Stop};
 
 /// One stream.
 pub(super) struct Stream {
+    /// What the target speaks.
+    wire: Wire,
     /// `None` once the stream is over.
     framer: Option<Framer>,
     watch: Watch,
@@ -60,18 +62,18 @@ struct Watch {
 impl Stream {
     /// A stream for a target of this plan.
     pub(super) fn new(plan: &Plan, wanted: Wanted, translator: Option<Translator>) -> Self {
-        let route_type = plan.route_type();
-        let is_text = plan.converts() || route_type == RouteType::Responses;
+        let (wire, route_type) = (plan.wire(), plan.route_type());
         let watch = Watch {
-            usage: StreamUsage::new(route_type, is_text),
-            transcript: wanted.transcript.then(|| Transcript::new(route_type)),
+            usage: StreamUsage::new(wire, route_type, plan.is_text()),
+            transcript: wanted.transcript.then(|| Transcript::new(wire, route_type)),
             ending: wanted.ending.then(Ending::default),
             first: None,
             done: false,
         };
         let translator = translator.map(Box::new);
         Self {
-            framer: Some(Framer::default()),
+            wire,
+            framer: Some(Framer::new(wire)),
             watch,
             hides_usage: wanted.hides_usage,
             folder: plan.folder().map(Box::new),
@@ -80,7 +82,7 @@ impl Stream {
         }
     }
 
-    /// Whether `[DONE]` was seen.
+    /// Whether its last event was seen.
     pub(super) fn is_done(&self) -> bool {
         self.watch.done
     }
@@ -94,9 +96,9 @@ impl Stream {
         let Some(framer) = &mut self.framer else { return Ok(()) };
         let (watch, translator) = (&mut self.watch, &mut self.translator);
         let folder = &mut self.folder;
-        let hides_usage = self.hides_usage;
+        let (wire, hides_usage) = (self.wire, self.hides_usage);
         let mut see = |event: Event<'_>| {
-            let is_usage = watch.see(event);
+            let is_usage = watch.see(event, wire);
             translator.iter_mut().for_each(|translator| translator.see(event));
             match folder {
                 _ if is_usage && hides_usage => Fate::Hide,
@@ -136,7 +138,7 @@ impl Stream {
             return; // nothing is missing
         }
         chunk.data = match &mut self.translator {
-            None => Bytes::from_static(BROKEN),
+            None => Bytes::from_static(self.wire.broken()),
             Some(translator) => {
                 translator.break_off(&error);
                 translator.take()
@@ -167,11 +169,11 @@ impl Stream {
 
 impl Watch {
     /// Whether the event has the tokens and nothing else.
-    fn see(&mut self, event: Event<'_>) -> bool {
+    fn see(&mut self, event: Event<'_>, wire: Wire) -> bool {
         if self.first.is_none() {
             self.first = Some(Instant::now());
         }
-        self.done |= event.is_done();
+        self.done |= event.is_last(wire);
         if let Some(transcript) = &mut self.transcript {
             transcript.see(event);
         }

@@ -127,6 +127,7 @@ mod tests {
             ("evilservices.ai.azure.com", "https://cognitiveservices.azure.com/.default"),
             ("foo.openai.azure.com/openai/v1/chat/completions", "https://ai.azure.com/.default"),
             ("foo.services.ai.azure.com/models", "https://ai.azure.com/.default"),
+            ("foo.services.ai.azure.com/anthropic/v1/messages", "https://ai.azure.com/.default"),
             (
                 "foo.openai.azure.com/openai/deployments/openai/v1/chat/completions",
                 "https://cognitiveservices.azure.com/.default",

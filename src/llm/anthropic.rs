@@ -6,6 +6,7 @@
 
 mod blocks;
 pub mod fault;
+mod native;
 mod reply;
 mod request;
 mod stream;
@@ -17,6 +18,8 @@ use crate::llm::json;
 use crate::llm::splice::{Object, quote};
 use crate::llm::usage::{self, Part, Usage};
 
+pub use native::VERSION;
+pub(super) use native::version;
 pub use reply::message;
 pub use request::chat;
 pub use stream::Translator;

@@ -5,19 +5,20 @@
 //!   it already, and Azure does not mind.
 //! - **v1**: `/openai/v1/chat/completions`, without a date; `model` is the deployment.
 //! - **Foundry**: the same behind `<resource>.services.ai.azure.com`, or model inference under
-//!   `/models`, which has dates again.
+//!   `/models`, which has dates again, or Anthropic's Messages API under `/anthropic/v1`.
 //!
 //! The surface follows from `azure_service`, `azure_api_version` and the route type, and from
 //! nothing else; there is one test for each URL.
 
 use std::sync::Arc;
 
-use crate::llm::RouteType;
 use crate::llm::address::{self, BadUrl, Endpoint};
+use crate::llm::config::Options;
 use crate::llm::openai::prefix;
 use crate::llm::operation::{Dated, Operation};
 use crate::llm::plan::Invalid;
 use crate::llm::site::{Located, Site};
+use crate::llm::{RouteType, Wire};
 
 /// The value of `azure_service` for Foundry.
 pub(super) const FOUNDRY: &str = "azure-foundry";
@@ -44,6 +45,17 @@ enum Surface<'a> {
     V1(&'a str),
     /// `/models` of Foundry.
     Inference,
+    /// Claude's own API on Foundry, behind this prefix.
+    Messages(&'a str),
+}
+
+/// What is spoken for chats where these options of provider azure point to: Anthropic's API behind
+/// a prefix of Foundry that begins with `/anthropic` (of Kong's next versions).
+pub(super) fn wire(options: &Options) -> Wire {
+    let is_foundry = options.azure_service.as_deref() == Some(FOUNDRY);
+    let prefix = options.azure_foundry_path_prefix.as_deref().filter(|_| is_foundry);
+    let first = prefix.and_then(|prefix| prefix.trim_start_matches('/').split('/').next());
+    if first == Some("anthropic") { Wire::Messages } else { Wire::Openai }
 }
 
 /// Where a target of provider `azure` is.
@@ -52,7 +64,7 @@ enum Surface<'a> {
 /// replaces the operation behind the deployment; `preserve` without it takes the client's path
 /// (all three as in Kong).
 pub(super) fn locate(site: &Site<'_>, route: RouteType) -> Result<Located, Invalid> {
-    let operation = Operation::of(route);
+    let operation = Operation::on(site.fixed.wire, route);
     let from_url = site.upstream_url.map(address::upstream_url).transpose();
     let from_url = from_url.map_err(Invalid::url("upstream_url"))?;
     let surface = surface(site, operation, route);
@@ -71,10 +83,12 @@ pub(super) fn locate(site: &Site<'_>, route: RouteType) -> Result<Located, Inval
     let in_v1 = path.as_deref().is_some_and(is_v1);
     let (undated, api_version) = version(site, operation, surface, in_v1, has_url);
     let prefix = match (surface, &path) {
-        (Surface::Inference, _) | (_, None) => None,
+        // There is no list of models beside messages.
+        (Surface::Inference | Surface::Messages(_), _) | (_, None) => None,
         (_, Some(path)) => prefix(path, operation),
     };
     let names_deployment = match has_url {
+        _ if operation.wire == Wire::Messages => true,
         // Kong: the deployment is only a name for logs then.
         true => matches!(site.azure_api_version, Some("v1" | "preview")),
         false => surface != Surface::Dated || operation.dated != Dated::Deployment,
@@ -99,6 +113,7 @@ fn surface<'a>(site: &Site<'a>, operation: &Operation, route: RouteType) -> Surf
         let prefix = site.fixed.foundry_prefix.map(|prefix| prefix.trim_end_matches('/'));
         return match prefix {
             Some("/models" | "models") => Surface::Inference,
+            Some(prefix) if operation.wire == Wire::Messages => Surface::Messages(prefix),
             Some(prefix) if !prefix.is_empty() => Surface::V1(prefix),
             _ => V1,
         };
@@ -144,7 +159,7 @@ fn own_path(
             Ok(format!("/openai/deployments/{deployment}{end}"))
         }
         Surface::Dated => Ok(format!("/openai{end}")),
-        Surface::V1(prefix) => {
+        Surface::V1(prefix) | Surface::Messages(prefix) => {
             let prefix = address::upstream_path(prefix);
             let prefix = prefix.map_err(Invalid::url("azure_foundry_path_prefix"))?;
             Ok(format!("{prefix}{end}"))
@@ -179,6 +194,7 @@ fn version(
     let configured = site.azure_api_version;
     let undated = |is_preview: bool| (true, is_preview.then(|| "preview".to_owned()));
     match surface {
+        Surface::Messages(_) => undated(false),
         Surface::Dated if in_v1 => undated(configured == Some("preview")),
         // A URL of the operator's own takes what is configured, as in Kong.
         Surface::V1(_) if has_url && !in_v1 && configured != Some("v1") => {

@@ -45,12 +45,17 @@ impl Overrides {
             Some(Value::Number(number)) => Some(number),
             _ => None,
         };
-        let sampling =
-            [("temperature", options.temperature.as_ref()), ("top_p", options.top_p.as_ref())];
+        let all = [
+            ("temperature", options.temperature.as_ref()),
+            ("top_p", options.top_p.as_ref()),
+            ("top_k", options.top_k.as_ref()),
+        ];
+        let sampling = &all[..2]; // which OpenAI has
         let (first, rest) = match kind {
-            Options::Chat => (None, &sampling[..]),
-            Options::Completions => (Some(("max_tokens", limit)), &sampling[..]),
-            Options::Responses => (Some(("max_output_tokens", limit)), &sampling[..]),
+            Options::Chat => (None, sampling),
+            Options::Completions => (Some(("max_tokens", limit)), sampling),
+            Options::Responses => (Some(("max_output_tokens", limit)), sampling),
+            Options::Messages => (Some(("max_tokens", limit)), &all[..]),
             Options::Embeddings => (Some(("dimensions", dimensions)), &[][..]),
             Options::None => (None, &[][..]),
         };
@@ -101,6 +106,8 @@ pub(super) struct Said<'a> {
     pub(super) usage: Option<&'a [u8]>,
     /// It asks a model for something new.
     pub(super) creates: bool,
+    /// It asks how long it is, where options have no place.
+    pub(super) is_count: bool,
     pub(super) located: &'a Located,
     pub(super) client: &'a Client<'a>,
 }
@@ -149,7 +156,7 @@ impl Plan {
         } else if said.creates && said.stream && !body.asks_for_stream() {
             edits.push(Edit::set(&STREAM, b"true"));
         }
-        if said.creates {
+        if said.creates && !said.is_count {
             let model = said.model.unwrap_or_default();
             edits.extend(self.overrides.edits(model, version.as_deref(), object));
         }

@@ -60,12 +60,12 @@ impl Credential {
         let header = match (&auth.header_name, &auth.header_value) {
             (Some(name), Some(value)) => {
                 let name = HeaderName::from_bytes(name.as_bytes());
-                let name = name.map_err(|_| Invalid::Header("header_name"))?;
+                let name = name.map_err(|_| Invalid::Header("auth.header_name"))?;
                 if FRAMING.contains(&name.as_str()) {
                     return Err(Invalid::Reserved { field: "header_name", name: name.to_string() });
                 }
                 let mut value = HeaderValue::from_bytes(value.expose().as_bytes())
-                    .map_err(|_| Invalid::Header("header_value"))?;
+                    .map_err(|_| Invalid::Header("auth.header_value"))?;
                 value.set_sensitive(true);
                 Some((name, value))
             }

@@ -34,14 +34,15 @@ impl Ending {
             memmem::find(raw, b"\"finish_reason\":\"").is_some()
                 || memmem::find(raw, b"\"finish_reason\": \"").is_some()
                 || memmem::find(raw, b"\"response.").is_some()
+                || memmem::find(raw, b"\"message_delta\"").is_some()
         };
         if self.id.is_some() && !ends(event.raw()) {
             return;
         }
         let Some(data) = event.data() else { return };
         let Ok(event) = Object::read(data.as_ref()) else { return };
-        match event.get("response").map(Object::read) {
-            Some(Ok(response)) => self.read(&response),
+        match event.get("response").or_else(|| event.get("message")).map(Object::read) {
+            Some(Ok(inner)) => self.read(&inner),
             _ => self.read(&event),
         }
     }
@@ -55,6 +56,11 @@ impl Ending {
         let choices = reply.get("choices").into_iter().flat_map(json::items);
         for choice in choices.filter_map(|choice| Object::read(choice).ok()) {
             self.add(choice.get("finish_reason").and_then(short));
+        }
+        // Anthropic's messages, and the ends of their streams.
+        self.add(text(reply, "stop_reason"));
+        if let Some(Ok(delta)) = reply.get("delta").map(Object::read) {
+            self.add(delta.get("stop_reason").and_then(short));
         }
         if text(reply, "object").as_deref() == Some("response") {
             self.reasons.clear();
@@ -117,6 +123,18 @@ mod tests {
             data: {\"type\":\"response.completed\",\"response\":{\"id\":\"r2\",\
             \"object\":\"response\",\"status\":\"completed\"}}\n\n";
         assert_eq!(of_stream(wire), ending("r2", &["completed"]));
+    }
+
+    #[test]
+    fn a_message_says_why_it_stopped() {
+        let whole = r#"{"id":"msg_1","type":"message","content":[],"stop_reason":"tool_use"}"#;
+        assert_eq!(of(whole), ending("msg_1", &["tool_use"]));
+        let wire = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":\
+            {\"id\":\"msg_2\",\"stop_reason\":null}}\n\n\
+            data: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"a\"}}\n\n\
+            data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n\
+            data: {\"type\":\"message_stop\"}\n\n";
+        assert_eq!(of_stream(wire), ending("msg_2", &["end_turn"]));
     }
 
     #[test]

@@ -129,6 +129,16 @@ impl fmt::Display for RouteType {
     }
 }
 
+/// Whose API a target speaks for chats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wire {
+    /// OpenAI's.
+    #[default]
+    Openai,
+    /// Anthropic's Messages: what clients of it send and get passes as it is.
+    Messages,
+}
+
 /// Who runs the model, `config.model.provider` (Kong).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]

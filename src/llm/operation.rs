@@ -7,12 +7,14 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::llm::RouteType;
 use crate::llm::error::Error;
 use crate::llm::template::is_plain_segment;
+use crate::llm::{RouteType, Wire, anthropic};
 
 /// One row.
 pub(super) struct Operation {
+    /// Whose API it belongs to.
+    pub(super) wire: Wire,
     /// Behind `/v1` at OpenAI, and behind `/openai/v1` or the deployment on Azure.
     pub(super) path: &'static str,
     /// The same for Azure where it has a name of its own there.
@@ -81,6 +83,8 @@ pub(super) enum Options {
     Completions,
     /// The same as `max_output_tokens`.
     Responses,
+    /// `max_tokens`, `temperature`, `top_p` and `top_k`.
+    Messages,
     /// `embeddings_dimensions`.
     Embeddings,
     /// None.
@@ -88,6 +92,7 @@ pub(super) enum Options {
 }
 
 const USUAL: Operation = Operation {
+    wire: Wire::Openai,
     path: "/chat/completions",
     azure_path: None,
     dated: Dated::Deployment,
@@ -101,6 +106,18 @@ const USUAL: Operation = Operation {
 };
 
 static CHAT: Operation = Operation { is_checked: true, options: Options::Chat, ..USUAL };
+
+/// Chats at a target that speaks Anthropic's API.
+static MESSAGES: Operation = Operation {
+    wire: Wire::Messages,
+    path: "/messages",
+    dated: Dated::Never,
+    options: Options::Messages,
+    ..USUAL
+};
+
+/// What a client of Anthropic's API asks for that asks how long its request is.
+const COUNT: Branch<'_> = Branch { root: "/messages", rest: "/count_tokens" };
 
 static COMPLETIONS: Operation =
     Operation { path: "/completions", is_checked: true, options: Options::Completions, ..USUAL };
@@ -221,6 +238,14 @@ impl Operation {
         }
     }
 
+    /// The row of a route type where chats may be Anthropic's messages.
+    pub(super) fn on(wire: Wire, route: RouteType) -> &'static Self {
+        match (wire, route) {
+            (Wire::Messages, RouteType::Chat) => &MESSAGES,
+            _ => Self::of(route),
+        }
+    }
+
     /// Its path on Azure.
     pub(super) fn azure_path(&self) -> &'static str {
         self.azure_path.unwrap_or(self.path)
@@ -238,6 +263,9 @@ impl Operation {
         raw_path: &str,
         path: &'c str,
     ) -> Result<Option<Branch<'c>>, Error> {
+        if self.wire == Wire::Messages {
+            return Ok(path.ends_with(anthropic::COUNT_TOKENS).then_some(COUNT));
+        }
         if !self.is_tree() {
             return Ok(None);
         }

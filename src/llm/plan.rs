@@ -23,7 +23,7 @@ use crate::llm::operation::{Branch, Media, Naming, Operation};
 use crate::llm::site::{Located, Where};
 use crate::llm::splice::{Key, quote};
 use crate::llm::template::{Client, Place, Text};
-use crate::llm::{Provider, RouteType, azure, providers};
+use crate::llm::{Provider, RouteType, Wire, anthropic, azure, providers};
 
 pub(super) static MODEL: LazyLock<Key> = LazyLock::new(|| Key::new("model"));
 
@@ -47,8 +47,8 @@ pub enum Invalid {
         /// What is wrong with it.
         error: BadUrl,
     },
-    /// `auth.header_name` or `auth.header_value` is no HTTP header. The value is not shown.
-    #[error("auth.{0}: not valid in an HTTP header")]
+    /// `auth.header_name` or another field is no HTTP header. The value is not shown.
+    #[error("{0}: not valid in an HTTP header")]
     Header(&'static str),
     /// `auth.header_name` or `auth.param_name` is a part that the gateway sets or reads.
     #[error("auth.{field}: '{name}' is a part of the request itself; choose another name")]
@@ -81,6 +81,8 @@ pub struct Plan {
     pub(super) overrides: Overrides,
     pub(super) include_usage: IncludeUsage,
     filter_events: FilterEvents,
+    /// `anthropic-version` for clients that name none.
+    pub(super) anthropic_version: HeaderValue,
     pub(super) credential: Credential,
     /// The gateway signs in there, with a key or an identity.
     signs_in: bool,
@@ -105,6 +107,8 @@ pub struct Prepared {
     pub stream: bool,
     /// The stream says its tokens because the gateway has asked; that event is not the client's.
     pub hides_usage: bool,
+    /// It asks how long a message is, which takes no tokens.
+    pub is_count: bool,
     /// Whether a reply of 200 must be one of the route type.
     pub is_checked: bool,
     /// What to log about an Azure target.
@@ -118,8 +122,9 @@ impl Plan {
         if !providers::takes(provider, route_type) {
             return Err(Invalid::NotBuilt(provider, route_type));
         }
-        let operation = Operation::of(route_type);
         let options = target.model.options.clone().unwrap_or_default();
+        let wire = Some(azure::wire(&options)).filter(|_| provider == Provider::Azure);
+        let operation = Operation::on(wire.unwrap_or_default(), route_type);
         let name = target.model.name.as_deref();
         let name = name.map(|name| Text::new("model.name", name, Place::Free));
         let fixed = name.as_ref().and_then(Text::fixed).cloned();
@@ -139,6 +144,7 @@ impl Plan {
             overrides: Overrides::new(&options, operation.options),
             include_usage: options.include_usage.unwrap_or_default(),
             filter_events: options.azure_filter_events.unwrap_or_default(),
+            anthropic_version: anthropic::version(&options)?,
             signs_in: credential.is_set() || has_identity,
             credential,
         })
@@ -281,6 +287,7 @@ impl Plan {
         let has_azures_names = self.provider == Provider::Azure
             && located.path.as_deref().is_none_or(|p| p.ends_with(self.operation.azure_path()));
         let branch = self.operation.branch(has_azures_names, client.raw_path, client.path)?;
+        let is_count = self.wire() == Wire::Messages && branch.is_some();
         let creates = self.creates(branch.as_ref(), client);
         let formats = body.formats();
         if self.operation.is_checked && formats == (false, false) {
@@ -299,7 +306,7 @@ impl Plan {
         if self.operation.is_checked {
             openai::check_format(formats, self.route_type)?;
         }
-        let stream = self.stream(body)?;
+        let stream = !is_count && self.stream(body)?;
         let counts = counts && stream;
         let usage = counts.then(|| self.usage_options(&located, client, body)).flatten();
         let said = Said {
@@ -307,6 +314,7 @@ impl Plan {
             stream,
             usage: usage.as_deref(),
             creates,
+            is_count,
             located: &located,
             client,
         };
@@ -323,6 +331,7 @@ impl Plan {
             model,
             stream,
             hides_usage: usage.is_some(),
+            is_count,
             is_checked: self.operation.is_checked,
             azure: located.names.clone(),
         })
@@ -375,7 +384,9 @@ impl Plan {
     fn stream(&self, body: &Body) -> Result<bool, Error> {
         let asked = body.asks_for_stream();
         // A body that is not ours to write cannot be told to stream.
-        let is_ours = self.operation.is_checked || self.route_type == RouteType::Responses;
+        let is_ours = self.operation.is_checked
+            || self.route_type == RouteType::Responses
+            || self.wire() == Wire::Messages;
         match self.streaming {
             ResponseStreaming::Deny if asked => Err(Error::StreamingDenied),
             ResponseStreaming::Always => Ok(asked || is_ours),

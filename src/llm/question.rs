@@ -25,6 +25,8 @@ pub struct Question {
     pub target: PathAndQuery,
     /// The header with the key. The token of an identity goes in `Authorization`.
     pub header: Option<(HeaderName, HeaderValue)>,
+    /// `anthropic-version`, where that API is spoken.
+    pub version: Option<HeaderValue>,
     /// The body: JSON without a prompt.
     pub body: Bytes,
     /// The address for people: without a key.
@@ -88,6 +90,7 @@ impl Plan {
                 .target(located, None, None, &client)
                 .map_err(|_| NoQuestion::OtherOperation)?,
             header: self.credential.header(&client),
+            version: self.anthropic_version().cloned(),
             body: self.without_prompt(located.model.as_deref(), body),
             secrets: self.secrets(),
             endpoint: located.endpoint.clone(),

@@ -48,7 +48,8 @@ impl Reply {
 
     /// The tier of service that it was served in.
     pub fn tier(&self) -> Option<String> {
-        self.object.get("service_tier").and_then(usage::tier)
+        let own = self.object.get("service_tier").and_then(usage::tier);
+        own.or_else(|| self.object.get("usage").and_then(usage::tier_in))
     }
 
     /// What the first choice says; `None` when it says nothing in words.

@@ -14,7 +14,7 @@ use crate::llm::config::Options;
 use crate::llm::error::Error;
 use crate::llm::plan::{Invalid, path_and_query};
 use crate::llm::template::{Client, Place, Text, first_template};
-use crate::llm::{Provider, RouteType, azure, openai, providers};
+use crate::llm::{Provider, RouteType, Wire, azure, openai, providers};
 
 /// The options that say where a target is, templates filled in.
 #[derive(Default)]
@@ -36,6 +36,8 @@ pub(super) struct Fixed<'a> {
     pub(super) azure_domain: Option<&'a str>,
     /// `azure_service` is `azure-foundry`.
     pub(super) is_foundry: bool,
+    /// What is spoken for chats at the Foundry.
+    pub(super) wire: Wire,
     /// `azure_foundry_domain`.
     pub(super) foundry_domain: Option<&'a str>,
     /// `azure_foundry_path_prefix`.
@@ -51,6 +53,7 @@ impl<'a> Fixed<'a> {
         Self {
             azure_domain: options.azure_domain.as_deref(),
             is_foundry: options.azure_service.as_deref() == Some(azure::FOUNDRY),
+            wire: azure::wire(options),
             foundry_domain: options.azure_foundry_domain.as_deref(),
             foundry_prefix: options.azure_foundry_path_prefix.as_deref(),
             variant: providers::Variant {

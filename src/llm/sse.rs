@@ -9,8 +9,11 @@
 use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memmem};
 use smallvec::SmallVec;
+
+use crate::llm::splice::Object;
+use crate::llm::{Wire, json};
 
 /// The longest event that is held while it is incomplete, in bytes.
 pub const EVENT_SIZE_MAX: usize = 1024 * 1024;
@@ -19,6 +22,20 @@ pub const EVENT_SIZE_MAX: usize = 1024 * 1024;
 pub const BROKEN: &[u8] =
     b"data: {\"error\":{\"message\":\"the upstream ended the stream before it \
 was complete\",\"type\":\"server_error\",\"param\":null,\"code\":\"upstream_stream_broken\"}}\n\n";
+
+/// The same in Anthropic's grammar.
+const BROKEN_MESSAGE: &[u8] = b"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\
+\"api_error\",\"message\":\"the upstream ended the stream before it was complete\"}}\n\n";
+
+impl Wire {
+    /// The event that ends a stream which the upstream did not finish.
+    pub fn broken(self) -> &'static [u8] {
+        match self {
+            Self::Openai => BROKEN,
+            Self::Messages => BROKEN_MESSAGE,
+        }
+    }
+}
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
@@ -72,6 +89,27 @@ impl<'a> Event<'a> {
         out.into()
     }
 
+    /// Whether this is the last event of a stream: `[DONE]`, or `message_stop`. Anthropic's streams
+    /// end with `error`, too.
+    pub fn is_last(&self, wire: Wire) -> bool {
+        match wire {
+            Wire::Openai => self.is_done(),
+            Wire::Messages => self.ends_message(),
+        }
+    }
+
+    fn ends_message(&self) -> bool {
+        // Most events are neither, and are not read for it.
+        let names: [&[u8]; 2] = [b"message_stop", b"error"];
+        let is_likely = names.iter().any(|name| memmem::find(self.raw, name).is_some());
+        let is_end = |data: Cow<'_, [u8]>| {
+            let data = Object::read(&*data).ok()?;
+            let kind = json::text(data.get("type")?)?;
+            Some(matches!(&*kind, "message_stop" | "error"))
+        };
+        is_likely && self.data().and_then(is_end) == Some(true)
+    }
+
     /// Whether this is OpenAI's last event.
     pub fn is_done(&self) -> bool {
         let likely = self.raw.len() < 64 || self.raw.trim_ascii_end().ends_with(b"[DONE]");
@@ -108,17 +146,20 @@ pub enum Ended {
 /// What the stream was, once it has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It ended with `[DONE]`.
+    /// It ended with its last event.
     Done,
-    /// It ended between two events without `[DONE]`: passed as it is, as in Kong.
+    /// It ended between two events without `[DONE]`: passed as it is, as in Kong. A message that
+    /// has no end is broken.
     NotDone,
-    /// It broke; the client is told with [`BROKEN`].
+    /// It broke; the client is told with [`Wire::broken`].
     Broken,
 }
 
 /// Cuts the bytes of one upstream response into events.
 #[derive(Default)]
 pub struct Framer {
+    /// Whose grammar it has.
+    wire: Wire,
     /// The beginning of an event whose end is not here yet.
     held: BytesMut,
     /// The current line has bytes.
@@ -137,6 +178,11 @@ pub struct Framer {
 pub type Forward = SmallVec<[Bytes; 2]>;
 
 impl Framer {
+    /// For a stream of a target that speaks this.
+    pub fn new(wire: Wire) -> Self {
+        Self { wire, ..Self::default() }
+    }
+
     /// Takes one read, shows every event that ends in it, and gives what may go to the client.
     ///
     /// Events that lie within the read are not copied.
@@ -201,7 +247,7 @@ impl Framer {
     ) -> (Bytes, Outcome) {
         let mut last = std::mem::take(&mut self.held);
         let cut = lines(&last).any(|line| !line.is_empty() && line[0] != b':');
-        if !self.done && cut && (Event { raw: &last }).is_done() {
+        if !self.done && cut && (Event { raw: &last }).is_last(self.wire) {
             // After a lone CR an LF would only complete the CRLF.
             let rest: &[u8] = if last.ends_with(b"\n") { b"\n" } else { b"\n\n" };
             last.extend_from_slice(rest);
@@ -210,8 +256,10 @@ impl Framer {
         }
         match (self.done, ended) {
             (true, _) => (Bytes::new(), Outcome::Done),
-            (false, Ended::Complete) if !cut => (Bytes::new(), Outcome::NotDone),
-            (false, _) => (Bytes::from_static(BROKEN), Outcome::Broken),
+            (false, Ended::Complete) if !cut && self.wire == Wire::Openai => {
+                (Bytes::new(), Outcome::NotDone)
+            }
+            (false, _) => (Bytes::from_static(self.wire.broken()), Outcome::Broken),
         }
     }
 
@@ -226,7 +274,7 @@ impl Framer {
         let raw = if self.started { raw } else { raw.strip_prefix(BOM).unwrap_or(raw) };
         self.started = true;
         let event = Event { raw };
-        self.done |= event.is_done();
+        self.done |= event.is_last(self.wire);
         Ok(seen(event).into())
     }
 

@@ -4,30 +4,34 @@
 
 use serde_json::{Value, json};
 
-use crate::llm::RouteType;
 use crate::llm::json;
 use crate::llm::splice::Object;
 use crate::llm::sse::Event;
 use crate::llm::usage::Usage;
+use crate::llm::{RouteType, Wire};
 
 /// The longest text that is kept, in bytes; the rest of a longer one is left out.
 const TEXT_MAX: usize = 1 << 20;
 
 /// The answer so far.
 pub struct Transcript {
+    wire: Wire,
     route_type: RouteType,
     text: String,
 }
 
 impl Transcript {
     /// An empty answer of this route type: chat or completions.
-    pub fn new(route_type: RouteType) -> Self {
-        Self { route_type, text: String::new() }
+    pub fn new(wire: Wire, route_type: RouteType) -> Self {
+        Self { wire, route_type, text: String::new() }
     }
 
     /// Adds what an event holds of the text.
     pub fn see(&mut self, event: Event<'_>) {
-        let piece = event.data().and_then(|data| piece(&data, self.route_type));
+        let piece = event.data().and_then(|data| match self.wire {
+            Wire::Openai => piece(&data, self.route_type),
+            Wire::Messages => piece_of_message(&data),
+        });
         if let Some(piece) = piece.filter(|piece| self.text.len() + piece.len() <= TEXT_MAX) {
             self.text.push_str(&piece);
         }
@@ -35,6 +39,9 @@ impl Transcript {
 
     /// The answer in the form of a reply that is no stream.
     pub fn finish(self, usage: Option<&Usage>) -> String {
+        if self.wire == Wire::Messages {
+            return self.message(usage);
+        }
         let (object, choice) = match self.route_type {
             RouteType::Completions => ("text_completion", json!({ "text": self.text })),
             _ => (
@@ -55,6 +62,25 @@ impl Transcript {
         }
         reply.to_string()
     }
+
+    fn message(self, usage: Option<&Usage>) -> String {
+        let block = json!({ "type": "text", "text": self.text });
+        let mut reply = json!({ "type": "message", "role": "assistant", "content": [block] });
+        if let Some(usage) = usage {
+            reply["usage"] = json!({
+                "input_tokens": usage.prompt_tokens,
+                "output_tokens": usage.completion_tokens,
+            });
+        }
+        reply.to_string()
+    }
+}
+
+/// The text in an event of Anthropic's.
+fn piece_of_message(data: &[u8]) -> Option<String> {
+    let event = Object::read(data).ok()?;
+    let delta = Object::read(event.get("delta")?).ok()?;
+    json::text(delta.get("text")?).map(|text| text.into_owned())
 }
 
 /// The text in the first choice of an event.
@@ -79,7 +105,7 @@ mod tests {
     use crate::llm::sse::Framer;
 
     fn transcript(route_type: RouteType, wire: &'static str) -> Value {
-        let mut transcript = Transcript::new(route_type);
+        let mut transcript = Transcript::new(Wire::Openai, route_type);
         let wire = Bytes::from_static(wire.as_bytes());
         Framer::default().push(wire, |event| transcript.see(event)).unwrap();
         let usage = Usage::estimate(2, 5);
@@ -104,6 +130,18 @@ mod tests {
                 "response": "Hello", "object": "chat.completion"
             })
         );
+    }
+
+    #[test]
+    fn a_message_has_its_text() {
+        let wire = "data: {\"type\":\"message_start\",\"message\":{}}\n\n\
+            data: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"He\"}}\n\n\
+            data: {\"type\":\"content_block_delta\",\"delta\":{\"partial_json\":\"{\"}}\n\n\
+            data: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"y\"}}\n\n";
+        let mut transcript = Transcript::new(Wire::Messages, RouteType::Chat);
+        Framer::default().push(wire.into(), |event| transcript.see(event)).unwrap();
+        let message: Value = serde_json::from_str(&transcript.finish(None)).unwrap();
+        assert_eq!(message["content"], json!([{"type": "text", "text": "Hey"}]));
     }
 
     #[test]

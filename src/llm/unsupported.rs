@@ -10,13 +10,14 @@ use crate::llm::config::{
     AiProxy, AiProxyAdvanced, Algorithm, Auth, Balancer, Model, Options, Target,
     TokensCountStrategy,
 };
-use crate::llm::{Provider, RouteType, anthropic, providers};
+use crate::llm::{Provider, RouteType, Wire, anthropic, azure, providers};
 
 /// Lines for `config` of `ai-proxy`; empty when everything works.
 pub fn in_ai_proxy(config: &AiProxy) -> Vec<String> {
     let mut lines = Lines(Vec::new());
     lines.plugin(config.llm_format.as_deref());
     lines.messages("config", config.llm_format.as_deref(), config.route_type);
+    lines.wire("config", config.llm_format.as_deref(), config.route_type, &config.model);
     lines.target("config", config.route_type, config.auth.as_ref(), &config.model);
     lines.0
 }
@@ -31,6 +32,7 @@ pub fn in_ai_proxy_advanced(config: &AiProxyAdvanced) -> Vec<String> {
     for (index, target) in config.targets.iter().enumerate() {
         let path = format!("config.targets[{index}]");
         lines.messages(&path, config.llm_format.as_deref(), target.route_type);
+        lines.wire(&path, config.llm_format.as_deref(), target.route_type, &target.model);
         lines.target(&path, target.route_type, target.auth.as_ref(), &target.model);
     }
     lines.0
@@ -39,6 +41,11 @@ pub fn in_ai_proxy_advanced(config: &AiProxyAdvanced) -> Vec<String> {
 /// Lines for a target at `path` that a plugin asks by itself.
 pub fn in_target(path: &str, target: &Target) -> Vec<String> {
     let mut lines = Lines(Vec::new());
+    if speaks_messages(&target.model) {
+        let field = format!("{path}.model.options.azure_foundry_path_prefix");
+        let text = "this plugin asks in OpenAI's words; use /openai/v1 and a model that takes them";
+        lines.0.push(format!("{field}: {text}"));
+    }
     lines.target(path, target.route_type, target.auth.as_ref(), &target.model);
     lines.0
 }
@@ -70,6 +77,17 @@ impl Lines {
         if llm_format == Some(anthropic::FORMAT) && route != RouteType::Chat {
             let text = format!("{path}.route_type: llm_format anthropic takes llm/v1/chat only");
             self.0.push(text);
+        }
+    }
+
+    /// Who speaks Anthropic's API alone answers no one who speaks OpenAI's.
+    fn wire(&mut self, path: &str, llm_format: Option<&str>, route: RouteType, model: &Model) {
+        let is_native = llm_format == Some(anthropic::FORMAT) || route == RouteType::Preserve;
+        if speaks_messages(model) && !is_native {
+            self.0.push(format!(
+                "{path}.model.options.azure_foundry_path_prefix: Anthropic's Messages API is \
+                 spoken there; set config.llm_format to anthropic, or use /openai/v1"
+            ));
         }
     }
 
@@ -159,6 +177,12 @@ impl Lines {
         ];
         for (field, value) in formats {
             let Some(value) = value.as_deref() else { continue };
+            if field == "anthropic_version"
+                && provider == Provider::Azure
+                && azure::wire(options) == Wire::Messages
+            {
+                continue;
+            }
             if !field.starts_with(provider.as_str()) {
                 let text = "its provider is not that of the target; leave it out";
                 self.0.push(format!("{path}.{field}: {text}"));
@@ -167,6 +191,11 @@ impl Lines {
             }
         }
     }
+}
+
+fn speaks_messages(model: &Model) -> bool {
+    let options = model.options.as_ref().filter(|_| model.provider == Provider::Azure);
+    options.is_some_and(|options| azure::wire(options) == Wire::Messages)
 }
 
 /// Whether a value says anything: dumped configurations spell out records full of defaults.
@@ -238,6 +267,28 @@ mod tests {
         let ollama = of(json!({"llama2_format": "ollama"}), json!({"provider": "llama2"}));
         let text = "'ollama' is not built yet; use openai";
         assert_eq!(ollama, [format!("{place}.model.options.llama2_format: {text}")]);
+    }
+
+    #[test]
+    fn claude_on_foundry_is_for_those_who_speak_its_api() {
+        let options = || {
+            json!({"azure_service": "azure-foundry", "azure_foundry_resource": "r",
+            "azure_foundry_path_prefix": "/anthropic/v1", "anthropic_version": "2023-06-01"})
+        };
+        let of = |format: &str, model: Value| {
+            let targets = vec![target(json!({}), options(), model)];
+            in_ai_proxy_advanced(&advanced(targets, json!({ "llm_format": format })))
+        };
+        let none = Vec::<String>::new();
+        assert_eq!(of("anthropic", json!({})), none);
+        assert_eq!(of("openai", json!({"route_type": "preserve"})), none);
+        let field = "model.options.azure_foundry_path_prefix";
+        let text = "Anthropic's Messages API is spoken there; set config.llm_format to \
+            anthropic, or use /openai/v1";
+        assert_eq!(of("openai", json!({})), [format!("config.targets[0].{field}: {text}")]);
+        let alone = in_target("config.llm", &target(json!({}), options(), json!({})));
+        let text = "this plugin asks in OpenAI's words; use /openai/v1 and a model that takes them";
+        assert_eq!(alone, [format!("config.llm.{field}: {text}")]);
     }
 
     #[test]

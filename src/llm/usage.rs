@@ -4,16 +4,18 @@
 //! for models that count reasoning apart). A reply is never decoded: the `usage` member is found
 //! by the scanner, and stream events without `"usage"` are passed unread once the model is known.
 
+mod messages;
 mod parts;
 mod tail;
 
 use bytes::Bytes;
 use memchr::memmem::Finder;
+use smallvec::SmallVec;
 
-use crate::llm::RouteType;
 use crate::llm::json;
 use crate::llm::splice::Object;
 use crate::llm::sse::Event;
+use crate::llm::{RouteType, Wire};
 
 pub use parts::{Part, Parts};
 pub use tail::{Tail, last_usage};
@@ -163,6 +165,11 @@ pub(super) fn tier(value: &[u8]) -> Option<String> {
     (!tier.is_empty() && tier.len() <= TIER_MAX).then(|| tier.into_owned())
 }
 
+/// The same of Anthropic's, which is a member of `usage`.
+pub(super) fn tier_in(usage: &[u8]) -> Option<String> {
+    tier(Object::read(usage).ok()?.get("service_tier")?)
+}
+
 /// Watches the events of one stream for usage and model.
 pub struct StreamUsage {
     usage: Option<Usage>,
@@ -170,24 +177,29 @@ pub struct StreamUsage {
     tier: Option<String>,
     /// Bytes of answer text; counted only when an estimate may be wanted.
     answer_bytes: u64,
-    answer: Option<Finder<'static>>,
+    answer: SmallVec<[Finder<'static>; 1]>,
+    /// What a message has told so far; others tell it once.
+    told: Option<messages::Told>,
     needle: Finder<'static>,
 }
 
 impl StreamUsage {
     /// `estimate`: also measure the text, for streams that report no usage.
-    pub fn new(route_type: RouteType, estimate: bool) -> Self {
-        let key = match route_type {
-            RouteType::Completions => "\"text\"",
-            RouteType::Responses => "\"delta\"",
-            _ => "\"content\"",
+    pub fn new(wire: Wire, route_type: RouteType, estimate: bool) -> Self {
+        let keys: &[&str] = match (wire, route_type) {
+            (Wire::Messages, _) => &["\"text\"", "\"thinking\"", "\"partial_json\""],
+            (_, RouteType::Completions) => &["\"text\""],
+            (_, RouteType::Responses) => &["\"delta\""],
+            _ => &["\"content\""],
         };
+        let keys = keys.iter().filter(|_| estimate);
         Self {
             usage: None,
             model: None,
             tier: None,
             answer_bytes: 0,
-            answer: estimate.then(|| Finder::new(key)),
+            answer: keys.map(Finder::new).collect(),
+            told: (wire == Wire::Messages).then(messages::Told::default),
             needle: Finder::new("\"usage\""),
         }
     }
@@ -195,7 +207,7 @@ impl StreamUsage {
     /// Looks at one event; most are only searched for a few bytes. Says whether it is the one that
     /// `include_usage` brings: tokens, and no choices.
     pub fn see(&mut self, event: Event<'_>) -> bool {
-        if let Some(key) = &self.answer {
+        for key in &self.answer {
             self.answer_bytes += string_after(event.raw(), key);
         }
         if self.model.is_some() && !self.has_usage(event.raw()) {
@@ -203,8 +215,10 @@ impl StreamUsage {
         }
         let Some(data) = event.data() else { return false };
         let Ok(data) = Object::read(data.as_ref()) else { return false };
-        // The events of responses tell it all of the response that they have in them.
-        let inner = data.get("response").and_then(|response| Object::read(response).ok());
+        // The events of responses tell it all of the response that they have in them; that with
+        // which a message begins has the message.
+        let inner = if self.told.is_some() { "message" } else { "response" };
+        let inner = data.get(inner).and_then(|inner| Object::read(inner).ok());
         let of = |name| data.get(name).or_else(|| inner.as_ref()?.get(name));
         if self.model.is_none() {
             // Azure's first event, the one with the prompt's filter results, has an empty model.
@@ -212,7 +226,13 @@ impl StreamUsage {
             self.model = model.filter(|model| !model.is_empty()).map(|model| model.into_owned());
         }
         self.tier = of("service_tier").and_then(tier).or_else(|| self.tier.take());
-        let Some(usage) = of("usage").and_then(Usage::read) else { return false };
+        let Some(usage) = of("usage") else { return false };
+        if let Some(told) = &mut self.told {
+            self.tier = tier_in(usage).or_else(|| self.tier.take());
+            told.take(usage, inner.is_none());
+            return false;
+        }
+        let Some(usage) = Usage::read(usage) else { return false };
         self.usage = Some(usage);
         data.get("choices").is_some_and(|choices| json::items(choices).next().is_none())
     }
@@ -229,8 +249,11 @@ impl StreamUsage {
 
     /// What the upstream reported; else, when asked for, an estimate.
     pub fn usage(&self, prompt_tokens: impl FnOnce() -> u64) -> Option<Usage> {
+        if let Some(usage) = self.told.as_ref().and_then(|told| told.usage(self.answer_bytes)) {
+            return Some(usage);
+        }
         let estimate = || Usage::estimate(prompt_tokens(), self.answer_bytes);
-        self.usage.or_else(|| self.answer.is_some().then(estimate))
+        self.usage.or_else(|| (!self.answer.is_empty()).then(estimate))
     }
 
     /// Whether an object follows `"usage":`; with `include_usage` most events say null.
@@ -271,7 +294,7 @@ mod tests {
     use crate::llm::sse::Framer;
 
     fn stream(wire: &str, estimate: bool) -> StreamUsage {
-        let mut usage = StreamUsage::new(RouteType::Chat, estimate);
+        let mut usage = StreamUsage::new(Wire::Openai, RouteType::Chat, estimate);
         let wire = Bytes::copy_from_slice(wire.as_bytes());
         Framer::default()
             .push(wire, |event| {
@@ -437,7 +460,7 @@ mod tests {
             "\n\n",
         );
         let watch = |wire: String| {
-            let mut usage = StreamUsage::new(RouteType::Responses, true);
+            let mut usage = StreamUsage::new(Wire::Openai, RouteType::Responses, true);
             let see = |event: Event<'_>| assert!(!usage.see(event), "it is the client's");
             Framer::default().push(wire.into(), see).unwrap();
             usage

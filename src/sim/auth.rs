@@ -29,7 +29,9 @@ const AUDIENCES: [&str; 4] = [
 /// On the v1 surface a key may also come as a bearer token: plain OpenAI clients know no other
 /// way. On the dated surface it is taken for a token, and fails as one.
 pub(super) fn caller(state: &State, call: &Call) -> Caller {
-    if let Some(key) = call.head.headers.get("api-key") {
+    // Anthropic's API has a header of its own for it.
+    let header = if call.surface == Surface::Anthropic { "x-api-key" } else { "api-key" };
+    if let Some(key) = call.head.headers.get(header) {
         return key_caller(state, key.as_bytes());
     }
     let safety = call.head.headers.get("ocp-apim-subscription-key");

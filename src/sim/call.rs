@@ -42,6 +42,8 @@ pub enum Kind {
     Models,
     /// Azure AI Content Safety.
     ContentSafety,
+    /// Anthropic's messages on Foundry, and how long they are.
+    Messages,
     /// In rules: all of the above and every other path under `/openai/`.
     Openai,
     /// The token endpoint of Entra.
@@ -99,7 +101,7 @@ const TOKEN_PATHS: [(&str, Kind); 6] = [
 
 /// The operations: a name, what it is, and whether the deployment stands in front of it under a
 /// date. A name whose deployment does not is a tree: ids may follow.
-const OPERATIONS: [(&str, Kind, bool); 19] = [
+const OPERATIONS: [(&str, Kind, bool); 20] = [
     ("chat/completions", Kind::Chat, true),
     ("completions", Kind::Completions, true),
     ("embeddings", Kind::Embeddings, true),
@@ -108,6 +110,7 @@ const OPERATIONS: [(&str, Kind, bool); 19] = [
     ("audio/translations", Kind::Translations, true),
     ("images/generations", Kind::Images, true),
     ("images/edits", Kind::Images, true),
+    ("messages", Kind::Messages, false),
     ("responses", Kind::Responses, false),
     ("files", Kind::Files, false),
     ("batches", Kind::Batches, false),
@@ -130,6 +133,8 @@ pub(super) enum Surface {
     V1,
     /// `/models` of Foundry: model in the body, and a date.
     Inference,
+    /// Anthropic's API on Foundry: model in the body, and the version in a header.
+    Anthropic,
 }
 
 /// A request with its body and what follows from both.
@@ -251,6 +256,9 @@ impl Call {
                 "info" => self.operate("models/info", |_| true),
                 _ => self.operate(operation, |in_path| in_path),
             }
+        } else if let Some(operation) = path.strip_prefix("/anthropic/v1/") {
+            self.surface = Surface::Anthropic;
+            self.operate(operation, |_| true);
         } else if path == "/contentsafety/text:analyze" {
             self.kind = Kind::ContentSafety;
         } else if let Some((_, kind)) = TOKEN_PATHS.iter().find(|(known, _)| *known == path) {
@@ -273,6 +281,10 @@ impl Call {
         });
         self.kind = Kind::Openai;
         let Some((name, kind, rest)) = found else { return };
+        // Messages are on a surface of their own, with nothing beside them.
+        if (kind == Kind::Messages) != (self.surface == Surface::Anthropic) {
+            return;
+        }
         self.kind = kind;
         let segments = rest.split('/').filter(|segment| !segment.is_empty());
         let decoded = segments.map(|s| percent_decode_str(s).decode_utf8_lossy().into_owned());

@@ -106,6 +106,8 @@ Data plane
   GET  /openai/realtime?api-version=...&deployment=...   (WebSocket)
   all of these under /openai/v1 without a date: deployment in \"model\"; videos only there
   POST /models/{chat/completions,embeddings}?api-version=2024-05-01-preview   (Foundry)
+  POST /anthropic/v1/messages, /anthropic/v1/messages/count_tokens   (Claude on Foundry)
+       with x-api-key: sim-key and anthropic-version: 2023-06-01
   with api-key: sim-key, or Authorization: Bearer and a token from below
 
 Tokens

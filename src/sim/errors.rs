@@ -5,6 +5,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::call::{Call, Kind, Surface};
+use super::ops::messages;
 use super::wire::Reply;
 
 /// The usual reply for an error status, in the shape of the endpoint that was called.
@@ -16,6 +17,10 @@ pub(super) fn standard(status: StatusCode, call: &Call, wait_secs: &str) -> Repl
         Kind::Imds | Kind::Arc => imds_body(status),
         Kind::AppService | Kind::AzureMl => app_service_body(status),
         Kind::CloudShell | Kind::ServiceFabric => nested_body(status),
+        Kind::Messages if !matches!(status.as_u16(), 401 | 403 | 404) => {
+            let reason = status.canonical_reason().unwrap_or("Overloaded");
+            messages::error(status.as_u16(), reason)
+        }
         _ => data_plane_body(status, call, wait_secs),
     };
     Reply::json(status, &body)
@@ -132,7 +137,7 @@ pub(super) fn error(code: &str, message: &str) -> Value {
 
 fn data_plane_body(status: StatusCode, call: &Call, wait_secs: &str) -> Value {
     match status.as_u16() {
-        401 if call.header("api-key").is_some() => bad_key(),
+        401 if call.header("api-key").or(call.header("x-api-key")).is_some() => bad_key(),
         401 => bad_token(),
         403 => key_disabled(),
         404 => deployment_not_found(),
@@ -155,7 +160,7 @@ fn token_rate(call: &Call, wait_secs: &str) -> Value {
     };
     let version = match call.surface {
         Surface::Dated | Surface::Inference => call.argument("api-version").unwrap_or_default(),
-        Surface::V1 => "v1".into(),
+        Surface::V1 | Surface::Anthropic => "v1".into(),
     };
     let message = format!(
         "Requests to the {operation} Operation under Azure OpenAI API version {version} have \

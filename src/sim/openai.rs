@@ -23,7 +23,8 @@ use super::wire::{Refusal, Reply, Script, header_value};
 /// Lets a request in, or refuses it in the order of Azure's own checks: path, credentials,
 /// version, deployment. What is in the body is the model's business.
 pub(super) fn admit(state: &State, call: &Call, caller: &mut Caller) -> Result<(), Refusal> {
-    if call.kind == Kind::Openai || (asks_model(call) && call.head.method != Method::POST) {
+    let is_posted = asks_model(call) || call.kind == Kind::Messages;
+    if call.kind == Kind::Openai || (is_posted && call.head.method != Method::POST) {
         return Err(not_found());
     }
     if let Some(refusal) = caller.refusal.take() {
@@ -80,8 +81,18 @@ pub(super) fn answer(state: &State, call: &Call, rule: &Rule) -> Reply {
     if !streamed {
         return plain(call, answer.json().to_string(), rule.quirk);
     }
-    let mut frames = stream::frames(answer.events(rule.quirk), rule.quirk);
-    let compress = rule.quirk == Some(Quirk::Gzip) && accepts_gzip(call);
+    let frames = stream::frames(answer.events(rule.quirk), rule.quirk);
+    streamed_reply(state, call, frames, rule.quirk)
+}
+
+/// A stream of these writes.
+pub(super) fn streamed_reply(
+    state: &State,
+    call: &Call,
+    mut frames: Vec<Bytes>,
+    quirk: Option<Quirk>,
+) -> Reply {
+    let compress = quirk == Some(Quirk::Gzip) && accepts_gzip(call);
     if compress {
         frames = stream::gzip(&frames);
     }
@@ -134,6 +145,7 @@ fn check_version(call: &Call) -> Result<(), Refusal> {
     let version = call.argument("api-version");
     let since = if call.kind == Kind::Responses { RESPONSES_SINCE } else { "" };
     match (call.surface, version.as_deref()) {
+        (Surface::Anthropic, _) => ops::messages::check_version(call),
         (Surface::Dated | Surface::Inference, Some(version)) => {
             if is_version(version) && version >= since { Ok(()) } else { Err(not_found()) }
         }
@@ -150,6 +162,7 @@ fn check_deployment(state: &State, call: &Call) -> Result<(), Refusal> {
     let Some(deployment) = call.deployment.as_deref().filter(|name| !name.is_empty()) else {
         return Err(match call.surface {
             Surface::Dated => not_found(),
+            Surface::Anthropic => ops::messages::refused("model: Field required"),
             Surface::V1 | Surface::Inference => {
                 bad_request(Value::Null, Value::Null, "you must provide a model parameter")
             }
@@ -206,7 +219,7 @@ fn check_members(call: &Call) -> Result<(), Refusal> {
 }
 
 /// The longest part of a prompt that is said back.
-const ECHO_CHARS_MAX: usize = 2000;
+pub(super) const ECHO_CHARS_MAX: usize = 2000;
 
 fn make_answer(state: &State, call: &Call, rule: &Rule, streamed: bool) -> Answer {
     let prompt = Prompt::of(call);
@@ -243,22 +256,23 @@ fn make_answer(state: &State, call: &Call, rule: &Rule, streamed: bool) -> Answe
 }
 
 /// What the client asked.
-struct Prompt {
+pub(super) struct Prompt {
     /// The last user message, or the whole prompt of a text completion.
-    last: String,
+    pub(super) last: String,
     /// One a word and three a message: roughly what a tokenizer would say.
-    tokens: usize,
+    pub(super) tokens: usize,
 }
 
 impl Prompt {
-    fn of(call: &Call) -> Self {
+    pub(super) fn of(call: &Call) -> Self {
         let input = call.member("input").filter(|_| call.kind == Kind::Responses);
         if let Some(prompt) = input.or_else(|| call.member("prompt")) {
             let last = text_of(prompt);
             return Self { tokens: count(&last), last };
         }
         let messages = call.member("messages").and_then(Value::as_array);
-        let mut prompt = Self { last: String::new(), tokens: 0 };
+        let system = call.member("system").map(|system| 3 + count(&text_of(system)));
+        let mut prompt = Self { last: String::new(), tokens: system.unwrap_or(0) };
         for message in messages.into_iter().flatten() {
             let text = message.get("content").map(text_of).unwrap_or_default();
             prompt.tokens += 3 + count(&text);
@@ -289,7 +303,7 @@ fn text_of(content: &Value) -> String {
     }
 }
 
-fn plain(call: &Call, body: String, quirk: Option<Quirk>) -> Reply {
+pub(super) fn plain(call: &Call, body: String, quirk: Option<Quirk>) -> Reply {
     let mut writes = stream::plain(body, quirk);
     let compress = quirk == Some(Quirk::Gzip) && accepts_gzip(call);
     if compress {

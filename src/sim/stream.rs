@@ -20,8 +20,15 @@ pub(super) fn frames(mut events: Vec<String>, quirk: Option<Quirk>) -> Vec<Bytes
         events.push("[DONE]".into());
     }
     let end = if quirk == Some(Quirk::Crlf) { "\r\n\r\n" } else { "\n\n" };
-    let frames: Vec<Bytes> =
-        events.into_iter().map(|event| format!("data: {event}{end}").into()).collect();
+    written(events.into_iter().map(|event| format!("data: {event}{end}")), quirk)
+}
+
+/// The writes of events that are whole.
+pub(super) fn written(
+    events: impl IntoIterator<Item = String>,
+    quirk: Option<Quirk>,
+) -> Vec<Bytes> {
+    let frames: Vec<Bytes> = events.into_iter().map(Bytes::from).collect();
     match quirk {
         Some(Quirk::OneByte) => frames.iter().flat_map(single_bytes).collect(),
         Some(Quirk::Empty) => Vec::new(),

@@ -5,6 +5,7 @@ mod data_plane;
 mod faults;
 mod hosts;
 mod identity;
+mod messages;
 mod operations;
 mod running;
 

@@ -187,7 +187,9 @@ impl Scene {
 
     /// The calls to a model so far.
     pub fn chats(&self) -> Vec<Recorded> {
-        self.of_kind(|kind| matches!(kind, Kind::Chat | Kind::Completions | Kind::Openai))
+        self.of_kind(|kind| {
+            matches!(kind, Kind::Chat | Kind::Completions | Kind::Messages | Kind::Openai)
+        })
     }
 
     /// The calls for a token so far.

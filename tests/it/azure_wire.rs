@@ -35,7 +35,11 @@ async fn a_model_that_a_client_names_cannot_leave_its_place() {
 
 /// A simulator with TLS that a gateway takes for `my-instance.openai.azure.com`.
 pub fn public_azure(options: Options) -> (Sim, Builder, tempfile::TempDir) {
-    let name = "my-instance.openai.azure.com";
+    public_host("my-instance.openai.azure.com", options)
+}
+
+/// One that it takes for another host.
+pub fn public_host(name: &str, options: Options) -> (Sim, Builder, tempfile::TempDir) {
     let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let trusted = folder.path().join("ca.pem");

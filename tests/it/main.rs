@@ -18,6 +18,7 @@ mod balancing;
 mod broken_uploads;
 mod bundled;
 mod caching;
+mod claude;
 mod cli;
 mod cli_process;
 mod clients;

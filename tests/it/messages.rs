@@ -27,7 +27,7 @@ async fn say(gateway: &TestGateway, prompt: &str, more: Value) -> Message {
 }
 
 /// Names and data of the events of a stream.
-fn events(message: &Message) -> Vec<(String, Value)> {
+pub fn events(message: &Message) -> Vec<(String, Value)> {
     let text = message.text();
     let event = |event: &str| {
         let (name, data) = event.split_once('\n').unwrap();

@@ -69,7 +69,8 @@ return {
       "Whose host and paths: the resource's own, or those of Foundry.") },
     { azure_foundry_resource = text "The name of the Foundry resource." },
     { azure_foundry_domain = text "What follows it; services.ai.azure.com unless set." },
-    { azure_foundry_path_prefix = text "What precedes an operation; /openai/v1 unless set." },
+    { azure_foundry_path_prefix = text(
+      "What precedes an operation: /openai/v1 unless set, /anthropic/v1 for Claude.") },
     -- Ours.
     { azure_domain = text "What follows azure_instance; openai.azure.com unless set." },
     { max_tokens_field = one_of({ "auto", "max_tokens", "max_completion_tokens" },

@@ -18,7 +18,7 @@ use super::survey::{Survey, Where, Who};
 use crate::azure::{self, Failure, SignedIn, Token, Verdict};
 use crate::dns::{Names, Unresolved};
 use crate::entity::Secret;
-use crate::llm::Question;
+use crate::llm::{Question, anthropic};
 use crate::pdk::ReadError;
 use crate::pdk::body::Buffered;
 use crate::pdk::service::Limits;
@@ -312,6 +312,9 @@ fn request(question: &Question, token: Option<&Token>) -> Option<Request<Outgoin
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if let Some((name, value)) = &question.header {
         headers.insert(name, value.clone());
+    }
+    if let Some(version) = &question.version {
+        headers.insert(anthropic::VERSION, version.clone());
     }
     if let Some(token) = token {
         headers.insert(AUTHORIZATION, token.authorization().clone());

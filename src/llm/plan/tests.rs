@@ -16,6 +16,7 @@ fn invalid(auth: Value, options: Value, model: Value) -> String {
 }
 
 mod bodies;
+mod messages;
 mod urls;
 
 /// A request of a client: path with query, headers, body.

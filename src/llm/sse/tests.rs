@@ -235,3 +235,30 @@ proptest! {
         prop_assert_eq!(read(reads, Ended::Complete), whole);
     }
 }
+
+#[test]
+fn a_message_ends_with_its_own_event_or_with_an_error() {
+    let of = |wire: &'static str, ended| {
+        let mut framer = Framer::new(Wire::Messages);
+        let mut out = Vec::new();
+        for piece in framer.push(Bytes::from_static(wire.as_bytes()), |_| ()).unwrap() {
+            out.extend_from_slice(&piece);
+        }
+        let (rest, outcome) = framer.finish(ended, |_| ());
+        out.extend_from_slice(&rest);
+        (String::from_utf8(out).unwrap(), outcome)
+    };
+    let text =
+        "event: content_block_delta\ndata: {\"delta\":{\"text\":\"error message_stop\"}}\n\n";
+    let stop = "event: message_stop\ndata: {\"type\": \"message_stop\"}\n\n";
+    let error = "event: error\ndata: {\"type\":\"error\",\"error\":{}}\n\n";
+    let told = std::str::from_utf8(BROKEN_MESSAGE).unwrap();
+    for ended in [Ended::Complete, Ended::Broken] {
+        assert_eq!(of(stop, ended), (stop.to_owned(), Outcome::Done));
+        assert_eq!(of(error, ended), (error.to_owned(), Outcome::Done));
+        let (out, outcome) = of(text, ended);
+        assert_eq!((out, outcome), ([text, told].concat(), Outcome::Broken));
+    }
+    let (out, outcome) = of(&stop[..stop.len() - 1], Ended::Complete);
+    assert_eq!((out.as_str(), outcome), (stop, Outcome::Done), "an end without its blank line");
+}

@@ -8,6 +8,7 @@ mod batches;
 mod files;
 mod form;
 mod media;
+pub(super) mod messages;
 mod models;
 pub(super) mod realtime;
 mod responses;
@@ -42,6 +43,7 @@ pub(super) fn reply(state: &State, call: &Call, rule: &Rule) -> Reply {
         Kind::Videos => videos::reply(state, call),
         Kind::Models => models::reply(state, call),
         Kind::ContentSafety => safety::reply(call),
+        Kind::Messages => messages::reply(state, call, rule),
         Kind::Realtime => Err(realtime::not_a_socket(call)),
         _ => Err(super::openai::not_found()),
     };

@@ -195,6 +195,32 @@ fn azure_foundry() {
 }
 
 #[test]
+fn claude_on_foundry() {
+    let claude = |more: Value| {
+        let mut options = json!({"azure_service": "azure-foundry", "azure_instance": null,
+            "azure_deployment_id": "claude-dep", "azure_foundry_resource": "kong-east",
+            "azure_foundry_path_prefix": "/anthropic/v1"});
+        options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        options
+    };
+    let rows: &[Row] = &[
+        ("llm/v1/chat", "POST /chat", "/messages"),
+        ("llm/v1/chat", "POST /chat/v1/messages?beta=true&api-version=1", "/messages?beta=true"),
+        ("llm/v1/chat", "POST /v1/messages/count_tokens", "/messages/count_tokens"),
+        ("llm/v1/chat", "POST /v1/messages/batches", "/messages"),
+    ];
+    let base = "https://kong-east.services.ai.azure.com/anthropic/v1";
+    check("azure", &claude(json!({})), base, rows);
+    check("azure", &claude(json!({"azure_foundry_path_prefix": "/anthropic/v1/"})), base, rows);
+    let url = json!({"upstream_url": "https://proxy.corp/claude/messages"});
+    let rows = rows.iter().map(|row| (row.0, row.1, row.2));
+    let rows: Vec<Row> = rows.collect();
+    check("azure", &claude(url), "https://proxy.corp/claude", &rows);
+    let preserve: &[Row] = &[("preserve", "POST /v1/messages", "/v1/messages")];
+    check("azure", &claude(json!({})), "https://kong-east.services.ai.azure.com", preserve);
+}
+
+#[test]
 fn azure_elsewhere() {
     let government = json!({"azure_domain": "openai.azure.us"});
     check(
