@@ -163,7 +163,7 @@ fn get_header(ex: &Exchange, name: &[u8]) -> Option<Given> {
     if name.eq_ignore_ascii_case(COOKIE.as_str().as_bytes()) {
         return None;
     }
-    header(value::header(&ex.request.headers(), name))
+    header(value::sent_header(&ex.request.headers(), name))
 }
 
 fn get_response_header(ex: &Exchange, name: &[u8]) -> Option<Given> {

@@ -188,7 +188,7 @@ fn get_header(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
         let joined = (!all.is_empty()).then(|| lua.create_string(all.join(&b"; "[..])));
         return one(lua, joined.transpose()?);
     }
-    match value::header(&headers, &name.as_bytes()) {
+    match value::sent_header(&headers, &name.as_bytes()) {
         Some(found) => one(lua, lua.create_string(found.as_bytes())?),
         None => one(lua, Value::Nil),
     }

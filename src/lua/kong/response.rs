@@ -10,7 +10,7 @@ use super::value::{self, one};
 use super::{Call, Phases, Row};
 use crate::lua::bind::{Answer, Fault};
 use crate::lua::cjson;
-use crate::lua::ngx::output::is_head_out;
+use crate::lua::ngx::output::{is_head_out, is_silent};
 use crate::pdk::{Exchange, Phase};
 use crate::respond;
 
@@ -132,7 +132,13 @@ fn exit(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
         put(ex, &name, values);
     }
     let _ = ex.response.exit(status, kind.filter(|_| !own_kind), body);
+    hang_up(ex, status);
     one(lua, ends_here(ex))
+}
+
+/// Kong ends in `ngx.exit`, which hangs up for some statuses.
+fn hang_up(ex: &Exchange, status: StatusCode) {
+    ex.response.hangs_up.set(ends_here(ex) && is_silent(status.as_u16()));
 }
 
 /// The body as its reader gets it: no more of it than a `Content-Length` of the plugin's promises.
@@ -186,6 +192,7 @@ fn error(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
         Some(kind) => respond::error_of_type(ex, status, &message, &kind),
         None => respond::error(ex, status, &message),
     };
+    hang_up(ex, status);
     one(lua, ends_here(ex))
 }
 

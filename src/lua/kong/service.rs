@@ -3,7 +3,7 @@
 use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use mlua::{Lua, MultiValue, Value};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
 use super::value::{self, one};
 use super::{Phases, Row};
@@ -44,16 +44,16 @@ pub(super) const ROWS: &[Row] = &[
         one(lua, ())
     }),
     Row::now("service.request.set_path", Phases::TARGET_CHANGE, |lua, ex, mut args| {
-        let path = value::utf8(&mut args, "path must be a string")?;
-        if !path.starts_with('/') {
+        let path = value::text(&mut args, "path must be a string")?;
+        if !path.as_bytes().starts_with(b"/") {
             return Err("path must start with /".into());
         }
-        ex.service.set_path(utf8_percent_encode(&path, UNSAFE).to_string());
+        ex.service.set_path(percent_encode(&path.as_bytes(), UNSAFE).to_string());
         one(lua, ())
     }),
     Row::now("service.request.set_raw_query", Phases::REQUEST_CHANGE, |lua, ex, mut args| {
-        let query = value::utf8(&mut args, "query must be a string")?;
-        let query = utf8_percent_encode(&query, UNSAFE_QUERY).to_string();
+        let query = value::text(&mut args, "query must be a string")?;
+        let query = percent_encode(&query.as_bytes(), UNSAFE_QUERY).to_string();
         ex.service.set_query((!query.is_empty()).then_some(query));
         one(lua, ())
     }),
@@ -158,14 +158,14 @@ const METHODS: [&str; 15] = [
     "TRACE",
 ];
 
-/// What a path must not hold on a request line. Escapes that are there stay.
+/// What a path must not hold on a request line. Escapes that are there stay, and so does `?`: the
+/// query of the request follows what a plugin writes behind it (Kong).
 const UNSAFE: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
     .add(b'#')
     .add(b'<')
     .add(b'>')
-    .add(b'?')
     .add(b'\\')
     .add(b'^')
     .add(b'`')

@@ -7,7 +7,7 @@ use mlua::{IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value};
 
 use crate::lua::bind::{Answer, Fault};
 use crate::lua::cjson::general;
-use crate::lua::ngx::header::safe_value;
+use crate::lua::ngx::header::{self as spelling, safe_value};
 
 /// The most headers or arguments that a caller may ask for, and how many it gets by default.
 const MAX: i64 = 1000;
@@ -134,7 +134,7 @@ fn pair(
     };
     let values =
         values.iter().map(|value| header_value(&shown, value)).collect::<Result<_, Fault>>()?;
-    let name = HeaderName::from_bytes(&text.as_bytes())
+    let name = spelling::name(name, false)
         .map_err(|_| Fault::from(format!("invalid header name '{shown}'")))?;
     Ok((name, values))
 }
@@ -169,6 +169,21 @@ pub(in crate::lua) fn header<'a>(headers: &'a HeaderMap, name: &[u8]) -> Option<
     let name = std::str::from_utf8(name).ok()?;
     let as_dashes = || headers.get(name.replace('_', "-"));
     headers.get(name).or_else(|| name.contains('_').then(as_dashes).flatten())
+}
+
+/// The first value of a client's header: Kong asks nginx' variable for it, which takes a name that
+/// was sent with `_` for one with `-`, too.
+pub(in crate::lua) fn sent_header<'a>(
+    headers: &'a HeaderMap,
+    name: &[u8],
+) -> Option<&'a HeaderValue> {
+    let plain = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    header(headers, name).or_else(|| {
+        let mut named = headers.iter().filter(|(key, _)| key.as_str().contains('_'));
+        let same =
+            |key: &HeaderName| key.as_str().bytes().map(|b| plain(&b)).eq(name.iter().map(plain));
+        named.find(|(key, _)| same(key)).map(|(_, value)| value)
+    })
 }
 
 /// The first value of a header of a response, of which Kong reads the first hundred headers.

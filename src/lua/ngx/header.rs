@@ -8,7 +8,7 @@ use crate::lua::bind::Fault;
 use crate::lua::kong::value;
 
 /// A header's name; what is no text counts by `tostring`.
-pub(super) fn name(name: &Value, transform: bool) -> Result<HeaderName, Fault> {
+pub(in crate::lua) fn name(name: &Value, transform: bool) -> Result<HeaderName, Fault> {
     let text = match name {
         Value::Nil => return Err("bad 'name' argument: string expected, got nil".into()),
         Value::String(text) => text.as_bytes().to_vec(),

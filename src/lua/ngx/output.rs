@@ -176,8 +176,6 @@ fn print(lua: &Lua, args: MultiValue, newline: bool) -> Answer {
 fn exit(lua: &Lua, mut args: MultiValue) -> Answer {
     /// `ngx.AGAIN` and `ngx.DONE`.
     const NO_END: [f64; 2] = [-2.0, -4.0];
-    /// `ngx.HTTP_CLOSE`, which is an answer in a header filter alone.
-    const CLOSE: u16 = 444;
     let given = args.pop_front().unwrap_or(Value::Nil);
     let Some(code) = number(&given) else {
         let kind = value::kind(&given);
@@ -217,10 +215,19 @@ fn exit(lua: &Lua, mut args: MultiValue) -> Answer {
         answer_printed(&ex, &state);
     } else if code >= 200 {
         leave_with(&ex, code);
-        ex.response.hangs_up.set(code == CLOSE);
+        ex.response.hangs_up.set(is_silent(code));
     }
     ex.response.is_last_word.set(ex.response.exited());
     one(lua, true)
+}
+
+/// Whether nginx closes the connection of a request that ends with this status, and says nothing.
+/// In a header filter it is an answer as any other.
+pub(in crate::lua) fn is_silent(code: u16) -> bool {
+    const TIMED_OUT: u16 = 408;
+    const CLOSE: u16 = 444;
+    const CLIENT_GONE: u16 = 499;
+    matches!(code, TIMED_OUT | CLOSE | CLIENT_GONE)
 }
 
 fn leave_with(ex: &Exchange, code: u16) {

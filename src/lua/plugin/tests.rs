@@ -465,7 +465,7 @@ fn the_upstream_request_can_be_changed() {
     assert!(all("x-gone").is_empty());
     let call = &ex.service;
     assert_eq!(call.host_header().unwrap(), "10.0.0.1", "the last one counts");
-    assert_eq!(call.path_and_query(), "/new%20path%3F?a=b%20c");
+    assert_eq!(call.path_and_query(), "/new%20path??a=b%20c");
     assert_eq!(call.method().unwrap(), http::Method::PUT);
     assert_eq!((call.scheme(), &*call.host(), call.port()), (Protocol::Https, "10.0.0.1", 81));
     assert_eq!(on_a_worker(ex.request.body(10)).unwrap(), "new");

@@ -357,3 +357,49 @@ fn a_timer_without_a_delay_has_run_when_the_next_request_comes() {
         }
     });
 }
+
+#[test]
+fn odd_names_of_headers_are_escaped_and_not_refused() {
+    let ex = exchange("/", &[], "");
+    let code = "kong.service.request.set_header('X A', 'v')
+        kong.service.request.set_header('X:\\255', 'w')
+        kong.response.set_header('Y A', 'v') said('set')";
+    assert_eq!(said(code, &ex), "set");
+    assert_eq!(ex.request.header("x%20a").unwrap(), "v");
+    assert_eq!(ex.request.header("x%3a%ff").unwrap(), "w");
+    assert_eq!(ex.response.headers().get("y%20a").unwrap(), "v");
+}
+
+#[test]
+fn a_header_that_came_with_an_underscore_is_found_by_a_dash() {
+    let ex = exchange("/", &[("x_under", "u"), ("a-b_c", "v")], "");
+    let code = "local get = kong.request.get_header
+        said(get('X-Under'), get('a-b-c'), get('a_b_c'), get('a-bc'))";
+    assert_eq!(said(code, &ex), "u v v nil");
+}
+
+#[test]
+fn a_path_that_a_plugin_sets_keeps_its_query_and_its_bytes() {
+    let ex = exchange("/", &[], "");
+    assert_eq!(said("kong.service.request.set_path('/x y?z=1') said(1)", &ex), "1");
+    assert_eq!(ex.service.path(), "/x%20y?z=1");
+    assert_eq!(said("kong.service.request.set_path('/\\255#') said(1)", &ex), "1");
+    assert_eq!(ex.service.path(), "/%FF%23");
+}
+
+#[test]
+fn statuses_of_a_closed_connection_close_it() {
+    for (call, hangs_up) in [
+        ("kong.response.exit(408, 'x')", true),
+        ("kong.response.error(499)", true),
+        ("kong.response.exit(444)", true),
+        ("ngx.exit(408)", true),
+        ("kong.response.exit(418)", false),
+    ] {
+        let plugins = Plugins::new();
+        let plugin = plugins.plugin(&format!("function P:access() {call} end"), json!({}));
+        let ex = exchange("/", &[], "");
+        assert!(on_a_worker(access(&plugin, &ex)).is_err());
+        assert_eq!(ex.response.hangs_up.get(), hangs_up, "{call}");
+    }
+}
