@@ -194,9 +194,14 @@ impl Handler {
     }
 }
 
+/// LuaJIT's word for a VM that is full: then nothing else can be asked of it.
+const NO_MEMORY: &str = "not enough memory";
+
 /// Why a handler could not be loaded, in Kong's words where it is not there or fails.
 fn not_loaded(vm: &Vm, name: &str, module: &str, error: &str) -> String {
-    if !vm.has_module(module) {
+    if error.contains(NO_MEMORY) {
+        format!("error loading module '{module}':\n{error} (silverback_lua_vm_memory is the limit)")
+    } else if !vm.has_module(module) {
         format!("{name} plugin is enabled but not installed;\n{error}")
     } else if error.ends_with(NO_TABLE) {
         error.to_owned()
@@ -371,7 +376,7 @@ impl LuaPlugin {
 
     /// An error for the operator: who has no memory is told where there is more.
     fn told(&self, error: &mlua::Error) -> anyhow::Error {
-        let is_memory = error.to_string().contains("not enough memory");
+        let is_memory = error.to_string().contains(NO_MEMORY);
         if let (true, Some(place)) = (is_memory, &self.handler.place) {
             place.set_full();
         }

@@ -226,3 +226,19 @@ async fn a_gateway_whose_workers_all_loop_is_not_ready() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_handler_that_takes_all_memory_is_not_said_to_be_missing() {
+    let folder = folder();
+    let code = "local t = {} for i = 1, 1e9 do t[i] = { i } end return t";
+    write(folder.path(), "handler.lua", code);
+    std::fs::write(folder.path().join("kong.yaml"), NOTHING).unwrap();
+    let check = silverback(&["check", "kong.yaml"]).folder(folder.path());
+    let check = check.env("KONG_PLUGINS", "mine").env("SILVERBACK_LUA_VM_MEMORY", "64m");
+    let ended = check.ended().await;
+    assert_eq!(ended.code, Some(1), "{}", ended.output);
+    let what = "error loading module 'kong.plugins.mine.handler':";
+    let why = "memory error: not enough memory (silverback_lua_vm_memory is the limit)";
+    assert_told(&ended, &[what, why]);
+    assert!(!ended.output.contains("not installed"), "{}", ended.output);
+}
