@@ -18,6 +18,7 @@ use super::prompts::{self, Bodies};
 use crate::azure;
 use crate::entity::Secret;
 use crate::llm::config::Target;
+use crate::llm::splice::Twice;
 use crate::pdk::{Exchange, Source};
 use crate::plugin::{Outcome, Phases, Plugin, Step};
 use text::Part;
@@ -210,7 +211,7 @@ impl Guard {
         let Some(request) = prompts::object(ex, body) else { return Ok(()) };
         match self.part.of_request(&request) {
             Ok(text) => self.judge(ex, Side::Input, &text).await,
-            Err(text::Ambiguous) => prompts::refuse(ex, "bad request"),
+            Err(Twice) => prompts::refuse(ex, "bad request"),
         }
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::llm::json;
-use crate::llm::splice::Object;
+use crate::llm::splice::{Object, Twice};
 use crate::llm::sse::{Event, Framer};
 
 /// What of a conversation is looked at (`text_source`).
@@ -23,10 +23,6 @@ pub(super) enum Part {
     LastMessage,
 }
 
-/// The request can be read in two ways.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Ambiguous;
-
 /// How deep blocks may stand in blocks: a result of a tool holds some.
 const DEPTH_MAX: u8 = 8;
 
@@ -34,25 +30,23 @@ impl Part {
     /// The text of a request, messages put together as Kong does: one behind the other, with `; `
     /// between them. Chats, completions, embeddings, responses and messages of Anthropic's are
     /// read; what says nothing is empty.
-    pub(super) fn of_request(self, request: &Object<Bytes>) -> Result<String, Ambiguous> {
+    pub(super) fn of_request(self, request: &Object<Bytes>) -> Result<String, Twice> {
         let mut said = Vec::new();
         // Beside the messages they say what a system message would.
         for name in ["system", "instructions"] {
-            if let Some(value) = only(request, name)? {
+            if let Some(value) = request.only(name)? {
                 said.push(("system".to_owned(), content(value, 0)?));
             }
         }
         for name in ["messages", "input", "prompt"] {
-            let Some(value) = only(request, name)? else { continue };
+            let Some(value) = request.only(name)? else { continue };
             if !value.starts_with(b"[") {
                 said.push(("user".to_owned(), content(value, 0)?));
                 continue;
             }
             for item in json::items(value) {
                 let role = match Object::read(item) {
-                    Ok(message) => {
-                        only(&message, "role")?.and_then(json::text).map(Cow::into_owned)
-                    }
+                    Ok(message) => message.only("role")?.and_then(json::text).map(Cow::into_owned),
                     Err(_) => None,
                 };
                 said.push((role.unwrap_or_else(|| "user".to_owned()), content(item, 0)?));
@@ -70,8 +64,21 @@ impl Part {
     }
 }
 
+/// The members of messages and of their parts that say something, or have parts that do.
+const SAYING: [&str; 9] = [
+    "text",
+    "content",
+    "refusal",
+    "output",
+    "tool_calls",
+    "function",
+    "arguments",
+    "input",
+    "partial_json",
+];
+
 /// What a value says: a text, blocks, a message, or a call of a tool.
-fn content(value: &[u8], depth: u8) -> Result<String, Ambiguous> {
+fn content(value: &[u8], depth: u8) -> Result<String, Twice> {
     if let Some(text) = json::text(value) {
         return Ok(text.into_owned());
     }
@@ -84,10 +91,13 @@ fn content(value: &[u8], depth: u8) -> Result<String, Ambiguous> {
             parts.push(content(item, depth + 1)?);
         }
     } else if let Ok(object) = Object::read(value) {
-        for name in ["text", "content", "refusal", "output", "arguments", "input"] {
-            if let Some(inner) = only(&object, name)? {
-                parts.push(content(inner, depth + 1)?);
-            }
+        for name in SAYING {
+            let Some(inner) = object.only(name)? else { continue };
+            parts.push(match name == "input" && inner.starts_with(b"{") {
+                // What a tool is given has names of its own.
+                true => String::from_utf8_lossy(inner).into_owned(),
+                false => content(inner, depth + 1)?,
+            });
         }
     }
     parts.retain(|part| !part.is_empty());
@@ -111,9 +121,10 @@ pub(super) fn of_reply(body: &Bytes, is_stream: bool) -> String {
     said
 }
 
-/// Choices of a chat or a completion, or the output of a response.
+/// Choices of a chat or a completion, the output of a response, or the blocks of a message.
 fn of_object(reply: &Object<Bytes>) -> String {
-    let choices = reply.get("choices").or_else(|| reply.get("output"));
+    let parts = ["choices", "output", "content"];
+    let choices = parts.iter().find_map(|name| reply.get(name));
     let mut said = Vec::new();
     for choice in choices.into_iter().flat_map(json::items) {
         let Ok(choice) = Object::read(choice) else { continue };
@@ -128,8 +139,9 @@ fn of_object(reply: &Object<Bytes>) -> String {
 
 /// A piece of a stream.
 fn of_event(event: &Object<&[u8]>) -> String {
-    if let Some(delta) = event.get("delta").and_then(json::text) {
-        return delta.into_owned();
+    // Those of responses and of messages are not in a choice.
+    if let Some(delta) = event.get("delta") {
+        return content(delta, 0).unwrap_or_default();
     }
     let mut said = String::new();
     for choice in event.get("choices").into_iter().flat_map(json::items) {
@@ -140,20 +152,11 @@ fn of_event(event: &Object<&[u8]>) -> String {
     said
 }
 
-/// A member that is there once at most.
-fn only<'o, B: AsRef<[u8]>>(
-    object: &'o Object<B>,
-    name: &str,
-) -> Result<Option<&'o [u8]>, Ambiguous> {
-    let copies = object.members().filter(|(known, _)| known == name).count();
-    if copies > 1 { Err(Ambiguous) } else { Ok(object.get(name)) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(part: Part, request: &str) -> Result<String, Ambiguous> {
+    fn of(part: Part, request: &str) -> Result<String, Twice> {
         part.of_request(&Object::read(Bytes::copy_from_slice(request.as_bytes())).unwrap())
     }
 
@@ -185,6 +188,11 @@ mod tests {
                 {"type":"tool_result","content":[{"type":"text","text":"r"}]}]}]}"#,
                 "s; r",
             ),
+            (r#"{"messages":[{"tool_calls":[{"function":{"arguments":"g"}}]}]}"#, "g"),
+            (
+                r#"{"messages":[{"content":[{"type":"tool_use","input":{"k":"v"}}]}]}"#,
+                "{\"k\":\"v\"}",
+            ),
             (r#"{"model":"m"}"#, ""),
             ("{\"messages\":5}", ""),
         ] {
@@ -200,7 +208,7 @@ mod tests {
             r#"{"prompt":"bad","prompt":"good"}"#,
             r#"{"messages":[{"role":"user","content":[{"text":"bad","text":"good"}]}]}"#,
         ] {
-            assert_eq!(of(Part::ConcatenateAllContent, request), Err(Ambiguous), "{request}");
+            assert_eq!(of(Part::ConcatenateAllContent, request), Err(Twice), "{request}");
         }
     }
 
@@ -221,5 +229,10 @@ mod tests {
             "event: x\ndata: {\"type\":\"response.output_text.delta\",\"delta\":\"e\"}\n\n";
         assert_eq!(reply(events, true), "e");
         assert_eq!(reply("not json", false), "");
+        let message = r#"{"type":"message","content":[{"type":"text","text":"f"}]}"#;
+        assert_eq!(reply(message, false), "f");
+        let blocks = "event: content_block_delta\ndata: {\"delta\":{\"text\":\"g\"}}\n\n\
+            event: content_block_delta\ndata: {\"delta\":{\"partial_json\":\"{h\"}}\n\n";
+        assert_eq!(reply(blocks, true), "g{h");
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::llm::json;
-use crate::llm::splice::Object;
+use crate::llm::splice::{Object, Twice};
 
 /// What a prompt is made of.
 #[derive(Debug, Clone, Copy, Default)]
@@ -24,10 +24,10 @@ impl Scope {
     /// The text: contents from the newest message to the oldest, each with a blank behind it, or
     /// the prompt of a completion.
     pub(super) fn text<B: AsRef<[u8]>>(self, request: &Object<B>) -> Result<String, BadFormat> {
-        match only(request, "messages")?.filter(|messages| is_table(messages)) {
+        match request.only("messages")?.filter(|messages| is_table(messages)) {
             Some(messages) => self.of_messages(messages, request),
             None => {
-                let prompt = only(request, "prompt")?.and_then(json::text);
+                let prompt = request.only("prompt")?.and_then(json::text);
                 prompt.map(Cow::into_owned).ok_or(BadFormat)
             }
         }
@@ -42,11 +42,11 @@ impl Scope {
         let mut text = String::new();
         for message in messages.into_iter().rev() {
             let message = Object::read(message).map_err(|_| BadFormat)?;
-            let role = only(&message, "role")?.and_then(json::text).ok_or(BadFormat)?;
+            let role = message.only("role")?.and_then(json::text).ok_or(BadFormat)?;
             if role != "user" && !self.all_roles {
                 continue;
             }
-            let content = only(&message, "content")?.ok_or(BadFormat)?;
+            let content = message.only("content")?.ok_or(BadFormat)?;
             self.put(content, &mut text)?;
             if self.last_only {
                 return Ok(text);
@@ -56,7 +56,7 @@ impl Scope {
         // Anthropic's clients say beside the messages what a system message would.
         if self.anthropic
             && self.all_roles
-            && let Some(system) = only(request, "system")?
+            && let Some(system) = request.only("system")?
         {
             self.put(system, &mut text)?;
             text.push(' ');
@@ -80,9 +80,9 @@ impl Scope {
 fn blocks(content: &[u8], text: &mut String, depth: u8) -> Result<(), BadFormat> {
     for block in json::items(content) {
         let block = Object::read(block).map_err(|_| BadFormat)?;
-        let inner = match only(&block, "text")? {
+        let inner = match block.only("text")? {
             Some(inner) => Some(inner),
-            None => only(&block, "content")?,
+            None => block.only("content")?,
         };
         match inner {
             Some(inner) if inner.starts_with(b"[") && depth == 0 => blocks(inner, text, 1)?,
@@ -96,13 +96,10 @@ fn blocks(content: &[u8], text: &mut String, depth: u8) -> Result<(), BadFormat>
     Ok(())
 }
 
-/// A member that is there once at most: of two, the model might read the other one.
-fn only<'o, B: AsRef<[u8]>>(
-    object: &'o Object<B>,
-    name: &str,
-) -> Result<Option<&'o [u8]>, BadFormat> {
-    let copies = object.members().filter(|(known, _)| known == name).count();
-    if copies > 1 { Err(BadFormat) } else { Ok(object.get(name)) }
+impl From<Twice> for BadFormat {
+    fn from(_: Twice) -> Self {
+        Self
+    }
 }
 
 /// What is a table in Lua: a list or an object.

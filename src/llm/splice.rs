@@ -68,6 +68,10 @@ impl<'a> Edit<'a> {
     }
 }
 
+/// A member of an object is there more than once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Twice;
+
 impl<B: AsRef<[u8]>> Object<B> {
     /// Reads the whole of `bytes` strictly; errors say why it is not one JSON object.
     pub fn read(bytes: B) -> Result<Self, Fault> {
@@ -95,6 +99,15 @@ impl<B: AsRef<[u8]>> Object<B> {
     /// The bytes as they were read.
     pub fn bytes(&self) -> &B {
         &self.bytes
+    }
+
+    /// The value of a member that is there once at most.
+    ///
+    /// # Errors
+    /// It is there twice: who reads the object next might take the other one.
+    pub fn only(&self, key: &str) -> Result<Option<&[u8]>, Twice> {
+        let copies = self.members().filter(|(known, _)| known == key).count();
+        if copies > 1 { Err(Twice) } else { Ok(self.get(key)) }
     }
 
     /// The JSON text of a member. Of several copies the last counts, as in Kong.
