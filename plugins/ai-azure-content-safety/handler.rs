@@ -12,12 +12,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::ai_proxy_advanced::{inflate, is_gzip};
+use super::ai_proxy_advanced::{inflate, is_event_stream, is_gzip};
 use super::model_call::{Caller, Failed, Terms};
 use super::prompts::{self, Bodies};
 use crate::azure;
 use crate::entity::Secret;
 use crate::llm::config::Target;
+use crate::llm::openai;
 use crate::llm::splice::Twice;
 use crate::pdk::{Exchange, Source};
 use crate::plugin::{Outcome, Phases, Plugin, Step};
@@ -195,12 +196,11 @@ impl Plugin for Guard {
 
 /// Whether a reply is a stream; `None` where it is nothing that could be read.
 fn kind_of(ex: &Exchange) -> Option<bool> {
-    let kind = ex.response.header(CONTENT_TYPE);
-    let kind = kind.as_ref().map_or(&b"application/json"[..], HeaderValue::as_bytes);
-    let kind = kind.to_ascii_lowercase();
-    match kind.starts_with(b"text/event-stream") {
+    let headers = ex.response.headers();
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    match is_event_stream(&headers) {
         true => Some(true),
-        false => kind.starts_with(b"application/json").then_some(false),
+        false => kind.is_none_or(openai::is_json).then_some(false),
     }
 }
 

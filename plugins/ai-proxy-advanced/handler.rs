@@ -38,6 +38,7 @@ use session::Session;
 
 pub(super) use inflate::{inflate, is_gzip};
 pub(super) use inventory::describe;
+pub(super) use reply::is_event_stream;
 pub(super) use setup::{Instance, Setup, Wanted};
 pub(super) use targets::Target;
 

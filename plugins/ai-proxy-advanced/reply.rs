@@ -343,7 +343,8 @@ fn accepts_gzip(session: &Session) -> bool {
     session.client.get().is_some_and(|client| client.accepts_gzip)
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
+/// Whether a reply is a stream of events.
+pub(in crate::plugins) fn is_event_stream(headers: &HeaderMap) -> bool {
     const KIND: &[u8] = b"text/event-stream";
     let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     kind.get(..KIND.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(KIND))

@@ -11,7 +11,7 @@ use super::gen_ai::provider;
 use super::spans::path_of;
 use crate::metrics::Histogram;
 use crate::otlp::{Instrument, Label, Labels, Meter};
-use crate::pdk::{Exchange, ModelCall};
+use crate::pdk::{Exchange, ModelCall, Times};
 
 static TOKENS: Instrument = Instrument {
     name: "gen_ai.client.token.usage",
@@ -61,9 +61,7 @@ static REQUEST: Instrument = Instrument {
 static OVERHEAD: Instrument = Instrument {
     name: "silverback.overhead",
     description: "What the gateway itself took of the time of requests",
-    bounds: &[
-        25, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 102_400, 409_600,
-    ],
+    bounds: Times::OVERHEAD_BOUNDS_US,
     ..SECONDS
 };
 

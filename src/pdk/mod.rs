@@ -153,6 +153,10 @@ pub struct Times {
 }
 
 impl Times {
+    /// Where histograms of the gateway's own time are divided, in microseconds.
+    pub const OVERHEAD_BOUNDS_US: &[u64] =
+        &[25, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 102_400, 409_600];
+
     /// Milliseconds between the start and `until`, or now.
     pub fn since_start_ms(&self, until: Option<Instant>) -> u64 {
         let Some(started) = self.started.get() else { return 0 };

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HOST, HeaderValue};
 use http::{HeaderMap, StatusCode, Version};
 
 use crate::chain::Plan;
@@ -11,12 +11,10 @@ use crate::entity::{Protocol, Route};
 use crate::guard::Named;
 use crate::pdk::service::Limits;
 use crate::pdk::{Exchange, Matched, Source};
-use crate::proxy::headers::FORWARDED_HOST;
+use crate::proxy::headers::{FORWARDED_HOST, FORWARDED_PROTO};
 use crate::respond::{self, Failure};
 use crate::router::{Hit, Query, path, split_port};
 use crate::runloop::Runloop;
-
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The Route of a request.
 pub(crate) struct Routed {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::dns::Names;
 use crate::metrics::{Counter, Histogram, Metrics};
-use crate::pdk::{Exchange, Source};
+use crate::pdk::{Exchange, Source, Times};
 use crate::runloop::{Runloop, Scripts};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
@@ -149,9 +149,7 @@ pub(super) struct Overhead {
 
 impl Overhead {
     fn new(metrics: &Metrics) -> Self {
-        const BOUNDS_US: &[u64] = &[
-            25, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 102_400, 409_600,
-        ];
+        const BOUNDS_US: &[u64] = Times::OVERHEAD_BOUNDS_US;
         let help = "Microseconds that the gateway itself took";
         let of = |source| {
             metrics.histogram("silverback_overhead_us", help, BOUNDS_US, &[("source", source)])

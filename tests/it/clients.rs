@@ -3,14 +3,13 @@
 //! The scripts are in tests/sdk, and `tests/sdk/setup` installs what they need.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use silverback::sim::{Kind, Options, Sim};
+use silverback::sim::{Options, Sim};
 use tokio::process::Command;
 
 use super::gateway::Builder;
-use super::sdk::{folder, is_skipped};
+use super::sdk::{assert_signed_by_the_gateway, checks_of, folder, is_skipped};
 
 /// What each family of clients asks for: chats, responses and embeddings as OpenAI and as Azure
 /// have them, and messages of Anthropic's. All sign in with the key of a consumer.
@@ -115,22 +114,10 @@ async fn run(interpreter: &Path, script: &str, least: usize) {
         .env("SSL_CERT_FILE", &authority)
         .env("REQUESTS_CA_BUNDLE", &authority)
         .env("NODE_EXTRA_CA_CERTS", &authority)
-        .env("NO_PROXY", "localhost")
-        .kill_on_drop(true);
-    let limit = Duration::from_secs(180);
-    let output = tokio::time::timeout(limit, command.output()).await;
-    let output = output.unwrap_or_else(|_| panic!("{script} took longer than {limit:?}"));
-    let output = output.unwrap_or_else(|error| panic!("{}: {error}", interpreter.display()));
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{script} failed:\n{said}\n{errors}");
-    let checks = said.lines().filter(|line| line.starts_with("ok ")).count();
+        .env("NO_PROXY", "localhost");
+    let (checks, said) = checks_of(command, script).await;
     assert!(checks >= least, "{script} made {checks} checks only:\n{said}");
-    for seen in sim.requests().iter().filter(|seen| seen.kind == Kind::Chat) {
-        assert_eq!(seen.identity, "managed identity (system-assigned)");
-        let headers = format!("{:?}", seen.headers);
-        assert!(!headers.contains("my-key") && !headers.contains("unused"), "{headers}");
-    }
+    assert_signed_by_the_gateway(&sim);
 }
 
 #[tokio::test]

@@ -90,18 +90,28 @@ async fn run(interpreter: &Path, script: &str) {
     let mut command = Command::new(interpreter);
     command.arg(folder().join(script)).env("GATEWAY", format!("http://{}", gateway.address));
     // A proxy of the machine has no business between two loopback addresses.
-    command.env("NO_PROXY", "127.0.0.1").kill_on_drop(true);
-    let limit = Duration::from_secs(120);
-    let output = tokio::time::timeout(limit, command.output()).await;
-    let output = output.unwrap_or_else(|_| panic!("{script} took longer than {limit:?}"));
-    let output = output.unwrap_or_else(|error| panic!("{}: {error}", interpreter.display()));
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{script} failed:\n{said}\n{errors}");
-    let checks = said.lines().filter(|line| line.starts_with("ok ")).count();
+    command.env("NO_PROXY", "127.0.0.1");
+    let (checks, said) = checks_of(command, script).await;
     assert!(checks >= 20, "{script} made {checks} checks only:\n{said}");
     // One for all requests, and one more because a fault refuses it.
     assert_eq!(sim.tokens_issued(), 2);
+    assert_signed_by_the_gateway(&sim);
+}
+
+/// Runs a script, which says `ok` for each of its checks; how many there were, and what it said.
+pub async fn checks_of(mut command: Command, script: &str) -> (usize, String) {
+    let limit = Duration::from_secs(120);
+    let output = tokio::time::timeout(limit, command.kill_on_drop(true).output()).await;
+    let output = output.unwrap_or_else(|_| panic!("{script} took longer than {limit:?}"));
+    let output = output.unwrap_or_else(|error| panic!("{script}: {error}"));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script} failed:\n{said}\n{errors}");
+    (said.lines().filter(|line| line.starts_with("ok ")).count(), said)
+}
+
+/// What clients sign in with has come no further than the gateway, which is the machine's identity.
+pub fn assert_signed_by_the_gateway(sim: &Sim) {
     for seen in sim.requests().iter().filter(|seen| seen.kind == Kind::Chat) {
         assert_eq!(seen.identity, "managed identity (system-assigned)");
         let headers = format!("{:?}", seen.headers);
