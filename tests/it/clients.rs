@@ -74,7 +74,7 @@ services:
 }
 
 /// Certificate and key of `localhost`, and the authority behind them: files in a folder.
-fn certificates(folder: &Path) -> [PathBuf; 3] {
+pub fn certificates(folder: &Path) -> [PathBuf; 3] {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     // OpenSSL takes a certificate for its own issuer if both have one name.

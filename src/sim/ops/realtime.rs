@@ -98,12 +98,10 @@ impl Session {
         if socket.send(Message::text(hello.to_string())).await.is_err() {
             return;
         }
+        // After the client's close frame, which the next read answers, there is no message.
         while let Some(Ok(message)) = socket.next().await {
-            let events = match message {
-                Message::Text(text) => self.answer(text.as_str()),
-                Message::Close(_) => break,
-                _ => continue,
-            };
+            let Message::Text(text) = message else { continue };
+            let events = self.answer(text.as_str());
             for event in events {
                 if socket.send(Message::text(event.to_string())).await.is_err() {
                     return;

@@ -134,28 +134,47 @@ async fn a_video_is_done_at_the_second_look() {
     assert_eq!(video.header("content-type"), Some("video/mp4"));
 }
 
-#[tokio::test]
-async fn a_session_needs_an_upgrade_and_a_key() {
-    let sim = start(Options::default());
-    let path = "/openai/realtime?api-version=2025-04-01-preview&deployment=gpt-4o";
-    assert_eq!(get(&sim, path, &[KEY]).await.status, 400);
+const SESSION: &str = "/openai/realtime?api-version=2025-04-01-preview&deployment=gpt-4o";
+
+fn upgrade(path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nhost: sim\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+}
+
+/// A session, and what its server has said until it was there.
+async fn session(sim: &Sim) -> (TcpStream, Vec<u8>) {
     let mut stream = TcpStream::connect(sim.addr()).await.unwrap();
-    let head = |path: &str| {
-        format!(
-            "GET {path} HTTP/1.1\r\nhost: sim\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        )
-    };
-    stream.write_all(head(&format!("{path}&api-key=sim-key")).as_bytes()).await.unwrap();
+    let head = upgrade(&format!("{SESSION}&api-key=sim-key"));
+    stream.write_all(head.as_bytes()).await.unwrap();
     let mut seen = Vec::new();
     while !String::from_utf8_lossy(&seen).contains("session.created") {
         assert!(stream.read_buf(&mut seen).await.unwrap() > 0);
     }
+    (stream, seen)
+}
+
+#[tokio::test]
+async fn a_session_that_its_client_closes_is_closed_with_the_clients_code() {
+    let sim = start(Options::default());
+    let (mut stream, mut seen) = session(&sim).await;
+    // A close frame with 1000, under a mask of zeros.
+    stream.write_all(b"\x88\x82\0\0\0\0\x03\xe8").await.unwrap();
+    stream.read_to_end(&mut seen).await.unwrap();
+    assert!(seen.ends_with(b"\x88\x02\x03\xe8"), "{}", String::from_utf8_lossy(&seen));
+}
+
+#[tokio::test]
+async fn a_session_needs_an_upgrade_and_a_key() {
+    let sim = start(Options::default());
+    assert_eq!(get(&sim, SESSION, &[KEY]).await.status, 400);
+    let (_stream, seen) = session(&sim).await;
     let text = String::from_utf8_lossy(&seen).into_owned();
     assert!(text.starts_with("HTTP/1.1 101 "), "{text}");
     assert!(text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "RFC 6455's own example: {text}");
     let mut other = TcpStream::connect(sim.addr()).await.unwrap();
-    other.write_all(head(path).as_bytes()).await.unwrap();
+    other.write_all(upgrade(SESSION).as_bytes()).await.unwrap();
     let mut seen = Vec::new();
     while !seen.windows(4).any(|window| window == b"\r\n\r\n") {
         assert!(other.read_buf(&mut seen).await.unwrap() > 0);
