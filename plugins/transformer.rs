@@ -14,8 +14,9 @@ use super::ai_proxy_advanced::{Target, model_in_use, without_key};
 use super::model_call::{Answered, Caller, Failed, Terms};
 use super::patterns::{Flags, Pattern};
 use super::prompts;
+use crate::llm::json::Fault;
 use crate::llm::reply::Reply;
-use crate::llm::{Error, config};
+use crate::llm::{Error, config, parameters};
 use crate::pdk::{Exchange, ModelCall, ModelUse, Spent};
 use crate::plugin::Outcome;
 
@@ -96,10 +97,18 @@ impl Transformer {
             self.log(ex, "payload.request", String::from_utf8_lossy(&client).into());
         }
         let chat = target.plan.chat(&self.prompt, &String::from_utf8_lossy(body));
+        let is_traced = ModelCall::is_wanted(ex);
+        let parameters = is_traced.then(|| parameters::of(&chat)).unwrap_or_default();
         let began = Instant::now();
-        let answered = self.caller.post(ex, chat).await;
-        ex.own.keep(Rc::new(self.call(target, began, &answered)));
-        let answered = answered.map_err(|failed| match failed {
+        let answered = self.caller.post(ex, chat).await.map(|answered| {
+            let read = Reply::read(answered.body.bytes.clone());
+            (answered, read)
+        });
+        if is_traced {
+            let call = ModelCall { parameters, ..self.call(target, began, &answered) };
+            ex.own.keep(Rc::new(call));
+        }
+        let (answered, read) = answered.map_err(|failed| match failed {
             Failed::NoToken => Unchanged::Gateway(Error::NoIdentity),
             Failed::NoTarget => no_target(),
             Failed::Lost(why) => {
@@ -111,7 +120,7 @@ impl Transformer {
         }
         let bytes = answered.body.bytes.clone();
         let (provider, route) = (target.plan.provider(), target.plan.route_type());
-        let reply = Reply::check(provider, route, bytes.clone()).map_err(|error| {
+        let reply = Reply::of_route(provider, route, read).map_err(|error| {
             Unchanged::Said(format!("failed to convert AI response to Kong format: {error}"))
         })?;
         self.report(ex, target, &reply, &bytes, answered.took);
@@ -121,22 +130,20 @@ impl Transformer {
         self.extracted(content)
     }
 
-    /// What traces tell of a call. Whether somebody wants to know is not known yet: the request's
-    /// transformer runs ahead of them.
+    /// What traces tell of a call.
     fn call(
         &self,
         target: &Target,
         began: Instant,
-        answered: &Result<Answered, Failed>,
+        answered: &Result<(Answered, Result<Reply, Fault>), Failed>,
     ) -> ModelCall {
-        let body = answered.as_ref().ok().map(|answered| answered.body.bytes.clone());
-        let reply = body.and_then(Reply::of_any_kind);
-        let usage = reply.as_ref().and_then(Reply::usage);
-        let ending = reply.as_ref().map(Reply::ending).unwrap_or_default();
+        let reply = answered.as_ref().ok().and_then(|(_, read)| read.as_ref().ok());
+        let usage = reply.and_then(Reply::usage);
+        let ending = reply.map(Reply::ending).unwrap_or_default();
         let name = target.plan.name().cloned();
         let error = match answered {
-            Ok(answered) if answered.status.as_u16() < 300 => None,
-            Ok(answered) => Some(answered.status.as_str().to_owned()),
+            Ok((answered, _)) if answered.status.as_u16() < 300 => None,
+            Ok((answered, _)) => Some(answered.status.as_str().to_owned()),
             Err(Failed::Lost(why)) if why == "timeout" => Some(why.clone()),
             Err(_) => Some("_OTHER".to_owned()),
         };
@@ -145,7 +152,8 @@ impl Transformer {
             operation: target.plan.route_type().gen_ai_operation(),
             counted_as: name.clone().unwrap_or_else(|| Arc::from("UNSPECIFIED")),
             model: name,
-            answered_by: reply.as_ref().and_then(Reply::model),
+            parameters: Vec::new(),
+            answered_by: reply.and_then(Reply::model),
             id: ending.id,
             reasons: ending.reasons,
             prompt_tokens: usage.map(|usage| usage.prompt_tokens),

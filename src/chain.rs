@@ -102,7 +102,9 @@ impl Instances {
             candidates.sort_by_key(|candidate| candidate.rank);
             (!candidates.is_empty()).then_some(Slot { candidates })
         };
-        Plan { slots: self.by_name.iter().filter_map(slot).collect() }
+        let slots: Vec<Slot> = self.by_name.iter().filter_map(slot).collect();
+        let has_ahead = slots.iter().any(Slot::has_ahead);
+        Plan { slots, has_ahead }
     }
 
     /// Global instances: what runs before there is a Route.
@@ -120,6 +122,8 @@ impl Instances {
 #[derive(Default)]
 pub struct Plan {
     slots: Vec<Slot>,
+    /// One of them wants to be asked ahead of a model.
+    has_ahead: bool,
 }
 
 impl Plan {
@@ -142,6 +146,14 @@ impl Plan {
             return false;
         }
         true
+    }
+
+    /// Asks those behind a plugin what they will want to know of a model.
+    fn ahead(&self, ex: &Exchange, from: usize) {
+        let behind = self.slots.iter().skip(from).filter_map(|slot| slot.choose(ex));
+        behind
+            .filter(|instance| instance.phases.has(Phases::AHEAD))
+            .for_each(|instance| instance.plugin.ahead(ex));
     }
 
     fn globals(&self) -> impl Iterator<Item = &Rc<Instance>> {
@@ -193,6 +205,10 @@ impl Candidate {
 }
 
 impl Slot {
+    fn has_ahead(&self) -> bool {
+        self.candidates.iter().any(|one| one.instance.phases.has(Phases::AHEAD))
+    }
+
     /// The configuration for this client.
     fn choose(&self, ex: &Exchange) -> Option<&Rc<Instance>> {
         self.best(ex).map(|best| &best.instance)
@@ -236,11 +252,14 @@ impl Chain {
     /// Collects the plugins of a plan and runs their `access`, until one answers.
     pub async fn access(&mut self, plan: &Plan, ex: &Exchange) {
         ex.enter(Phase::Access);
-        for slot in &plan.slots {
+        for (index, slot) in plan.slots.iter().enumerate() {
             let Some(instance) = slot.choose(ex) else { continue };
             self.phases = self.phases.and(instance.phases);
             self.active.push(instance.clone());
             if instance.phases.has(Phases::ACCESS) && !ex.response.exited() {
+                if plan.has_ahead && instance.phases.has(Phases::MODEL) {
+                    plan.ahead(ex, index + 1);
+                }
                 let outcome = instance.plugin.access(ex).outcome().await;
                 settle(ex, instance, outcome);
                 if ex.response.is_last_word.get() {

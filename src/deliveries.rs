@@ -55,6 +55,8 @@ pub enum Framing {
     Json,
     /// As OpenTelemetry's collectors read them.
     Otlp(Arc<Envelope>),
+    /// One behind the other: each is whole by itself.
+    Concatenated,
 }
 
 /// How records wait: the `queue` record of Kong's plugins.
@@ -333,8 +335,10 @@ impl Queue {
 
     /// One record by itself, or a JSON array where a batch may have several, also of one.
     fn body(&self, mut batch: Vec<Bytes>) -> Bytes {
-        if let Framing::Otlp(envelope) = &self.destination.framing {
-            return envelope.wrap(&batch);
+        match &self.destination.framing {
+            Framing::Otlp(envelope) => return envelope.wrap(&batch),
+            Framing::Concatenated => return batch.concat().into(),
+            Framing::Json => {}
         }
         if self.terms.batch_max == 1 {
             return batch.pop().unwrap_or_default();

@@ -28,6 +28,10 @@ pub trait Plugin {
         Step::DONE
     }
 
+    /// A plugin that runs earlier is about to ask a model: what this one will want to know of it.
+    /// Only with [`Phases::AHEAD`].
+    fn ahead(&self, _ex: &Exchange) {}
+
     /// After routing, before the upstream.
     fn access<'a>(&'a self, _ex: &'a Exchange) -> Step<'a> {
         Step::DONE
@@ -126,6 +130,10 @@ impl Phases {
     pub const MAY_FAIL: Self = Self(128);
     /// `certificate`.
     pub const CERTIFICATE: Self = Self(256);
+    /// It asks a model in `access` or later: [`Plugin::ahead`] of those behind it comes first.
+    pub const MODEL: Self = Self(512);
+    /// It wants to be asked ahead of a plugin that asks a model.
+    pub const AHEAD: Self = Self(1024);
     /// None.
     pub const NONE: Self = Self(0);
 

@@ -1,6 +1,8 @@
 -- The spans of the gateway itself, for whom `tracing_instrumentations` asks: `kong` for the request
 -- and `kong.balancer` for each attempt upstream, and `kong.internal.request` for calls of plugins.
 
+local host = require "silverback.host"
+
 local SERVER, CLIENT, FAILED = 2, 3, 2
 
 local _M = {}
@@ -35,6 +37,8 @@ function _M.begin(ctx)
       ["kong.request.id"] = ngx.var.kong_request_id or ngx.var.request_id,
     },
   })
+  root.is_of_gateway = true
+  root.trace_id, root.span_id = host.trace_root(root.trace_id, root.span_id)
   context().set_raw_trace_id(root.trace_id, ctx)
   tracer.set_active_span(root)
   if has "balancer" then
@@ -69,10 +73,12 @@ local function attempts(tracer, ctx)
     local is_last = i == #tries and not failed and announced and not announced.linked
     if is_last then
       span = tracer.link_span(tracer, announced, "kong.balancer", options)
+      span.is_of_gateway = true
       span:finish()
     else
       options.parent = tracer.get_root_span()
       span = tracer.start_span("kong.balancer", options)
+      span.is_of_gateway = true
       local took = (try.balancer_latency_ns or 0) + (times[i] or 0)
       span:finish(try.balancer_start_ns + took)
     end

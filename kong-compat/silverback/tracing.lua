@@ -44,6 +44,9 @@ function Span:finish(end_time_ns)
     return
   end
   self.end_time_ns = end_time_ns or now_ns()
+  if self.tracer == kong.tracing and not self.is_of_gateway then
+    host.keep_span(self)
+  end
   if self.active and self.tracer.active_span() == self then
     self.tracer.set_active_span(self.parent)
     self.active = nil

@@ -93,6 +93,7 @@ impl Plugin for Proxy {
             .and(Phases::HEADER_FILTER)
             .and(Phases::BODY_FILTER)
             .and(Phases::LOG)
+            .and(Phases::MODEL)
     }
 
     fn access<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {

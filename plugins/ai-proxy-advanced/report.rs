@@ -110,6 +110,7 @@ fn call(
         provider: used.provider,
         operation: target.plan.route_type().gen_ai_operation(),
         model: asked.model.clone(),
+        parameters: asked.parameters.clone(),
         counted_as: used.model.clone(),
         answered_by: seen.model.clone(),
         id: ending.and_then(|ending| ending.id.clone()),

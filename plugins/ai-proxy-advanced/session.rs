@@ -26,7 +26,7 @@ use crate::azure::Token;
 use crate::guard::{self, Named};
 use crate::llm::azure::Names;
 use crate::llm::{self, Prepared, RouteType, Wire, usage};
-use crate::pdk::{Exchange, ModelWatch};
+use crate::pdk::{Exchange, ModelCall, ModelWatch, Parameters};
 use crate::plugin::{Outcome, Stop};
 use crate::plugins::prompts;
 use crate::respond::{self, Failure};
@@ -95,6 +95,8 @@ pub(super) struct Asked {
     pub(super) is_checked: bool,
     /// Azure's names for the log record.
     pub(super) azure: Option<Arc<Names>>,
+    /// What it asked beside words; only where traces want to know.
+    pub(super) parameters: Parameters,
     /// The body, when payloads are logged.
     pub(super) payload: Option<Bytes>,
 }
@@ -220,10 +222,13 @@ impl Session {
         let prepared = client.prepare(ex, &target.plan, self.counts(ex, target))?;
         // Of forms most is sound or pictures, which say nothing in a log.
         let body = client.body_for(&target.plan);
-        let payload = (target.log_payloads && body.form().is_none()).then(|| {
-            let sent = prepared.body.as_ref().unwrap_or_else(|| body.bytes());
-            target.plan.redacted_body(sent).unwrap_or_else(|| sent.clone())
-        });
+        let sent = prepared.body.as_ref().unwrap_or_else(|| body.bytes());
+        let parameters = match ModelCall::is_wanted(ex) && body.form().is_none() {
+            true => llm::parameters::of(sent),
+            false => Parameters::new(),
+        };
+        let payload = (target.log_payloads && body.form().is_none())
+            .then(|| target.plan.redacted_body(sent).unwrap_or_else(|| sent.clone()));
         if target.plan.route_type() == RouteType::Realtime && self.counts(ex, target) {
             realtime::ask_plainly(ex);
         }
@@ -244,6 +249,7 @@ impl Session {
             is_count: prepared.is_count,
             is_checked: prepared.is_checked,
             azure: prepared.azure,
+            parameters,
             payload,
         };
         let spilled = self.with_ask(ex, client, |ask| self.setup.targets.spilled_from(ask, index));
@@ -265,12 +271,13 @@ impl Session {
     }
 
     /// Whether somebody wants to know the tokens of a stream: the log and Kong's metrics, a plugin
-    /// that limits them, the balancer, or a client whose API always tells them.
+    /// that limits or traces them, the balancer, or a client whose API always tells them.
     pub(super) fn counts(&self, ex: &Exchange, target: &Target) -> bool {
         target.log_statistics
             || self.setup.messages
             || self.setup.targets.counts_tokens()
             || ex.own.find::<ModelWatch>().is_some()
+            || ModelCall::is_wanted(ex)
     }
 
     /// Counts a request that is sent to a lower group as far as its size is known.

@@ -83,7 +83,7 @@ pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>
 
 impl Plugin for ResponseTransformer {
     fn phases(&self) -> Phases {
-        Phases::ACCESS
+        Phases::ACCESS.and(Phases::MODEL)
     }
 
     fn access<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {

@@ -2,8 +2,8 @@
 //! never in them.
 
 use super::spans::Maker;
-use crate::otlp::{CLIENT, KeyValue, Span, Status};
-use crate::pdk::ModelCall;
+use crate::otlp::{CLIENT, KeyValue, Span, Status, Value};
+use crate::pdk::{ModelCall, Parameter};
 
 /// `gen_ai.provider.name`: the conventions have names of their own for some of Kong's providers.
 pub(super) fn provider(kongs: &'static str) -> &'static str {
@@ -43,6 +43,11 @@ pub(super) fn span(call: &ModelCall, maker: &Maker<'_>) -> Span {
         KeyValue::new("server.port", *port),
     ];
     span.attributes.extend(optional.into_iter().flatten());
+    span.attributes.extend(call.parameters.iter().map(|(name, value)| match value {
+        Parameter::Whole(number) => KeyValue::new(name, Value::Number(*number)),
+        Parameter::Number(number) => KeyValue::new(name, *number),
+        Parameter::Kind(kind) => KeyValue::new(name, *kind),
+    }));
     span.status = call.error.is_some().then(Status::error);
     span
 }

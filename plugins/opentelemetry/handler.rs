@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderName, Method};
 use serde::Deserialize;
@@ -18,30 +19,34 @@ use super::Context;
 use super::delivering::{QueueConfig, headers, milliseconds, seconds, url};
 use crate::deliveries::{Destination, Framing, Queue};
 use crate::entity::Secret;
-use crate::otlp::{Envelope, KeyValue, record};
-use crate::pdk::{Exchange, ModelCall};
+use crate::otlp::{Span, record};
+use crate::pdk::{Exchange, ModelCall, Root, Wanting};
 use crate::plugin::{Outcome, Phases, Plugin, Step};
 use measures::Measures;
-use propagation::{Propagation, id_text};
+use propagation::{Format, Propagation, id_text};
+use resource::Resource;
 use spans::Trace;
 
 mod extract;
 mod gen_ai;
 mod inject;
+mod lines;
 mod measures;
 mod propagation;
 mod records;
+mod resource;
 mod spans;
 #[cfg(test)]
 mod tests;
+
+/// The field of where metrics go.
+const METRICS: &str = "metrics.endpoint";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
     traces_endpoint: Option<Secret>,
-    /// The schema refuses it.
-    #[serde(rename = "logs_endpoint")]
-    _logs_endpoint: Option<Secret>,
+    logs_endpoint: Option<Secret>,
     access_logs_endpoint: Option<Secret>,
     metrics: Option<MetricsConfig>,
     headers: Option<BTreeMap<String, Secret>>,
@@ -70,6 +75,9 @@ struct OpenTelemetry {
     measures: Option<Measures>,
     /// Where log records go.
     records: Option<Arc<Queue>>,
+    /// Where the gateway's own lines go.
+    lines: Option<(Arc<Queue>, Wanting)>,
+    resource: Resource,
 }
 
 /// What traces need.
@@ -94,23 +102,31 @@ impl Plugin for OpenTelemetry {
     fn phases(&self) -> Phases {
         let phases = Phases::ACCESS.and(Phases::LOG);
         let phases = if self.records.is_some() { phases.and(Phases::RECORD) } else { phases };
+        let asks = self.measures.is_some() || self.traces.is_some();
+        let phases = if asks { phases.and(Phases::AHEAD) } else { phases };
         let tells = self.traces.as_ref().is_some_and(|traces| traces.id_header.is_some());
         if tells { phases.and(Phases::HEADER_FILTER) } else { phases }
     }
 
-    fn access<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
-        let is_sampled = self.traces.as_ref().is_some_and(|traces| traces.propagate(ex));
-        if is_sampled || self.measures.is_some() {
+    fn ahead(&self, ex: &Exchange) {
+        let is_sampled = || self.traces.as_ref().is_some_and(|one| one.begun(ex).trace.is_sampled);
+        if self.measures.is_some() || is_sampled() {
             ModelCall::want(ex);
+        }
+    }
+
+    fn access<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
+        if let Some(traces) = &self.traces {
+            traces.propagate(ex);
         }
         Step::DONE
     }
 
     fn header_filter(&self, ex: &Exchange) -> Outcome {
         let name = self.traces.as_ref().and_then(|traces| traces.id_header.as_ref());
-        let trace = ex.own.find::<Trace>();
-        if let (Some(name), Some(trace)) = (name, trace)
-            && let Some(id) = id_text(trace.id)
+        let begun = ex.own.find::<Begun>();
+        if let (Some(name), Some(begun)) = (name, begun)
+            && let Some(id) = id_text(begun.trace.id)
         {
             ex.response.add_header(name.clone(), id);
         }
@@ -119,13 +135,19 @@ impl Plugin for OpenTelemetry {
 
     fn log(&self, ex: &Exchange) {
         if let Some(traces) = &self.traces {
-            traces.tell(ex);
+            let spans: Vec<_> = traces.spans(ex).iter().map(record).collect();
+            self.send(ex, &traces.queue, spans);
         }
         if let Some(measures) = &self.measures {
             measures.count(ex);
         }
+        let begun = ex.own.find::<Begun>();
+        let trace = begun.as_ref().map(|begun| &begun.trace);
         if let Some(records) = &self.records {
-            records.push(record(&records::of(ex)));
+            self.send(ex, records, vec![record(&records::of(ex, trace))]);
+        }
+        if let Some((lines, _)) = &self.lines {
+            self.send(ex, lines, lines::of(ex, trace));
         }
     }
 }
@@ -134,22 +156,27 @@ impl OpenTelemetry {
     fn new(context: &Context<'_>, config: Config) -> Result<Self, Vec<String>> {
         let shared = context.shared;
         let mut errors = Vec::new();
-        let sender = Sender::new(context, &config).map_err(|error| errors.extend(error)).ok();
-        let queue = |field: &str, endpoint: &Secret| {
-            let destination = sender.as_ref()?.destination(field, endpoint);
-            Some(destination.and_then(|to| shared.deliveries.queue(to, config.terms())))
+        let sender = Sender::new(&config).map_err(|error| errors.extend(error)).ok();
+        let resource = resource(context, config.resource_attributes.as_ref());
+        let resource = resource.map_err(|error| errors.push(error)).ok();
+        let (Some(sender), Some(resource)) = (sender, resource) else { return Err(errors) };
+        let mut queue = |field: &str, endpoint: Option<&Secret>| {
+            let framing = match resource.is_filled() && field != METRICS {
+                true => Framing::Concatenated,
+                false => Framing::Otlp(resource.envelope().clone()),
+            };
+            let destination = sender.destination(field, endpoint?, framing);
+            let queue = destination.and_then(|to| shared.deliveries.queue(to, config.terms()));
+            queue.map_err(|error| errors.push(error)).ok()
         };
-        let traces = config.traces_endpoint.as_ref().and_then(|at| queue("traces_endpoint", at));
-        let traces = traces.transpose().map_err(|error| errors.push(error)).ok().flatten();
-        let records = config.access_logs_endpoint.as_ref();
-        let records = records.and_then(|at| queue("access_logs_endpoint", at));
-        let records = records.transpose().map_err(|error| errors.push(error)).ok().flatten();
+        let traces = queue("traces_endpoint", config.traces_endpoint.as_ref());
+        let records = queue("access_logs_endpoint", config.access_logs_endpoint.as_ref());
+        let lines = queue("logs_endpoint", config.logs_endpoint.as_ref());
         let metrics = config.metrics.as_ref().and_then(|metrics| {
-            let queue = queue("metrics.endpoint", metrics.endpoint.as_ref()?)?;
+            let queue = queue(METRICS, metrics.endpoint.as_ref())?;
             let interval = seconds(metrics.push_interval.unwrap_or(60.0));
-            Some(queue.map(|queue| shared.meters.meter(&shared.control, &queue, interval)))
+            Some(shared.meters.meter(&shared.control, &queue, interval))
         });
-        let metrics = metrics.transpose().map_err(|error| errors.push(error)).ok().flatten();
         let id_header = config.http_response_header_for_traceid.as_deref();
         let id_header = id_header.map(|name| HeaderName::from_bytes(name.as_bytes()));
         if id_header.as_ref().is_some_and(Result::is_err) {
@@ -173,15 +200,47 @@ impl OpenTelemetry {
             }),
             measures: metrics.map(Measures::new),
             records,
+            lines: lines.map(|queue| (queue, Wanting::begin())),
+            resource,
         })
+    }
+
+    /// Queues records of an exchange.
+    fn send(&self, ex: &Exchange, queue: &Arc<Queue>, records: Vec<Bytes>) {
+        if !self.resource.is_filled() {
+            records.into_iter().for_each(|record| queue.push(record));
+        } else if !records.is_empty() {
+            queue.push(self.resource.wrap(ex, &records));
+        }
     }
 }
 
 impl Traces {
-    /// Reads the client's headers and writes the upstream's; says whether the trace is recorded.
-    fn propagate(&self, ex: &Exchange) -> bool {
+    /// The trace of an exchange; the first look at the client's headers decides.
+    fn begun(&self, ex: &Exchange) -> Rc<Begun> {
+        if let Some(begun) = ex.own.find::<Begun>() {
+            return begun;
+        }
         let (format, found) = self.propagation.extract(ex);
-        let trace = self.begin(&found);
+        let root = Root::of(ex, || Root { trace: fastrand::u128(1..), span: fastrand::u64(1..) });
+        let id = found.trace.unwrap_or(root.trace);
+        let is_refused = found.sampled == Some(false);
+        let trace = Trace {
+            id,
+            parent: found.span.or(found.parent),
+            root: root.span,
+            last_try: (self.is_recording && self.has_tries).then(|| fastrand::u64(1..)),
+            is_sampled: self.is_recording && !is_refused && is_taken(id, self.rate),
+        };
+        let begun = Rc::new(Begun { format, found, trace });
+        ex.own.keep(begun.clone());
+        begun
+    }
+
+    /// Writes the upstream's headers.
+    fn propagate(&self, ex: &Exchange) {
+        let begun = self.begun(ex);
+        let Begun { format, found, trace } = &*begun;
         let told = inject::Told {
             trace: trace.id,
             size: found.size,
@@ -191,38 +250,25 @@ impl Traces {
             flags: found.flags.as_deref(),
             baggage: &found.baggage,
         };
-        self.propagation.write(ex, (format, found.is_single), &told);
-        let is_sampled = trace.is_sampled;
-        ex.own.keep(Rc::new(trace));
-        is_sampled
+        self.propagation.write(ex, (*format, found.is_single), &told);
     }
 
-    fn begin(&self, found: &extract::Found) -> Trace {
-        let id = found.trace.unwrap_or_else(|| fastrand::u128(1..));
-        let is_refused = found.sampled == Some(false);
-        Trace {
-            id,
-            parent: found.span.or(found.parent),
-            root: fastrand::u64(1..),
-            last_try: (self.is_recording && self.has_tries).then(|| fastrand::u64(1..)),
-            is_sampled: self.is_recording && !is_refused && is_taken(id, self.rate),
-        }
-    }
-
-    /// Queues the spans of an exchange that is over. One that was answered ahead of this plugin's
-    /// turn has a trace, too.
-    fn tell(&self, ex: &Exchange) {
+    /// The spans of an exchange that is over. One that was answered ahead of this plugin's turn
+    /// has a trace, too.
+    fn spans(&self, ex: &Exchange) -> Vec<Span> {
         if !self.is_recording {
-            return;
+            return Vec::new();
         }
-        let kept = ex.own.find::<Trace>();
-        let trace = kept.unwrap_or_else(|| Rc::new(self.begin(&self.propagation.extract(ex).1)));
-        if trace.is_sampled {
-            for span in spans::of(ex, &trace) {
-                self.queue.push(record(&span));
-            }
-        }
+        let begun = self.begun(ex);
+        if begun.trace.is_sampled { spans::of(ex, &begun.trace) } else { Vec::new() }
     }
+}
+
+/// What the client's headers said, in which format, and what has come of it.
+struct Begun {
+    format: Option<Format>,
+    found: extract::Found,
+    trace: Trace,
 }
 
 /// Whether a trace of this id is among so many; every Kong decides alike.
@@ -231,52 +277,50 @@ fn is_taken(id: u128, rate: f64) -> bool {
     rate >= 1.0 || (u64::from_le_bytes(first) as f64) < rate * 2_f64.powi(64)
 }
 
+/// Who sends: `resource_attributes` over what goes without saying.
+fn resource(
+    context: &Context<'_>,
+    own: Option<&BTreeMap<String, String>>,
+) -> Result<Resource, String> {
+    let mut attributes = BTreeMap::from([
+        ("service.name".to_owned(), "kong".to_owned()),
+        ("service.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        ("service.instance.id".to_owned(), context.shared.node_id.to_string()),
+    ]);
+    attributes.extend(own.cloned().unwrap_or_default());
+    Resource::new(attributes)
+}
+
 /// What all deliveries have in common.
 struct Sender {
     headers: http::HeaderMap,
-    envelope: Arc<Envelope>,
     connect: Duration,
     timeout: Duration,
 }
 
 impl Sender {
-    fn new(context: &Context<'_>, config: &Config) -> Result<Self, Vec<String>> {
+    fn new(config: &Config) -> Result<Self, Vec<String>> {
         let mut headers = headers(config.headers.as_ref())?;
         let kind = HeaderValue::from_static("application/x-protobuf");
         headers.entry(CONTENT_TYPE).or_insert(kind);
-        let own = config.resource_attributes.as_ref();
-        let template = own.and_then(|own| own.iter().find(|(_, value)| value.contains("$(")));
-        if let Some((name, _)) = template {
-            return Err(vec![format!(
-                "config.resource_attributes: '{name}' is a template, which this plugin does not \
-                 fill in: write the value, or put Kong's own plugin on lua_package_path"
-            )]);
-        }
-        let mut attributes = BTreeMap::from([
-            ("service.name".to_owned(), "kong".to_owned()),
-            ("service.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-            ("service.instance.id".to_owned(), context.shared.node_id.to_string()),
-        ]);
-        attributes.extend(own.cloned().unwrap_or_default());
-        let attributes = attributes.iter().map(|(name, value)| KeyValue::new(name, value.as_str()));
         let connect = milliseconds(config.connect_timeout.unwrap_or(1000.0));
         let send = milliseconds(config.send_timeout.unwrap_or(5000.0));
         let read = milliseconds(config.read_timeout.unwrap_or(5000.0));
-        Ok(Self {
-            headers,
-            envelope: Arc::new(Envelope::new(attributes.collect())),
-            connect,
-            timeout: connect + send + read,
-        })
+        Ok(Self { headers, connect, timeout: connect + send + read })
     }
 
-    fn destination(&self, field: &str, endpoint: &Secret) -> Result<Destination, String> {
+    fn destination(
+        &self,
+        field: &str,
+        endpoint: &Secret,
+        framing: Framing,
+    ) -> Result<Destination, String> {
         let mut headers = self.headers.clone();
         Ok(Destination {
             url: url(field, endpoint, &mut headers)?,
             method: Method::POST,
             headers,
-            framing: Framing::Otlp(self.envelope.clone()),
+            framing,
             connect: Some(self.connect),
             timeout: self.timeout,
             // That of lua-resty-http.

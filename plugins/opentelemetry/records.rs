@@ -2,8 +2,6 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-
 use super::spans::{Trace, id, of_request};
 use crate::otlp::{AnyValue, LogRecord};
 use crate::pdk::{Exchange, log};
@@ -12,19 +10,17 @@ use crate::pdk::{Exchange, log};
 const INFO: i32 = 9;
 
 /// The record of an exchange that is over: what log plugins write is the body, as JSON.
-pub(super) fn of(ex: &Exchange) -> LogRecord {
+pub(super) fn of(ex: &Exchange, trace: Option<&Trace>) -> LogRecord {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-    let trace = ex.own.find::<Trace>();
-    let trace_id = trace.as_ref().map(|trace| Bytes::copy_from_slice(&trace.id.to_be_bytes()));
     LogRecord {
         time_unix_nano: ex.times.started_at_ms.get().saturating_mul(1_000_000),
         severity_number: INFO,
         severity_text: "INFO".to_owned(),
         body: Some(AnyValue { value: Some(log::serialize(ex).to_string().into()) }),
         attributes: of_request(ex),
-        flags: trace.as_ref().map_or(0, |trace| u32::from(trace.is_sampled)),
-        trace_id: trace_id.unwrap_or_default(),
+        flags: trace.map_or(0, |trace| u32::from(trace.is_sampled)),
+        trace_id: trace.map(Trace::id_bytes).unwrap_or_default(),
         span_id: trace.map(|trace| id(trace.root)).unwrap_or_default(),
         observed_time_unix_nano: now,
     }

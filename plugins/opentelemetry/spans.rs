@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::Version;
+use serde_json::Value as Json;
 
 use super::gen_ai;
-use crate::otlp::{CLIENT, INTERNAL, KeyValue, SERVER, Span, Status};
-use crate::pdk::{Exchange, ModelCall, Try};
+use crate::otlp::{CLIENT, Event, INTERNAL, KeyValue, SERVER, Span, Status, Value};
+use crate::pdk::{Exchange, MadeSpan, MadeSpans, ModelCall, Try};
 
 /// Where an exchange stands in its trace.
 pub(super) struct Trace {
@@ -31,6 +32,13 @@ pub(super) struct Maker<'a> {
     began_ns: u64,
 }
 
+impl Trace {
+    /// The trace's id as it is sent.
+    pub(super) fn id_bytes(&self) -> Bytes {
+        Bytes::copy_from_slice(&self.id.to_be_bytes())
+    }
+}
+
 impl Maker<'_> {
     fn ns(&self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.began).as_nanos();
@@ -47,7 +55,7 @@ impl Maker<'_> {
     ) -> Span {
         let parent = parent.map_or_else(|| id(self.trace.root), |span| span.span_id.clone());
         Span {
-            trace_id: Bytes::copy_from_slice(&self.trace.id.to_be_bytes()),
+            trace_id: self.trace.id_bytes(),
             span_id: id(fastrand::u64(1..)),
             parent_span_id: parent,
             name: name.to_owned(),
@@ -55,6 +63,7 @@ impl Maker<'_> {
             start_time_unix_nano: self.ns(from),
             end_time_unix_nano: self.ns(to),
             attributes: Vec::new(),
+            events: Vec::new(),
             status: None,
         }
     }
@@ -77,7 +86,44 @@ pub(super) fn of(ex: &Exchange, trace: &Trace) -> Vec<Span> {
     }
     let calls = ex.own.all::<ModelCall>();
     spans.extend(calls.iter().map(|call| gen_ai::span(call, &maker)));
+    spans.extend(MadeSpans::take(ex).into_iter().map(|made| of_lua(made, trace)));
     spans
+}
+
+/// A span of Lua code, with the types that Kong gives values.
+fn of_lua(made: MadeSpan, trace: &Trace) -> Span {
+    let events = made.events.into_iter().map(|event| Event {
+        time_unix_nano: event.at_ns,
+        name: event.name,
+        attributes: key_values(&event.attributes),
+    });
+    Span {
+        trace_id: trace.id_bytes(),
+        span_id: id(made.span),
+        parent_span_id: id(made.parent.unwrap_or(trace.root)),
+        name: made.name,
+        kind: made.kind,
+        start_time_unix_nano: made.began_ns,
+        end_time_unix_nano: made.ended_ns,
+        attributes: key_values(&made.attributes),
+        events: events.collect(),
+        status: made.status.map(|code| Status { message: String::new(), code }),
+    }
+}
+
+/// Numbers are floats but for the status (Kong); what is no plain value is left out.
+fn key_values(attributes: &[(String, Json)]) -> Vec<KeyValue> {
+    let value = |name: &str, value: &Json| {
+        Some(match value {
+            Json::String(text) => Value::Text(text.clone()),
+            Json::Bool(flag) => Value::Flag(*flag),
+            Json::Number(number) if name == "http.status_code" => Value::Number(number.as_i64()?),
+            Json::Number(number) => Value::Float(number.as_f64()?),
+            _ => return None,
+        })
+    };
+    let pair = |(name, one): &(String, Json)| Some(KeyValue::new(name, value(name, one)?));
+    attributes.iter().filter_map(pair).collect()
 }
 
 /// What Kong calls the Route's path: the first that it has.

@@ -27,6 +27,7 @@ pub mod json;
 mod models;
 pub mod openai;
 mod operation;
+pub mod parameters;
 pub mod plan;
 pub mod price;
 mod providers;

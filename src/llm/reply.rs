@@ -27,18 +27,35 @@ pub struct Reply {
 impl Reply {
     /// Checks the whole body of a 200 for `llm/v1/chat` or `llm/v1/completions`.
     pub fn check(provider: Provider, route: RouteType, body: Bytes) -> Result<Self, Error> {
+        Self::of_route(provider, route, Self::read(body))
+    }
+
+    /// Checks one that has been read.
+    pub fn of_route(
+        provider: Provider,
+        route: RouteType,
+        read: Result<Self, Fault>,
+    ) -> Result<Self, Error> {
         let bad = |reason| Error::BadReply { provider, route, reason };
         let lacks_choices = || bad(format!("'choices' not in {route} response"));
-        match Object::read(body) {
-            Ok(object) if object.get("choices").is_some() => Ok(Self { object }),
+        match read {
+            Ok(reply) if reply.object.get("choices").is_some() => Ok(reply),
             Ok(_) | Err(Fault::NotAnObject) => Err(lacks_choices()),
             Err(_) => Err(bad(format!("failed to decode {route} response"))),
         }
     }
 
+    /// Reads a reply of any kind.
+    ///
+    /// # Errors
+    /// It is no JSON object.
+    pub fn read(body: Bytes) -> Result<Self, Fault> {
+        Object::read(body).map(|object| Self { object })
+    }
+
     /// A reply of any kind, for `preserve`: `None` when it is not a JSON object.
     pub fn of_any_kind(body: Bytes) -> Option<Self> {
-        Object::read(body).ok().map(|object| Self { object })
+        Self::read(body).ok()
     }
 
     /// The model that answered.

@@ -24,6 +24,7 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     super::crypto::install(lua, &host)?;
     super::files::install(lua, &host)?;
     super::url::install(lua, &host)?;
+    super::spans::install(lua, &host)?;
     super::yaml::install(lua, &host)?;
     super::zlib::install(lua, &host)?;
     host.set("is_ip", lua.create_function(|_, text: String| Ok(is_ip(&text)))?)?;

@@ -24,6 +24,7 @@ mod phase;
 pub mod plugin;
 mod rows;
 pub mod schema;
+mod spans;
 mod spec;
 mod state;
 mod url;

@@ -113,6 +113,9 @@ pub struct Span {
     /// What is known of it.
     #[prost(message, repeated, tag = "9")]
     pub attributes: Vec<KeyValue>,
+    /// What happened in it.
+    #[prost(message, repeated, tag = "11")]
+    pub events: Vec<Event>,
     /// Whether it went well; `None` where nobody says.
     #[prost(message, optional, tag = "15")]
     pub status: Option<Status>,
@@ -124,6 +127,20 @@ pub const INTERNAL: i32 = 1;
 pub const SERVER: i32 = 2;
 /// `SPAN_KIND_CLIENT`.
 pub const CLIENT: i32 = 3;
+
+/// Something that happened in a span.
+#[derive(Clone, PartialEq, Message)]
+pub struct Event {
+    /// Unix nanoseconds.
+    #[prost(fixed64, tag = "1")]
+    pub time_unix_nano: u64,
+    /// What it is.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// What is known of it.
+    #[prost(message, repeated, tag = "3")]
+    pub attributes: Vec<KeyValue>,
+}
 
 /// How a span went.
 #[derive(Clone, PartialEq, Message)]

@@ -11,6 +11,7 @@ mod asking;
 pub mod body;
 pub mod client;
 mod handshake;
+mod lines;
 pub mod log;
 mod model_use;
 mod own;
@@ -18,6 +19,7 @@ pub mod request;
 pub mod response;
 pub mod service;
 mod shared;
+mod spans;
 #[cfg(test)]
 mod testing;
 
@@ -31,12 +33,14 @@ pub use asking::{Answer, Asking, Unanswered, Upstream};
 pub use body::{Arriving, Body, Budget, Chunk, ReadError};
 pub use client::{Client, Credential};
 pub use handshake::{Handshake, Shown, Wish};
-pub use model_use::{ModelCall, ModelUse, ModelWatch, Spent};
+pub use lines::{Line, Wanting};
+pub use model_use::{ModelCall, ModelUse, ModelWatch, Parameter, Parameters, Spent};
 pub use own::Own;
 pub use request::Request;
 pub use response::{Response, Source};
 pub use service::{Attempts, Call, Loss, Lost, Next, Try};
 pub use shared::{Shared, Spaces};
+pub use spans::{MadeEvent, MadeSpan, MadeSpans, Root};
 
 use http::Method;
 
@@ -45,7 +49,8 @@ use crate::respond::Pages;
 use crate::snapshot::Snapshot;
 
 tokio::task_local! {
-    /// The exchange whose turn it is. Only `src/lua` reads it: Lua's `kong.*` are globals.
+    /// The exchange whose turn it is. Only `src/lua` reads it, because Lua's `kong.*` are globals,
+    /// and [`Line`]: lines are, too.
     pub static CURRENT: Rc<Exchange>;
 }
 

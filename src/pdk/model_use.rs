@@ -45,6 +45,8 @@ pub struct ModelCall {
     pub model: Option<Arc<str>>,
     /// The same for metrics: of limited variety where clients choose it.
     pub counted_as: Arc<str>,
+    /// What was asked of it beside words, by attribute.
+    pub parameters: Parameters,
     /// The model that answered.
     pub answered_by: Option<String>,
     /// The id of the reply.
@@ -65,6 +67,20 @@ pub struct ModelCall {
     pub first: Option<Duration>,
     /// What went wrong: a status, or `timeout`, or `_OTHER`.
     pub error: Option<String>,
+}
+
+/// Parameters of a request, by the names of OpenTelemetry's attributes.
+pub type Parameters = Vec<(&'static str, Parameter)>;
+
+/// The value of a parameter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Parameter {
+    /// A whole number.
+    Whole(i64),
+    /// Any number.
+    Number(f64),
+    /// One of few words.
+    Kind(&'static str),
 }
 
 /// Kept in `Exchange::own` by who wants to hear of calls of models.

@@ -7,6 +7,7 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Registry, fmt, reload};
 
+use super::overheard::Overheard;
 use crate::settings::LogFormat;
 
 /// The filter of this process, once it has logs.
@@ -19,7 +20,7 @@ pub const LOG_LEVELS: [&str; 9] =
 /// Sends log lines to stderr.
 pub fn start_logs(level: &str, format: LogFormat) {
     let (filter, handle) = reload::Layer::new(filter_of(level));
-    let logs = tracing_subscriber::registry().with(filter);
+    let logs = tracing_subscriber::registry().with(filter).with(Overheard);
     let lines = fmt::layer().with_writer(std::io::stderr);
     // It fails only when somebody has started logs before us, as tests do.
     let started = match format {

@@ -3,6 +3,7 @@
 mod access;
 mod level;
 mod lines;
+mod overheard;
 mod prometheus;
 mod standings;
 mod status;

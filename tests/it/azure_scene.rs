@@ -32,6 +32,8 @@ pub struct Target {
     deployment: &'static str,
     scope: Scope,
     has_upstream_url: bool,
+    /// `logging.log_statistics`.
+    pub statistics: bool,
 }
 
 impl Target {
@@ -46,6 +48,7 @@ impl Target {
             deployment: "gpt-4o",
             scope: Scope::Global,
             has_upstream_url: true,
+            statistics: true,
         }
     }
 
@@ -102,7 +105,7 @@ impl Target {
 
     /// The whole file.
     pub fn yaml(&self, sim: &str) -> String {
-        let Self { auth, config, options, plugins, model, deployment, .. } = self;
+        let Self { auth, config, options, plugins, model, deployment, statistics, .. } = self;
         let scope = match self.scope {
             Scope::Route => "    route: chat\n",
             Scope::ConsumerGroup => "    consumer_group: team\n",
@@ -129,7 +132,7 @@ services:
       route_type: llm/v1/chat
 {config}      auth:
 {auth}      logging:
-        log_statistics: true
+        log_statistics: {statistics}
       model:
         provider: azure
         {model}

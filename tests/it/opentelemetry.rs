@@ -1,8 +1,9 @@
 //! The plugin opentelemetry before a collector: traces, and metrics.
 
 use super::azure_scene::{STREAM, Scene, Target};
+use super::cli_process::silverback;
 use super::gateway::{Builder, TestGateway};
-use super::http::{Upstream, closed_port};
+use super::http::{self, Upstream, closed_port};
 use super::lua::{install, with_plugins};
 use super::otlp::{Collector, Span};
 
@@ -318,12 +319,8 @@ fn what_cannot_work_is_said_when_the_configuration_loads() {
     let at = "traces_endpoint: 'http://127.0.0.1:9/v1/traces'";
     for (plugin, error) in [
         (String::new(), "at least one of these fields must be non-empty: 'traces_endpoint'"),
-        (
-            "logs_endpoint: 'http://127.0.0.1:9'".to_owned(),
-            "log lines are not sent by this plugin; leave the field out",
-        ),
         (format!("{at}, resource_attributes: {{a: ''}}"), "length must be at least 1"),
-        (format!("{at}, resource_attributes: {{a: $(headers.x)}}"), "'a' is a template"),
+        (format!("{at}, resource_attributes: {{a: $(os.time())}}"), "'a' has a template"),
         (format!("{at}, sampling_rate: 2"), "value should be between 0 and 1"),
         (format!("{at}, propagation: {{default_format: x}}"), "expected one of:"),
         (format!("{at}, http_response_header_for_traceid: 'a b'"), "no name of a header"),
@@ -348,4 +345,111 @@ async fn fields_of_old_still_say_where_spans_go() {
     assert_eq!(seen.header("x-b3-spanid"), Some(attempt.id.as_str()));
     assert_eq!(seen.header("x-b3-parentspanid"), Some(attempt.parent.as_str()));
     assert!(seen.header("traceparent").unwrap().contains(&attempt.trace));
+}
+
+#[tokio::test]
+async fn a_stream_is_counted_for_its_trace_though_nothing_else_asks_for_its_tokens() {
+    let collector = Collector::start().await;
+    let plugin = format!(
+        "{{name: opentelemetry, config: {{traces_endpoint: '{}', {QUEUE}}}}}",
+        collector.url("traces")
+    );
+    let mut target = Target::with_key().plugin(&plugin);
+    target.statistics = false;
+    let scene = Scene::with(&target, silverback::sim::Options::default(), |builder, _| {
+        builder.set("tracing_instrumentations", "all").set("tracing_sampling_rate", "1")
+    });
+    let body = STREAM.replacen('{', r#"{"max_tokens": 64, "temperature": 0.5, "#, 1);
+    let stream = scene.gateway.post("/chat", &body).await;
+    assert!(!stream.text().contains("usage\":{"), "the client has not asked for it");
+    let spans = collector.spans(5).await;
+    let [call] = named(&spans, "kong.gen_ai")[..] else { panic!("{spans:?}") };
+    assert!(call.attributes.contains_key("gen_ai.usage.output_tokens"), "{call:?}");
+    assert_eq!(call.attributes["gen_ai.request.max_tokens"], "64");
+    assert_eq!(call.attributes["gen_ai.request.temperature"], "0.5");
+}
+
+#[tokio::test]
+async fn spans_of_lua_code_hang_below_the_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let handler = "local P = { PRIORITY = 1000, VERSION = '1' }
+        function P:access()
+          local outer = kong.tracing.start_span('outer')
+          kong.tracing.set_active_span(outer)
+          outer:set_attribute('team', 'a')
+          outer:set_attribute('http.status_code', 204)
+          local inner = kong.tracing.start_span('inner', { span_kind = 3 })
+          inner:record_error('no luck')
+          inner:set_status(2)
+          inner:finish()
+          outer:finish()
+          kong.tracing.start_span('never ended')
+        end
+        return P";
+    install(folder.path(), "spans", handler);
+    let (upstream, collector) = (Upstream::replying(OK).await, Collector::start().await);
+    let plugin = format!("traces_endpoint: '{}', {QUEUE}", collector.url("traces"));
+    let config = config(&upstream.address.to_string(), &plugin) + "- name: spans\n";
+    let gateway = with_plugins(folder.path(), "bundled,spans")
+        .set("tracing_instrumentations", "all")
+        .set("tracing_sampling_rate", "1")
+        .start(&config);
+    let (name, parent) = parent_header("01");
+    gateway.send("GET", "/t", &[(name, &parent)], b"").await;
+    let spans = collector.spans(6).await;
+    assert!(spans.iter().all(|span| span.trace == ID), "{spans:?}");
+    let one = |name| named(&spans, name).first().copied().unwrap();
+    let (root, outer, inner) = (one("kong"), one("outer"), one("inner"));
+    assert_eq!((&outer.parent, &inner.parent), (&root.id, &outer.id));
+    assert_eq!((outer.kind, inner.kind, inner.status), (1, 3, 2));
+    assert_eq!(outer.attributes["team"], "a");
+    assert_eq!(outer.attributes["http.status_code"], "204");
+    assert!(outer.start <= inner.start && inner.end <= outer.end && outer.end <= root.end);
+    assert!(named(&spans, "never ended").is_empty());
+}
+
+#[tokio::test]
+async fn resource_attributes_may_depend_on_the_request() {
+    let attributes = "resource_attributes: {service.name: '$(headers.host)', team: \
+                      'a-$(headers[\"x-team\"] or \"none\")', gone: '$(query_params.q)'}";
+    let traced = start(traced(), &format!(", {attributes}")).await;
+    traced.gateway.send("GET", "/t", &[("x-team", "b")], b"").await;
+    traced.collector.spans(4).await;
+    let resource = traced.collector.resource("traces");
+    assert_eq!((resource["service.name"].as_str(), resource["team"].as_str()), ("gw.test", "a-b"));
+    assert!(!resource.contains_key("gone") && resource.contains_key("service.version"));
+    traced.gateway.get("/t?q=1").await;
+    traced.collector.spans(8).await;
+    let resource = traced.collector.resource("traces");
+    assert_eq!((resource["team"].as_str(), resource["gone"].as_str()), ("a-none", "1"));
+}
+
+#[tokio::test]
+async fn the_gateways_lines_go_to_a_collector_with_the_trace_of_their_request() {
+    let (upstream, collector) = (Upstream::replying(OK).await, Collector::start().await);
+    let plugin = format!(
+        "traces_endpoint: '{}', logs_endpoint: '{}', {QUEUE}",
+        collector.url("traces"),
+        collector.url("logs")
+    );
+    let says = "- name: pre-function\n  config: {access: [\"kong.log.warn('not well')\"]}\n";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kong.yaml");
+    std::fs::write(&path, config(&upstream.address.to_string(), &plugin) + says).unwrap();
+    let start = silverback(&["run", path.to_str().unwrap()]).on_free_ports();
+    let start = start.env("KONG_TRACING_INSTRUMENTATIONS", "all");
+    let mut process = start.env("KONG_TRACING_SAMPLING_RATE", "1").spawn();
+    let proxy = process.proxy().await;
+    let (name, parent) = parent_header("01");
+    let answer = http::send(proxy, "GET", "/t", &[(name, &parent)], b"").await;
+    let lines = collector.records(1).await;
+    let own: Vec<_> = lines.iter().filter(|line| line.0.contains("not well")).collect();
+    let [(_, attributes, trace, span)] = own[..] else { panic!("{lines:?}") };
+    assert_eq!(attributes["request.id"], answer.header("x-kong-request-id").unwrap());
+    assert_eq!(trace, ID);
+    let spans = collector.spans(4).await;
+    assert_eq!(span, &named(&spans, "kong")[0].id);
+    // Those of the process itself belong to no trace.
+    let others = lines.iter().filter(|line| line.2.is_empty());
+    assert!(others.clone().any(|line| line.0.contains("listens on")), "{lines:?}");
 }

@@ -68,6 +68,10 @@ impl Plugin for CustomFields {
         self.plugin.rewrite(ex)
     }
 
+    fn ahead(&self, ex: &Exchange) {
+        self.plugin.ahead(ex);
+    }
+
     fn access<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
         self.plugin.access(ex)
     }
