@@ -194,6 +194,11 @@ fn check_members(call: &Call) -> Result<(), Refusal> {
         let text = format!("Missing required parameter: '{needed}'.");
         return Err(bad_request("missing_required_parameter".into(), needed.into(), &text));
     }
+    if call.member("messages").and_then(Value::as_array).is_some_and(Vec::is_empty) {
+        let text = "Invalid 'messages': empty array. Expected an array with minimum length 1, but \
+                    got an empty array instead.";
+        return Err(bad_request("empty_array".into(), "messages".into(), text));
+    }
     let is_prompt = |value: &Value| value.is_string() || value.is_array();
     if needed == "prompt" && !call.member(needed).is_some_and(is_prompt) {
         let text = "Invalid type for 'prompt': expected one of a string, an array of strings, or \

@@ -68,7 +68,7 @@ fn route(out: &mut String, name: &str, path: &str, route_type: &str, version: &s
 }
 
 /// The paths of AzureOpenAI under a date, and those of OpenAI on the v1 surface.
-fn config() -> String {
+pub fn config() -> String {
     let mut out = "_format_version: \"3.0\"\nservices:\n- name: llm\n  url: http://127.0.0.1:9\n  \
         routes:\n"
         .to_owned();

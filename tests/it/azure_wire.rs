@@ -33,9 +33,12 @@ async fn a_model_that_a_client_names_cannot_leave_its_place() {
     }
 }
 
-/// A simulator with TLS that a gateway takes for `my-instance.openai.azure.com`.
+/// Azure's name for the resource of the tests.
+pub const HOST: &str = "my-instance.openai.azure.com";
+
+/// A simulator with TLS that a gateway takes for [`HOST`].
 pub fn public_azure(options: Options) -> (Sim, Builder, tempfile::TempDir) {
-    public_host("my-instance.openai.azure.com", options)
+    public_host(HOST, options)
 }
 
 /// One that it takes for another host.

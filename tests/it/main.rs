@@ -77,6 +77,7 @@ mod specs;
 mod spill_over;
 mod stream;
 mod stream_ends;
+mod three_ways;
 mod tidy;
 mod tls;
 mod traffic;
