@@ -9,7 +9,7 @@ mod window;
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -64,6 +64,9 @@ pub struct Standing {
     fails: AtomicU32,
     rests_until: AtomicU64,
     cools_until: [AtomicU64; OPERATIONS.len()],
+    /// It has told the tokens of a stream that was asked for them.
+    tells_tokens: AtomicBool,
+    refuses_tokens_until: AtomicU64,
 }
 
 /// What people know a target by.
@@ -145,6 +148,8 @@ impl Standing {
             fails: AtomicU32::new(0),
             rests_until: AtomicU64::new(0),
             cools_until: Default::default(),
+            tells_tokens: AtomicBool::new(false),
+            refuses_tokens_until: AtomicU64::new(0),
         }
     }
 
@@ -195,6 +200,26 @@ impl Standing {
     /// How long it still wants to be left alone with an operation.
     pub fn cools(&self, operation: RouteType) -> Option<Duration> {
         self.left(self.cooling(operation)?)
+    }
+
+    /// It has taken a request that asks a stream for its tokens, or will take none for a while.
+    /// Says whether that is news.
+    pub fn learn_tokens(&self, takes: bool) -> bool {
+        const AGAIN: Duration = Duration::from_secs(3600);
+        let until = if takes { 0 } else { self.now() + micros(AGAIN) };
+        let was_until = self.refuses_tokens_until.swap(until, Ordering::Relaxed);
+        let took = self.tells_tokens.swap(takes, Ordering::Relaxed);
+        took != takes || (was_until == 0) != takes
+    }
+
+    /// Whether it has taken such a request.
+    pub fn tells_tokens(&self) -> bool {
+        self.tells_tokens.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has refused one lately.
+    pub fn refuses_tokens(&self) -> bool {
+        self.left(&self.refuses_tokens_until).is_some()
     }
 
     fn cooling(&self, operation: RouteType) -> Option<&AtomicU64> {

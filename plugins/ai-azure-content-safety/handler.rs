@@ -3,10 +3,12 @@
 //! one of the identities of ai-proxy.
 //!
 //! Kong's words for clients, and its keys for log records. A reply is looked at whole before any of
-//! it goes out, streams too.
+//! it goes out; of a stream each part before it does.
+
+use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,9 +24,11 @@ use crate::llm::openai;
 use crate::llm::splice::Twice;
 use crate::pdk::{Exchange, Source};
 use crate::plugin::{Outcome, Phases, Plugin, Step};
+use stream::Watch;
 use text::Part;
 use verdict::{Analysis, Finding};
 
+mod stream;
 mod text;
 mod verdict;
 
@@ -52,9 +56,7 @@ struct Config {
     reveal_failure_reason: bool,
     guarding_mode: Option<Mode>,
     stop_on_error: bool,
-    /// A reply is looked at whole.
-    #[serde(rename = "response_buffer_size")]
-    _response_buffer_size: Option<f64>,
+    response_buffer_size: Option<f64>,
     ssl_verify: bool,
     log_blocked_content: bool,
 }
@@ -95,7 +97,12 @@ struct Guard {
     logs_content: bool,
     /// Largest reply that is inflated, bytes.
     limit: usize,
+    /// Bytes of text that a stream gathers before they are looked at; `None` is the whole of it.
+    window: Option<usize>,
 }
+
+/// The plugin; what looks at a stream has the guard, too.
+struct Plugged(Rc<Guard>);
 
 pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>> {
     let config: Config = context.config()?;
@@ -116,7 +123,8 @@ pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>
     let caller =
         caller.map_err(|lines| lines.iter().map(|line| own_words(line)).collect::<Vec<_>>())?;
     let limit = context.shared.settings.buffer_limit;
-    Ok(Box::new(Guard {
+    let window = config.response_buffer_size.filter(|size| *size >= 1.0);
+    Ok(Box::new(Plugged(Rc::new(Guard {
         caller,
         bodies: Bodies::new(&context.shared.settings, None),
         part: config.text_source.unwrap_or(Part::ConcatenateAllContent),
@@ -129,7 +137,8 @@ pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>
         stops_on_error: config.stop_on_error,
         logs_content: config.log_blocked_content,
         limit,
-    }))
+        window: window.map(|size| size as usize),
+    }))))
 }
 
 impl Config {
@@ -170,28 +179,54 @@ fn own_words(line: &str) -> String {
 /// A text was not looked at, and why: for the operator.
 struct Unseen(String);
 
-impl Plugin for Guard {
+/// What a client is told in place of what it may not see or say.
+struct Refused {
+    status: StatusCode,
+    message: String,
+}
+
+impl Refused {
+    fn answer(self, ex: &Exchange) -> Outcome {
+        ex.response.clear_header(CONTENT_TYPE);
+        prompts::fail(ex, self.status, &self.message)
+    }
+}
+
+impl Plugin for Plugged {
     fn phases(&self) -> Phases {
-        match self.mode {
+        let reply = Phases::RESPONSE.and(Phases::HEADER_FILTER);
+        match self.0.mode {
             Mode::Input => Phases::ACCESS,
-            Mode::Output => Phases::RESPONSE,
-            Mode::Both => Phases::ACCESS.and(Phases::RESPONSE),
+            Mode::Output => reply,
+            Mode::Both => Phases::ACCESS.and(reply),
         }
     }
 
     fn access<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
-        Step::wait(self.look_at_request(ex))
+        Step::wait(self.0.look_at_request(ex))
     }
 
     fn buffers(&self, ex: &Exchange) -> bool {
-        ex.response.source() == Source::Service
-            && ex.response.status() == StatusCode::OK
-            && kind_of(ex).is_some()
+        is_reply(ex) && kind_of(ex).is_some() && !self.0.screens(ex)
     }
 
     fn response<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
-        Step::wait(self.look_at_reply(ex))
+        Step::wait(self.0.look_at_reply(ex))
     }
+
+    fn header_filter(&self, ex: &Exchange) -> Outcome {
+        if is_reply(ex) && self.0.screens(ex) {
+            ex.response.clear_header(CONTENT_LENGTH);
+            let watch = Watch::new(self.0.clone(), self.0.window.unwrap_or_default());
+            ex.response.screen.replace(Some(Rc::new(watch)));
+        }
+        Ok(())
+    }
+}
+
+/// Whether it is the upstream's, and not an error of it.
+fn is_reply(ex: &Exchange) -> bool {
+    ex.response.source() == Source::Service && ex.response.status() == StatusCode::OK
 }
 
 /// Whether a reply is a stream; `None` where it is nothing that could be read.
@@ -205,12 +240,19 @@ fn kind_of(ex: &Exchange) -> Option<bool> {
 }
 
 impl Guard {
+    /// Whether a reply is looked at piece by piece: a stream that nobody has read whole, and that
+    /// is not packed.
+    fn screens(&self, ex: &Exchange) -> bool {
+        let is_plain = || !is_gzip(&ex.response.headers()) && ex.response.body().is_none();
+        self.window.is_some() && kind_of(ex) == Some(true) && is_plain()
+    }
+
     async fn look_at_request(&self, ex: &Exchange) -> Outcome {
         let body = self.bodies.take(ex).await?;
         // Forms and sound say nothing that could be looked at; what is no JSON the model refuses.
         let Some(request) = prompts::object(ex, body) else { return Ok(()) };
         match self.part.of_request(&request) {
-            Ok(text) => self.judge(ex, Side::Input, &text).await,
+            Ok(text) => self.judge(ex, Side::Input, &text).await.or_else(|told| told.answer(ex)),
             Err(Twice) => prompts::refuse(ex, "bad request"),
         }
     }
@@ -226,13 +268,14 @@ impl Guard {
                 inflate(&body, self.limit, ex.request.budget()).map(|whole| whole.bytes.clone())
             }
         };
-        match body {
+        let judged = match body {
             Ok(body) => self.judge(ex, Side::Output, &text::of_reply(&body, is_stream)).await,
             Err(error) => self.unseen(ex, Side::Output, &Unseen(error.to_string())),
-        }
+        };
+        judged.or_else(|told| told.answer(ex))
     }
 
-    async fn judge(&self, ex: &Exchange, side: Side, text: &str) -> Outcome {
+    async fn judge(&self, ex: &Exchange, side: Side, text: &str) -> Result<(), Refused> {
         if text.trim().is_empty() {
             return Ok(());
         }
@@ -242,7 +285,7 @@ impl Guard {
         log(ex, &format!("{}_processing_latency", side.name()), took_ms.into());
         match looked {
             Ok(None) => Ok(()),
-            Ok(Some(finding)) => self.refuse(ex, side, &finding, text),
+            Ok(Some(finding)) => Err(self.refuse(ex, side, &finding, text)),
             Err(unseen) => self.unseen(ex, side, &unseen),
         }
     }
@@ -290,7 +333,7 @@ impl Guard {
         question.to_string().into()
     }
 
-    fn refuse(&self, ex: &Exchange, side: Side, finding: &Finding, text: &str) -> Outcome {
+    fn refuse(&self, ex: &Exchange, side: Side, finding: &Finding, text: &str) -> Refused {
         let plugin = "ai-azure-content-safety";
         let what = side.subject();
         tracing::warn!(request_id = %ex.id, plugin, "{what} failed the check: {finding}");
@@ -308,21 +351,19 @@ impl Guard {
             true => format!("{what} failed content safety check: {finding}"),
             false => format!("{what} failed content safety check"),
         };
-        ex.response.clear_header(CONTENT_TYPE);
-        prompts::refuse(ex, &message)
+        Refused { status: StatusCode::BAD_REQUEST, message }
     }
 
     /// What could not be looked at passes only if the operator says so.
-    fn unseen(&self, ex: &Exchange, side: Side, unseen: &Unseen) -> Outcome {
+    fn unseen(&self, ex: &Exchange, side: Side, unseen: &Unseen) -> Result<(), Refused> {
         let (what, why) = (side.subject(), &unseen.0);
         let fault = "upstream";
         tracing::error!(request_id = %ex.id, fault, "content safety: {what} not seen: {why}");
         if !self.stops_on_error {
             return Ok(());
         }
-        ex.response.clear_header(CONTENT_TYPE);
         let message = format!("{what} could not be checked for content safety");
-        prompts::fail(ex, StatusCode::INTERNAL_SERVER_ERROR, &message)
+        Err(Refused { status: StatusCode::INTERNAL_SERVER_ERROR, message })
     }
 }
 

@@ -71,7 +71,8 @@ return {
         { stop_on_error = flag(true, "Whether what could not be looked at is refused.") },
         { response_buffer_size = {
           type = "number", required = false, default = 100,
-          description = "Without effect here: a reply is looked at whole.",
+          description = "Bytes of text that a stream gathers before they are looked at; 0 is the "
+            .. "whole reply.",
         } },
         { ssl_verify = flag(true, "Whether the certificate of the service is verified.") },
         { log_blocked_content = flag(false, "Whether what was refused is in log records.") },

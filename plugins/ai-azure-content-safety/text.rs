@@ -110,12 +110,7 @@ pub(super) fn of_reply(body: &Bytes, is_stream: bool) -> String {
         return Object::read(body.clone()).map(|reply| of_object(&reply)).unwrap_or_default();
     }
     let mut said = String::new();
-    let see = |event: Event<'_>| {
-        let data = event.data().unwrap_or_default();
-        if let Ok(event) = Object::read(&*data) {
-            said.push_str(&of_event(&event));
-        }
-    };
+    let see = |event: Event<'_>| said.push_str(&of_event(event));
     // An event that is too long ends the stream for the client, too.
     let _ = Framer::default().push(body.clone(), see);
     said
@@ -137,8 +132,10 @@ fn of_object(reply: &Object<Bytes>) -> String {
     said.join("; ")
 }
 
-/// A piece of a stream.
-fn of_event(event: &Object<&[u8]>) -> String {
+/// The text of an event of a stream.
+pub(super) fn of_event(event: Event<'_>) -> String {
+    let data = event.data().unwrap_or_default();
+    let Ok(event) = Object::read(&*data) else { return String::new() };
     // Those of responses and of messages are not in a choice.
     if let Some(delta) = event.get("delta") {
         return content(delta, 0).unwrap_or_default();

@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, StatusCode};
 use tokio::time::Instant;
 
 use super::balance::Idle;
+use super::refusal;
 use super::session::{Refusal, Session};
 use super::targets::Target;
 use super::trail::Ending;
@@ -53,6 +54,9 @@ impl Attempts for Session {
     ) -> Next {
         let took = self.arrive(ex, Ending::Answered(status));
         if status == StatusCode::UNAUTHORIZED && self.may_replay() {
+            return Next::Again;
+        }
+        if self.may_ask_less(ex, status) {
             return Next::Again;
         }
         let identity = self.target().and_then(|target| target.identity.as_ref());
@@ -245,6 +249,32 @@ impl Session {
         progress.retries_left -= 1;
         progress.elsewhere = true;
         Next::Again
+    }
+
+    /// Whether a refusal may be about what the gateway has asked a stream for in its client's
+    /// place: a target that has never taken it gets the request once more without. What comes of
+    /// it is remembered.
+    fn may_ask_less(&self, ex: &Exchange, status: StatusCode) -> bool {
+        let Some((asked, target)) = self.asked().zip(self.target()) else { return false };
+        let standing = &target.standing;
+        let mut progress = self.progress.borrow_mut();
+        if status.is_success() && asked.stream {
+            if asked.hides_usage {
+                standing.learn_tokens(true);
+            } else if progress.unasked == Some(asked.index) && standing.learn_tokens(false) {
+                refusal::tell_of_usage(ex);
+            }
+            return false;
+        }
+        let may = status == StatusCode::BAD_REQUEST
+            && asked.hides_usage
+            && !standing.tells_tokens()
+            && progress.replayable
+            && progress.unasked.is_none();
+        if may {
+            progress.unasked = Some(asked.index);
+        }
+        may
     }
 
     /// Whether a refused token is worth a second try: when another is to be had, once.

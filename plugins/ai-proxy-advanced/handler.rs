@@ -114,6 +114,7 @@ impl Plugin for Proxy {
     fn header_filter(&self, ex: &Exchange) -> Outcome {
         if let Some(session) = self.session(ex) {
             reply::begin(&session, ex);
+            reply::drop_limits(&session, ex);
             session.tell(ex);
         }
         Ok(())

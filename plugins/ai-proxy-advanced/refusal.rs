@@ -5,10 +5,9 @@
 //! and not about the client's, so somebody else has to act on it.
 
 use http::StatusCode;
-use memchr::memmem;
 
 use super::client::CREDENTIALS;
-use super::session::{Asked, Session};
+use super::session::Session;
 use super::targets::Target;
 use crate::azure::{self, SignedIn, TokenHandle, Verdict};
 use crate::entity::Secret;
@@ -16,23 +15,17 @@ use crate::llm::Provider;
 use crate::pdk::Exchange;
 use crate::pdk::body::Buffered;
 
-/// Writes a line if the upstream refuses what the gateway has asked for in its client's place.
-pub(super) fn explain_usage(
-    ex: &Exchange,
-    asked: &Asked,
-    status: StatusCode,
-    text: Option<&Buffered>,
-) {
-    let names_it = |text: &Buffered| memmem::find(&text.bytes, b"stream_options").is_some();
-    if asked.hides_usage && status == StatusCode::BAD_REQUEST && text.is_some_and(names_it) {
-        tracing::warn!(
-            request_id = %ex.id,
-            fault = "upstream",
-            upstream = %ex.service.host(),
-            "the upstream refuses stream_options, with which the gateway asks a stream for its \
-             tokens; set model.options.include_usage to never"
-        );
-    }
+/// Writes the line on an upstream that refuses what the gateway has asked for in its client's
+/// place, and takes the request without.
+pub(super) fn tell_of_usage(ex: &Exchange) {
+    tracing::warn!(
+        request_id = %ex.id,
+        fault = "upstream",
+        upstream = %ex.service.host(),
+        "the upstream refuses stream_options, with which the gateway asks a stream for its tokens; \
+         for an hour it is not asked, and tokens are estimated: set model.options.include_usage to \
+         never"
+    );
 }
 
 /// Writes the line, if the reply is such a refusal.

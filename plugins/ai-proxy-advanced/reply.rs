@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::anyhow;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::inflate::{Inflate, inflate, is_gzip};
 use super::messages;
@@ -214,6 +214,22 @@ pub(super) fn begin(session: &Session, ex: &Exchange) {
         copies_gzip: is_gzip && !inflates,
     };
     session.reply.borrow_mut().passage = Passage::Passing(Box::new(passing));
+}
+
+/// Takes off what one of several targets says of its limits (`x-ratelimit-remaining-tokens`): a
+/// client would take it for what all of them have left.
+pub(super) fn drop_limits(session: &Session, ex: &Exchange) {
+    let has_others = session.setup.targets.all().len() > 1;
+    if has_others && ex.response.source() == Source::Service {
+        // Those of Kong's limits end in a time.
+        let is_limit = |name: &&HeaderName| {
+            let name = name.as_str();
+            let kinds = ["-requests", "-tokens"].iter().any(|kind| name.ends_with(kind));
+            name.starts_with("x-ratelimit-") && kinds || name.starts_with("anthropic-ratelimit-")
+        };
+        let limits: Vec<_> = ex.response.headers().keys().filter(is_limit).cloned().collect();
+        limits.iter().for_each(|name| ex.response.clear_header(name));
+    }
 }
 
 /// Takes a piece of a reply that passes.

@@ -61,7 +61,6 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
         }
         if let Some(status) = ex.service.status.get() {
             refusal::explain(session, ex, target, status, seen.text.as_ref());
-            refusal::explain_usage(ex, asked, status, seen.text.as_ref());
             if let Some(identity) = target.identity.as_ref().filter(|_| session.has_sent_token()) {
                 refusal::judge(identity, status, seen.text.as_ref());
             }

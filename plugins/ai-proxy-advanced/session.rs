@@ -66,6 +66,8 @@ pub(super) struct Progress {
     pub(super) token: Option<Arc<Token>>,
     /// A refused token has been replaced once.
     pub(super) replayed: bool,
+    /// The target that is asked once more, without `stream_options` of the gateway's.
+    pub(super) unasked: Option<usize>,
     /// The body can be sent a second time.
     pub(super) replayable: bool,
     /// What the attempts have come to.
@@ -219,7 +221,8 @@ impl Session {
         if self.asked().is_some() {
             client.restore(&self.setup, ex);
         }
-        let prepared = client.prepare(ex, &target.plan, self.counts(ex, target))?;
+        let counts = self.counts(ex, target) && self.progress.borrow().unasked != Some(index);
+        let prepared = client.prepare(ex, &target.plan, counts)?;
         // Of forms most is sound or pictures, which say nothing in a log.
         let body = client.body_for(&target.plan);
         let sent = prepared.body.as_ref().unwrap_or_else(|| body.bytes());
@@ -229,7 +232,7 @@ impl Session {
         };
         let payload = (target.log_payloads && body.form().is_none())
             .then(|| target.plan.redacted_body(sent).unwrap_or_else(|| sent.clone()));
-        if target.plan.route_type() == RouteType::Realtime && self.counts(ex, target) {
+        if target.plan.route_type() == RouteType::Realtime && counts {
             realtime::ask_plainly(ex);
         }
         address(ex, target, &prepared);
@@ -273,6 +276,9 @@ impl Session {
     /// Whether somebody wants to know the tokens of a stream: the log and Kong's metrics, a plugin
     /// that limits or traces them, the balancer, or a client whose API always tells them.
     pub(super) fn counts(&self, ex: &Exchange, target: &Target) -> bool {
+        if target.standing.refuses_tokens() {
+            return false;
+        }
         target.log_statistics
             || self.setup.messages
             || self.setup.targets.counts_tokens()
@@ -342,7 +348,15 @@ impl Session {
 
     /// Sets out for the next target, if the failure asked for one.
     pub(super) fn move_on(&self, ex: &Exchange) -> Result<(), Refusal> {
-        let elsewhere = std::mem::take(&mut self.progress.borrow_mut().elsewhere);
+        let (elsewhere, unasked) = {
+            let mut progress = self.progress.borrow_mut();
+            (std::mem::take(&mut progress.elsewhere), progress.unasked)
+        };
+        if let (Some(index), Some(client), false) = (unasked, self.client.get(), elsewhere)
+            && self.asked().is_some_and(|asked| asked.index == index && asked.hides_usage)
+        {
+            return self.enter(ex, client, index);
+        }
         let Some(client) = self.client.get().filter(|_| elsewhere) else { return Ok(()) };
         let next = self.with_ask(ex, client, |ask| self.setup.targets.pick(ask));
         let next = next.inspect_err(|_| {

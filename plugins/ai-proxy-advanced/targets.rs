@@ -91,7 +91,16 @@ impl Targets {
     ///
     /// An alias is somebody's own name, so it goes before a name that several targets may share.
     /// A model that nobody has goes to any: preparing the request then gives Kong's refusal.
+    ///
+    /// One whose key is a vault reference without a value is asked only where there is no other.
     pub(super) fn candidates(&self, model: Option<&str>) -> Indexes {
+        let named = self.named(model);
+        let resolved = |index: &usize| self.at(*index).is_some_and(|t| t.unresolved.is_none());
+        let ready: Indexes = named.iter().copied().filter(resolved).collect();
+        if ready.is_empty() { named } else { ready }
+    }
+
+    fn named(&self, model: Option<&str>) -> Indexes {
         let everybody = || (0..self.all.len()).collect();
         let Some(model) = model.filter(|model| !model.is_empty() && self.all.len() > 1) else {
             return everybody();

@@ -17,6 +17,7 @@ mod model_use;
 mod own;
 pub mod request;
 pub mod response;
+mod screen;
 pub mod service;
 mod shared;
 mod spans;
@@ -38,6 +39,7 @@ pub use model_use::{ModelCall, ModelUse, ModelWatch, Parameter, Parameters, Spen
 pub use own::Own;
 pub use request::Request;
 pub use response::{Response, Source};
+pub use screen::{Screen, Screened, Screening};
 pub use service::{Attempts, Call, Loss, Lost, Next, Try};
 pub use shared::{Shared, Spaces};
 pub use spans::{MadeEvent, MadeSpan, MadeSpans, Root};

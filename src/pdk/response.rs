@@ -1,6 +1,7 @@
 //! What the client gets (`kong.response`).
 
 use std::cell::{Cell, Ref, RefCell, RefMut};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{
@@ -9,6 +10,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use super::Screen;
 use super::body::Buffered;
 use crate::plugin::{Outcome, Stop};
 
@@ -51,6 +53,8 @@ pub struct Response {
     /// A plugin answered with an earlier reply of the upstream: its headers go out as if the
     /// upstream had been asked now (Kong: `KONG_PROXIED`).
     pub is_replayed: Cell<bool>,
+    /// Looks at the upstream's body before it goes on.
+    pub screen: RefCell<Option<Rc<dyn Screen>>>,
     /// The client is to see its connection close, and no answer (nginx' status 444).
     pub hangs_up: Cell<bool>,
 }
@@ -71,6 +75,7 @@ impl Default for Response {
             listener: RefCell::default(),
             body_is_final: Cell::new(false),
             is_replayed: Cell::new(false),
+            screen: RefCell::default(),
             hangs_up: Cell::new(false),
         }
     }

@@ -17,6 +17,7 @@ pub(crate) mod proxy_protocol;
 mod realip;
 mod reply;
 pub(crate) mod route;
+mod screened;
 mod serve;
 mod speak;
 mod tunnel;

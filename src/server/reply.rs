@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use super::activity::Busy;
 use super::patience::client_owes;
+use super::screened::Incoming;
 use super::worker::Worker;
 use crate::chain::Chain;
 use crate::pdk::{self, Chunk, Exchange};
@@ -32,6 +33,9 @@ pub(super) enum Cut {
     /// A plugin failed on the body.
     #[error("a plugin failed on the response body")]
     Plugin,
+    /// A plugin that looked at the response refuses it.
+    #[error("a plugin refuses the response body")]
+    Refused,
     /// The stream lasted longer than `silverback_stream_max_secs`.
     #[error("the stream lasted longer than silverback_stream_max_secs")]
     TooLong,
@@ -52,6 +56,8 @@ pub(super) struct Reply {
     source: Source,
     /// Trailers that have come before filters have seen the end.
     trailers: Option<HeaderMap>,
+    /// The head may have gone out.
+    has_begun: bool,
     /// What filters have made of the first piece; `Some(None)` is the end.
     first: Option<Option<Frame<Bytes>>>,
     finish: Option<Finish>,
@@ -64,7 +70,7 @@ enum Source {
     /// In memory.
     Whole(Bytes),
     /// From the upstream.
-    Upstream(ReplyBody),
+    Upstream(Incoming),
     /// Only the upstream's trailers are still to come.
     Trailers(HeaderMap),
     /// The same one turn before: the head is still to go out.
@@ -82,11 +88,17 @@ impl Reply {
             Some(body) if body.is_end_stream() && is_call(&finish.exchange) => {
                 Source::Whole(Bytes::new())
             }
-            Some(body) => Source::Upstream(body),
+            Some(body) => Source::Upstream(Incoming::new(body, &finish.exchange)),
             None => Source::Whole(finish.exchange.response.take_body().unwrap_or_default()),
         };
-        let mut reply =
-            Self { source, trailers: None, first: None, finish: Some(finish), _busy: None };
+        let mut reply = Self {
+            source,
+            trailers: None,
+            has_begun: false,
+            first: None,
+            finish: Some(finish),
+            _busy: None,
+        };
         if let Source::Whole(bytes) = &mut reply.source {
             let whole = std::mem::take(bytes);
             reply.source = Source::Whole(reply.filter_whole(whole));
@@ -99,6 +111,7 @@ impl Reply {
         Self {
             source: Source::Whole(bytes),
             trailers: None,
+            has_begun: false,
             first: None,
             finish: None,
             _busy: None,
@@ -109,27 +122,56 @@ impl Reply {
     /// holds the head back for as long, but not that of a call nor that of an answer it does not
     /// buffer: the upstream may be waiting for a client that has seen it.
     pub(super) async fn try_filters(&mut self, ex: &Exchange) {
+        let screen = match &self.source {
+            Source::Upstream(incoming) => incoming.screen(),
+            _ => None,
+        };
         let may_fail = self.finish.as_ref().is_some_and(|f| f.chain.may_fail_on_body());
         let buffers = ex.matched().is_none_or(|matched| matched.route.response_buffering);
-        let holds_back = may_fail && buffers && !is_call(ex);
+        let holds_back = may_fail && buffers && !is_call(ex) || screen.is_some();
         if !holds_back || !matches!(self.source, Source::Upstream(_)) {
+            self.has_begun = true;
             return;
         }
         let first = poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await;
+        self.has_begun = true;
+        if let (Some(screen), Some(Err(Cut::Refused))) = (screen, &first) {
+            screen.refuse(ex);
+            return self.replace(ex);
+        }
         // The first piece may be fine, and the end that was there with it not.
         let failed = matches!(first, Some(Err(Cut::Plugin)))
             || matches!(self.source, Source::Broken(Some(Cut::Plugin)));
         if failed {
             respond::fail(ex, Failure::Unexpected);
-            let body = ex.response.take_body().unwrap_or_default();
-            ex.response.sent.set(body.len() as u64);
-            self.source = Source::Whole(body);
-            return;
+            return self.replace(ex);
         }
         match first {
             Some(Err(cut)) => self.source = Source::Breaking(Some(cut)),
             Some(Ok(frame)) => self.first = Some(Some(frame)),
             None => self.first = Some(None),
+        }
+    }
+
+    /// What lies in `ex.response` is the body after all.
+    fn replace(&mut self, ex: &Exchange) {
+        let body = ex.response.take_body().unwrap_or_default();
+        ex.response.sent.set(body.len() as u64);
+        self.source = Source::Whole(body);
+    }
+
+    /// What a screen refuses ends with its word, if it has begun.
+    fn refused(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let screen = match &self.source {
+            Source::Upstream(incoming) => incoming.screen().filter(|_| self.has_begun),
+            _ => None,
+        };
+        let Some(screen) = screen else { return self.cut(Cut::Refused, cx) };
+        self.source = Source::Done;
+        let mut chunk = Chunk { data: screen.ending(), last: true, broken: false };
+        match self.filter(&mut chunk) {
+            Ok(data) => Poll::Ready((!data.is_empty()).then(|| Ok(Frame::data(data)))),
+            Err(cut) => self.cut(cut, cx),
         }
     }
 
@@ -240,7 +282,8 @@ impl Reply {
             let Source::Upstream(body) = &mut self.source else { return Poll::Ready(None) };
             let frame = match std::task::ready!(body.poll_next(cx)) {
                 None => return self.end(None, cx),
-                Some(Err(error)) => return self.end(Some(error.into()), cx),
+                Some(Err(Cut::Refused)) => return self.refused(cx),
+                Some(Err(error)) => return self.end(Some(error), cx),
                 Some(Ok(frame)) => frame,
             };
             let data = match frame.into_data() {

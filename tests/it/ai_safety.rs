@@ -5,7 +5,7 @@ use silverback::sim::{Kind, Options, Sim};
 
 use super::gateway::{Builder, TestGateway};
 use super::http::{Message, Upstream, closed_port};
-use super::stream_ends::LogPipe;
+use super::stream_ends::{self, Client, LogPipe};
 
 const KEY: &str = "content_safety_key: sim-key";
 
@@ -182,4 +182,62 @@ async fn without_a_key_or_an_identity_the_service_refuses_and_nothing_passes() {
     let gateway = TestGateway::start(&config(&url, &safety.url(), "guarding_mode: BOTH"));
     assert_eq!(gateway.post("/a", &chat(&[("user", "hi")])).await.status(), 500);
     assert_eq!((safety.last().unwrap().status, model.seen().len()), (401, 0));
+}
+
+fn delta(piece: &str) -> String {
+    json!({ "choices": [{ "index": 0, "delta": { "content": piece } }] }).to_string()
+}
+
+/// What an event says.
+fn said(event: &str) -> String {
+    let data: Value = serde_json::from_str(event.trim().strip_prefix("data: ").unwrap()).unwrap();
+    let error = &data["error"]["message"];
+    let text = data["choices"][0]["delta"]["content"].as_str().or(error.as_str());
+    text.unwrap_or_default().to_owned()
+}
+
+const BAD: &str = "response failed content safety check: breached category [Hate] at level 4";
+
+#[tokio::test]
+async fn a_stream_goes_on_as_far_as_it_has_been_looked_at() {
+    let safety = sim();
+    let more = format!("{KEY}\nguarding_mode: OUTPUT\nresponse_buffer_size: 20");
+    // The second look is not at its first part alone: what is bad stands on both sides.
+    for (first, second) in [
+        ("hello dear friend of mine", "severity:Hate=4 and so on"),
+        ("hello my friends, severity:", "Hate=4 and then some more"),
+    ] {
+        let model = stream_ends::Upstream::start().await;
+        let gateway = TestGateway::start(&config(&model.url(), &safety.url(), &more));
+        let body = chat(&[("user", "x")]).replacen('{', r#"{"stream":true,"#, 1);
+        let mut client = Client::post(gateway.address, "/a", "", &body).await;
+        let mut answering = model.request().await;
+        answering.begin().await;
+        answering.event(&delta(first)).await;
+        assert_eq!(client.head().await.status(), 200);
+        assert_eq!(said(&client.event().await.unwrap()), first);
+        answering.event(&delta(second)).await;
+        assert_eq!(said(&client.event().await.unwrap()), BAD);
+        assert_eq!(client.event().await, None);
+    }
+    let model = Upstream::replying(streaming(&["hel", "lo"])).await;
+    let url = format!("http://{}/v1", model.address);
+    let gateway = TestGateway::start(&config(&url, &safety.url(), &more));
+    let answer = gateway.post("/a", &chat(&[("user", "x")])).await;
+    let text = answer.text();
+    let events: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!((answer.status(), events.len(), events[2]), (200, 3, "data: [DONE]"), "{text}");
+}
+
+#[tokio::test]
+async fn a_stream_of_which_nothing_has_gone_out_gets_an_honest_answer() {
+    let safety = sim();
+    let model = Upstream::replying(streaming(&["severity:Hate=4", " and so on"])).await;
+    let url = format!("http://{}/v1", model.address);
+    for size in [5, 0] {
+        let more = format!("{KEY}\nguarding_mode: OUTPUT\nresponse_buffer_size: {size}");
+        let gateway = TestGateway::start(&config(&url, &safety.url(), &more));
+        let answer = gateway.post("/a", &chat(&[("user", "x")])).await;
+        assert_eq!((answer.status(), told(&answer).as_str()), (400, BAD), "{}", answer.text());
+    }
 }

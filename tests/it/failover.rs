@@ -327,3 +327,32 @@ async fn who_may_not_use_a_model_is_refused_and_another_model_is_not() {
     }
     assert_eq!(models.take(), ["/b"; 3]);
 }
+
+#[tokio::test]
+async fn a_target_without_the_value_of_its_key_is_asked_only_where_there_is_no_other() {
+    let models = Models::start().await;
+    let target = |path: &str, key: &str| {
+        format!(
+            "          - {{route_type: llm/v1/chat, auth: {{header_name: api-key, header_value: \
+             '{key}'}}, model: {{provider: openai, name: m, options: {{upstream_url: \
+             'http://{}/{path}'}}}}}}\n",
+            models.address
+        )
+    };
+    let missing = "{vault://env/nobody-has-set-this}";
+    let file = |targets: &str| {
+        format!(
+            "_format_version: '3.0'\nservices:\n- name: s\n  url: http://127.0.0.1:9\n  \
+             routes:\n  - name: r\n    paths: [/r]\n    plugins:\n    - name: \
+             ai-proxy-advanced\n      config:\n        targets:\n{targets}"
+        )
+    };
+    let both = TestGateway::start(&file(&(target("first", missing) + &target("second", "k"))));
+    for _ in 0..4 {
+        assert_eq!(both.post("/r", HELLO).await.status(), 200);
+    }
+    assert_eq!(models.take(), ["/second"; 4]);
+    let alone = TestGateway::start(&file(&target("first", missing)));
+    assert_eq!(alone.post("/r", HELLO).await.status(), 500);
+    assert!(models.take().is_empty());
+}

@@ -67,24 +67,43 @@ async fn an_api_version_that_knows_no_such_option_is_not_asked_and_estimated() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_refuses_to_be_asked_is_told_to_the_operator() {
+async fn an_upstream_that_refuses_to_be_asked_gets_the_request_without_and_is_not_asked_again() {
     log_lines::keep();
     let mut log = LogPipe::open();
     let target = Target::with_key().option("include_usage: always").plugin(&log.plugin());
     let scene = Scene::start(&target);
-    let mut refused = Vec::new();
-    for asks in [STREAM.to_owned(), STREAM.replacen('{', r#"{"stream_options":5,"#, 1)] {
-        let mark = log_lines::mark();
-        let answer = scene.gateway.post("/chat?api-version=2024-06-01", &asks).await;
-        assert_eq!(answer.status(), 400, "{}", answer.text());
-        assert!(answer.text().contains("stream_options"), "{}", answer.text());
-        log.record().await;
-        let id = answer.header("x-kong-request-id").unwrap();
-        refused.push(log_lines::since(mark, id));
+    let mark = log_lines::mark();
+    let path = "/chat?api-version=2024-06-01";
+    let theirs = STREAM.replacen('{', r#"{"stream_options":5,"#, 1);
+    let answer = scene.gateway.post(path, &theirs).await;
+    assert_eq!(answer.status(), 400, "the client's own mistake");
+    log.record().await;
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let answer = scene.gateway.post(path, STREAM).await;
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        assert_eq!(log.record().await["ai"]["proxy"]["usage"]["estimated"], true);
+        told.extend(log_lines::since(mark, answer.header("x-kong-request-id").unwrap()));
     }
-    let line = refused[0][0]["fields"]["message"].as_str().unwrap();
-    assert!(line.ends_with("set model.options.include_usage to never"), "{line}");
-    assert!(refused[1].is_empty(), "the client's own mistake: {refused:?}");
+    let asks: Vec<_> = scene
+        .chats()
+        .iter()
+        .map(|seen| seen.json().unwrap()["stream_options"].is_object())
+        .collect();
+    assert_eq!(asks, [false, true, false, false]);
+    let lines = told.iter().filter_map(|line| line["fields"]["message"].as_str());
+    let lines: Vec<_> = lines.filter(|line| line.contains("stream_options")).collect();
+    assert!(matches!(lines[..], [line] if line.ends_with("include_usage to never")), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_target_that_tells_its_tokens_is_not_asked_twice_for_what_it_refuses() {
+    let scene = Scene::start(&Target::with_key());
+    assert_eq!(scene.gateway.post("/chat", STREAM).await.status(), 200);
+    let rule = Rule { status: Some(400), ..Default::default() };
+    scene.sim.fault(rule).unwrap();
+    assert_eq!(scene.gateway.post("/chat", STREAM).await.status(), 400);
+    assert_eq!(scene.chats().len(), 2);
 }
 
 #[tokio::test]

@@ -1,0 +1,127 @@
+//! A stream is looked at part by part (`response_buffer_size`): what has been said since the last
+//! look is held back until Azure has seen it.
+//!
+//! Each look has some of what went before, too: what is bad may stand on both sides of a border.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use serde_json::json;
+
+use super::{Guard, Refused, Side, Unseen, text};
+use crate::llm::sse::{Ended, Event, Forward, Framer};
+use crate::pdk::{Exchange, Screen, Screened, Screening};
+
+/// Bytes of events that are held back, however little they say.
+const HELD_MAX: usize = 64 << 10;
+
+/// Looks at one stream.
+pub(super) struct Watch {
+    guard: Rc<Guard>,
+    /// Bytes of text in one look.
+    window: usize,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    framer: Option<Framer>,
+    /// Whole events that wait.
+    held: BytesMut,
+    /// What they say.
+    text: String,
+    /// The end of what was said before.
+    before: String,
+    is_messages: bool,
+    refused: Option<Refused>,
+}
+
+impl Watch {
+    pub(super) fn new(guard: Rc<Guard>, window: usize) -> Self {
+        let state = State { framer: Some(Framer::default()), ..State::default() };
+        Self { guard, window, state: RefCell::new(state) }
+    }
+
+    /// Takes a piece in; says what is to be looked at before what is held may go on.
+    fn take(&self, piece: Option<Bytes>) -> Result<Option<String>, Unseen> {
+        let mut state = self.state.borrow_mut();
+        let State { framer, held, text, before, is_messages, .. } = &mut *state;
+        let is_end = piece.is_none();
+        let see = |event: Event<'_>| {
+            *is_messages |= event.raw().starts_with(b"event: message_start");
+            text.push_str(&text::of_event(event));
+        };
+        match piece {
+            // It could not be read, and may pass all the same.
+            Some(piece) if framer.is_none() => held.extend_from_slice(&piece),
+            Some(piece) => {
+                let framer = framer.as_mut().map(|framer| framer.push(piece, see));
+                let passed = framer.unwrap_or_else(|| Ok(Forward::new()));
+                let passed = passed.map_err(|error| Unseen(error.to_string()))?;
+                passed.iter().for_each(|part| held.extend_from_slice(part));
+            }
+            None => {
+                let rest = framer.take().map(|framer| framer.finish(Ended::Complete, see).0);
+                held.extend_from_slice(&rest.unwrap_or_default());
+            }
+        }
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let is_due = is_end || text.len() >= self.window || held.len() > HELD_MAX;
+        Ok(is_due.then(|| {
+            let whole = format!("{before}{text}");
+            let from = whole.len().saturating_sub(self.window);
+            *before = whole[whole.floor_char_boundary(from)..].to_owned();
+            text.clear();
+            whole
+        }))
+    }
+
+    async fn judge(&self, ex: &Exchange, piece: Option<Bytes>) -> Screened {
+        let judged = match self.take(piece) {
+            Ok(Some(text)) => self.guard.judge(ex, Side::Output, &text).await,
+            Ok(None) => Ok(()),
+            Err(unseen) => {
+                self.state.borrow_mut().framer = None;
+                self.guard.unseen(ex, Side::Output, &unseen)
+            }
+        };
+        let mut state = self.state.borrow_mut();
+        if let Err(refused) = judged {
+            state.refused = Some(refused);
+            return Screened::Refused;
+        }
+        let waits = !state.text.is_empty();
+        Screened::Pass(if waits { Bytes::new() } else { state.held.split().freeze() })
+    }
+}
+
+impl Screen for Watch {
+    fn look(self: Rc<Self>, ex: Rc<Exchange>, piece: Option<Bytes>) -> Screening {
+        Box::pin(async move { self.judge(&ex, piece).await })
+    }
+
+    fn refuse(&self, ex: &Exchange) {
+        if let Some(refused) = self.state.borrow_mut().refused.take() {
+            let _ = refused.answer(ex);
+        }
+    }
+
+    /// An error in the grammar of the stream, which clients raise as one.
+    fn ending(&self) -> Bytes {
+        let state = self.state.borrow();
+        let message = state.refused.as_ref().map(|refused| refused.message.as_str());
+        if state.is_messages {
+            let error = json!({ "type": "invalid_request_error", "message": message });
+            let event = json!({ "type": "error", "error": error });
+            return format!("event: error\ndata: {event}\n\n").into();
+        }
+        let error = json!({
+            "message": message, "type": "invalid_request_error", "param": null,
+            "code": "content_filter",
+        });
+        format!("data: {}\n\n", json!({ "error": error })).into()
+    }
+}
