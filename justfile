@@ -28,3 +28,8 @@ deny:
 bench *options:
     cargo build --locked --release
     bench/compare.py {{options}}
+
+# Instructions for a request, against bench/budget.json (needs valgrind)
+budget *options="--check":
+    cargo build --locked --profile budget
+    bench/instructions.py {{options}}

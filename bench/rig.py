@@ -1,4 +1,4 @@
-"""The processes of a benchmark: the simulator, nginx and silverback, one worker each.
+"""The processes of a benchmark: the simulator, nginx, silverback and its peers, one worker each.
 
 They run with an environment of their own, on loopback, on ports that were free a moment ago, and
 end with their `with` block. Times and memory are the kernel's: /proc/PID/stat counts what a process
@@ -6,6 +6,7 @@ and all its threads used, so the parts of silverback that serve no traffic are i
 """
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import resource
@@ -15,12 +16,16 @@ import string
 import subprocess
 import time
 
+import cases
 import probe
 
 HERE = pathlib.Path(__file__).resolve().parent
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-START_SECONDS = 10
+START_SECONDS = 20
 STOP_SECONDS = 5
+# nginx sets memory aside for every one; the many are for the cases of open streams.
+OPEN_FILES = 24576
+NGINX_CONNECTIONS, NGINX_CONNECTIONS_MANY = 1024, OPEN_FILES
 LUA_PLUGINS = [f"five-{n}" for n in range(1, 11)]
 PACKAGES = {"nginx": "nginx-light", "wrk": "wrk"}
 # Debian has nginx in a folder that is not on every user's PATH.
@@ -105,10 +110,10 @@ class Process:
     def tail(self):
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
 
-    def stop(self):
+    def stop(self, seconds=STOP_SECONDS):
         self.popen.terminate()
         try:
-            self.popen.wait(STOP_SECONDS)
+            self.popen.wait(seconds)
         except subprocess.TimeoutExpired:
             for pid in reversed(self.pids()):
                 with contextlib.suppress(ProcessLookupError):
@@ -116,11 +121,26 @@ class Process:
             self.popen.wait(STOP_SECONDS)
 
 
+@dataclasses.dataclass
+class Gateway:
+    """One that is up, and how the load of a case is put to it."""
+
+    name: str
+    process: Process
+    port: int
+    request: object  # a load's probe.Request
+
+    def wait(self, seconds=START_SECONDS):
+        probe.wait_until_open(self.port, seconds, self.process.check)
+        return self
+
+
 class Rig:
     """A simulator, with gateways in front of it."""
 
-    def __init__(self, binary, directory, cores, sim_flags=()):
+    def __init__(self, binary, directory, cores, peers=(), sim_flags=()):
         self.binary, self.directory, self.cores = binary, directory, cores
+        self.peers = {peer.name: peer for peer in peers}
         self.processes = contextlib.ExitStack()
         self.azure_port = free_port()
         self.sim_flags = sim_flags
@@ -147,8 +167,18 @@ class Rig:
         self.processes.callback(process.stop)
         return process
 
-    def nginx(self, streams=False):
-        """nginx with its port. It holds streams back unless it is told not to buffer."""
+    def gateway(self, name, load=None):
+        """Starts one by its name; `direct` is the simulator itself."""
+        if name == "direct":
+            return Gateway(name, self.sim, self.azure_port, cases.Load.at_azure)
+        if name == "nginx":
+            return self.nginx(streams=bool(load and load.events), many=bool(load and load.many))
+        if name == "silverback":
+            return self.silverback()
+        return self.peers[name].start(self)
+
+    def nginx(self, streams=False, many=False):
+        """It holds streams back unless it is told not to buffer."""
         port = free_port()
         conf = self.directory / f"nginx-{port}.conf"
         template = string.Template((HERE / "nginx.conf").read_text())
@@ -157,12 +187,14 @@ class Rig:
                 dir=self.directory,
                 port=port,
                 upstream=self.azure_port,
+                connections=NGINX_CONNECTIONS_MANY if many else NGINX_CONNECTIONS,
                 buffering="off" if streams else "on",
                 user="user root;" if os.getuid() == 0 else "",
             )
         )
         command = [tool("nginx"), "-c", conf, "-p", self.directory, "-e", "stderr"]
-        return self.start("nginx", command, self.cores.gateway), port
+        process = self.start("nginx", command, self.cores.gateway)
+        return Gateway("nginx", process, port, cases.Load.at_azure)
 
     def lua_plugins(self):
         """Where the plugin of bench/lua is, under ten names: a Route may have each only once."""
@@ -174,8 +206,8 @@ class Rig:
                 shutil.copytree(HERE / "lua", plugin)
         return path
 
-    def silverback(self):
-        """silverback with its port, one worker, access log off as in nginx."""
+    def silverback(self, config=HERE / "kong.yaml", wrapper=()):
+        """One worker, access log off as in nginx. A wrapper is a command such as valgrind."""
         port = free_port()
         azure = f"http://127.0.0.1:{self.azure_port}"
         env = {
@@ -185,10 +217,11 @@ class Rig:
             "KONG_PLUGINS": ",".join(["bundled", *LUA_PLUGINS]),
             "KONG_LUA_PACKAGE_PATH": f"{self.lua_plugins()}/?.lua",
         }
-        command = [self.binary, "run", "--conf", "/dev/null", "--workers", "1"]
+        command = [*wrapper, self.binary, "run", "--conf", "/dev/null", "--workers", "1"]
         command += ["--proxy-listen", f"127.0.0.1:{port}", "--status-listen", "off"]
-        command += ["--log-level", "warn", "--drain-secs", "1", HERE / "kong.yaml"]
-        return self.start("silverback", command, self.cores.gateway, env), port
+        command += ["--log-level", "warn", "--drain-secs", "1", config]
+        process = self.start("silverback", command, self.cores.gateway, env)
+        return Gateway("silverback", process, port, cases.Load.at_silverback)
 
 
 def stat(pid):
