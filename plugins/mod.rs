@@ -34,6 +34,8 @@ mod ai_rate_limiting_advanced;
 mod ai_request_transformer;
 #[path = "ai-response-transformer/handler.rs"]
 mod ai_response_transformer;
+#[path = "ai-semantic-cache/handler.rs"]
+mod ai_semantic_cache;
 mod authentication;
 #[path = "basic-auth/handler.rs"]
 mod basic_auth;
@@ -44,6 +46,8 @@ mod correlation_id;
 #[path = "cors/handler.rs"]
 mod cors;
 mod delivering;
+mod directives;
+mod embeddings;
 #[path = "file-log/handler.rs"]
 mod file_log;
 mod findings;
@@ -55,6 +59,7 @@ mod http_log;
 mod ip_restriction;
 #[path = "jwt/handler.rs"]
 mod jwt;
+mod keeping;
 #[path = "key-auth/handler.rs"]
 mod key_auth;
 mod limits;
@@ -79,6 +84,7 @@ mod request_termination;
 mod response_ratelimiting;
 #[path = "response-transformer/handler.rs"]
 mod response_transformer;
+mod said;
 mod transformer;
 
 pub use findings::{Credential, Findings, ModelTarget, Turn};
@@ -160,6 +166,7 @@ pub const NATIVE: &[Native] = &[
     Native { name: "ai-proxy-advanced", priority: 770, make: ai_proxy_advanced::make },
     Native { name: "ai-proxy", priority: 770, make: ai_proxy::make },
     Native { name: "ai-response-transformer", priority: 768, make: ai_response_transformer::make },
+    Native { name: "ai-semantic-cache", priority: 765, make: ai_semantic_cache::make },
     Native { name: "proxy-cache", priority: 100, make: proxy_cache::make },
     Native { name: "opentelemetry", priority: 14, make: opentelemetry::make },
     Native { name: "prometheus", priority: 13, make: prometheus::make },
@@ -185,7 +192,7 @@ const KONGS: &[&str] = &[
     "ace", "acme", "ai-a2a-proxy", "ai-aws-guardrails",
     "ai-custom-guardrail", "ai-gcp-model-armor", "ai-lakera-guard", "ai-llm-as-judge",
     "ai-mcp-oauth2", "ai-mcp-proxy", "ai-prompt-compressor", "ai-rag-injector",
-    "ai-sanitizer", "ai-semantic-cache",
+    "ai-sanitizer",
     "ai-semantic-prompt-guard", "ai-semantic-response-guard", "app-dynamics", "aws-lambda",
     "azure-functions", "canary", "confluent", "confluent-consume",
     "datadog", "datakit", "degraphql", "exit-transformer", "forward-proxy",

@@ -144,10 +144,22 @@ impl Caller {
     /// # Errors
     /// There is no answer at all; one with whatever status is none.
     pub(super) async fn post(&self, ex: &Exchange, body: Bytes) -> Result<Answered, Failed> {
+        self.posted(Some(ex), body).await
+    }
+
+    /// The same, maybe on behalf of no request.
+    ///
+    /// # Errors
+    /// There is no answer at all.
+    pub(super) async fn posted(
+        &self,
+        ex: Option<&Exchange>,
+        body: Bytes,
+    ) -> Result<Answered, Failed> {
         let target = self.target().ok_or(Failed::NoTarget)?;
         if let Some(field) = target.unresolved {
             let fault = "the vault reference was not resolved";
-            tracing::error!(request_id = %ex.id, fault = "gateway", "{field}: {fault}");
+            tracing::error!(request_id = id(ex), fault = "gateway", "{field}: {fault}");
             return Err(Failed::NoTarget);
         }
         let Some(identity) = &target.identity else { return self.send(ex, body, None).await };
@@ -168,7 +180,7 @@ impl Caller {
         Ok(answered)
     }
 
-    async fn token(&self, ex: &Exchange, target: &Target) -> Result<Arc<Token>, Failed> {
+    async fn token(&self, ex: Option<&Exchange>, target: &Target) -> Result<Arc<Token>, Failed> {
         let identity = target.identity.as_ref().ok_or(Failed::NoToken)?;
         if let Some(token) = identity.current() {
             return Ok(token);
@@ -179,20 +191,22 @@ impl Caller {
                 true => failure.to_string(),
                 false => failure.reminder(),
             };
-            tracing::error!(request_id = %ex.id, fault = "azure", "{line}");
+            tracing::error!(request_id = id(ex), fault = "azure", "{line}");
             Failed::NoToken
         })
     }
 
     async fn send(
         &self,
-        ex: &Exchange,
+        ex: Option<&Exchange>,
         body: Bytes,
         token: Option<&Token>,
     ) -> Result<Answered, Failed> {
         let began = std::time::Instant::now();
         let sent = self.sent(body, token).await;
-        ex.times.waited_since(began);
+        if let Some(ex) = ex {
+            ex.times.waited_since(began);
+        }
         sent.map(|(status, body)| Answered { status, body, took: began.elapsed() })
     }
 
@@ -284,6 +298,11 @@ impl Line {
         });
         Self { pool, names: Names::new(shared.dns.clone()) }
     }
+}
+
+/// For log lines.
+fn id(ex: Option<&Exchange>) -> Option<&str> {
+    ex.map(|ex| ex.id.as_str())
 }
 
 /// What OpenResty's sockets and Kong's HTTP client say.

@@ -230,7 +230,7 @@ impl Transformer {
             cost,
             latency_ms,
         };
-        ex.own.keep(Rc::new(ModelUse { provider, model, spent: Some(spent) }));
+        ex.own.keep(Rc::new(ModelUse { provider, model, spent: Some(spent), cache: None }));
     }
 }
 

@@ -27,6 +27,7 @@ pub mod pdk;
 pub mod plugin;
 #[path = "../plugins/mod.rs"]
 pub mod plugins;
+pub mod postgres;
 pub mod proxy;
 pub mod quota;
 pub mod redis;
@@ -44,4 +45,5 @@ pub mod systemd;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;
+pub mod vectors;
 pub mod vms;

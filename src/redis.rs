@@ -86,7 +86,9 @@ impl Redis {
     /// # Errors
     /// See [`Failure`]. An error that the server gives counts as one.
     pub async fn ask(&self, command: &Cmd) -> Result<Value, Failure> {
-        self.asked(async |connection| connection.req_packed_command(command).await).await
+        let answer =
+            self.asked(async |connection| connection.req_packed_command(command).await).await?;
+        answer.extract_error().map_err(|error| told(&error))
     }
 
     /// Asks several things in one go. Each may have an error of its own among the answers.

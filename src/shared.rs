@@ -27,6 +27,7 @@ use crate::settings::Settings;
 use crate::standings::Standings;
 use crate::systemd::Systemd;
 use crate::tls::{Certificates, UpstreamTls};
+use crate::vectors::Slots;
 use crate::vms::Vms;
 
 /// One for the process.
@@ -59,6 +60,8 @@ pub struct Shared {
     pub kong_metrics: Metrics,
     /// Replies that the plugin proxy-cache keeps.
     pub cache: Cache,
+    /// The vectors of texts in the configuration.
+    pub vectors: Slots,
     /// How connections to upstreams are encrypted.
     pub tls: UpstreamTls,
     /// What TLS listeners show.
@@ -121,6 +124,7 @@ impl Shared {
             metrics: Arc::default(),
             kong_metrics: Metrics::default(),
             cache: Cache::default(),
+            vectors: Slots::default(),
             tokens: Tokens::new(control.clone(), clients),
             systemd: Systemd::of(&settings.env),
             certificates: Arc::default(),

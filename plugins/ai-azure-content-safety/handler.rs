@@ -17,6 +17,7 @@ use super::Context;
 use super::ai_proxy_advanced::{inflate, is_event_stream, is_gzip};
 use super::model_call::{Caller, Failed, Terms};
 use super::prompts::{self, Bodies};
+use super::said::{self, Part};
 use crate::azure;
 use crate::entity::Secret;
 use crate::llm::config::Target;
@@ -25,11 +26,9 @@ use crate::llm::splice::Twice;
 use crate::pdk::{Exchange, Source};
 use crate::plugin::{Outcome, Phases, Plugin, Step};
 use stream::Watch;
-use text::Part;
 use verdict::{Analysis, Finding};
 
 mod stream;
-mod text;
 mod verdict;
 
 /// The most characters that Azure looks at in one call.
@@ -269,7 +268,7 @@ impl Guard {
             }
         };
         let judged = match body {
-            Ok(body) => self.judge(ex, Side::Output, &text::of_reply(&body, is_stream)).await,
+            Ok(body) => self.judge(ex, Side::Output, &said::of_reply(&body, is_stream)).await,
             Err(error) => self.unseen(ex, Side::Output, &Unseen(error.to_string())),
         };
         judged.or_else(|told| told.answer(ex))

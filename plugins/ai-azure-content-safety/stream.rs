@@ -9,7 +9,7 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use serde_json::json;
 
-use super::{Guard, Refused, Side, Unseen, text};
+use super::{Guard, Refused, Side, Unseen, said};
 use crate::llm::sse::{Ended, Event, Forward, Framer};
 use crate::pdk::{Exchange, Screen, Screened, Screening};
 
@@ -50,7 +50,7 @@ impl Watch {
         let is_end = piece.is_none();
         let see = |event: Event<'_>| {
             *is_messages |= event.raw().starts_with(b"event: message_start");
-            text.push_str(&text::of_event(event));
+            text.push_str(&said::of_event(event));
         };
         match piece {
             // It could not be read, and may pass all the same.

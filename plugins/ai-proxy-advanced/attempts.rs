@@ -185,7 +185,7 @@ impl Session {
             Ok(is_fresh) => is_fresh || lost.how != Loss::NoAddress,
             Err(Idle::Resting) => lost.how != Loss::NoAddress,
             Err(Idle::Cooling(_)) => return self.answer_in_place(),
-            Err(Idle::Tried) => false,
+            Err(Idle::Tried | Idle::Far) => false,
         };
         if useful { self.once_more() } else { Next::Accept }
     }

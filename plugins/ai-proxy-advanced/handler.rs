@@ -34,6 +34,7 @@ use super::Context;
 use crate::llm::config;
 use crate::pdk::{Chunk, Exchange};
 use crate::plugin::{Outcome, Phases, Plugin, Step};
+use balance::Semantic;
 use session::Session;
 
 pub(super) use inflate::{inflate, is_gzip};
@@ -46,6 +47,13 @@ pub(super) use targets::Target;
 pub(super) fn model_in_use(ex: &Exchange) -> Option<Arc<str>> {
     let attempts: Rc<dyn Any> = ex.service.attempts()?;
     attempts.downcast::<Session>().ok()?.asked()?.model.clone()
+}
+
+/// Whether the tokens of a stream are told because one of these plugins has asked, not its client.
+pub(super) fn hides_usage(ex: &Exchange) -> bool {
+    let attempts = ex.service.attempts().map(|attempts| -> Rc<dyn Any> { attempts });
+    let session = attempts.and_then(|attempts| attempts.downcast::<Session>().ok());
+    session.and_then(|session| session.asked()).is_some_and(|asked| asked.hides_usage)
 }
 
 /// A body for logs, without the key that one of these plugins has put into it.
@@ -63,7 +71,13 @@ struct Proxy {
 
 /// `ai-proxy-advanced`.
 pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>> {
-    make_from(context, context.config::<config::AiProxyAdvanced>()?.into())
+    let config = context.config::<config::AiProxyAdvanced>()?;
+    let (semantic, refusals) = match Semantic::of(context, &config) {
+        Ok(semantic) => (semantic, Vec::new()),
+        Err(refusals) => (None, refusals),
+    };
+    let wanted = Wanted::from(config).semantic(semantic, refusals);
+    make_from(context, wanted)
 }
 
 /// Either plugin, from what its configuration asks for.

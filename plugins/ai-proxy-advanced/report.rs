@@ -23,7 +23,7 @@ use super::tokens::{self, PartCounters};
 use crate::llm::usage::Usage;
 use crate::llm::{Provider, RouteType, filter};
 use crate::metrics::{Amount, Counter, Histogram, Metrics};
-use crate::pdk::{Exchange, ModelCall, ModelUse, ModelWatch, Spent};
+use crate::pdk::{CacheUse, Exchange, ModelCall, ModelUse, ModelWatch, Spent};
 
 /// What Kong writes where nobody said.
 const UNSPECIFIED: &str = "UNSPECIFIED";
@@ -44,8 +44,18 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
             ex.log.hide_arg("api-key");
         }
         learn(session, ex, target, &numbers);
-        if ex.times.sent.get().is_some() {
-            let used = session.setup.counters.count(&session.setup, target, asked, &numbers);
+        let cache = ex.own.find::<CacheUse>();
+        let is_hit = cache.as_ref().is_some_and(|cache| cache.is_hit());
+        if is_hit {
+            // Nobody was asked, and nothing was spent.
+            let counters = &session.setup.counters;
+            let used = counters.count(&session.setup, target, asked, &numbers, cache);
+            if target.log_statistics {
+                ex.own.keep(Rc::new(used));
+            }
+        } else if ex.times.sent.get().is_some() {
+            let counters = &session.setup.counters;
+            let used = counters.count(&session.setup, target, asked, &numbers, cache);
             ex.own.all::<ModelWatch>().iter().for_each(|watch| watch.tell(Some(&used)));
             if is_blocked(ex, &seen) {
                 count_blocked(&session.setup.shared.metrics, &used);
@@ -303,8 +313,8 @@ pub(super) struct Counters {
     known: RefCell<HashMap<Model, Rc<Series>>>,
 }
 
-/// Who runs a model, and its name.
-type Model = (Provider, Arc<str>);
+/// Who runs a model, its name, and what a cache did for it.
+type Model = (Provider, Arc<str>, [Box<str>; 4]);
 
 /// Models that one instance tells apart. Where the configuration names none, clients do.
 const MODELS_MAX: usize = 100;
@@ -312,9 +322,20 @@ const MODELS_MAX: usize = 100;
 const MODEL_LEN_MAX: usize = 100;
 
 impl Counters {
-    fn count(&self, setup: &Setup, target: &Target, asked: &Asked, numbers: &Numbers) -> ModelUse {
-        let series = self.series(&setup.shared.metrics, target, asked);
+    fn count(
+        &self,
+        setup: &Setup,
+        target: &Target,
+        asked: &Asked,
+        numbers: &Numbers,
+        cache: Option<Rc<CacheUse>>,
+    ) -> ModelUse {
+        let series = self.series(&setup.shared.metrics, target, asked, cache.as_deref());
         series.requests.add(1);
+        let times = cache.as_ref().map(|cache| cache.times()).unwrap_or_default();
+        for (series, ms) in series.cache.iter().zip(times) {
+            series.iter().zip(ms).for_each(|(series, ms)| series.observe(ms));
+        }
         let spent = numbers.is_answered.then(|| numbers.spent());
         if let Some(spent) = &spent {
             series.cost.add(spent.cost);
@@ -325,12 +346,18 @@ impl Counters {
         }
         let provider = target.plan.provider().as_str();
         series.parts.count(&setup.shared.metrics, provider, &series.model, &numbers.usage);
-        ModelUse { provider, model: series.model.clone(), spent }
+        ModelUse { provider, model: series.model.clone(), spent, cache }
     }
 
-    fn series(&self, metrics: &Metrics, target: &Target, asked: &Asked) -> Rc<Series> {
+    fn series(
+        &self,
+        metrics: &Metrics,
+        target: &Target,
+        asked: &Asked,
+        cache: Option<&CacheUse>,
+    ) -> Rc<Series> {
         let model = asked.model.clone().unwrap_or_else(|| UNSPECIFIED.into());
-        let mut key = (target.plan.provider(), model);
+        let mut key = (target.plan.provider(), model, CacheUse::labels(cache).map(Box::from));
         let mut known = self.known.borrow_mut();
         if let Some(series) = known.get(&key) {
             return series.clone();
@@ -339,7 +366,7 @@ impl Counters {
         if !is_ours && (known.len() >= MODELS_MAX || key.1.len() > MODEL_LEN_MAX) {
             key.1 = "other".into();
         }
-        let make = || Rc::new(Series::new(metrics, key.0.as_str(), &key.1));
+        let make = || Rc::new(Series::new(metrics, key.0.as_str(), &key.1, cache));
         known.entry(key.clone()).or_insert_with(make).clone()
     }
 }
@@ -355,22 +382,27 @@ struct Series {
     total: Counter,
     latency: Histogram,
     parts: PartCounters,
+    /// Of a cache of replies, where there is one: its store, and its embedding model.
+    cache: [Option<Histogram>; 2],
 }
 
 impl Series {
-    fn new(metrics: &Metrics, provider: &str, model: &Arc<str>) -> Self {
+    fn new(metrics: &Metrics, provider: &str, model: &Arc<str>, cache: Option<&CacheUse>) -> Self {
         const BOUNDS_MS: &[u64] = &[
             250, 500, 1000, 1500, 2000, 2500, 3000, 3500, 4000, 4500, 5000, 10_000, 30_000, 60_000,
         ];
+        let [status, db, embeddings, embedding] = CacheUse::labels(cache);
         let labels = [
             ("ai_provider", provider),
             ("ai_model", &**model),
-            ("cache_status", ""),
-            ("vector_db", ""),
-            ("embeddings_provider", ""),
-            ("embeddings_model", ""),
+            ("cache_status", status),
+            ("vector_db", db),
+            ("embeddings_provider", embeddings),
+            ("embeddings_model", embedding),
             ("workspace", "default"),
         ];
+        let times = CacheUse::SERIES
+            .map(|(name, help)| cache.map(|_| metrics.histogram(name, help, BOUNDS_MS, &labels)));
         let tokens = |kind| {
             let [provider, model, cache, db, embeddings, embedding, workspace] = labels;
             let kind = ("token_type", kind);
@@ -400,6 +432,7 @@ impl Series {
                 &labels,
             ),
             parts: PartCounters::default(),
+            cache: times,
         }
     }
 }

@@ -131,6 +131,10 @@ impl From<Idle> for Refusal {
                 "every target rests after too many failures (balancer.max_fails)"
             )),
             Idle::Tried => Self::Fault(anyhow!("every target has been tried")),
+            Idle::Far => Self::Fault(anyhow!(
+                "the prompt fits no target; raise vectordb.threshold, or give a target the \
+                 description CATCHALL"
+            )),
         }
     }
 }
@@ -186,7 +190,8 @@ impl Session {
         if client.asks_for_count && !self.can_ask_for_count(client) {
             return Err(messages::count(client));
         }
-        let hint = self.setup.targets.hint(ex).await;
+        let hint = self.setup.targets.hint(ex, &client.candidates, client.words().object());
+        let hint = hint.await?;
         self.hint.get_or_init(|| hint);
         let first = self.with_ask(ex, client, |ask| self.setup.targets.pick(ask));
         self.enter(ex, client, first?)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 
 use super::acls::Acls;
-use super::balance::{Balance, Named, SpillCounters};
+use super::balance::{Balance, Named, Semantic, SpillCounters};
 use super::client::changed_headers;
 use super::failover::{Failover, limits};
 use super::report::Counters;
@@ -41,6 +41,8 @@ pub(in crate::plugins) struct Wanted {
     is_advanced: bool,
     /// Clients speak Anthropic's Messages API.
     messages: bool,
+    /// What compares prompts with the descriptions of targets, where that decides.
+    semantic: Option<Semantic>,
     /// What is not built.
     refusals: Vec<String>,
 }
@@ -57,6 +59,7 @@ impl From<AiProxy> for Wanted {
             model_name_header: config.model_name_header,
             is_advanced: false,
             messages: config.llm_format.as_deref() == Some(anthropic::FORMAT),
+            semantic: None,
         }
     }
 }
@@ -74,11 +77,19 @@ impl From<AiProxyAdvanced> for Wanted {
             model_name_header: config.model_name_header,
             is_advanced: true,
             messages: config.llm_format.as_deref() == Some(anthropic::FORMAT),
+            semantic: None,
         }
     }
 }
 
 impl Wanted {
+    /// With what compares prompts, or what stands against it.
+    pub(super) fn semantic(mut self, semantic: Option<Semantic>, refusals: Vec<String>) -> Self {
+        self.semantic = semantic;
+        self.refusals.extend(refusals);
+        self
+    }
+
     /// One target, at this place of a plugin that asks it by itself.
     pub(in crate::plugins) fn one(place: &str, target: config::Target) -> Self {
         Self {
@@ -91,6 +102,7 @@ impl Wanted {
             model_name_header: None,
             is_advanced: false,
             messages: false,
+            semantic: None,
         }
     }
 }
@@ -161,7 +173,8 @@ impl Setup {
         let version = wanted.messages.then_some(anthropic::VERSION);
         let changed_headers = changed_headers(keys.chain(version));
         let named = Named::all(drafts.iter().map(|draft| (&draft.plan, draft.weight())));
-        let balance = Balance::new(balancer, &shared.standings, &plugin.id, &named);
+        let balance =
+            Balance::new(balancer, &shared.standings, &plugin.id, &named, wanted.semantic);
         let targets = drafts.into_iter().zip(named).map(|(draft, named)| {
             let label = Label { plugin: plugin.name.clone(), target: named.label };
             let standing = shared.standings.of(&plugin.id, &named.place, &label);

@@ -5,6 +5,7 @@ use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use smallvec::SmallVec;
 
@@ -12,6 +13,7 @@ use super::balance::{Ask, Balance, Hint, Idle, Spent, Spill, Turns};
 use crate::azure::TokenHandle;
 use crate::llm::Plan;
 use crate::llm::price::Prices;
+use crate::llm::splice::Object;
 use crate::pdk::Exchange;
 use crate::standings::Standing;
 
@@ -117,8 +119,13 @@ impl Targets {
     }
 
     /// What decides on the target of a request, beside what is known of the targets.
-    pub(super) async fn hint(&self, ex: &Exchange) -> Hint {
-        self.balance.hint(ex).await
+    pub(super) async fn hint(
+        &self,
+        ex: &Exchange,
+        candidates: &[usize],
+        request: Option<&Object<Bytes>>,
+    ) -> Result<Hint, Idle> {
+        self.balance.hint(ex, candidates, request).await
     }
 
     /// The next target of a request.

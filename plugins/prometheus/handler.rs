@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::Context;
 use crate::metrics::{Counter, Histogram, Metrics};
 use crate::pdk::log::{Latencies, request_size, response_size};
-use crate::pdk::{Exchange, Matched, ModelUse, Source};
+use crate::pdk::{CacheUse, Exchange, Matched, ModelUse, Source};
 use crate::plugin::{Phases, Plugin};
 use crate::shared::Shared;
 use series::{Bandwidth, Latency, Model, Names};
@@ -39,6 +39,9 @@ struct Config {
     wasm_metrics: Option<bool>,
 }
 
+/// Provider, model, and what a cache did.
+type ModelKey = (&'static str, Arc<str>, [Box<str>; 4]);
+
 struct Prometheus {
     config: Config,
     shared: Arc<Shared>,
@@ -46,7 +49,7 @@ struct Prometheus {
     /// For Kong, the upstream, and the whole request.
     latency: [Known<Uuid, Histogram>; 3],
     bandwidth: Known<(Uuid, Option<Uuid>), Bandwidth>,
-    models: Known<(&'static str, Arc<str>), Model>,
+    models: Known<ModelKey, Model>,
 }
 
 /// Series that this instance has used before.
@@ -129,7 +132,8 @@ impl Prometheus {
     }
 
     fn count_model(&self, used: &ModelUse) {
-        let key = (used.provider, used.model.clone());
+        let cache = CacheUse::labels(used.cache.as_deref()).map(Box::from);
+        let key = (used.provider, used.model.clone(), cache);
         let make = |metrics: &Metrics| Model::new(metrics, used);
         self.known(&self.models, key, make).count(&self.shared.kong_metrics, used);
     }

@@ -1,10 +1,9 @@
 //! The series of Kong's plugin: names, texts, labels and bounds.
 
 use std::cell::OnceCell;
-use std::sync::Arc;
 
 use crate::metrics::{Amount, Counter, Histogram, Metrics};
-use crate::pdk::ModelUse;
+use crate::pdk::{CacheUse, ModelUse};
 
 const KONG_LATENCY_MS: &[u64] =
     &[1, 2, 5, 7, 10, 15, 20, 30, 50, 75, 100, 200, 500, 750, 1000, 3000, 6000];
@@ -98,29 +97,35 @@ impl Latency {
 
 /// The series of one model. Like Kong's they are there from the first count on.
 pub(super) struct Model {
-    provider: &'static str,
-    model: Arc<str>,
     requests: Counter,
     cost: OnceCell<Amount>,
     latency: OnceCell<Histogram>,
     /// Of the prompt, of the completion, and of both.
     tokens: [OnceCell<Counter>; 3],
+    /// Of a cache of replies: its store, and its embedding model.
+    cache: [OnceCell<Histogram>; 2],
 }
 
 impl Model {
     pub(super) fn new(metrics: &Metrics, used: &ModelUse) -> Self {
-        let (provider, model) = (used.provider, used.model.clone());
         let help = "AI requests total per ai_provider in Kong";
-        let labels = labels(provider, &model);
-        let requests = metrics.counter("kong_ai_llm_requests_total", help, &labels);
-        let (cost, latency, tokens) = Default::default();
-        Self { provider, model, requests, cost, latency, tokens }
+        let requests = metrics.counter("kong_ai_llm_requests_total", help, &labels(used));
+        let (cost, latency, tokens, cache) = Default::default();
+        Self { requests, cost, latency, tokens, cache }
     }
 
     pub(super) fn count(&self, metrics: &Metrics, used: &ModelUse) {
         self.requests.add(1);
+        let labels = labels(used);
+        if let Some(cache) = &used.cache {
+            for ((cell, (name, help)), ms) in
+                self.cache.iter().zip(CacheUse::SERIES).zip(cache.times())
+            {
+                let make = || metrics.histogram(name, help, MODEL_LATENCY_MS, &labels);
+                ms.inspect(|ms| cell.get_or_init(make).observe(*ms));
+            }
+        }
         let Some(spent) = &used.spent else { return };
-        let labels = labels(self.provider, &self.model);
         if spent.cost > 0.0 {
             let help = "AI requests cost per ai_provider/cache in Kong";
             let make = || metrics.amount("kong_ai_llm_cost_total", help, &labels);
@@ -140,14 +145,15 @@ impl Model {
     }
 }
 
-fn labels<'a>(provider: &'a str, model: &'a str) -> [(&'a str, &'a str); 7] {
+fn labels(used: &ModelUse) -> [(&str, &str); 7] {
+    let [cache, db, embeddings, embedding] = CacheUse::labels(used.cache.as_deref());
     [
-        ("ai_provider", provider),
-        ("ai_model", model),
-        ("cache_status", ""),
-        ("vector_db", ""),
-        ("embeddings_provider", ""),
-        ("embeddings_model", ""),
+        ("ai_provider", used.provider),
+        ("ai_model", &used.model),
+        ("cache_status", cache),
+        ("vector_db", db),
+        ("embeddings_provider", embeddings),
+        ("embeddings_model", embedding),
         WORKSPACE,
     ]
 }

@@ -4,7 +4,6 @@
 //! client: nothing waits for it, and one that breaks off is not kept. All workers share one store
 //! of limited size (`cache`).
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,15 +18,14 @@ use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
 
 use super::Context;
+use super::directives::Directives;
+use super::keeping::Keeping;
 use crate::cache::{Kept, Key, REPLY_MAX};
-use crate::pdk::body::Collector;
-use crate::pdk::{Chunk, Exchange, ReadError};
+use crate::pdk::{Chunk, Exchange};
 use crate::plugin::{Outcome, Phases, Plugin, Step};
 use crate::shared::Shared;
-use directives::Directives;
 use media::Media;
 
-mod directives;
 mod key;
 mod media;
 
@@ -108,10 +106,7 @@ struct Pending {
     headers: HeaderMap,
     /// Seconds.
     ttl: f64,
-    /// `None` once it is kept, or clear that it will not be.
-    body: RefCell<Option<Collector>>,
-    /// Bytes that are still to come, where the reply says how long it is.
-    missing: Cell<Option<usize>>,
+    body: Keeping,
 }
 
 pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>> {
@@ -146,7 +141,7 @@ impl Plugin for ProxyCache {
 
     fn body_filter(&self, ex: &Exchange, chunk: &mut Chunk) -> Outcome {
         let Some(pending) = ex.own.find::<Pending>() else { return Ok(()) };
-        match pending.push(chunk) {
+        match pending.body.push(chunk) {
             Ok(true) => self.keep(ex, &pending),
             Ok(false) => {}
             Err(error) => {
@@ -168,24 +163,8 @@ impl Pending {
         for (name, value) in told.iter().filter(|(name, _)| is_kept(name)) {
             headers.append(name.clone(), value.clone());
         }
-        let length = told.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let body = Collector::new(REPLY_MAX, ex.request.budget());
-        Self { key, headers, ttl, body: RefCell::new(Some(body)), missing: Cell::new(length) }
-    }
-
-    /// Takes a piece, and says whether that was all. The server does not ask for the end of a body
-    /// whose length is known.
-    fn push(&self, chunk: &Chunk) -> Result<bool, ReadError> {
-        let mut body = self.body.borrow_mut();
-        let Some(collector) = &mut *body else { return Ok(false) };
-        if chunk.broken {
-            *body = None;
-            return Ok(false);
-        }
-        collector.push(chunk.data.clone())?;
-        let missing = self.missing.get().map(|missing| missing.saturating_sub(chunk.data.len()));
-        self.missing.set(missing);
-        Ok(chunk.last || missing == Some(0))
+        let body = Keeping::new(ex, REPLY_MAX);
+        Self { key, headers, ttl, body }
     }
 }
 
@@ -316,7 +295,7 @@ impl ProxyCache {
             status: ex.response.status(),
             headers: pending.headers.clone(),
             // A copy: the pieces may be small parts of large buffers.
-            body: Bytes::copy_from_slice(&body.finish().bytes),
+            body: Bytes::copy_from_slice(&body.bytes),
             stored_at: now_ms / 1000,
             ttl: pending.ttl,
             expires_at_ms: now_ms.saturating_add(storage_ms),

@@ -8,10 +8,12 @@ use serde::Deserialize;
 use serde_json::{Number, Value};
 
 use crate::entity::Secret;
+use crate::llm::embeddings::Embeddings;
 use crate::llm::filter_events::FilterEvents;
 use crate::llm::include_usage::IncludeUsage;
 use crate::llm::token_limit::TokensField;
 use crate::llm::{Provider, RouteType};
+use crate::vectors;
 
 /// `config` of the plugin `ai-proxy`: one target, flat.
 #[derive(Debug, Clone, Deserialize)]
@@ -47,10 +49,10 @@ pub struct AiProxyAdvanced {
     pub genai_category: Option<String>,
     /// Who may use which targets.
     pub acls: Option<Acls>,
-    /// Not built: only the semantic algorithm uses it.
-    pub embeddings: Option<Value>,
-    /// Not built: only the semantic algorithm uses it.
-    pub vectordb: Option<Value>,
+    /// For the algorithm `semantic`: the model that turns texts into vectors.
+    pub embeddings: Option<Embeddings>,
+    /// For the algorithm `semantic`: where they are kept.
+    pub vectordb: Option<vectors::Record>,
 }
 
 /// One model endpoint.

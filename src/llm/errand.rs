@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::llm::address::{self, Arguments, Endpoint};
 use crate::llm::openai::Body;
@@ -74,8 +74,16 @@ impl Plan {
     pub fn chat(&self, system: &str, user: &str) -> Bytes {
         let messages = [("system", system), ("user", user)];
         let message = |(role, content)| json!({ "role": role, "content": content });
-        let chat = json!({ "messages": messages.map(message), "stream": false });
-        let bytes = Bytes::from(chat.to_string());
+        self.own_body(&json!({ "messages": messages.map(message), "stream": false }))
+    }
+
+    /// The body of a request for the vector of a text.
+    pub fn asks_for_vector(&self, text: &str) -> Bytes {
+        self.own_body(&json!({ "input": text }))
+    }
+
+    fn own_body(&self, body: &Value) -> Bytes {
+        let bytes = Bytes::from(body.to_string());
         let Ok(body) = Body::read(None, bytes.clone(), 0) else { return bytes };
         let Some(object) = body.object() else { return bytes };
         let located = self.site.fixed();

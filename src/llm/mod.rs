@@ -11,11 +11,13 @@ use serde::Deserialize;
 
 pub mod address;
 pub mod anthropic;
+pub mod assembled;
 pub mod azure;
 pub mod cjson;
 pub mod config;
 mod convert;
 mod credential;
+pub mod embeddings;
 pub mod ending;
 pub mod errand;
 pub mod error;

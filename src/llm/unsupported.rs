@@ -27,8 +27,6 @@ pub fn in_ai_proxy_advanced(config: &AiProxyAdvanced) -> Vec<String> {
     let mut lines = Lines(Vec::new());
     lines.plugin(config.llm_format.as_deref());
     lines.balancer(config.balancer.as_ref());
-    lines.not_built("config.embeddings", config.embeddings.as_ref());
-    lines.not_built("config.vectordb", config.vectordb.as_ref());
     for (index, target) in config.targets.iter().enumerate() {
         let path = format!("config.targets[{index}]");
         lines.messages(&path, config.llm_format.as_deref(), target.route_type);
@@ -93,9 +91,6 @@ impl Lines {
 
     fn balancer(&mut self, balancer: Option<&Balancer>) {
         let Some(balancer) = balancer else { return };
-        if balancer.algorithm == Some(Algorithm::Semantic) {
-            self.instead("config.balancer.algorithm", "semantic", "another one");
-        }
         // The scores are those of a plugin, ai-llm-as-judge.
         let strategy = balancer.tokens_count_strategy;
         if balancer.algorithm == Some(Algorithm::LowestUsage)
@@ -294,13 +289,13 @@ mod tests {
     #[test]
     fn every_line_names_field_and_remedy() {
         let balancer = json!({
-            "algorithm": "semantic", "connect_timeout": 60000, "write_timeout": 60000,
+            "algorithm": "lowest-usage", "connect_timeout": 60000, "write_timeout": 60000,
             "read_timeout": 60000, "retries": 5, "failover_criteria": ["error"], "max_fails": 0,
             "fail_timeout": 10000, "slots": 10000, "hash_on_header": "X-Kong-LLM-Request-ID",
-            "latency_strategy": "tpot", "tokens_count_strategy": "total-tokens"
+            "latency_strategy": "tpot", "tokens_count_strategy": "llm-accuracy"
         });
         let more = json!({
-            "balancer": balancer, "vectordb": {"strategy": "redis"}, "llm_format": "cohere",
+            "balancer": balancer, "llm_format": "cohere",
             "genai_category": "realtime/generation"
         });
         let auth = json!({"gcp_use_service_account": true});
@@ -315,8 +310,8 @@ mod tests {
             lines,
             [
                 "config.llm_format: 'cohere' is not built yet; use openai or anthropic",
-                "config.balancer.algorithm: 'semantic' is not built yet; use another one",
-                "config.vectordb: not built yet; leave it out",
+                "config.balancer.tokens_count_strategy: 'llm-accuracy' needs the scores of \
+                 ai-llm-as-judge, which is not built yet; use total-tokens or cost",
                 "config.targets[0].model.provider: 'gemini' is not built yet; \
                  use azure, openai or a provider that speaks OpenAI's API",
                 "config.targets[1].auth.gcp_use_service_account: not built yet; \

@@ -35,7 +35,7 @@ pub use body::{Arriving, Body, Budget, Chunk, ReadError};
 pub use client::{Client, Credential};
 pub use handshake::{Handshake, Shown, Wish};
 pub use lines::{Line, Wanting};
-pub use model_use::{ModelCall, ModelUse, ModelWatch, Parameter, Parameters, Spent};
+pub use model_use::{CacheUse, ModelCall, ModelUse, ModelWatch, Parameter, Parameters, Spent};
 pub use own::Own;
 pub use request::Request;
 pub use response::{Response, Source};

@@ -1,6 +1,6 @@
 //! What an AI plugin tells plugins that count about the model that it asked.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +16,62 @@ pub struct ModelUse {
     pub model: Arc<str>,
     /// What it cost; `None` when no answer came.
     pub spent: Option<Spent>,
+    /// What a cache of replies did for it.
+    pub cache: Option<Rc<CacheUse>>,
+}
+
+/// What a cache of replies did for a request to a model; kept in `Exchange::own`.
+#[derive(Debug)]
+pub struct CacheUse {
+    /// `Hit`, `Miss`, `Bypass` or `Refresh`; it may turn out that a reply is not kept.
+    pub status: Cell<&'static str>,
+    /// The kind of store.
+    pub vector_db: &'static str,
+    /// Kong's name of the provider of the embedding model.
+    pub embeddings_provider: &'static str,
+    /// The embedding model.
+    pub embeddings_model: Rc<str>,
+    /// Milliseconds that the store was waited for.
+    pub fetch_ms: Cell<Option<u64>>,
+    /// Milliseconds that the embedding model was waited for.
+    pub embeddings_ms: Cell<Option<u64>>,
+}
+
+impl CacheUse {
+    /// Values of Kong's labels `cache_status`, `vector_db`, `embeddings_provider` and
+    /// `embeddings_model`; empty without a cache.
+    pub fn labels(cache: Option<&Self>) -> [&str; 4] {
+        let Some(cache) = cache else { return [""; 4] };
+        let status = match cache.status.get() {
+            "Hit" => "hit",
+            "Refresh" => "refresh",
+            "Bypass" => "bypass",
+            _ => "miss",
+        };
+        [status, cache.vector_db, cache.embeddings_provider, &cache.embeddings_model]
+    }
+
+    /// Names and helps of Kong's histograms of its times, in milliseconds.
+    pub const SERIES: [(&'static str, &'static str); 2] = [
+        (
+            "kong_ai_cache_fetch_latency",
+            "Milliseconds that a cache of replies waited for its store",
+        ),
+        (
+            "kong_ai_cache_embeddings_latency",
+            "Milliseconds that a cache of replies waited for its embedding model",
+        ),
+    ];
+
+    /// The times, in the order of the series.
+    pub fn times(&self) -> [Option<u64>; 2] {
+        [self.fetch_ms.get(), self.embeddings_ms.get()]
+    }
+
+    /// Whether the reply came out of it.
+    pub fn is_hit(&self) -> bool {
+        self.status.get() == "Hit"
+    }
 }
 
 /// Tokens, money and time.

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -18,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use super::verify::{Anybody, Careful};
 use super::worded::Worded;
 use super::{certificates, listener, provider, versions};
-use crate::settings::{ProxySsl, Settings};
+use crate::settings::{ProxySsl, Settings, TlsVersion};
 
 /// Names a content.
 type Digest = [u8; 32];
@@ -133,6 +134,24 @@ impl UpstreamTls {
     pub fn own(&self, verify: bool) -> Result<Rc<Policy>, rustls::Error> {
         let trusted = self.0.everybody.clone();
         self.policy(Terms { verify, depth: None, trusted, shown: None })
+    }
+
+    /// For connections to databases: as for the gateway's own requests, with a certificate and its
+    /// key to show, out of files.
+    ///
+    /// # Errors
+    /// The file and what is wrong with it.
+    pub fn of_files(
+        &self,
+        verify: bool,
+        shown: Option<(&Path, &Path)>,
+        versions: &[TlsVersion],
+    ) -> Result<ClientConfig, String> {
+        let trusted = self.0.everybody.clone();
+        let shown = shown.map(|(cert, key)| listener::of_files(cert, key)).transpose();
+        let shown = shown.map_err(|error| error.to_string())?.map(Arc::new);
+        let terms = Terms { verify, depth: None, trusted, shown };
+        terms.config(&super::versions(versions)).map_err(|error| error.to_string())
     }
 
     /// What holds where nobody says anything else.

@@ -1,5 +1,6 @@
 //! A real Redis for tests, on a port of the system's choosing.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -24,8 +25,13 @@ impl Redis {
 
     /// One with more arguments on its command line.
     pub async fn start_with(more: &[&str]) -> Self {
+        Self::start_program(Path::new("redis-server"), more).await
+    }
+
+    /// A server that understands the same command line.
+    pub async fn start_program(program: &Path, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let server = Command::new("redis-server")
+        let server = Command::new(program)
             .args(["--port", "0", "--save", "", "--unixsocket", "redis.sock", "--dir"])
             .arg(folder.path())
             .args(more)

@@ -2,7 +2,7 @@
 //! writes piece by piece, and a log that can be waited for.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -151,6 +151,11 @@ impl LogPipe {
         // Its own writing end keeps the pipe open between two writers.
         let receiver = pipe::OpenOptions::new().read_write(true).open_receiver(&path).unwrap();
         Self { path, lines: BufReader::new(receiver).lines(), _folder: folder }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The plugin that writes here.

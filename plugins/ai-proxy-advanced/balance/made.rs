@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Algorithm, Balance, Breaker, Cooling, Ring, Spill, Turns};
+use super::{Algorithm, Balance, Breaker, Cooling, Ring, Semantic, Spill, Turns};
 use crate::llm::Plan;
 use crate::llm::config::{self, LatencyStrategy, TokensCountStrategy};
 use crate::standings::Standings;
@@ -70,11 +70,12 @@ impl Balance {
         standings: &Standings,
         plugin_id: &str,
         targets: &[Named],
+        semantic: Option<Semantic>,
     ) -> Self {
         let Some(config) = config else { return Self::default() };
         let spill = config.spill.as_ref();
         Self {
-            algorithm: Algorithm::new(config, targets),
+            algorithm: Algorithm::new(config, targets, semantic),
             breaker: Breaker {
                 max_fails: config.max_fails.unwrap_or(0),
                 fail_timeout: Duration::from_millis(config.fail_timeout.unwrap_or(10_000)),
@@ -87,10 +88,10 @@ impl Balance {
 }
 
 impl Algorithm {
-    fn new(config: &config::Balancer, targets: &[Named]) -> Self {
+    fn new(config: &config::Balancer, targets: &[Named], semantic: Option<Semantic>) -> Self {
         match config.algorithm.unwrap_or(config::Algorithm::RoundRobin) {
-            // `semantic` is refused before, as long as it is not built.
-            config::Algorithm::RoundRobin | config::Algorithm::Semantic => Self::RoundRobin,
+            config::Algorithm::RoundRobin => Self::RoundRobin,
+            config::Algorithm::Semantic => semantic.map_or(Self::RoundRobin, Self::Semantic),
             config::Algorithm::LeastConnections => Self::LeastConnections,
             config::Algorithm::ConsistentHashing => {
                 let shares = targets.iter().map(|target| (target.place.clone(), target.weight));

@@ -12,6 +12,7 @@ mod least_connections;
 mod made;
 mod priority;
 mod round_robin;
+mod semantic;
 mod spill;
 mod turns;
 mod usage;
@@ -20,17 +21,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use self::cooling::Cooling;
 use self::hashing::Ring;
 pub(super) use self::made::Named;
+pub(super) use self::semantic::Semantic;
 pub(super) use self::spill::{Reserved, Spill, SpillCounters};
 pub(super) use self::turns::Turns;
 use super::targets::{Indexes, Target};
 use crate::llm::RouteType;
 use crate::llm::config::{LatencyStrategy, TokensCountStrategy};
+use crate::llm::splice::Object;
 use crate::pdk::Exchange;
+use crate::plugins::said;
 use crate::standings::Standing;
 
 /// How targets are chosen, and when they are left alone.
@@ -63,6 +68,8 @@ pub(super) enum Algorithm {
     LowestUsage(TokensCountStrategy),
     /// The best group that is there.
     Priority,
+    /// Whose description fits the prompt best.
+    Semantic(Semantic),
 }
 
 /// When a target is left alone after failures.
@@ -80,7 +87,7 @@ pub(super) struct Hint {
     /// What is hashed.
     key: Option<String>,
     /// For each target how good it is, where that differs between requests: the best are tried
-    /// first. The place of the semantic algorithm.
+    /// first.
     tiers: Option<Box<[u32]>>,
 }
 
@@ -103,6 +110,8 @@ pub(super) enum Idle {
     Cooling(Duration),
     /// All that there are have been tried.
     Tried,
+    /// The prompt fits none of them.
+    Far,
 }
 
 /// Those that may be chosen.
@@ -114,10 +123,23 @@ struct Open {
 
 impl Balance {
     /// What decides on the target of a request. It may take time: a model may be asked first.
-    pub(super) async fn hint(&self, ex: &Exchange) -> Hint {
+    pub(super) async fn hint(
+        &self,
+        ex: &Exchange,
+        candidates: &[usize],
+        request: Option<&Object<Bytes>>,
+    ) -> Result<Hint, Idle> {
         match &self.algorithm {
-            Algorithm::ConsistentHashing(ring) => Hint { key: Some(ring.key(ex)), tiers: None },
-            _ => Hint::default(),
+            Algorithm::ConsistentHashing(ring) => Ok(Hint { key: Some(ring.key(ex)), tiers: None }),
+            Algorithm::Semantic(semantic) if candidates.len() > 1 => {
+                // Who says something twice has said nothing that all readers read alike.
+                let messages = request.and_then(|request| said::messages(request).ok());
+                let said = said::last_of_users(&messages.unwrap_or_default());
+                let fit = semantic.fit(ex, candidates, &said).await;
+                let tiers = fit.tiers()?;
+                Ok(Hint { key: None, tiers })
+            }
+            _ => Ok(Hint::default()),
         }
     }
 
@@ -138,7 +160,9 @@ impl Balance {
         let open = self.open(all, ask)?.targets;
         let turns = &*self.turns;
         let chosen = match &self.algorithm {
-            Algorithm::RoundRobin | Algorithm::Priority => round_robin::next(&open, all, turns),
+            Algorithm::RoundRobin | Algorithm::Priority | Algorithm::Semantic(_) => {
+                round_robin::next(&open, all, turns)
+            }
             Algorithm::LeastConnections => least_connections::next(&open, all, turns),
             Algorithm::ConsistentHashing(ring) => ring.find(ask.hint.key.as_deref(), &open),
             Algorithm::LowestLatency(_) => latency::next(&open, all, turns),
@@ -220,7 +244,7 @@ impl Balance {
     /// Whether targets that failed are asked again when all have been. Where some are better than
     /// others, the last one of them would get all that the better ones did not take.
     fn comes_round(&self) -> bool {
-        !matches!(self.algorithm, Algorithm::Priority)
+        !matches!(self.algorithm, Algorithm::Priority | Algorithm::Semantic(_))
     }
 
     fn has_tiers(&self, hint: &Hint) -> bool {
@@ -331,6 +355,7 @@ impl Algorithm {
             Self::LowestLatency(_) => "lowest-latency",
             Self::LowestUsage(_) => "lowest-usage",
             Self::Priority => "priority",
+            Self::Semantic(_) => "semantic",
         }
     }
 }

@@ -91,7 +91,7 @@ fn scene(models: &[(u32, Value)], more: Value, standings: &Standings) -> Scene {
     });
     let plans: Vec<_> = plans.collect();
     let named = Named::all(plans.iter().zip(models).map(|(plan, (weight, _))| (plan, *weight)));
-    let balance = Balance::new(Some(&config), standings, "id", &named);
+    let balance = Balance::new(Some(&config), standings, "id", &named, None);
     let all = plans.into_iter().zip(named).zip(models).map(|((plan, named), (weight, _))| {
         let label = Label { plugin: "p".to_owned(), target: named.label };
         Target {
@@ -110,7 +110,8 @@ fn scene(models: &[(u32, Value)], more: Value, standings: &Standings) -> Scene {
     });
     let targets = Targets::new(all.collect(), balance);
     let ex = Exchange::for_test("POST", "/ai/chat/completions", &[("x-user", "u1")]);
-    let hint = futures_util::FutureExt::now_or_never(targets.hint(&ex)).unwrap();
+    let hint = futures_util::FutureExt::now_or_never(targets.hint(&ex, &[], None));
+    let hint = hint.unwrap().unwrap();
     Scene { targets, ex, hint }
 }
 

@@ -57,6 +57,7 @@ fn example(plugin: &str) -> Value {
                 "redis": {"host": "localhost"},
             })
         }
+        "ai-semantic-cache" => stores(),
         "ai-proxy" => target,
         "ai-request-transformer" | "ai-response-transformer" => {
             json!({"prompt": "x", "llm": target})
@@ -65,6 +66,7 @@ fn example(plugin: &str) -> Value {
             "targets": [target],
             "balancer": {"algorithm": "priority", "cooling": {}, "spill": {}},
             "acls": {"allow": [{"match": [{"type": "ip", "values": ["::1"]}]}]},
+            "embeddings": stores()["embeddings"], "vectordb": stores()["vectordb"],
         }),
         "acl" => json!({"allow": ["g"]}),
         "file-log" => json!({"path": "/dev/null"}),
@@ -82,6 +84,22 @@ fn example(plugin: &str) -> Value {
         "proxy-cache" => json!({"strategy": "memory"}),
         _ => json!({}),
     }
+}
+
+/// What compares meanings.
+fn stores() -> Value {
+    json!({
+        "embeddings": {
+            "auth": {"header_name": "Authorization", "header_value": "Bearer k"},
+            "model": {"provider": "openai", "name": "text-embedding-3-small", "options": {
+                "azure": {},
+            }},
+        },
+        "vectordb": {
+            "strategy": "redis", "dimensions": 1536, "distance_metric": "cosine",
+            "redis": {"host": "localhost"}, "pgvector": {"host": "localhost"},
+        },
+    })
 }
 
 /// The places of all records: JSON pointers.

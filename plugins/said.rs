@@ -1,4 +1,4 @@
-//! What is said in a request to a model, and in its reply: the texts that are looked at.
+//! What is said in a request to a model, and in its reply: the texts that plugins look at.
 //!
 //! A member that is there twice is refused: the model might read the other one.
 
@@ -31,37 +31,85 @@ impl Part {
     /// between them. Chats, completions, embeddings, responses and messages of Anthropic's are
     /// read; what says nothing is empty.
     pub(super) fn of_request(self, request: &Object<Bytes>) -> Result<String, Twice> {
-        let mut said = Vec::new();
-        // Beside the messages they say what a system message would.
-        for name in ["system", "instructions"] {
-            if let Some(value) = request.only(name)? {
-                said.push(("system".to_owned(), content(value, 0)?));
-            }
-        }
-        for name in ["messages", "input", "prompt"] {
-            let Some(value) = request.only(name)? else { continue };
-            if !value.starts_with(b"[") {
-                said.push(("user".to_owned(), content(value, 0)?));
-                continue;
-            }
-            for item in json::items(value) {
-                let role = match Object::read(item) {
-                    Ok(message) => message.only("role")?.and_then(json::text).map(Cow::into_owned),
-                    Err(_) => None,
-                };
-                said.push((role.unwrap_or_else(|| "user".to_owned()), content(item, 0)?));
-            }
-        }
-        said.retain(|(_, text)| !text.is_empty());
+        let mut said = messages(request)?;
+        said.retain(|message| !message.text.is_empty());
+        let text = |message: Message| message.text;
         let texts: Vec<String> = match self {
-            Self::ConcatenateAllContent => said.into_iter().map(|(_, text)| text).collect(),
+            Self::ConcatenateAllContent => said.into_iter().map(text).collect(),
             Self::ConcatenateUserContent => {
-                said.into_iter().filter(|(role, _)| role == "user").map(|(_, text)| text).collect()
+                said.into_iter().filter(|message| message.role == "user").map(text).collect()
             }
-            Self::LastMessage => said.pop().map(|(_, text)| text).into_iter().collect(),
+            Self::LastMessage => said.pop().map(text).into_iter().collect(),
         };
         Ok(texts.join("; "))
     }
+}
+
+/// A message, or what is as good as one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Message {
+    /// Whose it is.
+    pub(super) role: String,
+    /// What it says in words.
+    pub(super) text: String,
+    /// It says it in words alone: no picture, no sound, no file.
+    pub(super) is_words: bool,
+}
+
+/// The messages of a request in their order.
+///
+/// # Errors
+/// A member is there twice.
+pub(super) fn messages(request: &Object<Bytes>) -> Result<Vec<Message>, Twice> {
+    let mut said = Vec::new();
+    let mut say = |role: Option<String>, value: &[u8]| -> Result<(), Twice> {
+        let role = role.unwrap_or_else(|| "user".to_owned());
+        said.push(Message { role, text: content(value, 0)?, is_words: is_words(value) });
+        Ok(())
+    };
+    // Beside the messages they say what a system message would.
+    for name in ["system", "instructions"] {
+        if let Some(value) = request.only(name)? {
+            say(Some("system".to_owned()), value)?;
+        }
+    }
+    for name in ["messages", "input", "prompt"] {
+        let Some(value) = request.only(name)? else { continue };
+        if !value.starts_with(b"[") {
+            say(None, value)?;
+            continue;
+        }
+        for item in json::items(value) {
+            let role = match Object::read(item) {
+                Ok(message) => message.only("role")?.and_then(json::text).map(Cow::into_owned),
+                Err(_) => None,
+            };
+            say(role, item)?;
+        }
+    }
+    Ok(said)
+}
+
+/// What users have said last: their messages behind the last one of somebody else.
+pub(super) fn last_of_users(messages: &[Message]) -> String {
+    let is_users = |message: &&Message| message.role == "user";
+    let from = messages.iter().rposition(|message| message.role == "user").map_or(0, |at| at + 1);
+    let last = messages[..from].iter().rev().take_while(is_users);
+    let mut texts: Vec<&str> = last.map(|message| &*message.text).collect();
+    texts.retain(|text| !text.is_empty());
+    texts.reverse();
+    texts.join("\n")
+}
+
+/// Whether a message says nothing but words.
+fn is_words(message: &[u8]) -> bool {
+    let Ok(object) = Object::read(message) else { return true };
+    let parts = object.get("content").filter(|content| content.starts_with(b"["));
+    parts.into_iter().flat_map(json::items).all(|part| {
+        let is_words =
+            |part: Object<&[u8]>| ["text", "refusal"].iter().any(|name| part.get(name).is_some());
+        json::text(part).is_some() || Object::read(part).is_ok_and(is_words)
+    })
 }
 
 /// The members of messages and of their parts that say something, or have parts that do.
@@ -171,6 +219,29 @@ mod tests {
         let user = "What is 1 + 1?; You lied, I hate you!";
         assert_eq!(of(Part::ConcatenateUserContent, TALK).as_deref(), Ok(user));
         assert_eq!(of(Part::LastMessage, TALK).as_deref(), Ok("You lied, I hate you!"));
+    }
+
+    #[test]
+    fn the_last_word_of_users_may_be_several_messages() {
+        let of = |request: &str| {
+            let request = Object::read(Bytes::copy_from_slice(request.as_bytes())).unwrap();
+            last_of_users(&messages(&request).unwrap())
+        };
+        assert_eq!(of(TALK), "You lied, I hate you!");
+        let two = r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},
+            {"role":"user","content":"c"},{"role":"user","content":"d"},
+            {"role":"tool","content":"e"}]}"#;
+        assert_eq!(of(two), "c\nd");
+        assert_eq!(of(r#"{"prompt":"p"}"#), "p");
+        assert_eq!(of(r#"{"messages":[{"role":"system","content":"s"}]}"#), "");
+        assert_eq!(of("{}"), "");
+    }
+
+    #[test]
+    fn a_picture_is_more_than_words() {
+        let request = Object::read(Bytes::from_static(TALK.as_bytes())).unwrap();
+        let words: Vec<bool> = messages(&request).unwrap().iter().map(|m| m.is_words).collect();
+        assert_eq!(words, [true, false, true, true]);
     }
 
     #[test]
