@@ -13,7 +13,7 @@ def whole(result):
     others = peers_table(result["rows"])
     parts += [others] if others else []
     parts.append("\n".join(costs(result) + added(result["rows"])))
-    parts.append("\n".join(f"- {who} is out: {why}" for who, why in result["lost"].items()))
+    parts.append("\n".join(f"- {who}: {why}" for who, why in result["lost"].items()))
     parts += [f"{case} could not be measured: {why}" for case, why in result["failed"].items()]
     parts.append("\n".join(f"- {line}" for line in lines_of(result["machine"])))
     return "\n\n".join(part for part in parts if part)
