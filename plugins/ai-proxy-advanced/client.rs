@@ -13,7 +13,7 @@ use super::messages;
 use super::session::Refusal;
 use super::setup::Setup;
 use super::targets::Indexes;
-use crate::llm::{self, Body, Plan, Prepared, Wire, form, openai};
+use crate::llm::{self, Body, Plan, Prepared, Wire, anthropic, form, openai};
 use crate::pdk::{Exchange, ReadError};
 use crate::plugins::prompts::is_ours;
 use crate::respond::Failure;
@@ -61,6 +61,10 @@ impl Client {
         let mut candidates = candidates(setup, ex, &body)?;
         let asks_for_count = setup.messages && messages::asks_for_count(ex);
         let chat = match setup.messages {
+            true if messages::asks_for_batches(ex) => {
+                messages::only_claude(setup, &mut candidates)?;
+                None
+            }
             true => messages::chat(setup, &body, &mut candidates, asks_for_count)?,
             false => None,
         };
@@ -134,7 +138,11 @@ fn candidates(setup: &Setup, ex: &Exchange, body: &Body) -> Result<Indexes, Refu
     // A session has no body, and names its model in the query.
     let upgrades = ex.request.headers().contains_key(UPGRADE);
     let session = upgrades.then(|| ex.request.query_arg("model")).flatten();
-    let model = body.model().or(session.map(Into::into));
+    let of_batch = || {
+        let asks = setup.messages && messages::asks_for_batches(ex);
+        body.object().filter(|_| asks).and_then(anthropic::model_of_batch)
+    };
+    let model = body.model().or(session.map(Into::into)).or_else(|| of_batch().map(Into::into));
     let model = model.as_deref();
     let mut candidates = setup.targets.candidates(model);
     if let Some(acls) = &setup.acls {

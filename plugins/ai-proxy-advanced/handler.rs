@@ -126,10 +126,15 @@ impl Plugin for Proxy {
     }
 
     fn header_filter(&self, ex: &Exchange) -> Outcome {
-        if let Some(session) = self.session(ex) {
-            reply::begin(&session, ex);
-            reply::drop_limits(&session, ex);
+        let session = self.session(ex);
+        if let Some(session) = &session {
+            reply::begin(session, ex);
+            reply::drop_limits(session, ex);
             session.tell(ex);
+        }
+        // Without a session it was answered ahead of this plugin.
+        if self.setup.messages && (session.is_some() || ex.service.attempts().is_none()) {
+            messages::replace_others(ex);
         }
         Ok(())
     }

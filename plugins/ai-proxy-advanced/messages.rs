@@ -57,6 +57,18 @@ pub(super) fn chat(
     }
 }
 
+/// Whether the client asks for a batch of messages, or for what has become of one.
+pub(super) fn asks_for_batches(ex: &Exchange) -> bool {
+    anthropic::batches(&path::normalise(ex.request.raw_path())).is_some()
+}
+
+/// Leaves the candidates that have batches.
+pub(super) fn only_claude(setup: &Setup, candidates: &mut Indexes) -> Result<(), llm::Error> {
+    let wire = |index: usize| setup.targets.at(index).map(|target| target.plan.wire());
+    candidates.retain(|index| wire(*index) == Some(Wire::Messages));
+    if candidates.is_empty() { Err(llm::Error::NoBatches) } else { Ok(()) }
+}
+
 /// The answer to a client that asks how long its request is, where no target can be asked.
 pub(super) fn count(client: &Client) -> Refusal {
     match client.words().object() {
@@ -95,6 +107,23 @@ pub(super) fn replace_error(ex: &Exchange, body: &[u8]) {
     let status = ex.response.status();
     if status.is_client_error() || status.is_server_error() {
         put(ex, fault::theirs(status.as_u16(), body, ex.id.as_str()));
+    }
+}
+
+/// Puts an answer of the gateway's own, or of another plugin, in Anthropic's words. An answer that
+/// the operator has written, a page of request-termination's, stays.
+pub(super) fn replace_others(ex: &Exchange) {
+    let (status, source) = (ex.response.status(), ex.response.source());
+    let is_failure = status.is_client_error() || status.is_server_error();
+    let kind = ex.response.header(CONTENT_TYPE);
+    let is_call = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if source == Source::Service || !is_failure || is_call {
+        return;
+    }
+    let text = (source == Source::Error).then(|| respond::default_message(status));
+    let body = ex.response.body().unwrap_or_default();
+    if let Some(error) = fault::others(status.as_u16(), &body, text, ex.id.as_str()) {
+        put(ex, error);
     }
 }
 

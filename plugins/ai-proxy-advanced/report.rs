@@ -148,7 +148,7 @@ fn learn(session: &Session, ex: &Exchange, target: &Target, numbers: &Numbers) {
         false => balance::Spent::default(),
     };
     // A length is found faster than an answer.
-    if is_success && session.asked().is_none_or(|asked| !asked.is_count) {
+    if is_success && session.asked().is_none_or(|asked| !asked.is_free) {
         setup.targets.learn(target, &spent);
     }
     if let Some(from) = session.settle(Some(&spent)) {
@@ -204,10 +204,10 @@ impl Numbers {
 
     fn new(session: &Session, ex: &Exchange, seen: &Seen) -> Self {
         let status = ex.service.status.get();
-        let is_count = session.asked().is_some_and(|asked| asked.is_count);
+        let is_free = session.asked().is_some_and(|asked| asked.is_free);
         let usage = match (seen.usage, status) {
             // The answer is a number of tokens, and takes none.
-            _ if is_count => Usage::default(),
+            _ if is_free => Usage::default(),
             (Some(usage), _) => usage,
             // Kong counts what was sent, also when nothing came of it.
             (None, Some(_)) => Usage::estimate(session.prompt_tokens(), 0),

@@ -91,8 +91,8 @@ pub(super) struct Asked {
     pub(super) stream: bool,
     /// Whether the event with its tokens is the gateway's alone.
     pub(super) hides_usage: bool,
-    /// Whether it asks only how long a message is.
-    pub(super) is_count: bool,
+    /// Whether it takes no tokens: it asks how long a message is, or is about a batch.
+    pub(super) is_free: bool,
     /// Whether a 200 must be a reply of the route type.
     pub(super) is_checked: bool,
     /// Azure's names for the log record.
@@ -254,7 +254,7 @@ impl Session {
             model_header: prepared.model_header,
             stream: prepared.stream,
             hides_usage: prepared.hides_usage,
-            is_count: prepared.is_count,
+            is_free: prepared.is_free,
             is_checked: prepared.is_checked,
             azure: prepared.azure,
             parameters,

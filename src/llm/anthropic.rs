@@ -12,9 +12,12 @@ mod request;
 mod stream;
 mod tools;
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use crate::llm::json;
+use crate::llm::operation::behind;
 use crate::llm::splice::{Object, quote};
 use crate::llm::usage::{self, Part, Usage};
 
@@ -29,6 +32,20 @@ pub const FORMAT: &str = "anthropic";
 
 /// The end of the path under which clients ask how long a request is.
 pub const COUNT_TOKENS: &str = "/messages/count_tokens";
+
+/// What a client asks for of its batches, from their name on; `None` where it asks for no batch.
+pub fn batches(path: &str) -> Option<&str> {
+    let rest = behind(path, "messages/batches")?;
+    let from = path.len() - rest.len() - "/batches".len();
+    Some(path[from..].trim_end_matches('/'))
+}
+
+/// The model of the first request of a batch.
+pub fn model_of_batch(batch: &Object<Bytes>) -> Option<String> {
+    let request = Object::read(json::items(batch.get("requests")?).next()?).ok()?;
+    let params = Object::read(request.get("params")?).ok()?;
+    json::text(params.get("model")?).map(Cow::into_owned)
+}
 
 /// An estimate of the tokens of a request, given as the chat that it became: Kong's count of words
 /// for what is said, and four bytes to a token for tools and their calls.

@@ -107,7 +107,9 @@ pub(super) struct Said<'a> {
     /// It asks a model for something new.
     pub(super) creates: bool,
     /// It asks how long it is, where options have no place.
-    pub(super) is_count: bool,
+    pub(super) is_free: bool,
+    /// It is about a batch of messages, which names its models within.
+    pub(super) is_batch: bool,
     pub(super) located: &'a Located,
     pub(super) client: &'a Client<'a>,
 }
@@ -130,6 +132,9 @@ impl Plan {
         let is_named = matches!(self.operation.naming, Always | Creation);
         if self.route_type == RouteType::Preserve {
             return self.credential.in_preserved(body);
+        }
+        if said.is_batch {
+            return self.in_batch(said, body);
         }
         match (body.object(), body.form()) {
             (Some(object), _) => Ok(Some(self.in_object(said, is_named, object, body))),
@@ -156,7 +161,7 @@ impl Plan {
         } else if said.creates && said.stream && !body.asks_for_stream() {
             edits.push(Edit::set(&STREAM, b"true"));
         }
-        if said.creates && !said.is_count {
+        if said.creates && !said.is_free {
             let model = said.model.unwrap_or_default();
             edits.extend(self.overrides.edits(model, version.as_deref(), object));
         }

@@ -92,6 +92,12 @@ pub enum Error {
     /// Ours: a request of Anthropic's Messages API that cannot be put in the words of the target.
     #[error("{0}")]
     NotMessages(String),
+    /// Ours: batches of Anthropic's API, and no target that could have any.
+    #[error(
+        "batches of messages are kept by Claude alone, and none of the models here is: send the \
+         messages one by one"
+    )]
+    NoBatches,
     /// Ours: `param_location: body` and a body that is no JSON object.
     #[error("the credential belongs in a JSON body, but the request has none")]
     NoBodyForCredential,
@@ -106,6 +112,7 @@ impl Error {
             }
             Self::Cooling { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Denied => StatusCode::FORBIDDEN,
+            Self::NoBatches => StatusCode::NOT_FOUND,
             _ => StatusCode::BAD_REQUEST,
         }
     }
@@ -136,6 +143,7 @@ impl Error {
             Self::TooLarge { .. } => Some("request_too_large"),
             Self::NoBodyForCredential => Some("json_body_required"),
             Self::NotMessages(_) => Some("request_not_convertible"),
+            Self::NoBatches => Some("batches_unavailable"),
             Self::NoIdentity => Some("credential_unavailable"),
             Self::NoTarget => Some("target_unavailable"),
             Self::Cooling { .. } => Some("rate_limit_exceeded"),

@@ -32,7 +32,7 @@ impl Plan {
             model_header: None,
             stream: false,
             hides_usage: false,
-            is_count: false,
+            is_free: false,
             is_checked: false,
             azure: located.names.clone(),
         }))

@@ -264,7 +264,12 @@ impl Operation {
         path: &'c str,
     ) -> Result<Option<Branch<'c>>, Error> {
         if self.wire == Wire::Messages {
-            return Ok(path.ends_with(anthropic::COUNT_TOKENS).then_some(COUNT));
+            if path.ends_with(anthropic::COUNT_TOKENS) {
+                return Ok(Some(COUNT));
+            }
+            let Some(rest) = anthropic::batches(path) else { return Ok(None) };
+            check_segments(raw_path)?;
+            return Ok(Some(Branch { root: COUNT.root, rest }));
         }
         if !self.is_tree() {
             return Ok(None);
@@ -288,8 +293,15 @@ pub(super) struct Branch<'c> {
     pub(super) rest: &'c str,
 }
 
+impl Branch<'_> {
+    /// Whether it is about batches of messages.
+    pub(super) fn is_batch(&self) -> bool {
+        self.root == COUNT.root && self.rest != COUNT.rest
+    }
+}
+
 /// What follows the last appearance of these segments; empty or with its slash.
-fn behind<'c>(path: &'c str, name: &str) -> Option<&'c str> {
+pub(super) fn behind<'c>(path: &'c str, name: &str) -> Option<&'c str> {
     let ends = path.match_indices(name).map(|(at, _)| (at, at + name.len()));
     let whole = ends.filter(|(at, end)| {
         path[..*at].ends_with('/') && (path[*end..].is_empty() || path[*end..].starts_with('/'))

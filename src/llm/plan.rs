@@ -107,8 +107,8 @@ pub struct Prepared {
     pub stream: bool,
     /// The stream says its tokens because the gateway has asked; that event is not the client's.
     pub hides_usage: bool,
-    /// It asks how long a message is, which takes no tokens.
-    pub is_count: bool,
+    /// It takes no tokens: it asks how long a message is, or is about a batch.
+    pub is_free: bool,
     /// Whether a reply of 200 must be one of the route type.
     pub is_checked: bool,
     /// What to log about an Azure target.
@@ -287,8 +287,9 @@ impl Plan {
         let has_azures_names = self.provider == Provider::Azure
             && located.path.as_deref().is_none_or(|p| p.ends_with(self.operation.azure_path()));
         let branch = self.operation.branch(has_azures_names, client.raw_path, client.path)?;
-        let is_count = self.wire() == Wire::Messages && branch.is_some();
-        let creates = self.creates(branch.as_ref(), client);
+        let is_free = self.wire() == Wire::Messages && branch.is_some();
+        let is_batch = is_free && branch.as_ref().is_some_and(Branch::is_batch);
+        let creates = !is_batch && self.creates(branch.as_ref(), client);
         let formats = body.formats();
         if self.operation.is_checked && formats == (false, false) {
             return Err(Error::NoPrompts);
@@ -306,7 +307,7 @@ impl Plan {
         if self.operation.is_checked {
             openai::check_format(formats, self.route_type)?;
         }
-        let stream = !is_count && self.stream(body)?;
+        let stream = !is_free && self.stream(body)?;
         let counts = counts && stream;
         let usage = counts.then(|| self.usage_options(&located, client, body)).flatten();
         let said = Said {
@@ -314,7 +315,8 @@ impl Plan {
             stream,
             usage: usage.as_deref(),
             creates,
-            is_count,
+            is_free,
+            is_batch,
             located: &located,
             client,
         };
@@ -331,7 +333,7 @@ impl Plan {
             model,
             stream,
             hides_usage: usage.is_some(),
-            is_count,
+            is_free,
             is_checked: self.operation.is_checked,
             azure: located.names.clone(),
         })

@@ -104,14 +104,15 @@ impl Usage {
 
 /// Kong's estimate of the tokens of a request: its words, times 1.8 when the reply is a stream.
 ///
-/// Words count in `messages[].content` (text, or the text parts of a list), in `prompt`, and in
-/// `input` with its `instructions`.
+/// Words count in `messages[].content` (text, or the text parts of a list) and in the `system` of
+/// Anthropic's API, in `prompt`, and in `input` with its `instructions`.
 pub fn estimate_prompt(request: &Object<Bytes>, stream: bool) -> u64 {
     let mut words = 0;
     for message in request.get("messages").into_iter().flat_map(json::items) {
         let message = Object::read(message).ok();
         words += message.and_then(|m| m.get("content").map(content_words)).unwrap_or(0);
     }
+    words += request.get("system").map_or(0, content_words);
     if words == 0 {
         words = request.get("prompt").map_or(0, words_of);
     }
@@ -382,6 +383,12 @@ mod tests {
         );
         assert_eq!(estimate_prompt(&parts, false), 4);
         assert_eq!(estimate_prompt(&request(r#"{"prompt":"one two three"}"#), true), 5);
+        for asked in [
+            r#"{"system":"be brief","messages":[{"content":"hi"}]}"#,
+            r#"{"system":[{"type":"text","text":"be brief"}],"messages":[{"content":"hi"}]}"#,
+        ] {
+            assert_eq!(estimate_prompt(&request(asked), false), 3, "{asked}");
+        }
         for (input, words) in [
             (r#"{"input":"one two","instructions":"be brief"}"#, 4),
             (r#"{"input":["one two","three"]}"#, 3),

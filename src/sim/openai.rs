@@ -162,6 +162,7 @@ fn check_deployment(state: &State, call: &Call) -> Result<(), Refusal> {
     let Some(deployment) = call.deployment.as_deref().filter(|name| !name.is_empty()) else {
         return Err(match call.surface {
             Surface::Dated => not_found(),
+            Surface::Anthropic if !ops::messages::is_known(call) => not_found(),
             Surface::Anthropic => ops::messages::refused("model: Field required"),
             Surface::V1 | Surface::Inference => {
                 bad_request(Value::Null, Value::Null, "you must provide a model parameter")

@@ -9,12 +9,12 @@ use super::http::Message;
 use super::messages::events;
 use super::stream_ends::LogPipe;
 
-const MESSAGES: &str = "/agents/v1/messages";
+pub const MESSAGES: &str = "/agents/v1/messages";
 const COUNT: &str = "/agents/v1/messages/count_tokens";
-const KEY: &str = "{header_name: x-api-key, header_value: sim-key}";
+pub const KEY: &str = "{header_name: x-api-key, header_value: sim-key}";
 
 /// A target that is Claude, in flow style.
-fn claude(url: &str, auth: &str) -> String {
+pub fn claude(url: &str, auth: &str) -> String {
     format!(
         "{{route_type: llm/v1/chat, auth: {auth}, logging: {{log_statistics: true, \
          log_payloads: true}}, model: {{provider: azure, name: claude, options: {{azure_service: \
@@ -29,7 +29,7 @@ fn claude(url: &str, auth: &str) -> String {
 }
 
 /// A target that speaks chats.
-fn chats(url: &str, deployment: &str) -> String {
+pub fn chats(url: &str, deployment: &str) -> String {
     format!(
         "{{route_type: llm/v1/chat, auth: {{header_name: api-key, header_value: sim-key}}, \
          model: {{provider: azure, name: claude, options: {{azure_instance: i, \
@@ -38,7 +38,7 @@ fn chats(url: &str, deployment: &str) -> String {
     )
 }
 
-fn config(targets: &[String], plugin: &str) -> String {
+pub fn config(targets: &[String], plugin: &str) -> String {
     let targets: String = targets.iter().map(|target| format!("    - {target}\n")).collect();
     format!(
         "_format_version: '3.0'
@@ -76,7 +76,7 @@ impl Scene {
     }
 }
 
-fn message(prompt: &str, more: Value) -> String {
+pub fn message(prompt: &str, more: Value) -> String {
     let mut message = json!({"model": "claude", "max_tokens": 64,
         "messages": [{"role": "user", "content": [{"type": "text", "text": prompt}]}]});
     message.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

@@ -5,9 +5,11 @@
 use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use silverback::sim::{Options, Sim};
+use serde_json::json;
+use silverback::sim::{Options, Rule, Sim};
 use tokio::process::Command;
 
+use super::claude::claude;
 use super::gateway::Builder;
 use super::sdk::{assert_signed_by_the_gateway, checks_of, folder, is_skipped};
 
@@ -69,6 +71,21 @@ services:
             "",
         ),
         route("claude", "/claude", "llm/v1/chat", chats, "        llm_format: anthropic\n"),
+        format!(
+            "  - name: foundry
+    paths: [/foundry]
+    plugins:
+    - name: ai-proxy-advanced
+      config:
+        llm_format: anthropic
+        targets:
+        - {}
+",
+            claude(
+                sim,
+                "{azure_use_managed_identity: true, azure_scope: 'https://ai.azure.com/.default'}"
+            )
+        ),
     ]
     .concat()
 }
@@ -101,6 +118,9 @@ async fn run(interpreter: &Path, script: &str, least: usize) {
     let made = tempfile::tempdir().unwrap();
     let [certificate, key, authority] = certificates(made.path());
     let sim = Sim::start(Options::default()).unwrap();
+    let path = Some("/anthropic/v1/messages/batches*".to_owned());
+    let batch = json!({"id": "msgbatch_1", "type": "message_batch"});
+    sim.fault(Rule { path, body: Some(batch), ..Rule::default() }).unwrap();
     let gateway = Builder::default()
         .env("AZURE_POD_IDENTITY_AUTHORITY_HOST", &sim.url())
         .set("ssl_cert", certificate.to_str().unwrap())
@@ -127,7 +147,7 @@ async fn clients_in_python_are_at_home() {
     }
     let python = folder().join(".venv/bin/python");
     assert!(python.is_file(), "run tests/sdk/setup (or set SILVERBACK_SKIP_SDK_TESTS=1)");
-    run(&python, "clients.py", 16).await;
+    run(&python, "clients.py", 18).await;
 }
 
 #[tokio::test]
@@ -137,5 +157,5 @@ async fn clients_in_node_are_at_home() {
     }
     let there = folder().join("node_modules/ai").is_dir();
     assert!(there, "run tests/sdk/setup (or set SILVERBACK_SKIP_SDK_TESTS=1)");
-    run(Path::new("node"), "clients.mjs", 12).await;
+    run(Path::new("node"), "clients.mjs", 15).await;
 }

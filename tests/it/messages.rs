@@ -192,7 +192,7 @@ services:
     assert!(sent.contains(r#""tool_choice":"required""#), "{sent}");
     let second = say(&gateway, "hi", json!({})).await;
     let left = second.header("x-ai-ratelimit-remaining-year-azure");
-    assert_eq!((second.status(), left), (200, Some("19")), "60 but 40 and the word now reserved");
+    assert_eq!((second.status(), left), (200, Some("17")), "60 but 40 and the words now reserved");
     assert_eq!(say(&gateway, "hi", json!({})).await.status(), 429);
 }
 

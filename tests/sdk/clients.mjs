@@ -89,6 +89,28 @@ checks["Anthropic's SDK streams a message"] = async () => {
   assert.equal(message.content[0].text, said("hi you"));
 };
 
+checks["Anthropic's SDK tells the gateway's errors apart"] = async () => {
+  const stranger = claude.withOptions({ defaultHeaders: { apikey: "wrong" } });
+  const error = await stranger.messages.create(asked).catch((error) => error);
+  assert.equal(error.constructor, Anthropic.AuthenticationError, error.stack);
+  assert.equal(error.error.error.type, "authentication_error");
+};
+
+checks["Anthropic's SDK is told where there are no batches"] = async () => {
+  const requests = [{ custom_id: "one", params: asked }];
+  const error = await claude.messages.batches.create({ requests }).catch((error) => error);
+  assert.equal(error.constructor, Anthropic.NotFoundError, error.stack);
+  assert.match(error.message, /one by one/);
+};
+
+checks["Anthropic's SDK keeps batches at Claude"] = async () => {
+  const { batches } = claude.withOptions({ baseURL: `${GATEWAY}/foundry` }).messages;
+  const params = { ...asked, model: "claude" };
+  const made = await batches.create({ requests: [{ custom_id: "one", params }] });
+  assert.equal((await batches.retrieve(made.id)).id, made.id);
+  assert.equal((await batches.cancel(made.id)).id, made.id);
+};
+
 let failed = 0;
 for (const [name, check] of Object.entries(checks)) {
   try {

@@ -58,9 +58,9 @@ def refused(kind, call):
     raise AssertionError(f"no {kind.__name__} but {answer!r}")
 
 
-def claude(retries=0, headers=SIGNED):
+def claude(retries=0, headers=SIGNED, path="claude"):
     return anthropic.Anthropic(
-        base_url=f"{GATEWAY}/claude",
+        base_url=f"{GATEWAY}/{path}",
         api_key="unused",
         default_headers=headers,
         max_retries=retries,
@@ -111,7 +111,26 @@ def anthropic_tells_its_errors_apart():
         same(error.status_code, status)
         same(error.body["type"], "error")
     error = refused(anthropic.AuthenticationError, lambda: ask("hi", claude(headers={})))
-    same(error.status_code, 401)
+    same((error.status_code, error.body["error"]["type"]), (401, "authentication_error"))
+
+
+@check
+def anthropic_is_told_where_there_are_no_batches():
+    batches = claude().messages.batches
+    params = {"model": "gpt-4o", "max_tokens": 9, "messages": [{"role": "user", "content": "a"}]}
+    requests = [{"custom_id": "one", "params": params}]
+    error = refused(anthropic.NotFoundError, lambda: batches.create(requests=requests))
+    same(error.body["error"]["type"], "not_found_error")
+    assert "one by one" in str(error), error
+
+
+@check
+def anthropic_keeps_batches_at_claude():
+    batches = claude(path="foundry").messages.batches
+    params = {"model": "claude", "max_tokens": 9, "messages": [{"role": "user", "content": "a"}]}
+    made = batches.create(requests=[{"custom_id": "one", "params": params}])
+    same(batches.retrieve(made.id).id, made.id)
+    same(batches.cancel(made.id).id, made.id)
 
 
 @check

@@ -31,6 +31,25 @@ pub fn own(error: &Error, request_id: &str) -> Bytes {
     shaped(error.status().as_u16(), &quote(&error.to_string()), &[], request_id)
 }
 
+/// An answer of the gateway or of another plugin that fails, where it is an error in Kong's shape
+/// or in OpenAI's; `text` stands for a page without one. `None`: it stays as it is.
+pub fn others(status: u16, body: &[u8], text: Option<&str>, request_id: &str) -> Option<Bytes> {
+    let object = Object::read(body).ok();
+    let inner = object.as_ref().and_then(|object| object.get("error"));
+    let inner = inner.and_then(|error| Object::read(error).ok());
+    let kind = object.as_ref().and_then(|object| object.get("type")).and_then(json::text);
+    if inner.is_some() && kind.as_deref() == Some("error") {
+        return None;
+    }
+    let says = |object: &Option<Object<_>>| {
+        object.as_ref().and_then(|object| object.get("message")).is_some_and(is_said)
+    };
+    if says(&inner) || says(&object) {
+        return Some(theirs(status, body, request_id));
+    }
+    text.map(|text| shaped(status, &quote(text), &[], request_id))
+}
+
 /// An error of the model: its words, and what it says more of them (`code`, `innererror`).
 pub fn theirs(status: u16, body: &[u8], request_id: &str) -> Bytes {
     let object = Object::read(body).ok();

@@ -17,7 +17,7 @@ use crate::sim::stream;
 use crate::sim::wire::Refusal;
 
 pub(super) fn reply(state: &State, call: &Call, rule: &Rule) -> Answered {
-    if !call.rest().is_empty() && call.rest() != ["count_tokens"] {
+    if !is_known(call) {
         return Err(openai::not_found());
     }
     let counts = !call.rest().is_empty();
@@ -38,6 +38,11 @@ pub(super) fn reply(state: &State, call: &Call, rule: &Rule) -> Answered {
     }
     let frames = frames(said.events(), rule.quirk);
     Ok(openai::streamed_reply(state, call, frames, rule.quirk))
+}
+
+/// Whether there is such an operation: Foundry has neither batches nor files of Anthropic's API.
+pub(in crate::sim) fn is_known(call: &Call) -> bool {
+    call.rest().is_empty() || call.rest() == ["count_tokens"]
 }
 
 /// Without the version of the API nothing is answered.

@@ -110,13 +110,13 @@ async fn a_resource_without_keys_takes_tokens_only() {
 #[tokio::test]
 async fn members_that_the_version_or_the_model_does_not_know_are_refused() {
     let sim = start(Options::default());
-    let streamed = r#"{"messages":[],"stream_options":{}}"#;
+    let streamed = r#"{"messages":[{"role":"user","content":"hi"}],"stream_options":{}}"#;
     let old = CHAT.replace("2024-10-21", "2023-05-15");
     let got = post(&sim, &old, &[KEY], streamed).await;
     assert_eq!(got.json(), vector("err-12-400-stream-options-old-api")["response"]["body"]);
     assert_eq!(post(&sim, CHAT, &[KEY], streamed).await.status, 200);
 
-    let limited = r#"{"messages":[],"max_tokens":2}"#;
+    let limited = r#"{"messages":[{"role":"user","content":"hi"}],"max_tokens":2}"#;
     let got = post(&sim, &chat_path("o3-mini"), &[KEY], limited).await;
     assert_eq!(got.json(), vector("err-11-400-max-tokens")["response"]["body"]);
     let got = post(&sim, CHAT, &[KEY], limited).await;
@@ -124,7 +124,7 @@ async fn members_that_the_version_or_the_model_does_not_know_are_refused() {
         (got.message().as_str(), &got.json()["choices"][0]["finish_reason"]),
         ("Hello from", &json!("length"))
     );
-    for body in ["", "[]", "{}", "not json"] {
+    for body in ["", "[]", "{}", "not json", r#"{"messages":[]}"#] {
         assert_eq!(post(&sim, CHAT, &[KEY], body).await.status, 400, "{body:?}");
     }
 }

@@ -207,7 +207,7 @@ fn claude_on_foundry() {
         ("llm/v1/chat", "POST /chat", "/messages"),
         ("llm/v1/chat", "POST /chat/v1/messages?beta=true&api-version=1", "/messages?beta=true"),
         ("llm/v1/chat", "POST /v1/messages/count_tokens", "/messages/count_tokens"),
-        ("llm/v1/chat", "POST /v1/messages/batches", "/messages"),
+        ("llm/v1/chat", "POST /v1/messages/batches", "/messages/batches"),
     ];
     let base = "https://kong-east.services.ai.azure.com/anthropic/v1";
     check("azure", &claude(json!({})), base, rows);
