@@ -316,6 +316,11 @@ impl Chain {
         Ok(())
     }
 
+    /// Whether a plugin may ask for anything that was ever known.
+    pub fn asks_all(&self) -> bool {
+        self.phases.has(Phases::ASKS_ALL)
+    }
+
     /// Whether a plugin will read the log record.
     pub fn reads_record(&self) -> bool {
         self.phases.has(Phases::RECORD)

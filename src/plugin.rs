@@ -134,6 +134,9 @@ impl Phases {
     pub const MODEL: Self = Self(512);
     /// It wants to be asked ahead of a plugin that asks a model.
     pub const AHEAD: Self = Self(1024);
+    /// It is written in Lua, and may ask in any phase for anything that is known: what is kept for
+    /// such questions is not kept where nobody asks them.
+    pub const ASKS_ALL: Self = Self(2048);
     /// None.
     pub const NONE: Self = Self(0);
 

@@ -170,8 +170,7 @@ impl Store {
         let driver = match strategy {
             Strategy::Redis => {
                 let record = record.redis.ok_or_else(|| missing("redis"))?;
-                let place = format!("{place}.redis");
-                let server = record.server(&place)?.alone(&place)?;
+                let server = record.server(&format!("{place}.redis"))?;
                 let redis = servers::Redis::of(shared, server);
                 Driver::Redis(Redis::new(redis, space, dimensions, metric))
             }

@@ -9,7 +9,7 @@ mod parts;
 mod tail;
 
 use bytes::Bytes;
-use memchr::memmem::Finder;
+use memchr::memmem::{self, Finder};
 use smallvec::SmallVec;
 
 use crate::llm::json;
@@ -168,6 +168,8 @@ pub(super) fn tier(value: &[u8]) -> Option<String> {
 
 /// The same of Anthropic's, which is a member of `usage`.
 pub(super) fn tier_in(usage: &[u8]) -> Option<String> {
+    // Most say none, and are not read for it.
+    memmem::find(usage, b"\"service_tier\"")?;
     tier(Object::read(usage).ok()?.get("service_tier")?)
 }
 

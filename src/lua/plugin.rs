@@ -249,7 +249,7 @@ fn calls(
 
 impl Plugin for LuaPlugin {
     fn phases(&self) -> Phases {
-        self.phases
+        self.phases.and(Phases::ASKS_ALL)
     }
 
     fn certificate<'a>(&'a self, handshake: &'a Rc<Handshake>) -> Step<'a> {

@@ -3,7 +3,7 @@
 //! As in Kong there is one set of request headers: what a plugin sets for the upstream, the next
 //! plugin reads from the request.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -39,6 +39,20 @@ pub struct Connection {
     pub trusted: bool,
     /// The listener speaks TLS, and the client does not.
     pub lacks_tls: bool,
+    /// The client's address as a header says it, once somebody has asked.
+    pub text: OnceCell<HeaderValue>,
+}
+
+impl Connection {
+    /// The client's address without its port, for headers.
+    pub fn client_text(&self) -> Option<HeaderValue> {
+        if let Some(text) = self.text.get() {
+            return Some(text.clone());
+        }
+        let text = HeaderValue::try_from(self.client.ip().to_string()).ok()?;
+        let _ = self.text.set(text.clone());
+        Some(text)
+    }
 }
 
 /// The certificates of a client that was asked for them.
@@ -332,9 +346,12 @@ fn host_of(uri: &Uri, headers: &HeaderMap) -> String {
 /// The name in `Host`, without port and last dot, by nginx' rule; brackets of IPv6 stay. `None` is
 /// what nginx refuses: no name, an empty label, a slash, a blank, a control character.
 pub fn host_name(authority: &[u8]) -> Option<&str> {
-    let is_bad = |b: &u8| *b <= b' ' || matches!(b, 0x7F | b'/');
-    if authority.iter().any(is_bad) || authority.windows(2).any(|two| two == b"..") {
-        return None;
+    let mut before = 0;
+    for byte in authority {
+        if *byte <= b' ' || matches!(byte, 0x7F | b'/') || (*byte == b'.' && before == b'.') {
+            return None;
+        }
+        before = *byte;
     }
     let literal = authority.first() == Some(&b'[');
     let end = match authority.iter().position(|b| *b == b']') {

@@ -1,5 +1,6 @@
 //! Exchanges for unit tests: a request as a client would send it, without a socket.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -49,6 +50,7 @@ impl Exchange {
             shown: None,
             trusted: false,
             lacks_tls: false,
+            text: OnceCell::new(),
         };
         let ex = Self::new(
             Request::new(head, body, Rc::new(connection), Budget::new(1 << 20), 1),

@@ -2,6 +2,8 @@
 //!
 //! RFC 9110, section 7.6, with Kong's names and values.
 
+use std::sync::LazyLock;
+
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, EXPECT, HOST, HeaderName, HeaderValue,
     SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
@@ -28,6 +30,19 @@ const FORWARDED_PATH: HeaderName = HeaderName::from_static("x-forwarded-path");
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-kong-request-id");
+const UPSTREAM_STATUS: HeaderName = HeaderName::from_static("x-kong-upstream-status");
+const UPSTREAM_LATENCY: HeaderName = HeaderName::from_static("x-kong-upstream-latency");
+const PROXY_LATENCY: HeaderName = HeaderName::from_static("x-kong-proxy-latency");
+const RESPONSE_LATENCY: HeaderName = HeaderName::from_static("x-kong-response-latency");
+const OVERHEAD: HeaderName = HeaderName::from_static("x-silverback-overhead-us");
+
+/// `Via` as we write it where nobody has written one: HTTP/1.0, 1.1 and 2.
+static VIAS: LazyLock<[(&str, HeaderValue); 3]> = LazyLock::new(|| {
+    ["1", "1.1", "2"].map(|version| {
+        let via = HeaderValue::try_from(format!("{version} {}", respond::SERVER_TOKEN));
+        (version, via.unwrap_or(HeaderValue::from_static(respond::SERVER_TOKEN)))
+    })
+});
 
 /// Headers of an upstream that nginx acts on and hides; nothing here acts on them.
 const TO_NGINX: [HeaderName; 6] = [
@@ -77,7 +92,7 @@ pub fn to_upstream(ex: &Exchange, host: HeaderValue, request_id: bool) -> Header
 /// `X-Forwarded-*` and `X-Real-IP`. What an untrusted client says of itself is replaced.
 fn forwarded(ex: &Exchange, headers: &mut HeaderMap) {
     let connection = &ex.request.connection;
-    let client = HeaderValue::try_from(connection.client.ip().to_string()).ok();
+    let client = connection.client_text();
     // Behind a trusted proxy, Kong adds the proxy to a list that is there, and begins one with
     // the client.
     match headers.contains_key(FORWARDED_FOR) {
@@ -141,7 +156,7 @@ pub fn tell_status(ex: &Exchange, tokens: Tokens) {
     let replayed = || ex.response.is_replayed.get().then(|| ex.response.status().as_u16());
     let status = ex.service.status.get().map(|status| status.as_u16());
     if let Some(status) = status.or_else(failed).or_else(replayed) {
-        ex.response.set_header("x-kong-upstream-status", HeaderValue::from(status));
+        ex.response.set_header(UPSTREAM_STATUS, HeaderValue::from(status));
     }
 }
 
@@ -153,11 +168,11 @@ pub fn to_client(ex: &Exchange, tokens: Tokens) {
     if tried {
         let upstream = ex.times.upstream_ms().or(is_replayed.then_some(0));
         if let Some(upstream) = upstream.filter(|_| tokens.upstream_latency) {
-            headers.insert("x-kong-upstream-latency", HeaderValue::from(upstream));
+            headers.insert(UPSTREAM_LATENCY, HeaderValue::from(upstream));
         }
         if tokens.proxy_latency {
             let kong = ex.times.since_start_ms(ex.times.sent.get());
-            headers.insert("x-kong-proxy-latency", HeaderValue::from(kong));
+            headers.insert(PROXY_LATENCY, HeaderValue::from(kong));
         }
         if tokens.via {
             let version = if ex.service.scheme().is_grpc() { "2" } else { "1.1" };
@@ -165,7 +180,7 @@ pub fn to_client(ex: &Exchange, tokens: Tokens) {
         }
     } else if tokens.response_latency {
         let total = ex.times.since_start_ms(None);
-        headers.insert("x-kong-response-latency", HeaderValue::from(total));
+        headers.insert(RESPONSE_LATENCY, HeaderValue::from(total));
     }
     let ours = ex.response.source() != Source::Service && !is_replayed;
     if ours {
@@ -188,7 +203,7 @@ pub fn to_client(ex: &Exchange, tokens: Tokens) {
     let overhead = ex.head_is_ready();
     if tokens.overhead {
         let micros = u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX);
-        headers.insert("x-silverback-overhead-us", HeaderValue::from(micros));
+        headers.insert(OVERHEAD, HeaderValue::from(micros));
     }
 }
 
@@ -232,7 +247,11 @@ fn version(version: Version) -> &'static str {
 }
 
 fn append_via(headers: &mut HeaderMap, version: &str) {
-    append(headers, VIA, format!("{version} {}", respond::SERVER_TOKEN));
+    let ours = VIAS.iter().find(|(known, _)| *known == version).map(|(_, via)| via);
+    match ours.filter(|_| !headers.contains_key(VIA)) {
+        Some(via) => drop(headers.insert(VIA, via.clone())),
+        None => append(headers, VIA, format!("{version} {}", respond::SERVER_TOKEN)),
+    }
 }
 
 /// Adds an element to a list header, whose lines become one. Kong keeps the first line of several

@@ -1,5 +1,6 @@
 //! One client connection up to its first request: PROXY header, TLS, HTTP version.
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -68,6 +69,7 @@ pub(super) async fn run(
         shown: None,
         trusted,
         lacks_tls: false,
+        text: OnceCell::new(),
     };
     let Some(acceptor) = dialect.tls else {
         let patience = settings.clients.head_time;

@@ -12,7 +12,7 @@ use super::chunked::Chunked;
 use crate::respond::Failure;
 
 /// The most lines a head may have.
-pub(super) const LINES_MAX: usize = 512;
+pub(super) const LINES_MAX: usize = 320;
 
 /// How long a head may be, in bytes.
 #[derive(Debug, Clone, Copy)]

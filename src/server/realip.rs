@@ -1,5 +1,6 @@
 //! Who the client is: the peer, or whom a trusted peer names (nginx' realip).
 
+use std::cell::OnceCell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -40,7 +41,10 @@ pub(super) fn seen_from(
     let client = real_ip(last_first, &settings.trusted_ips, settings.real_ip_recursive);
     client.map_or_else(
         || connection.clone(),
-        |ip| Rc::new(Connection { client: SocketAddr::new(ip, 0), ..(**connection).clone() }),
+        |ip| {
+            let client = SocketAddr::new(ip, 0);
+            Rc::new(Connection { client, text: OnceCell::new(), ..(**connection).clone() })
+        },
     )
 }
 

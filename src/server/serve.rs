@@ -223,7 +223,9 @@ async fn upstream(
     ex.times.waited_since(began);
     match whole {
         Ok(whole) => {
-            *ex.service.buffered_headers.borrow_mut() = Some(ex.response.headers().clone());
+            if chain.asks_all() {
+                *ex.service.buffered_headers.borrow_mut() = Some(ex.response.headers().clone());
+            }
             ex.response.hold_body(whole);
         }
         Err(error) => {
@@ -270,8 +272,8 @@ pub(super) fn reply_failure(error: &Unread) -> (&'static str, Failure) {
 
 /// The response for hyper: the exchange's head, and the body with its way to the end.
 async fn answer(ex: &Exchange, body: Option<ReplyBody>, finish: Finish) -> Response<Reply> {
-    // Body filters and logs may still ask for them.
-    let keeps_headers = finish.reads_record() || finish.chain.filters_body();
+    // Logs and Lua's body filters may still ask for them.
+    let keeps_headers = finish.reads_record() || finish.chain.asks_all();
     let mut reply = Reply::new(body, finish);
     reply.try_filters(ex).await;
     let status = ex.response.status();

@@ -82,8 +82,8 @@ pub(super) async fn speak<S>(
 fn http1_builder(limits: Limits) -> hyper::server::conn::http1::Builder {
     /// What the library may hold of a connection besides a head.
     const READ: usize = 64 << 10;
-    // nginx bounds the bytes of a head, not its lines. Above 100 the library takes its two lists
-    // of lines from the allocator, and writes no more of them than there are lines.
+    // nginx bounds the bytes of a head, not its lines. Above 100 the library fills two lists of so
+    // many lines for each request.
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         .auto_date_header(false)

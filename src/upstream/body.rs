@@ -5,10 +5,10 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error;
@@ -129,6 +129,11 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    /// Whether some of a body that streams is still to be sent.
+    pub(super) fn is_sending(&self) -> bool {
+        self.sending.get()
+    }
+
     /// Starts the clock: what came before, such as connecting, has limits of its own.
     pub(super) fn restart(&self) {
         self.last.set(Instant::now());
@@ -230,10 +235,18 @@ impl Held {
 pub struct ReplyBody {
     incoming: Incoming,
     connection: Option<Held>,
+    /// What was taken together with pieces before it, and is not one: trailers, or the end.
+    ahead: Option<Option<Result<Frame<Bytes>, Interrupted>>>,
     read_ms: u64,
     last: Instant,
     timer: Option<Pin<Box<Sleep>>>,
 }
+
+/// Pieces that are ready together go on together while they are shorter than the first of these,
+/// and until they are as long as the second: a model's events are far shorter, and each by itself
+/// would be a system call.
+const PIECE: usize = 4 << 10;
+const TOGETHER: usize = 64 << 10;
 
 impl ReplyBody {
     pub(super) fn new(incoming: Incoming, held: Held, read_ms: u64) -> Self {
@@ -247,36 +260,129 @@ impl ReplyBody {
     /// There is no body: what follows the head is another protocol. The connection is not given
     /// back, and lives as long as this.
     pub(super) fn switched(incoming: Incoming, held: Held, read_ms: u64) -> Self {
-        Self { incoming, connection: Some(held), read_ms, last: Instant::now(), timer: None }
+        Self {
+            incoming,
+            connection: Some(held),
+            ahead: None,
+            read_ms,
+            last: Instant::now(),
+            timer: None,
+        }
     }
 
-    /// The next frame, or why there is none.
+    /// The next frame, or why there is none. Short pieces that are there together are one.
     pub fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+        if let Some(ahead) = self.ahead.take() {
+            if ahead.is_none() {
+                self.ahead = Some(None);
+            }
+            return Poll::Ready(ahead);
+        }
+        let Poll::Ready(frame) = self.poll_incoming(cx) else { return self.poll_timer(cx) };
+        self.last = Instant::now();
+        match frame {
+            Some(Ok(frame)) if self.may_grow(&frame) => {
+                Poll::Ready(Some(Ok(self.with_more(frame))))
+            }
+            frame => Poll::Ready(frame),
+        }
+    }
+
+    /// The next frame as it comes out of the connection, which moves if there is none.
+    fn poll_incoming(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
+        let is_held = matches!(&self.connection, Some(Held::Own(link, ..)) if link.is_held());
+        if !is_held {
+            let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+            return Poll::Ready(self.taken(frame));
+        }
+        if let Poll::Ready(frame) = self.poll_there() {
+            return Poll::Ready(frame);
+        }
+        // Whoever takes a piece makes room for the next, which would wake somebody: only of a
+        // connection that has nothing to say word is wanted.
+        if let Some(Held::Own(link, ..)) = &mut self.connection {
+            link.drive(cx);
+        }
+        self.poll_taken()
+    }
+
+    /// The next frame of a connection that this holds, if it is here or can be read.
+    fn poll_there(&mut self) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
+        if let Poll::Ready(frame) = self.poll_taken() {
+            return Poll::Ready(frame);
+        }
+        if let Some(Held::Own(link, ..)) = &mut self.connection {
+            link.advance();
+        }
+        self.poll_taken()
+    }
+
+    /// The next frame that has come out of the connection.
+    fn poll_taken(&mut self) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
+        let mut nobody = Context::from_waker(Waker::noop());
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(&mut nobody));
+        Poll::Ready(self.taken(frame))
+    }
+
+    /// Takes note of what came out of the connection.
+    fn taken(
+        &mut self,
+        frame: Option<Result<Frame<Bytes>, hyper::Error>>,
+    ) -> Option<Result<Frame<Bytes>, Interrupted>> {
+        match frame {
+            Some(Ok(frame)) => {
                 if self.incoming.is_end_stream() {
                     self.finish();
                 }
-                self.last = Instant::now();
-                Poll::Ready(Some(Ok(frame)))
+                Some(Ok(frame))
             }
-            Poll::Ready(Some(Err(error))) => {
+            Some(Err(error)) => {
                 let broken = self.connection.take().and_then(|held| held.broken_upload());
-                Poll::Ready(Some(Err(broken.map_or_else(|| error.into(), Interrupted::Client))))
+                Some(Err(broken.map_or_else(|| error.into(), Interrupted::Client)))
             }
-            Poll::Ready(None) if self.is_reset() => {
+            None if self.is_reset() => {
                 let broken = self.connection.take().and_then(|held| held.broken_upload());
-                let why = broken.map_or(Interrupted::Reset, Interrupted::Client);
-                Poll::Ready(Some(Err(why)))
+                Some(Err(broken.map_or(Interrupted::Reset, Interrupted::Client)))
             }
-            Poll::Ready(None) => {
+            None => {
                 self.finish();
-                Poll::Ready(None)
+                None
             }
-            Poll::Pending => self.poll_timer(cx),
+        }
+    }
+
+    /// Whether a frame is a short piece behind which there may be more.
+    fn may_grow(&self, frame: &Frame<Bytes>) -> bool {
+        let is_short = frame.data_ref().is_some_and(|data| data.len() < PIECE);
+        is_short && matches!(&self.connection, Some(Held::Own(link, ..)) if link.is_held())
+    }
+
+    /// A short piece and all that are there with it.
+    fn with_more(&mut self, first: Frame<Bytes>) -> Frame<Bytes> {
+        let Ok(first) = first.into_data() else { return Frame::data(Bytes::new()) };
+        let mut together = BytesMut::new();
+        loop {
+            match self.poll_there() {
+                Poll::Ready(Some(Ok(frame))) if frame.is_data() => {
+                    let data = frame.into_data().unwrap_or_default();
+                    if together.is_empty() {
+                        together.extend_from_slice(&first);
+                    }
+                    together.extend_from_slice(&data);
+                    if together.len() < TOGETHER && self.connection.is_some() {
+                        continue;
+                    }
+                }
+                Poll::Ready(other) => self.ahead = Some(other),
+                Poll::Pending => {}
+            }
+            return Frame::data(if together.is_empty() { first } else { together.freeze() });
         }
     }
 
@@ -325,7 +431,10 @@ impl ReplyBody {
 
     /// Whether all of it has been read.
     pub fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match &self.ahead {
+            Some(ahead) => ahead.is_none(),
+            None => self.incoming.is_end_stream(),
+        }
     }
 
     /// Reads the body to its end, up to `limit` bytes.

@@ -119,20 +119,19 @@ fn server_name(key: &Key, tls: &Tls) -> std::io::Result<ServerName<'static>> {
     }
 }
 
-/// Starts HTTP/1.1 on a stream. Its task ends with the connection, or when the upstream has
-/// changed to another protocol.
+/// Starts HTTP/1.1 on a stream. It ends with the connection, or when the upstream has changed to
+/// another protocol.
 async fn http1(key: &Key, stream: impl Stream) -> Result<Link, SendError> {
     let io = TokioIo::new(stream);
     let shaken = http1::Builder::new().max_headers(256).handshake(io).await;
     let (sender, connection) = shaken.map_err(|error| SendError::Broken(key.address, error))?;
     let connection = connection.with_upgrades();
     let address = key.address;
-    let task = tokio::task::spawn_local(async move {
+    Ok(Link::new(sender, async move {
         if let Err(error) = connection.await {
             tracing::debug!(%address, %error, "upstream connection ended");
         }
-    });
-    Ok(Link { sender, task: task.abort_handle() })
+    }))
 }
 
 /// The name for TLS out of what is or could be a `Host` header: as in nginx, without the port. A

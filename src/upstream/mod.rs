@@ -6,6 +6,7 @@
 
 mod body;
 mod connect;
+mod link;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -19,9 +20,7 @@ use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Request, Response, StatusCode};
-use hyper::client::conn::http1::SendRequest;
 use thiserror::Error;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 pub use body::{Interrupted, Outgoing, ReplyBody, Unread};
@@ -29,6 +28,7 @@ pub use connect::tls_name;
 pub use upload::Upload;
 
 use body::Held;
+pub(crate) use link::Link;
 use shared::SharedPool;
 
 use crate::pdk::service::Limits;
@@ -178,29 +178,6 @@ struct Idle {
     served: u64,
 }
 
-/// An open connection; dropped it is closed at once, whatever it is busy with.
-pub(crate) struct Link {
-    sender: SendRequest<Outgoing>,
-    task: AbortHandle,
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Link {
-    /// Whether it takes a request now. One that was given back a moment ago needs a turn for that;
-    /// one that is still busy, such as with a request body that its upstream did not wait for, may
-    /// be so for long, and nobody should wait for it.
-    async fn is_free(&mut self) -> bool {
-        const TURN: Duration = Duration::from_millis(10);
-        let ready = self.sender.is_ready();
-        ready || tokio::time::timeout(TURN, self.sender.ready()).await.is_ok_and(|r| r.is_ok())
-    }
-}
-
 impl Pool {
     /// An empty pool.
     pub fn new(keepalive: Keepalive) -> Rc<Self> {
@@ -232,19 +209,19 @@ impl Pool {
             };
             let progress = request.body().progress();
             progress.restart();
-            let answer = link.sender.try_send_request(request);
-            let answer = progress.bound(answer, limits, key.address).await?;
+            let answer = progress.bound(link.ask(request), limits, key.address).await?;
             match answer {
                 Ok(response) => {
                     if let Some(what) = unsafe_framing(response.headers()) {
                         return Err(SendError::Framing(key.address, what));
                     }
+                    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                    if switches || progress.is_sending() {
+                        link.detach();
+                    }
                     let home = Home { pool: self.clone(), key: key.clone(), served: served + 1 };
                     let held = Held::Own(link, home, progress);
-                    let body = match response.status() {
-                        StatusCode::SWITCHING_PROTOCOLS => ReplyBody::switched,
-                        _ => ReplyBody::new,
-                    };
+                    let body = if switches { ReplyBody::switched } else { ReplyBody::new };
                     return Ok(response.map(|incoming| body(incoming, held, limits.read_ms)));
                 }
                 Err(mut error) => match error.take_message() {
@@ -260,18 +237,15 @@ impl Pool {
         loop {
             let mut kept = self.idle.borrow_mut().get_mut(key)?.pop_back()?;
             self.idle_count.set(self.idle_count.get().saturating_sub(1));
-            if kept.link.sender.is_closed() || kept.since.elapsed() > self.keepalive.idle {
-                continue;
-            }
-            if kept.link.is_free().await {
+            if kept.since.elapsed() <= self.keepalive.idle && kept.link.is_free().await {
                 return Some((kept.link, kept.served));
             }
         }
     }
 
-    fn give_back(&self, key: Key, link: Link, served: u64) {
+    fn give_back(&self, key: Key, mut link: Link, served: u64) {
         let Keepalive { pool_size, max_requests, .. } = self.keepalive;
-        if served >= max_requests || pool_size == 0 || link.sender.is_closed() {
+        if served >= max_requests || pool_size == 0 || link.has_ended() {
             return;
         }
         let mut idle = self.idle.borrow_mut();
@@ -291,11 +265,10 @@ impl Pool {
     pub fn sweep(&self) {
         self.shared.sweep();
         let mut idle = self.idle.borrow_mut();
-        let keep = |kept: &Idle| {
-            !kept.link.sender.is_closed() && kept.since.elapsed() <= self.keepalive.idle
-        };
+        let keep =
+            |kept: &mut Idle| kept.since.elapsed() <= self.keepalive.idle && !kept.link.has_ended();
         idle.retain(|_, kept| {
-            kept.retain(keep);
+            kept.retain_mut(keep);
             !kept.is_empty()
         });
         self.idle_count.set(idle.values().map(VecDeque::len).sum());

@@ -1,5 +1,6 @@
 //! The request that is asked about, as a connection would bring it.
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -60,6 +61,7 @@ impl Asked {
             shown: None,
             trusted: settings.trusted_ips.iter().any(|net| net.contains(&args.client)),
             lacks_tls: false,
+            text: OnceCell::new(),
         };
         Ok(Self { head, connection, consumer: args.consumer.clone() })
     }

@@ -3,7 +3,7 @@
 mod ngx;
 mod quick;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -79,6 +79,7 @@ fn exchange(target: &str, headers: &[(&str, &str)], body: &str) -> Rc<Exchange> 
         shown: None,
         trusted: false,
         lacks_tls: false,
+        text: OnceCell::new(),
     };
     let mut request = http::Request::post(target).header("Host", "GW.test:8000");
     for (name, value) in headers {
@@ -137,7 +138,7 @@ fn hello_greets() {
     let config = json!({"header_name": "X-Greeting", "greeting": "hi"});
     let plugin = handler.instance(&entity("hello", config)).unwrap();
     let log = Phases::LOG.and(Phases::RECORD);
-    let phases = Phases::ACCESS.and(Phases::HEADER_FILTER).and(log);
+    let phases = Phases::ACCESS.and(Phases::HEADER_FILTER).and(log).and(Phases::ASKS_ALL);
     assert_eq!(plugin.phases(), phases);
     let ex = exchange("/", &[("user-agent", "curl")], "");
     on_a_worker(access(&plugin, &ex)).unwrap();
