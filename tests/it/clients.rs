@@ -71,8 +71,16 @@ services:
             "",
         ),
         route("claude", "/claude", "llm/v1/chat", chats, "        llm_format: anthropic\n"),
-        format!(
-            "  - name: foundry
+        foundry(sim),
+    ]
+    .concat()
+}
+
+/// A Route to Claude itself, which may keep batches.
+fn foundry(sim: &str) -> String {
+    let auth = "{azure_use_managed_identity: true, azure_scope: 'https://ai.azure.com/.default'}";
+    format!(
+        "  - name: foundry
     paths: [/foundry]
     plugins:
     - name: ai-proxy-advanced
@@ -81,13 +89,8 @@ services:
         targets:
         - {}
 ",
-            claude(
-                sim,
-                "{azure_use_managed_identity: true, azure_scope: 'https://ai.azure.com/.default'}"
-            )
-        ),
-    ]
-    .concat()
+        claude(sim, auth)
+    )
 }
 
 /// Certificate and key of `localhost`, and the authority behind them: files in a folder.
