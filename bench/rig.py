@@ -167,14 +167,14 @@ class Rig:
         self.processes.callback(process.stop)
         return process
 
-    def gateway(self, name, load=None):
-        """Starts one by its name; `direct` is the simulator itself."""
+    def gateway(self, name, load=None, alone=False):
+        """Starts one by its name; `direct` is the simulator itself. `alone` knows one Route."""
         if name == "direct":
             return Gateway(name, self.sim, self.azure_port, cases.Load.at_azure)
         if name == "nginx":
             return self.nginx(streams=bool(load and load.events), many=bool(load and load.many))
         if name == "silverback":
-            return self.silverback()
+            return self.silverback(HERE / "chat.yaml", lua=False) if alone else self.silverback()
         return self.peers[name].start(self)
 
     def nginx(self, streams=False, many=False):
@@ -206,7 +206,7 @@ class Rig:
                 shutil.copytree(HERE / "lua", plugin)
         return path
 
-    def silverback(self, config=HERE / "kong.yaml", wrapper=()):
+    def silverback(self, config=HERE / "kong.yaml", wrapper=(), lua=True):
         """One worker, access log off as in nginx. A wrapper is a command such as valgrind."""
         port = free_port()
         azure = f"http://127.0.0.1:{self.azure_port}"
@@ -214,9 +214,10 @@ class Rig:
             "DECK_AZURE": azure,
             "AZURE_POD_IDENTITY_AUTHORITY_HOST": azure,
             "KONG_PROXY_ACCESS_LOG": "off",
-            "KONG_PLUGINS": ",".join(["bundled", *LUA_PLUGINS]),
-            "KONG_LUA_PACKAGE_PATH": f"{self.lua_plugins()}/?.lua",
         }
+        if lua:
+            env["KONG_PLUGINS"] = ",".join(["bundled", *LUA_PLUGINS])
+            env["KONG_LUA_PACKAGE_PATH"] = f"{self.lua_plugins()}/?.lua"
         command = [*wrapper, self.binary, "run", "--conf", "/dev/null", "--workers", "1"]
         command += ["--proxy-listen", f"127.0.0.1:{port}", "--status-listen", "off"]
         command += ["--log-level", "warn", "--drain-secs", "1", config]

@@ -94,7 +94,10 @@ def added(case, about, times, percent):
 
 
 def idle(bench):
-    """Fresh processes: how soon they answer, and what they hold when nothing goes on."""
+    """Fresh processes: how soon they answer, and what they hold when nothing goes on.
+
+    Each knows one Route for chats, as nginx does: reading a large file is no part of it.
+    """
     load = cases.KEY
     start, memory = ({name: [] for name in bench.names(load)} for _ in range(2))
     with bench.rig(load) as processes:
@@ -104,7 +107,7 @@ def idle(bench):
                 if late or bench.is_lost("idle", name):
                     continue
                 with bench.excused("idle", name):
-                    gateway = processes.gateway(name, load).wait()
+                    gateway = processes.gateway(name, load, alone=True).wait()
                     probe.expect(gateway.port, gateway.request(load), ())
                     start[name].append((time.monotonic() - gateway.process.started) * 1e3)
                     time.sleep(SETTLE_SECONDS)
