@@ -44,6 +44,11 @@ impl Question {
         let messages = request.only("messages").ok()??;
         let text = text(said::messages(request).ok()?, config)?;
         let mut members: Vec<_> = request.members().collect();
+        // A stream that is put together does not have them.
+        let is_off = |value: &[u8]| matches!(value, b"false" | b"null");
+        if members.iter().any(|(name, value)| *name == "logprobs" && !is_off(value)) {
+            return None;
+        }
         members.retain(|(name, _)| !ASIDE.contains(&&**name));
         members.sort();
         let mut scope = Sha256::new();
@@ -190,10 +195,12 @@ mod tests {
             json!({"messages": []}),
             json!({"messages": [{"role": "user", "content": ""}]}),
             json!({"messages": [{"role": "user", "content": picture}]}),
+            chat(json!({"logprobs": true})),
             json!({"messages": [{"role": "user", "content": "x".repeat(TEXT_MAX + 1)}]}),
         ] {
             assert!(of(&request, json!({})).is_none(), "{request}");
         }
+        assert!(of(&chat(json!({"logprobs": false})), json!({})).is_some());
     }
 
     #[test]
