@@ -39,10 +39,10 @@ impl Embeddings {
         let target = record.target(dimensions);
         let caller = Caller::new(context, place, target, terms)
             .map_err(|lines| lines.iter().map(|line| own_words(place, line)).collect::<Vec<_>>())?;
-        let (host, port) = caller.server();
         let names = caller.target().and_then(|target| target.plan.names());
         let deployment = names.map_or("", |names| &names.azure_deployment_id);
-        let told = format!("{provider}\n{model}\n{host}:{port}\n{deployment}\n{dimensions}");
+        let address = caller.address();
+        let told = format!("{provider}\n{model}\n{address}\n{deployment}\n{dimensions}");
         let digest = Sha256::digest(told).into();
         Ok(Self { caller, provider, model, dimensions, digest })
     }

@@ -134,6 +134,17 @@ impl Caller {
         (Rc::from(&*endpoint.host), endpoint.port)
     }
 
+    /// The whole address of the model, without a key in its query.
+    pub(super) fn address(&self) -> String {
+        let Place { endpoint, target, .. } = &self.place;
+        let key = self.target().and_then(|target| target.plan.secret_arg());
+        let is_key = |argument: &str| key.is_some() && argument.split('=').next() == key;
+        let query = target.query().into_iter().flat_map(|query| query.split('&'));
+        let query: Vec<_> = query.filter(|argument| !is_key(argument)).collect();
+        let (scheme, host, port) = (endpoint.protocol.name(), &endpoint.host, endpoint.port);
+        format!("{scheme}://{host}:{port}{}?{}", target.path(), query.join("&"))
+    }
+
     /// The id of the plugin.
     pub(super) fn plugin_id(&self) -> &str {
         &self.setup.plugin_id
