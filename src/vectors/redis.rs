@@ -141,6 +141,14 @@ impl Redis {
         let is_indexed = match self.redis.ask(&command).await {
             Ok(_) => true,
             Err(servers::Failure::Refused(words)) if words.contains("exists") => true,
+            Err(servers::Failure::Refused(words)) if is_other_database(&words) => {
+                tracing::info!(
+                    redis = self.place(),
+                    "vectordb.redis.database: RediSearch has indexes in database 0 alone: vectors \
+                     are compared in the gateway, {COMPARED_MAX} of a scope at most; set it to 0"
+                );
+                false
+            }
             Err(servers::Failure::Refused(words)) if lacks_search(&words) => {
                 tracing::info!(
                     redis = self.place(),
@@ -270,6 +278,11 @@ impl Redis {
 fn lacks_search(words: &str) -> bool {
     let words = words.to_ascii_lowercase();
     ["unknown command", "noperm", "no permissions"].iter().any(|part| words.contains(part))
+}
+
+/// Whether a refusal says that the index would not be in the first database.
+fn is_other_database(words: &str) -> bool {
+    words.contains("db != 0")
 }
 
 fn unix_ms() -> u64 {

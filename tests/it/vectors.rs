@@ -152,6 +152,12 @@ async fn a_server_with_a_search_module_finds_by_itself() {
             assert_eq!(server.ask(&["keys", "silverback:scope:*"]), "", "no lists of our own");
             let store = store(&shared, "cosine", "redis", &place);
             store.keep(&item("01", &[1.0, 0.0, 0.0])).await.unwrap();
+            // RediSearch refuses other databases.
+            let mut other = place.clone();
+            other["database"] = 1.into();
+            keeps_and_finds(&shared, "redis", &other).await;
+            let lists = server.ask(&["-n", "1", "keys", "silverback:scope:*"]);
+            assert!(lists.contains("silverback:scope:space:3:cosine:aa"), "{lists}");
             // Somebody has dropped the index.
             server.ask(&["ft.dropindex", "silverback:vectors:space:3:cosine"]);
             store.nearest("aa", &[1.0, 0.0, 0.0], 0.1).await.unwrap_err();
