@@ -39,6 +39,10 @@ const TTL: HeaderName = HeaderName::from_static("x-cache-ttl");
 /// The largest reply that is kept, in bytes.
 const REPLY_MAX: usize = 1 << 20;
 
+/// The longest that a reply is kept, in seconds: a year, as for HTTP's caches. No store can count
+/// to any number.
+const TTL_MAX: u64 = 365 * 24 * 3600;
+
 /// The greatest distance where the configuration says none: what Kong's documents name.
 const THRESHOLD: f64 = 0.2;
 
@@ -355,7 +359,7 @@ impl SemanticCache {
 
     /// How many seconds a reply is good for; `None` if it must not be kept.
     fn lifetime(&self, headers: &HeaderMap) -> Option<u64> {
-        let own = self.config.cache_ttl.unwrap_or(300);
+        let own = self.config.cache_ttl.unwrap_or(300).min(TTL_MAX);
         if !self.config.cache_control {
             return Some(own);
         }
@@ -369,7 +373,7 @@ impl SemanticCache {
             return Some(own);
         }
         let ttl = said.lifetime(headers.get(EXPIRES), SystemTime::now()) as u64;
-        (ttl > 0).then_some(ttl)
+        (ttl > 0).then_some(ttl.min(TTL_MAX))
     }
 
     /// Keeps the reply. Nothing waits for the store.

@@ -73,6 +73,8 @@ impl Redis {
         let key = self.head() + item.key;
         let ttl_ms = u64::try_from(item.ttl.as_millis()).unwrap_or(u64::MAX).max(1);
         let mut commands = pipe();
+        // Nothing stays for ever because the gateway went away between the two.
+        commands.cmd("MULTI");
         commands
             .cmd("HSET")
             .arg(&key)
@@ -83,6 +85,7 @@ impl Redis {
             .arg("value")
             .arg(item.value);
         commands.cmd("PEXPIRE").arg(&key).arg(ttl_ms);
+        commands.cmd("EXEC");
         if !is_indexed {
             let (list, now) = (self.list(item.scope), unix_ms());
             commands.cmd("ZADD").arg(&list).arg(now.saturating_add(ttl_ms)).arg(item.key);
@@ -93,9 +96,8 @@ impl Redis {
         }
         let answers = self.redis.ask_all(&commands).await?;
         for answer in answers {
-            if let Answer::ServerError(error) = answer {
-                return Err(servers::Failure::Refused(error.to_string()).into());
-            }
+            // Those of a transaction are inside its answer.
+            answer.extract_error().map_err(|error| servers::Failure::Refused(error.to_string()))?;
         }
         if !is_indexed && let Some(known) = self.known.borrow_mut().get_mut(item.scope) {
             known.remove(item.key);

@@ -286,6 +286,15 @@ async fn cache_control_counts_where_it_is_to() {
 }
 
 #[tokio::test]
+async fn nothing_is_kept_for_more_than_a_year() {
+    let server = Redis::start().await;
+    let scene = Scene::start(&redis(server.port), json!({"cache_ttl": 9_007_199_254_740_991_u64}));
+    let kept = scene.asked_until_kept("How do cats sleep?").await;
+    let ttl: u64 = kept.header("x-cache-ttl").unwrap().parse().unwrap();
+    assert!((31_535_000..=31_536_000).contains(&ttl), "{ttl}");
+}
+
+#[tokio::test]
 async fn a_failure_of_the_cache_is_one_of_the_request_where_it_is_to_be() {
     let server = Redis::start().await;
     for (stops, expected) in [(false, 200), (true, 500)] {
