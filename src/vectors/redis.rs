@@ -5,7 +5,7 @@
 //! over; the worker compares their vectors, which it asks for once.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,6 +17,12 @@ use crate::redis::{self as servers, Answer, cmd, pipe};
 /// Scopes whose vectors a worker knows; they are forgotten together.
 const SCOPES_MAX: usize = 16;
 
+/// What the vectors that a worker knows of a store may take, in bytes.
+const KNOWN_MAX: usize = 16 << 20;
+
+/// What a vector takes beside its numbers, in bytes: its name and its place in a map.
+const ENTRY: usize = 160;
+
 /// How many are asked for: an item that is just over may be among the nearest.
 const NEAREST: usize = 4;
 
@@ -27,6 +33,54 @@ const STAY: &str = "if redis.call('pttl', KEYS[1]) < tonumber(ARGV[1]) then \
 /// Vectors by the names of their items.
 type Vectors = HashMap<String, Rc<[f32]>>;
 
+/// For each scope the vectors of its items.
+struct Known {
+    /// Vectors of all scopes at most.
+    room: usize,
+    scopes: HashMap<String, Vectors>,
+}
+
+impl Known {
+    fn new(dimensions: usize) -> Self {
+        let size = dimensions.saturating_mul(size_of::<f32>()).saturating_add(ENTRY);
+        Self { room: (KNOWN_MAX / size).max(1), scopes: HashMap::new() }
+    }
+
+    /// How many of a scope are compared.
+    fn most(&self) -> usize {
+        self.room.min(COMPARED_MAX)
+    }
+
+    fn has(&self, scope: &str, name: &str) -> bool {
+        self.scopes.get(scope).is_some_and(|known| known.contains_key(name))
+    }
+
+    fn forget(&mut self, scope: &str, name: &str) {
+        if let Some(known) = self.scopes.get_mut(scope) {
+            known.remove(name);
+        }
+    }
+
+    /// Adds vectors of a scope that has these items, not more than are compared. Others go where
+    /// there is no room for all.
+    fn learn(&mut self, scope: &str, names: &[String], learnt: Vec<(String, Rc<[f32]>)>) {
+        let is_full = |scopes: &HashMap<String, Vectors>| {
+            scopes.values().map(HashMap::len).sum::<usize>() + learnt.len() > self.room
+        };
+        let is_new = !self.scopes.contains_key(scope);
+        if is_new && self.scopes.len() >= SCOPES_MAX || is_full(&self.scopes) {
+            self.scopes.retain(|known, _| known == scope);
+        }
+        if is_full(&self.scopes)
+            && let Some(known) = self.scopes.get_mut(scope)
+        {
+            let names: HashSet<&String> = names.iter().collect();
+            known.retain(|name, _| names.contains(name));
+        }
+        self.scopes.entry(scope.to_owned()).or_default().extend(learnt);
+    }
+}
+
 /// The vectors of one space.
 pub(super) struct Redis {
     redis: Rc<servers::Redis>,
@@ -35,8 +89,7 @@ pub(super) struct Redis {
     metric: Metric,
     /// Whether the server has an index; `None` while it is not known.
     is_indexed: Cell<Option<bool>>,
-    /// For each scope the vectors of its items.
-    known: RefCell<HashMap<String, Vectors>>,
+    known: RefCell<Known>,
 }
 
 impl Redis {
@@ -46,7 +99,7 @@ impl Redis {
         dimensions: usize,
         metric: Metric,
     ) -> Self {
-        let (is_indexed, known) = (Cell::default(), RefCell::default());
+        let (is_indexed, known) = (Cell::default(), RefCell::new(Known::new(dimensions)));
         Self { redis, space, dimensions, metric, is_indexed, known }
     }
 
@@ -90,7 +143,7 @@ impl Redis {
             let (list, now) = (self.list(item.scope), unix_ms());
             commands.cmd("ZADD").arg(&list).arg(now.saturating_add(ttl_ms)).arg(item.key);
             commands.cmd("ZREMRANGEBYSCORE").arg(&list).arg("-inf").arg(now);
-            let last = -(COMPARED_MAX as i64) - 1;
+            let last = -(self.known.borrow().most() as i64) - 1;
             commands.cmd("ZREMRANGEBYRANK").arg(&list).arg(0).arg(last);
             commands.cmd("EVAL").arg(STAY).arg(1).arg(&list).arg(ttl_ms);
         }
@@ -99,8 +152,8 @@ impl Redis {
             // Those of a transaction are inside its answer.
             answer.extract_error().map_err(|error| servers::Failure::Refused(error.to_string()))?;
         }
-        if !is_indexed && let Some(known) = self.known.borrow_mut().get_mut(item.scope) {
-            known.remove(item.key);
+        if !is_indexed {
+            self.known.borrow_mut().forget(item.scope, item.key);
         }
         Ok(())
     }
@@ -147,7 +200,8 @@ impl Redis {
                 tracing::info!(
                     redis = self.place(),
                     "vectordb.redis.database: RediSearch has indexes in database 0 alone: vectors \
-                     are compared in the gateway, {COMPARED_MAX} of a scope at most; set it to 0"
+                     are compared in the gateway, {} of a scope at most; set it to 0",
+                    self.known.borrow().most()
                 );
                 false
             }
@@ -155,7 +209,8 @@ impl Redis {
                 tracing::info!(
                     redis = self.place(),
                     "no search module ({words}): vectors are compared in the gateway, \
-                     {COMPARED_MAX} of a scope at most"
+                     {} of a scope at most",
+                    self.known.borrow().most()
                 );
                 false
             }
@@ -219,8 +274,9 @@ impl Redis {
 
     /// Compares here.
     async fn compared(&self, scope: &str, asked: &[f32]) -> Result<Option<Near>, Failure> {
-        let mut command = cmd("ZRANGEBYSCORE");
-        command.arg(self.list(scope)).arg(format!("({}", unix_ms())).arg("+inf");
+        let mut command = cmd("ZREVRANGEBYSCORE");
+        command.arg(self.list(scope)).arg("+inf").arg(format!("({}", unix_ms()));
+        command.arg("LIMIT").arg(0).arg(self.known.borrow().most());
         let Answer::Array(names) = self.redis.ask(&command).await? else {
             return Err(Failure::Strange("redis"));
         };
@@ -232,7 +288,7 @@ impl Redis {
         self.learn(scope, &names).await?;
         let nearest = {
             let known = self.known.borrow();
-            let Some(known) = known.get(scope) else { return Ok(None) };
+            let Some(known) = known.scopes.get(scope) else { return Ok(None) };
             let distances = names.iter().filter_map(|name| {
                 let distance = self.metric.distance(asked, known.get(name)?);
                 distance.is_finite().then_some((distance, name))
@@ -247,15 +303,8 @@ impl Redis {
     /// Asks for the vectors that are not known yet, and forgets those that are gone.
     async fn learn(&self, scope: &str, names: &[String]) -> Result<(), Failure> {
         let unknown: Vec<&String> = {
-            let mut scopes = self.known.borrow_mut();
-            if scopes.len() >= SCOPES_MAX && !scopes.contains_key(scope) {
-                scopes.clear();
-            }
-            let known = scopes.entry(scope.to_owned()).or_default();
-            if known.len() > 2 * COMPARED_MAX {
-                known.clear();
-            }
-            names.iter().filter(|name| !known.contains_key(*name)).collect()
+            let known = self.known.borrow();
+            names.iter().filter(|name| !known.has(scope, name)).collect()
         };
         if unknown.is_empty() {
             return Ok(());
@@ -265,13 +314,11 @@ impl Redis {
             commands.cmd("HGET").arg(self.head() + name).arg("v");
         }
         let answers = self.redis.ask_all(&commands).await?;
-        let mut scopes = self.known.borrow_mut();
-        let known = scopes.entry(scope.to_owned()).or_default();
-        for (name, answer) in unknown.into_iter().zip(answers) {
-            if let Answer::BulkString(told) = answer {
-                known.insert(name.clone(), vector(&told).into());
-            }
-        }
+        let told = unknown.into_iter().zip(answers).filter_map(|(name, answer)| match answer {
+            Answer::BulkString(told) => Some((name.clone(), vector(&told).into())),
+            _ => None,
+        });
+        self.known.borrow_mut().learn(scope, names, told.collect());
         Ok(())
     }
 }
@@ -290,4 +337,44 @@ fn is_other_database(words: &str) -> bool {
 fn unix_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_knows_vectors_up_to_a_size() {
+        let mut known = Known::new(4096);
+        let (most, room) = (known.most(), known.room);
+        assert_eq!(most, 1000);
+        assert!(room < 2 * most, "{room}");
+        let names = |scope: usize| (0..most).map(|name| format!("{scope}-{name}")).collect();
+        let learn = |known: &mut Known, scope: usize| {
+            let names: Vec<String> = names(scope);
+            let learnt = names.iter().map(|name| (name.clone(), Rc::from([0.0]))).collect();
+            known.learn(&scope.to_string(), &names, learnt);
+            names
+        };
+        let count = |known: &Known| known.scopes.values().map(HashMap::len).sum::<usize>();
+        let first = learn(&mut known, 1);
+        known.forget("1", &first[0]);
+        assert!(!known.has("1", &first[0]) && known.has("1", &first[1]));
+        let second = learn(&mut known, 2);
+        assert!(!known.has("1", &first[1]), "no room for both");
+        assert!(second.iter().all(|name| known.has("2", name)));
+        // The items of a scope that are gone go, too.
+        let last = vec!["new".to_owned(), second[0].clone()];
+        let more = (0..room).map(|name| (name.to_string(), Rc::from([0.0])));
+        known.learn("2", &last, more.take(room - 1).collect());
+        assert!(known.has("2", &second[0]) && !known.has("2", &second[1]));
+        assert_eq!(count(&known), room);
+    }
+
+    #[test]
+    fn large_vectors_are_compared_as_far_as_there_is_room() {
+        let known = Known::new(16_000);
+        assert_eq!(known.most(), known.room);
+        assert!((200..300).contains(&known.most()), "{}", known.most());
+    }
 }
