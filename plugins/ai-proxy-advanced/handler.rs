@@ -31,7 +31,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Context;
-use crate::llm::config;
+use crate::llm::{RouteType, config};
 use crate::pdk::{Chunk, Exchange};
 use crate::plugin::{Outcome, Phases, Plugin, Step};
 use balance::Semantic;
@@ -45,23 +45,42 @@ pub(super) use targets::Target;
 
 /// The model that a request was prepared for, if one of these plugins has done so.
 pub(super) fn model_in_use(ex: &Exchange) -> Option<Arc<str>> {
-    let attempts: Rc<dyn Any> = ex.service.attempts()?;
-    attempts.downcast::<Session>().ok()?.asked()?.model.clone()
+    driving(ex)?.asked()?.model.clone()
+}
+
+/// What tells the replies to a chat in OpenAI's format from those of another target: provider,
+/// model, Azure's names and address. `None`: that is not what is asked.
+pub(super) fn chat_in_use(ex: &Exchange) -> Option<String> {
+    let session = driving(ex)?;
+    let (plan, asked) = (&session.target()?.plan, session.asked()?);
+    if session.setup.messages || plan.route_type() != RouteType::Chat {
+        return None;
+    }
+    let (call, provider) = (&ex.service, plan.provider().as_str());
+    let (scheme, host, port) = (call.scheme().name(), call.host(), call.port());
+    let names = asked.azure.as_deref().map(|names| {
+        [&names.azure_instance_id, &names.azure_deployment_id, &names.azure_api_version]
+    });
+    let (path, model) = (call.path(), asked.model.as_deref());
+    Some(format!("{provider}\n{model:?}\n{names:?}\n{scheme}://{host}:{port}{path}"))
 }
 
 /// Whether the tokens of a stream are told because one of these plugins has asked, not its client.
 pub(super) fn hides_usage(ex: &Exchange) -> bool {
-    let attempts = ex.service.attempts().map(|attempts| -> Rc<dyn Any> { attempts });
-    let session = attempts.and_then(|attempts| attempts.downcast::<Session>().ok());
-    session.and_then(|session| session.asked()).is_some_and(|asked| asked.hides_usage)
+    driving(ex).and_then(|session| session.asked()).is_some_and(|asked| asked.hides_usage)
 }
 
 /// A body for logs, without the key that one of these plugins has put into it.
 pub(super) fn without_key(ex: &Exchange, body: Bytes) -> Bytes {
-    let attempts = ex.service.attempts().map(|attempts| -> Rc<dyn Any> { attempts });
-    let session = attempts.and_then(|attempts| attempts.downcast::<Session>().ok());
+    let session = driving(ex);
     let target = session.as_ref().and_then(|session| session.target());
     target.and_then(|target| target.plan.redacted_body(&body)).unwrap_or(body)
+}
+
+/// The session of this exchange, whichever instance drives it.
+fn driving(ex: &Exchange) -> Option<Rc<Session>> {
+    let attempts: Rc<dyn Any> = ex.service.attempts()?;
+    attempts.downcast::<Session>().ok()
 }
 
 /// One configured instance of either plugin.
@@ -158,8 +177,7 @@ impl Proxy {
     /// The session of this exchange, if this instance drives it: with two AI plugins on one Route
     /// the one that runs last does.
     fn session(&self, ex: &Exchange) -> Option<Rc<Session>> {
-        let attempts: Rc<dyn Any> = ex.service.attempts()?;
-        let session = attempts.downcast::<Session>().ok()?;
+        let session = driving(ex)?;
         Rc::ptr_eq(&session.setup, &self.setup).then_some(session)
     }
 }

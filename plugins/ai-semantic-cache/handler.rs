@@ -7,7 +7,6 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -17,7 +16,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Context;
-use super::ai_proxy_advanced::{hides_usage, inflate, is_event_stream, is_gzip, model_in_use};
+use super::ai_proxy_advanced::{chat_in_use, hides_usage, inflate, is_event_stream, is_gzip};
 use super::directives::Directives;
 use super::embeddings::Embeddings;
 use super::keeping::Keeping;
@@ -77,8 +76,8 @@ struct SemanticCache {
 struct Wanted {
     question: Question,
     vector: Vec<f32>,
-    /// The model that was to be asked.
-    model: Option<Arc<str>>,
+    /// What was to be asked.
+    chat: Option<String>,
 }
 
 /// What comes of the reply so far.
@@ -137,8 +136,8 @@ impl Plugin for SemanticCache {
         let Some(wanted) = ex.own.find::<Wanted>() else { return Ok(()) };
         if ex.response.source() != Source::Service
             || ex.response.status() != StatusCode::OK
-            // Fail-over may have led to another model.
-            || model_in_use(ex) != wanted.model
+            // Fail-over may have led to another target.
+            || chat_in_use(ex) != wanted.chat
         {
             return Ok(());
         }
@@ -237,15 +236,14 @@ impl SemanticCache {
         }
         self.tell(ex, status);
         set(ex, KEY, &question.key);
-        ex.own.keep(Rc::new(Wanted { question, vector, model: model_in_use(ex) }));
+        ex.own.keep(Rc::new(Wanted { question, vector, chat: chat_in_use(ex) }));
         Ok(())
     }
 
     /// What is asked, if it is a question that can be compared.
     async fn question(&self, ex: &Exchange) -> Result<Option<Question>, crate::plugin::Stop> {
-        if ex.request.method != Method::POST {
-            return Ok(None);
-        }
+        let chat = chat_in_use(ex).filter(|_| ex.request.method == Method::POST);
+        let Some(chat) = chat else { return Ok(None) };
         let body = match ex.request.whole_body() {
             Some(body) => body,
             None => self.bodies.take(ex).await?,
@@ -261,6 +259,7 @@ impl SemanticCache {
             u8::from(self.config.ignore_assistant_prompts),
             u8::from(self.config.ignore_tool_prompts),
         ]);
+        place.extend_from_slice(chat.as_bytes());
         let mut question = Question::of(&request, &self.config, &place);
         if let Some(question) = question.as_mut().filter(|_| hides_usage(ex)) {
             question.tells_usage = false;

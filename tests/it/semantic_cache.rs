@@ -242,6 +242,40 @@ async fn routes_and_models_have_their_own_replies() {
 }
 
 #[tokio::test]
+async fn replies_of_an_earlier_configuration_are_no_hits() {
+    let server = Redis::start().await;
+    let store = redis(server.port);
+    let scene = Scene::start(&store, json!({}));
+    scene.asked_until_kept("How do cats sleep?").await;
+    let config = yaml(&scene.sim.url(), &store, &["one"], &json!({}), "");
+    for (before, after, expected) in [
+        ("", "", "Hit"),
+        ("deployments/one/chat", "deployments/other/chat", "Miss"),
+        ("\"azure_deployment_id\":\"one\"", "\"azure_deployment_id\":\"other\"", "Miss"),
+        ("deployments/embed/embeddings", "deployments/other/embeddings", "Miss"),
+    ] {
+        assert!(config.contains(before), "{config}");
+        let gateway = Builder::default().start(&config.replacen(before, after, 1));
+        let answer = gateway.post("/one", &chat("How do cats sleep?", json!({}))).await;
+        assert_eq!((answer.status(), status(&answer)), (200, expected), "{after}");
+    }
+}
+
+#[tokio::test]
+async fn chats_in_anthropics_format_pass() {
+    let (server, sim) = (Redis::start().await, Sim::start(Options::default()).unwrap());
+    let config = yaml(&sim.url(), &redis(server.port), &["one"], &json!({}), "");
+    let anthropic = config.replace("{\"targets\"", "{\"llm_format\":\"anthropic\",\"targets\"");
+    assert_ne!(anthropic, config);
+    let gateway = Builder::default().start(&anthropic);
+    let body = chat("How do cats sleep?", json!({"model": "one", "max_tokens": 9}));
+    let answer = gateway.post("/one/v1/messages", &body).await;
+    assert_eq!((answer.status(), status(&answer)), (200, "Bypass"), "{}", answer.text());
+    let asked = sim.requests();
+    assert!(asked.iter().all(|seen| seen.kind != Kind::Embeddings), "nothing was looked for");
+}
+
+#[tokio::test]
 async fn what_cannot_be_compared_or_kept_passes() {
     let server = Redis::start().await;
     let scene = Scene::start(&redis(server.port), json!({}));
