@@ -98,7 +98,7 @@ impl Transformer {
         }
         let chat = target.plan.chat(&self.prompt, &String::from_utf8_lossy(body));
         let is_traced = ModelCall::is_wanted(ex);
-        let parameters = is_traced.then(|| parameters::of(&chat)).unwrap_or_default();
+        let parameters = if is_traced { parameters::of(&chat) } else { Vec::new() };
         let began = Instant::now();
         let answered = self.caller.post(ex, chat).await.map(|answered| {
             let read = Reply::read(answered.body.bytes.clone());

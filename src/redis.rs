@@ -4,7 +4,7 @@
 //! share and many requests use at once. It is opened when somebody asks, and again after it broke.
 //! Names go through the gateway's own DNS, certificates through its own trust.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -15,13 +15,20 @@ use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisErro
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 
+use crate::azure::{Token, TokenHandle};
 use crate::dns::Names;
 use crate::shared::Shared;
+use line::Line;
+use server::Place;
 
+mod cluster;
+mod line;
 mod server;
+
+/// How long a connection waits for a token of an identity.
+const TOKEN_WAIT: Duration = Duration::from_secs(5);
 
 pub use redis::{Cmd as Command, Pipeline as Commands, Value as Answer, cmd, pipe};
 pub use server::{Record, Server, Short};
@@ -40,15 +47,16 @@ pub enum Failure {
     Refused(String),
 }
 
-/// A worker's way to one Redis server.
+/// A worker's way to one Redis server, or to the nodes of a cluster.
 pub struct Redis {
     server: Server,
     shared: Arc<Shared>,
     names: Names,
-    /// Whoever finds no connection opens one, and the others wait for it.
-    connection: Mutex<Option<MultiplexedConnection>>,
-    /// Tells a connection from the one before.
-    generation: Cell<u64>,
+    /// To the server, or to any node that the configuration names.
+    line: Line,
+    cluster: Option<cluster::Map>,
+    /// Whose token is the password.
+    identity: RefCell<Option<TokenHandle>>,
 }
 
 thread_local! {
@@ -68,8 +76,9 @@ impl Redis {
                 server: server.clone(),
                 shared: shared.clone(),
                 names: Names::new(shared.dns.clone()),
-                connection: Mutex::default(),
-                generation: Cell::default(),
+                line: Line::default(),
+                cluster: server.is_cluster().then(cluster::Map::default),
+                identity: RefCell::default(),
             });
             known.insert(server, Rc::downgrade(&way));
             way
@@ -81,75 +90,93 @@ impl Redis {
         self.server.place()
     }
 
+    /// The way to a server of Azure that is signed in to as an identity.
+    pub fn signed_in(self: Rc<Self>, identity: Option<TokenHandle>) -> Rc<Self> {
+        self.identity.replace(identity);
+        self
+    }
+
+    /// Whether keys that are asked for together must have a part in braces in common.
+    pub fn is_cluster(&self) -> bool {
+        self.cluster.is_some()
+    }
+
     /// Asks one thing.
     ///
     /// # Errors
     /// See [`Failure`]. An error that the server gives counts as one.
     pub async fn ask(&self, command: &Cmd) -> Result<Value, Failure> {
-        let answer =
-            self.asked(async |connection| connection.req_packed_command(command).await).await?;
+        if let Some(cluster) = &self.cluster {
+            let mut one = redis::pipe();
+            one.add_command(command.clone());
+            let answer = cluster.ask_all(self, &one).await?.pop().unwrap_or(Value::Nil);
+            return answer.extract_error().map_err(|error| told(&error));
+        }
+        let ask = async |connection: &mut MultiplexedConnection| {
+            connection.req_packed_command(command).await
+        };
+        let answer = self.line.asked(self, ask).await?;
         answer.extract_error().map_err(|error| told(&error))
     }
 
-    /// Asks several things in one go. Each may have an error of its own among the answers.
+    /// Asks several things in one go, or one for each node that has some of their keys. Each may
+    /// have an error of its own among the answers.
     ///
     /// # Errors
     /// See [`Failure`].
     pub async fn ask_all(&self, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
+        if let Some(cluster) = &self.cluster {
+            return cluster.ask_all(self, commands).await;
+        }
         let count = commands.cmd_iter().count();
-        self.asked(async |connection| connection.req_packed_commands(commands, 0, count).await)
-            .await
+        let ask = async |connection: &mut MultiplexedConnection| {
+            connection.req_packed_commands(commands, 0, count).await
+        };
+        self.line.asked(self, ask).await
     }
 
-    /// Asks a second time when the connection turns out to be gone: one that was idle may have been
-    /// closed by the server or by a firewall, which says nothing about the server.
-    async fn asked<T>(
+    /// The token that is the password now, where one is.
+    async fn token(&self) -> Result<Option<Arc<Token>>, Failure> {
+        let Some(identity) = self.identity.borrow().clone() else { return Ok(None) };
+        if let Some(token) = identity.current() {
+            return Ok(Some(token));
+        }
+        let deadline = tokio::time::Instant::now() + TOKEN_WAIT;
+        let token = identity.wait(deadline).await;
+        token.map(Some).map_err(|failure| Failure::Unknown(failure.to_string()))
+    }
+
+    /// Signs in once more: Azure's servers hang up when the token ends that they know.
+    async fn sign_in(
         &self,
-        ask: impl AsyncFn(&mut MultiplexedConnection) -> Result<T, RedisError>,
-    ) -> Result<T, Failure> {
-        let mut is_first = true;
-        loop {
-            let (mut connection, generation) = self.connected().await?;
-            let error = match ask(&mut connection).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            if error.is_io_error() || error.is_unrecoverable_error() {
-                self.forget(generation).await;
-            }
-            let is_gone = error.is_connection_dropped() && !error.is_timeout();
-            if !std::mem::take(&mut is_first) || !is_gone {
-                return Err(told(&error));
-            }
-        }
+        connection: &mut MultiplexedConnection,
+        token: Option<&Token>,
+    ) -> Result<(), Failure> {
+        let login = self.server.login(token);
+        let (Some(user), Some(password)) = (login.username(), login.password()) else {
+            return Ok(());
+        };
+        let auth = redis::cmd("AUTH").arg(user).arg(password).take();
+        let answer = connection.req_packed_command(&auth).await;
+        let answer = answer.and_then(Value::extract_error);
+        answer.map(drop).map_err(|error| told(&error))
     }
 
-    async fn forget(&self, generation: u64) {
-        let mut kept = self.connection.lock().await;
-        if self.generation.get() == generation {
-            *kept = None;
+    async fn open(
+        &self,
+        place: Option<&Place>,
+        token: Option<&Token>,
+    ) -> Result<MultiplexedConnection, Failure> {
+        let login = self.server.login(token);
+        if let Some((host, port)) = place {
+            return self.handshake(host, *port, &login).await;
         }
-    }
-
-    async fn connected(&self) -> Result<(MultiplexedConnection, u64), Failure> {
-        let mut kept = self.connection.lock().await;
-        if let Some(connection) = &*kept {
-            return Ok((connection.clone(), self.generation.get()));
-        }
-        let opening = tokio::time::timeout(self.server.connect_timeout, self.open());
-        let opened = opening.await.map_err(|_| Failure::Unreachable("timeout".to_owned()))??;
-        *kept = Some(opened.clone());
-        self.generation.set(self.generation.get() + 1);
-        Ok((opened, self.generation.get()))
-    }
-
-    async fn open(&self) -> Result<MultiplexedConnection, Failure> {
         let mut places = self.server.places();
         let mut last = Failure::Unreachable("no host".to_owned());
         while let Some((host, port)) = places.pop() {
             let opened = match &self.server.sentinel {
-                Some(master) => self.open_behind(&host, port, master).await,
-                None => self.handshake(&host, port, &self.server.login()).await,
+                Some(master) => self.open_behind(&host, port, master, &login).await,
+                None => self.handshake(&host, port, &login).await,
             };
             match opened {
                 Ok(connection) => return Ok(connection),
@@ -165,6 +192,7 @@ impl Redis {
         host: &str,
         port: u16,
         sentinel: &server::Sentinel,
+        login: &RedisConnectionInfo,
     ) -> Result<MultiplexedConnection, Failure> {
         let mut asked = self.handshake(host, port, &sentinel.login()).await?;
         let answer = asked.req_packed_command(&sentinel.question()).await;
@@ -172,7 +200,7 @@ impl Redis {
         let (host, port) = sentinel.place(answer).ok_or_else(|| {
             Failure::Unreachable(format!("no {} known to the sentinel", sentinel.role()))
         })?;
-        self.handshake(&host, port, &self.server.login()).await
+        self.handshake(&host, port, login).await
     }
 
     async fn handshake(

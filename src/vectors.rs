@@ -170,7 +170,8 @@ impl Store {
         let driver = match strategy {
             Strategy::Redis => {
                 let record = record.redis.ok_or_else(|| missing("redis"))?;
-                let server = record.server(&format!("{place}.redis"))?;
+                let place = format!("{place}.redis");
+                let server = record.server(&place)?.alone(&place)?;
                 let redis = servers::Redis::of(shared, server);
                 Driver::Redis(Redis::new(redis, space, dimensions, metric))
             }

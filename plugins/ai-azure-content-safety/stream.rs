@@ -73,7 +73,8 @@ impl Watch {
         Ok(is_due.then(|| {
             let whole = format!("{before}{text}");
             let from = whole.len().saturating_sub(self.window);
-            *before = whole[whole.floor_char_boundary(from)..].to_owned();
+            let from = (0..=from).rev().find(|at| whole.is_char_boundary(*at));
+            *before = whole[from.unwrap_or_default()..].to_owned();
             text.clear();
             whole
         }))

@@ -9,6 +9,7 @@ mod rules;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
@@ -21,10 +22,12 @@ use crate::pdk::request::header_name;
 use crate::pdk::{Exchange, ModelUse, ModelWatch};
 use crate::plugin::{Outcome, Phases, Plugin, Step};
 use crate::quota::amounts::remote::Remote;
+use crate::quota::amounts::synced::Synced;
 use crate::quota::amounts::{Level, Window, clock};
 use crate::quota::remote::identifier;
 use crate::redis::Redis;
 use crate::respond;
+use crate::settings::Env;
 use crate::shared::Shared;
 use config::{Config, Counters, Limiter, Strategy};
 
@@ -44,7 +47,15 @@ struct Store {
     shared: Arc<Shared>,
     namespace: Arc<str>,
     /// `None` is in this process alone.
-    remote: Option<Remote>,
+    remote: Option<Far>,
+}
+
+/// Counters of several gateways.
+enum Far {
+    /// Each request asks.
+    Asked(Remote),
+    /// They are compared now and then.
+    Synced(Rc<Synced>),
 }
 
 /// A limit of one client, and what was reserved of it.
@@ -61,7 +72,8 @@ struct Reserved {
 pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>> {
     let config: Config = context.config()?;
     let id = context.entity.id.to_string();
-    AiRateLimiting::new(config, context.shared, &id).map(|plugin| Box::new(plugin) as _)
+    AiRateLimiting::new(config, context.shared, &context.snapshot.env, &id)
+        .map(|plugin| Box::new(plugin) as _)
 }
 
 impl Plugin for AiRateLimiting {
@@ -75,7 +87,7 @@ impl Plugin for AiRateLimiting {
 }
 
 impl AiRateLimiting {
-    fn new(config: Config, shared: &Arc<Shared>, id: &str) -> Result<Self, Vec<String>> {
+    fn new(config: Config, shared: &Arc<Shared>, env: &Env, id: &str) -> Result<Self, Vec<String>> {
         let limiters = config.limiters()?;
         let status = limits::status(config.error_code.unwrap_or(429.0))
             .ok_or_else(|| vec!["config.error_code: must be a status, 100 to 599".to_owned()])?;
@@ -90,8 +102,20 @@ impl AiRateLimiting {
             Counters::Redis if config.sync_rate.is_none_or(|rate| rate >= 0.0) => {
                 let record = config.redis.clone();
                 let record = record.ok_or_else(|| vec!["config.redis: is missing".to_owned()])?;
-                let redis = Redis::of(shared, record.server("config.redis")?);
-                Some(Remote::new(redis, namespace.clone()))
+                let server = record.server("config.redis")?;
+                let identity = server.identity(env);
+                let identity = identity
+                    .map_err(|error| vec![format!("config.redis.cloud_authentication: {error}")])?;
+                let identity = identity.map(|identity| shared.tokens.handle(identity));
+                let redis = Redis::of(shared, server).signed_in(identity);
+                let remote = Remote::new(redis, namespace.clone());
+                Some(match config.sync_rate.filter(|rate| *rate > 0.0) {
+                    Some(rate) => {
+                        let every = Duration::from_secs_f64(rate.min(86_400.0));
+                        Far::Synced(Synced::new(shared, namespace.clone(), remote, every))
+                    }
+                    None => Far::Asked(remote),
+                })
             }
             _ => None,
         };
@@ -112,23 +136,19 @@ impl AiRateLimiting {
         let time = clock();
         let mut reserved = Vec::new();
         for (limiter, whom) in self.concerned(ex, model.as_deref()) {
-            for limit in &self.limiters[limiter].limits {
-                let amount = limit.strategy.at_least(prompt);
-                let whom: Box<str> = format!("{}:{whom}", self.limiters[limiter].name).into();
-                let (level, fits) =
-                    self.counters.reserve(ex, &whom, &limit.window, amount, time).await;
-                reserved.push(Reserved {
-                    limiter,
-                    window: limit.window,
-                    strategy: limit.strategy,
-                    whom,
-                    amount: if fits { amount } else { 0.0 },
-                    level,
-                    fits,
-                });
-            }
+            let whom: Box<str> = format!("{}:{whom}", self.limiters[limiter].name).into();
+            reserved.extend(self.limiters[limiter].limits.iter().map(|limit| Reserved {
+                limiter,
+                window: limit.window,
+                strategy: limit.strategy,
+                whom: whom.clone(),
+                amount: limit.strategy.at_least(prompt),
+                level: Level::default(),
+                fits: false,
+            }));
         }
-        self.tell(ex, &reserved, time);
+        self.counters.reserve(ex, &mut reserved, time).await;
+        self.tell(ex, &reserved, prompt, time);
         if reserved.iter().all(|one| one.fits) {
             self.watch(ex, reserved, time);
             return Ok(());
@@ -160,7 +180,7 @@ impl AiRateLimiting {
     }
 
     /// Tells the client what is left.
-    fn tell(&self, ex: &Exchange, reserved: &[Reserved], time: f64) {
+    fn tell(&self, ex: &Exchange, reserved: &[Reserved], prompt: u64, time: f64) {
         if self.hides_headers {
             return;
         }
@@ -177,6 +197,7 @@ impl AiRateLimiting {
         }
         if let Some(reset) = least {
             set(ex, "x-ai-ratelimit-reset", reset as f64);
+            set(ex, "x-ai-ratelimit-query-cost", prompt as f64);
         }
     }
 
@@ -228,25 +249,33 @@ fn cost(limiter: &Limiter, reserved: &Reserved, used: Option<&ModelUse>) -> f64 
 }
 
 impl Store {
-    async fn reserve(
-        &self,
-        ex: &Exchange,
-        whom: &str,
-        window: &Window,
-        amount: f64,
-        time: f64,
-    ) -> (Level, bool) {
-        if let Some(remote) = &self.remote {
-            match remote.reserve(whom, window, amount, time).await {
-                Ok(reserved) => return reserved,
-                Err(failure) => tracing::error!(
-                    request_id = %ex.id,
-                    redis = %remote.place(),
-                    "[ai-rate-limiting-advanced] {failure}; counting in this process"
-                ),
+    /// Reserves all of it, as far as it fits.
+    async fn reserve(&self, ex: &Exchange, wanted: &mut [Reserved], time: f64) {
+        let answers = match &self.remote {
+            Some(Far::Asked(remote)) if !wanted.is_empty() => {
+                let asked = wanted.iter().map(|one| (&*one.whom, &one.window, one.amount));
+                remote.reserve(asked, time).await.map_err(|failure| {
+                    tracing::error!(
+                        request_id = %ex.id,
+                        redis = %remote.place(),
+                        "[ai-rate-limiting-advanced] {failure}; counting in this process"
+                    );
+                })
             }
+            _ => Err(()),
+        };
+        let mut answers = answers.ok().map(Vec::into_iter);
+        for one in wanted {
+            let (level, fits) = answers.as_mut().and_then(Iterator::next).unwrap_or_else(|| {
+                let amounts = &self.shared.amounts;
+                amounts.reserve(&self.namespace, &one.whom, &one.window, one.amount, time)
+            });
+            if let Some(Far::Synced(synced)) = &self.remote {
+                synced.touch(&one.whom, &one.window);
+            }
+            (one.level, one.fits) = (level, fits);
+            one.amount = if fits { one.amount } else { 0.0 };
         }
-        self.shared.amounts.reserve(&self.namespace, whom, window, amount, time)
     }
 
     /// Makes what was reserved what it has cost.
@@ -267,11 +296,16 @@ impl Store {
         if changes.is_empty() {
             return;
         }
-        if self.remote.is_none() {
-            return self.settle_here(&changes, since);
+        match &self.remote {
+            Some(Far::Asked(_)) => {}
+            None => return self.settle_here(&changes, since),
+            Some(Far::Synced(synced)) => {
+                self.settle_here(&changes, since);
+                return changes.iter().for_each(|(window, whom, _)| synced.touch(whom, window));
+            }
         }
         tokio::task::spawn_local(async move {
-            let Some(remote) = &self.remote else { return };
+            let Some(Far::Asked(remote)) = &self.remote else { return };
             if let Err(failure) = remote.settle(&changes, since).await {
                 tracing::error!(
                     redis = %remote.place(),

@@ -7,7 +7,7 @@ use crate::settings::Env;
 /// The identity fields of a plugin's `auth` record, named without their `azure_` prefix.
 ///
 /// The first four are Kong's. The others are ours; being explicit, they win over the environment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Auth {
     /// The switch: without it no other field has an effect.
     pub use_managed_identity: bool,

@@ -30,7 +30,7 @@ fn keep_span(lua: &Lua, span: Table) -> mlua::Result<()> {
         Some(events) => events.sequence_values().map(|one| event(lua, &one?)).collect(),
         None => Ok(Vec::new()),
     };
-    let id = |name| Ok::<_, mlua::Error>(span.raw_get::<Option<LuaString>>(name)?);
+    let id = |name| span.raw_get::<Option<LuaString>>(name);
     let made = MadeSpan {
         name: text(span.raw_get("name")?),
         kind: span.raw_get::<Option<i32>>("kind")?.unwrap_or(1),

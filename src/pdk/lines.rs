@@ -94,6 +94,7 @@ fn push(lines: &mut Vec<Line>, line: Option<Line>) {
 
 fn cut(text: &mut String) {
     if text.len() > TEXT_MAX {
-        text.truncate(text.floor_char_boundary(TEXT_MAX));
+        let end = (0..=TEXT_MAX).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or_default());
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub mod remote;
+pub mod synced;
 
 /// A window of a limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -88,14 +89,35 @@ impl Window {
 struct Counter {
     index: u64,
     level: Level,
+    /// What of it others know already (`sync_rate`).
+    pushed: Level,
+    /// What others have used.
+    others: Level,
+}
+
+impl Level {
+    fn plus(self, other: Self) -> Self {
+        Self { now: self.now + other.now, before: self.before + other.before }
+    }
+
+    fn minus(self, other: Self) -> Self {
+        Self { now: self.now - other.now, before: self.before - other.before }
+    }
 }
 
 impl Counter {
     /// The counter as of a window. A clock that goes back changes nothing.
     fn at(&mut self, index: u64) -> &mut Level {
         if index > self.index {
-            let before = if index == self.index + 1 { self.level.now } else { 0.0 };
-            *self = Self { index, level: Level { now: 0.0, before } };
+            let is_next = index == self.index + 1;
+            let moved =
+                |level: Level| Level { now: 0.0, before: if is_next { level.now } else { 0.0 } };
+            *self = Self {
+                index,
+                level: moved(self.level),
+                pushed: moved(self.pushed),
+                others: moved(self.others),
+            };
         }
         &mut self.level
     }
@@ -135,13 +157,56 @@ impl Amounts {
         time: f64,
     ) -> (Level, bool) {
         self.with(namespace, whom, window, |counter| {
-            let level = counter.at(window.index(time));
-            let fits = window.has_room(window.used(*level, time), more);
+            counter.at(window.index(time));
+            let known = counter.level.plus(counter.others);
+            let fits = window.has_room(window.used(known, time), more);
             if fits {
-                level.now += more;
+                counter.level.now += more;
             }
-            (*level, fits)
+            (counter.level.plus(counter.others), fits)
         })
+    }
+
+    /// What was used here and others do not know yet, by window; from now on they do.
+    pub fn owed(
+        &self,
+        namespace: &Arc<str>,
+        whom: &str,
+        window: &Window,
+        time: f64,
+    ) -> (u64, Level) {
+        self.with(namespace, whom, window, |counter| {
+            counter.at(window.index(time));
+            let owed = counter.level.minus(counter.pushed);
+            counter.pushed = counter.level;
+            (counter.index, owed)
+        })
+    }
+
+    /// What all have used in a window, this process as far as they know; or, with `None`, that
+    /// they could not be told of `owed`.
+    pub fn heard(
+        &self,
+        namespace: &Arc<str>,
+        whom: &str,
+        window: &Window,
+        (index, owed): (u64, Level),
+        all: Option<Level>,
+    ) {
+        self.with(namespace, whom, window, |counter| {
+            // A window further on there is little left to put right.
+            if counter.index != index {
+                return;
+            }
+            match all {
+                None => counter.pushed = counter.pushed.minus(owed),
+                Some(all) => {
+                    let others = all.minus(counter.pushed);
+                    counter.others =
+                        Level { now: others.now.max(0.0), before: others.before.max(0.0) };
+                }
+            }
+        });
     }
 
     /// Puts right what was reserved in the window of `since`: adds, or gives back.

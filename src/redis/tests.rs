@@ -17,23 +17,39 @@ fn records_of_both_kinds_mean_servers() {
     let open = Record::from(short).server("config.redis").unwrap();
     assert_eq!(open.place(), "redis.example:6379");
     assert_eq!(open.connect_timeout, Duration::from_millis(50));
-    assert_eq!(open.login().password(), None, "an empty password is none");
+    assert_eq!(open.login(None).password(), None, "an empty password is none");
     assert_eq!(open.tls, None);
     let longer = record(json!({"connect_timeout": 10, "read_timeout": 20, "ssl": true,
         "ssl_verify": true, "username": "u", "password": "p"}));
     let longer = longer.server("config.redis").unwrap();
     assert_eq!((longer.tls, longer.read_timeout), (Some(true), Duration::from_millis(20)));
-    assert_eq!(longer.login().username(), Some("u"));
+    assert_eq!(longer.login(None).username(), Some("u"));
 }
 
 #[test]
-fn what_is_not_built_is_refused_by_name() {
-    let cluster = record(json!({"cluster_nodes": [{"ip": "a", "port": 1}],
-        "cloud_authentication": {"auth_provider": "aws"}, "sentinel_master": "m"}));
-    let errors = cluster.server("config.redis").unwrap_err();
+fn what_cannot_work_is_refused_by_name() {
+    let cloud = |provider: &str| {
+        json!({"auth_provider": provider, "aws_region": "x",
+        "azure_client_id": null, "azure_client_secret": null, "azure_tenant_id": null})
+    };
+    let server = record(json!({"cluster_nodes": [{"ip": "a", "port": 1}], "database": 3,
+        "cloud_authentication": cloud("aws"), "sentinel_master": "m"}));
+    let errors = server.server("config.redis").unwrap_err();
     assert_eq!(errors.len(), 3);
-    assert!(errors[0].starts_with("config.redis.cluster_nodes: "), "{errors:?}");
+    assert!(errors[0].starts_with("config.redis.database: "), "{errors:?}");
+    assert!(errors[1].contains("auth_provider: 'aws' is not built"), "{errors:?}");
     assert!(errors[2].starts_with("config.redis.sentinel_nodes: "), "{errors:?}");
+    let plain = record(json!({"cloud_authentication": cloud("azure")}));
+    assert!(plain.server("r").unwrap_err()[0].starts_with("r.ssl: must be true"));
+}
+
+#[test]
+fn the_user_of_a_token_is_its_owner() {
+    let owner = |claims: &str| super::server::owner(&format!("h.{claims}.s"));
+    // {"oid":"0b1f"}
+    assert_eq!(owner("eyJvaWQiOiIwYjFmIn0").as_deref(), Some("0b1f"));
+    assert_eq!(owner("e30"), None);
+    assert_eq!(super::server::owner("opaque"), None);
 }
 
 #[test]

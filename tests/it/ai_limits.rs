@@ -2,9 +2,11 @@
 
 use serde_json::json;
 
-use super::gateway::TestGateway;
+use silverback::sim::{Options, Sim};
+
+use super::gateway::{Builder, TestGateway};
 use super::http::{Message, Upstream, closed_port};
-use super::redis_server::Redis;
+use super::redis_server::{Cluster, Redis};
 
 /// A model whose answers cost 30 tokens: 10 for the prompt, 20 for the answer.
 async fn model() -> Upstream {
@@ -171,6 +173,104 @@ async fn gateways_share_their_counters_in_redis_and_go_on_without_it() {
     );
 }
 
+/// The configuration of a way to Redis.
+fn far(redis: &str, sync_rate: &str) -> String {
+    format!(
+        "{AZURE}, strategy: redis, sync_rate: {sync_rate}, namespace: shared, redis: {{{redis}}}"
+    )
+}
+
+#[tokio::test]
+async fn sentinels_say_where_redis_is() {
+    let (model, redis) = (model().await, Redis::start().await);
+    let sentinel = Redis::sentinel("main", &redis).await;
+    let closed = closed_port();
+    let nodes = format!(
+        "sentinel_master: main, sentinel_role: master, sentinel_nodes: [{{host: 127.0.0.1, \
+         port: {}}}, {{host: 127.0.0.1, port: {}}}]",
+        closed.local_addr().unwrap().port(),
+        sentinel.port
+    );
+    let gateway = TestGateway::start(&config(&model, &far(&nodes, "0")));
+    assert_eq!(say(&gateway, "ka", 4).await.status(), 200);
+    let key = redis.wait(&["keys", "shared:*"], |key| !key.is_empty()).await;
+    redis.wait(&["get", &key], |used| used == "30").await;
+}
+
+#[tokio::test]
+async fn a_cluster_counts_each_client_where_its_slot_is() {
+    let (model, cluster) = (model().await, Cluster::start().await);
+    // Only the first node is named; who has a slot is learned.
+    let nodes = format!("cluster_nodes: [{{ip: 127.0.0.1, port: {}}}]", cluster.0[0].port);
+    let config = config(&model, &far(&nodes, "0"));
+    let gateways = [0, 1].map(|_| TestGateway::start(&config));
+    for key in ["ka", "kb"] {
+        let first = say(&gateways[0], key, 4).await;
+        let left = "x-ai-ratelimit-remaining-year-azure";
+        assert_eq!((first.status(), first.header(left)), (200, Some("46")));
+    }
+    let mut keys = Vec::new();
+    while keys.len() < 2 {
+        keys = cluster.0.iter().map(|node| node.ask(&["keys", "*"])).collect::<Vec<_>>();
+        keys = keys.iter().flat_map(|keys| keys.lines()).map(str::to_owned).collect();
+        keys.retain(|key| !key.is_empty());
+    }
+    assert!(keys.iter().all(|key| key.starts_with("{shared:31536000:azure:")), "{keys:?}");
+    for key in &keys {
+        let node = cluster.0.iter().find(|node| node.ask(&["get", key]).parse::<f64>().is_ok());
+        node.unwrap().wait(&["get", key], |used| used == "30").await;
+    }
+    for key in ["ka", "kb"] {
+        assert_eq!(say(&gateways[1], key, 4).await.status(), 200);
+    }
+    for key in &keys {
+        let node = cluster.0.iter().find(|node| node.ask(&["get", key]).parse::<f64>().is_ok());
+        node.unwrap().wait(&["get", key], |used| used == "60").await;
+    }
+    assert_eq!(say(&gateways[0], "kb", 4).await.status(), 429);
+}
+
+#[tokio::test]
+async fn what_is_compared_now_and_then_arrives_at_others() {
+    let (model, redis) = (model().await, Redis::start().await);
+    let place = format!("host: 127.0.0.1, port: {}", redis.port);
+    let config = config(&model, &far(&place, "0.02"));
+    let gateways = [0, 1].map(|_| TestGateway::start(&config));
+    assert_eq!(say(&gateways[0], "ka", 4).await.status(), 200);
+    let key = redis.wait(&["keys", "shared:*"], |key| !key.is_empty()).await;
+    redis.wait(&["get", &key], |used| used == "30").await;
+    assert_eq!(say(&gateways[1], "ka", 4).await.status(), 200, "not known there yet");
+    redis.wait(&["get", &key], |used| used == "60").await;
+    // Both know of all in the end, and add nothing twice.
+    while say(&gateways[0], "ka", 4).await.status() != 429 {}
+    while say(&gateways[1], "ka", 4).await.status() != 429 {}
+    let used: f64 = redis.ask(&["get", &key]).parse().unwrap();
+    assert_eq!(used % 30.0, 0.0, "{used}");
+}
+
+#[tokio::test]
+async fn a_cache_of_azure_takes_a_token_for_its_password() {
+    let (model, sim) = (model().await, Sim::start(Options::default()).unwrap());
+    let redis = Redis::start().await;
+    redis.ask(&["acl", "setuser", "gateway", "on", "nopass", "~*", "+@all"]);
+    let cloud = "auth_provider: azure, azure_client_id: app, azure_client_secret: sim-secret, \
+                 azure_tenant_id: tenant";
+    let place = format!(
+        "host: 127.0.0.1, port: {}, username: gateway, cloud_authentication: {{{cloud}}}",
+        redis.port
+    );
+    redis.ask(&["config", "set", "requirepass", "nobody-knows"]);
+    let builder = Builder::default().env("AZURE_AUTHORITY_HOST", &sim.url());
+    let gateway = builder.start(&config(&model, &far(&place, "0")));
+    let first = say(&gateway, "ka", 4).await;
+    assert_eq!(first.status(), 200);
+    let asked = sim.requests().into_iter().find(|seen| seen.kind.is_token_endpoint()).unwrap();
+    let form = String::from_utf8_lossy(&asked.body).into_owned();
+    assert!(form.contains("scope=https%3A%2F%2Fredis.azure.com%2F.default"), "{form}");
+    let keys = ["--user", "gateway", "--pass", "x", "--no-auth-warning", "keys", "shared:*"];
+    redis.wait(&keys, |key| key.starts_with("shared:")).await;
+}
+
 #[tokio::test]
 async fn what_cannot_work_is_refused_by_name() {
     let model = model().await;
@@ -187,7 +287,7 @@ async fn what_cannot_work_is_refused_by_name() {
             "database",
         ),
     ] {
-        let errors = super::gateway::Builder::default().try_start(&config(&model, limits)).err();
+        let errors = Builder::default().try_start(&config(&model, limits)).err();
         let errors = errors.unwrap().join("\n");
         assert!(errors.contains(text), "{errors}");
     }

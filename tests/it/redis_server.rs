@@ -31,16 +31,33 @@ impl Redis {
     /// A server that understands the same command line.
     pub async fn start_program(program: &Path, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let port = ["--port", "0", "--save", ""];
+        Self::launch(program, folder, &[&port[..], more].concat()).await
+    }
+
+    /// A sentinel that watches a server under a name.
+    pub async fn sentinel(name: &str, of: &Self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sentinel.conf");
+        let watch = format!("port 0\nsentinel monitor {name} 127.0.0.1 {} 1\n", of.port);
+        std::fs::write(&file, watch).unwrap();
+        let args = [file.to_str().unwrap(), "--sentinel"];
+        Self::launch(Path::new("redis-server"), folder, &args).await
+    }
+
+    /// `args` come first: a file has to.
+    async fn launch(program: &Path, folder: tempfile::TempDir, args: &[&str]) -> Self {
         let server = Command::new(program)
-            .args(["--port", "0", "--save", "", "--unixsocket", "redis.sock", "--dir"])
+            .args(args)
+            .args(["--unixsocket", "redis.sock", "--dir"])
             .arg(folder.path())
-            .args(more)
             .current_dir(folder.path())
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is missing: apt-get install redis-server");
         let path = folder.path().join("redis.sock");
-        while UnixStream::connect(&path).await.is_err() {
+        let mut server = server;
+        while UnixStream::connect(&path).await.is_err() && server.try_wait().unwrap().is_none() {
             tokio::time::sleep(PAUSE).await;
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -80,5 +97,44 @@ impl Drop for Redis {
     fn drop(&mut self) {
         let _ = self.server.kill();
         let _ = self.server.wait();
+    }
+}
+
+/// Two nodes that share the slots of a cluster.
+pub struct Cluster(pub [Redis; 2]);
+
+impl Cluster {
+    /// One without data.
+    pub async fn start() -> Self {
+        let nodes = [Self::node().await, Self::node().await];
+        let (first, second) = (&nodes[0], &nodes[1]);
+        first.ask(&["cluster", "addslotsrange", "0", "8191"]);
+        second.ask(&["cluster", "addslotsrange", "8192", "16383"]);
+        let port = second.ask(&["config", "get", "port"]);
+        let bus = second.ask(&["config", "get", "cluster-port"]);
+        let last = |answer: &str| answer.lines().last().unwrap().to_owned();
+        first.ask(&["cluster", "meet", "127.0.0.1", &last(&port), &last(&bus)]);
+        for node in &nodes {
+            node.wait(&["cluster", "info"], |info| info.contains("cluster_state:ok")).await;
+        }
+        Self(nodes)
+    }
+
+    /// Nodes tell each other and their clients their ports, so these are real ones, and another
+    /// process may take them first.
+    async fn node() -> Redis {
+        loop {
+            let free = [0, 1].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+            let [port, bus] = free.map(|one| one.local_addr().unwrap().port().to_string());
+            let folder = tempfile::tempdir().unwrap();
+            let on = ["--cluster-enabled", "yes", "--bind", "127.0.0.1", "--save", ""];
+            let ports = ["--port", &port, "--cluster-port", &bus];
+            let args = [&on[..], &ports].concat();
+            let mut node = Redis::launch(Path::new("redis-server"), folder, &args).await;
+            if node.server.try_wait().unwrap().is_none() && node.ask(&["ping"]) == "PONG" {
+                node.port = port.parse().unwrap();
+                return node;
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{Level, Window};
-use crate::redis::{Answer, Failure, Redis, cmd, pipe};
+use crate::redis::{Answer, Failure, Redis, pipe};
 
 /// Reads both windows and adds to the current one if there is room. Numbers go as texts: Redis
 /// would cut off their fractions.
@@ -24,6 +24,15 @@ const RESERVE: &str = "local now = tonumber(redis.call('get', KEYS[1]) or '0') \
 /// Adds to a window that may be over.
 const SETTLE: &str = "redis.call('incrbyfloat', KEYS[1], ARGV[1]) \
     redis.call('expire', KEYS[1], ARGV[2]) return 1";
+
+/// Adds to both windows, and reads them.
+const SYNC: &str = "for i = 1, 2 do \
+      if tonumber(ARGV[i]) ~= 0 then \
+        redis.call('incrbyfloat', KEYS[i], ARGV[i]) \
+        redis.call('expire', KEYS[i], ARGV[3]) \
+      end \
+    end \
+    return { redis.call('get', KEYS[1]) or '0', redis.call('get', KEYS[2]) or '0', 1 }";
 
 /// The counters of one plugin instance.
 pub struct Remote {
@@ -43,28 +52,51 @@ impl Remote {
     }
 
     fn key(&self, whom: &str, window: &Window, index: u64) -> String {
-        format!("{}:{index}:{}:{whom}", self.namespace, window.size)
+        // The windows of a counter are asked about together, so a cluster has them in one place.
+        match self.redis.is_cluster() {
+            true => format!("{{{}:{}:{whom}}}:{index}", self.namespace, window.size),
+            false => format!("{}:{index}:{}:{whom}", self.namespace, window.size),
+        }
     }
 
-    /// See [`super::Amounts::reserve`].
+    /// See [`super::Amounts::reserve`]; all in one go.
     ///
     /// # Errors
     /// Redis cannot be asked.
     pub async fn reserve(
         &self,
-        whom: &str,
-        window: &Window,
-        more: f64,
+        wanted: impl Iterator<Item = (&str, &Window, f64)>,
         time: f64,
-    ) -> Result<(Level, bool), Failure> {
-        let index = window.index(time);
-        let share = if window.slides { 1.0 - window.elapsed(time) } else { 0.0 };
-        let mut command = cmd("EVAL");
-        command.arg(RESERVE).arg(2);
-        command.arg(self.key(whom, window, index));
-        command.arg(self.key(whom, window, index.saturating_sub(1)));
-        command.arg(text(more)).arg(text(window.limit)).arg(text(share)).arg(2 * window.size);
-        read(self.redis.ask(&command).await?)
+    ) -> Result<Vec<(Level, bool)>, Failure> {
+        let mut commands = pipe();
+        for (whom, window, more) in wanted {
+            let index = window.index(time);
+            let share = if window.slides { 1.0 - window.elapsed(time) } else { 0.0 };
+            let command = commands.cmd("EVAL").arg(RESERVE).arg(2);
+            command.arg(self.key(whom, window, index));
+            command.arg(self.key(whom, window, index.saturating_sub(1)));
+            command.arg(text(more)).arg(text(window.limit)).arg(text(share)).arg(2 * window.size);
+        }
+        self.redis.ask_all(&commands).await?.into_iter().map(read).collect()
+    }
+
+    /// Adds to counters what was used here, and says what all have used.
+    ///
+    /// # Errors
+    /// Redis cannot be asked.
+    pub async fn sync(
+        &self,
+        owed: impl Iterator<Item = (&str, &Window, u64, Level)>,
+    ) -> Result<Vec<Level>, Failure> {
+        let mut commands = pipe();
+        for (whom, window, index, level) in owed {
+            let command = commands.cmd("EVAL").arg(SYNC).arg(2);
+            command.arg(self.key(whom, window, index));
+            command.arg(self.key(whom, window, index.saturating_sub(1)));
+            command.arg(text(level.now)).arg(text(level.before)).arg(2 * window.size);
+        }
+        let answers = self.redis.ask_all(&commands).await?.into_iter();
+        answers.map(|answer| read(answer).map(|(level, _)| level)).collect()
     }
 
     /// See [`super::Amounts::settle`].
