@@ -3,10 +3,11 @@
 use sha2::{Digest as _, Sha256};
 
 use super::Context;
+use super::ai_proxy_advanced::FieldNames;
 use super::model_call::{Caller, Failed, Terms};
 use crate::azure;
 use crate::entity::Secret;
-use crate::llm::embeddings::{self, own_words, vector};
+use crate::llm::embeddings::{self, vector};
 use crate::pdk::Exchange;
 
 /// Milliseconds to connect, and between two reads: a request waits for it.
@@ -14,6 +15,9 @@ const TIMEOUT_MS: u64 = 10_000;
 
 /// The longest text that is asked about, in bytes. OpenAI's models take 8191 tokens.
 pub(super) const TEXT_MAX: usize = 24 << 10;
+
+/// The record's names for fields of a target.
+const OWN: &[(&str, &str)] = &[("model.options.azure_", "model.options.azure.")];
 
 /// A model that turns texts into vectors.
 pub(super) struct Embeddings {
@@ -35,10 +39,14 @@ impl Embeddings {
     ) -> Result<Self, Vec<String>> {
         let terms =
             Terms { timeout_ms: TIMEOUT_MS, verify: true, http_proxy: None, https_proxy: None };
+        if !record.can_be_asked() {
+            let use_others = "use azure, openai, mistral or ollama";
+            let line = format!("{place}.model.provider: it has no embeddings here; {use_others}");
+            return Err(vec![line]);
+        }
         let (provider, model) = (record.model.provider.as_str(), record.model.name.clone());
         let target = record.target(dimensions);
-        let caller = Caller::new(context, place, target, terms)
-            .map_err(|lines| lines.iter().map(|line| own_words(place, line)).collect::<Vec<_>>())?;
+        let caller = Caller::new(context, FieldNames::new(place, OWN), target, terms)?;
         let names = caller.target().and_then(|target| target.plan.names());
         let deployment = names.map_or("", |names| &names.azure_deployment_id);
         let address = caller.address();

@@ -16,7 +16,7 @@ use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use tokio::time::Instant;
 
 use super::Context;
-use super::ai_proxy_advanced::{Instance, Setup, Target, Wanted, describe};
+use super::ai_proxy_advanced::{FieldNames, Instance, Setup, Target, Wanted, describe};
 use crate::azure::{self, Token};
 use crate::dns::Names;
 use crate::llm::config;
@@ -86,24 +86,27 @@ pub(super) enum Failed {
 }
 
 impl Caller {
-    /// Compiles the target at `place` of the configuration, or says all that stands against it.
+    /// Compiles a target, or says all that stands against it, in the words of its configuration.
     pub(super) fn new(
         context: &Context<'_>,
-        place: &str,
+        names: FieldNames,
         target: config::Target,
         terms: Terms,
     ) -> Result<Self, Vec<String>> {
         let shared = context.shared;
         let url = target.model.options.as_ref().and_then(|options| options.upstream_url.clone());
         let (env, instance) = (&context.snapshot.env, Instance::of(context.entity));
-        let setup = Setup::new(shared, env, instance, Wanted::one(place, target))?;
+        let setup = Setup::new(shared, env, instance, Wanted::one(names.clone(), target))?;
         setup.warnings.iter().for_each(|warning| context.warn(warning));
         if let Some(findings) = context.findings {
-            findings.targets.borrow_mut().extend(describe(context.entity, &setup, place));
+            findings.targets.borrow_mut().extend(describe(context.entity, &setup, names.place()));
         }
         let plan = setup.targets.at(0).map(|target| &target.plan);
-        let plan = plan.ok_or_else(|| vec![format!("{place}: no target")])?;
-        let at = plan.place(url.as_deref()).map_err(|error| vec![format!("{place}.{error}")])?;
+        let plan = plan.ok_or_else(|| vec![format!("{}: no target", names.place())])?;
+        let at = plan.place(url.as_deref()).map_err(|no_place| {
+            let field = names.path(no_place.field());
+            vec![format!("{field}: {no_place}")]
+        })?;
         let is_tls = at.endpoint.protocol.is_tls();
         let proxy = if is_tls { terms.https_proxy } else { terms.http_proxy };
         let policy = match is_tls {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Context;
-use super::ai_proxy_advanced::{Target, model_in_use, without_key};
+use super::ai_proxy_advanced::{FieldNames, Target, model_in_use, without_key};
 use super::model_call::{Answered, Caller, Failed, Terms};
 use super::patterns::{Flags, Pattern};
 use super::prompts;
@@ -84,7 +84,7 @@ impl Transformer {
             http_proxy: config.http_proxy_host.zip(config.http_proxy_port),
             https_proxy: config.https_proxy_host.zip(config.https_proxy_port),
         };
-        let caller = Caller::new(context, "config.llm", config.llm, terms)?;
+        let caller = Caller::new(context, FieldNames::new("config.llm", &[]), config.llm, terms)?;
         Ok(Self { plugin, caller, prompt: config.prompt, pattern })
     }
 

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::ai_proxy_advanced::{inflate, is_event_stream, is_gzip};
+use super::ai_proxy_advanced::{FieldNames, inflate, is_event_stream, is_gzip};
 use super::model_call::{Caller, Failed, Terms};
 use super::prompts::{self, Bodies};
 use super::said::{self, Part};
@@ -36,6 +36,13 @@ const TEXT_MAX: usize = 10_000;
 
 /// Milliseconds to connect, and between two reads.
 const TIMEOUT_MS: u64 = 10_000;
+
+/// This plugin's names for fields of a target.
+const OWN: &[(&str, &str)] = &[
+    ("auth.azure_", "azure_"),
+    ("auth.header_value", "content_safety_key"),
+    ("model.options.upstream_url", "content_safety_url"),
+];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -118,9 +125,7 @@ pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>
         );
     }
     let target = config.target().map_err(|error| vec![format!("config: {error}")])?;
-    let caller = Caller::new(context, "config", target, terms);
-    let caller =
-        caller.map_err(|lines| lines.iter().map(|line| own_words(line)).collect::<Vec<_>>())?;
+    let caller = Caller::new(context, FieldNames::new("config", OWN), target, terms)?;
     let limit = context.shared.settings.buffer_limit;
     let window = config.response_buffer_size.filter(|size| *size >= 1.0);
     Ok(Box::new(Plugged(Rc::new(Guard {
@@ -164,15 +169,6 @@ impl Config {
             "model": { "provider": "azure", "options": { "upstream_url": url } },
         }))
     }
-}
-
-/// A line about the target in the words of this plugin's fields.
-fn own_words(line: &str) -> String {
-    line.replace("config.auth.azure_", "config.azure_")
-        .replace("config.auth.header_value", "config.content_safety_key")
-        .replace("config.model.options.upstream_url", "config.content_safety_url")
-        .replace("auth.azure_", "config.azure_")
-        .replace("config.config.", "config.")
 }
 
 /// A text was not looked at, and why: for the operator.

@@ -13,6 +13,7 @@ mod failover;
 mod inflate;
 mod inventory;
 mod messages;
+mod names;
 mod realtime;
 mod refusal;
 mod reply;
@@ -39,6 +40,7 @@ use session::Session;
 
 pub(super) use inflate::{inflate, is_gzip};
 pub(super) use inventory::describe;
+pub(super) use names::FieldNames;
 pub(super) use reply::is_event_stream;
 pub(super) use setup::{Instance, Setup, Wanted};
 pub(super) use targets::Target;

@@ -12,6 +12,7 @@ use super::acls::Acls;
 use super::balance::{Balance, Named, Semantic, SpillCounters};
 use super::client::changed_headers;
 use super::failover::{Failover, limits};
+use super::names::FieldNames;
 use super::report::Counters;
 use super::targets::{Target, Targets};
 use crate::azure::{self, Identity};
@@ -32,7 +33,7 @@ const BODY_LIMIT: u64 = 1 << 20;
 /// What the configuration of either plugin asks for.
 pub(in crate::plugins) struct Wanted {
     /// Each with its place in the configuration.
-    targets: Vec<(String, config::Target)>,
+    targets: Vec<(FieldNames, config::Target)>,
     balancer: Option<config::Balancer>,
     acls: Option<config::Acls>,
     streaming: Option<ResponseStreaming>,
@@ -51,7 +52,7 @@ impl From<AiProxy> for Wanted {
     fn from(config: AiProxy) -> Self {
         Self {
             refusals: unsupported::in_ai_proxy(&config),
-            targets: vec![("config".to_owned(), config.target())],
+            targets: vec![(FieldNames::new("config", &[]), config.target())],
             balancer: None,
             acls: None,
             streaming: config.response_streaming,
@@ -66,7 +67,8 @@ impl From<AiProxy> for Wanted {
 
 impl From<AiProxyAdvanced> for Wanted {
     fn from(config: AiProxyAdvanced) -> Self {
-        let place = |(index, target)| (format!("config.targets[{index}]"), target);
+        let place =
+            |(index, target)| (FieldNames::new(format!("config.targets[{index}]"), &[]), target);
         Self {
             refusals: unsupported::in_ai_proxy_advanced(&config),
             targets: config.targets.into_iter().enumerate().map(place).collect(),
@@ -90,11 +92,11 @@ impl Wanted {
         self
     }
 
-    /// One target, at this place of a plugin that asks it by itself.
-    pub(in crate::plugins) fn one(place: &str, target: config::Target) -> Self {
+    /// One target, of a plugin that asks it by itself.
+    pub(in crate::plugins) fn one(names: FieldNames, target: config::Target) -> Self {
         Self {
-            refusals: unsupported::in_target(place, &target),
-            targets: vec![(place.to_owned(), target)],
+            refusals: unsupported::in_target(names.place(), &target),
+            targets: vec![(names, target)],
             balancer: None,
             acls: None,
             streaming: None,
@@ -157,7 +159,7 @@ impl Setup {
         let drafts: Vec<_> = wanted
             .targets
             .iter()
-            .filter_map(|(place, target)| Draft::new(env, place, target, streaming, &mut notes))
+            .filter_map(|(names, target)| Draft::new(env, names, target, streaming, &mut notes))
             .collect();
         let balancer = wanted.balancer.as_ref();
         let failover = Failover::new(balancer, &mut notes.warnings);
@@ -237,7 +239,7 @@ struct Draft {
 impl Draft {
     fn new(
         env: &Env,
-        place: &str,
+        names: &FieldNames,
         target: &config::Target,
         streaming: ResponseStreaming,
         notes: &mut Notes,
@@ -248,12 +250,13 @@ impl Draft {
             // It serves no request, so that nothing of it is sent in place of the secret.
             config.auth = None;
         }
-        choose(place, &mut config, notes);
+        choose(names, &mut config, notes);
         let plan = match Plan::new(&config, streaming) {
             Ok(plan) => plan,
             Err(Invalid::NotBuilt(..)) => return None, // `unsupported` has a better line
             Err(invalid) => {
-                notes.refusals.push(format!("{place}.{invalid}"));
+                let field = names.path(&invalid.field());
+                notes.refusals.push(format!("{field}: {}", invalid.problem()));
                 return None;
             }
         };
@@ -262,16 +265,17 @@ impl Draft {
         let auth = config.auth.as_ref().map(identity_fields).unwrap_or_default();
         let identity = azure::resolve(&auth, env, &target);
         let identity = identity.unwrap_or_else(|incomplete| {
-            notes.refusals.push(format!("{place}.auth: {incomplete}"));
+            let line = incomplete.told(&|field| names.beside(&format!("auth.{field}")));
+            notes.refusals.push(format!("{}: {line}", names.path("auth")));
             None
         });
-        check_way(place, &plan, plan.has_key() || auth.use_managed_identity, notes);
+        check_way(names, &plan, plan.has_key() || auth.use_managed_identity, notes);
         let key_header = config.auth.as_ref().and_then(|auth| auth.header_name.as_deref());
         let key_header = key_header.and_then(crate::pdk::request::header_name);
         let options = config.model.options.as_ref();
         let prices = options.map_or_else(|| Ok(Prices::default()), Prices::new);
         let prices = prices.unwrap_or_else(|errors| {
-            let line = |error| format!("{place}.model.options.{error}");
+            let line = |error| format!("{}.{error}", names.path("model.options"));
             notes.refusals.extend(errors.into_iter().map(line));
             Prices::default()
         });
@@ -312,7 +316,7 @@ impl Draft {
 /// What a balancer asks of its targets.
 fn check_balancer(
     balancer: &config::Balancer,
-    targets: &[(String, config::Target)],
+    targets: &[(FieldNames, config::Target)],
     notes: &mut Notes,
 ) {
     let by_priority = balancer.algorithm == Some(config::Algorithm::Priority);
@@ -320,7 +324,8 @@ fn check_balancer(
         && balancer.tokens_count_strategy == Some(config::TokensCountStrategy::Cost);
     let best = targets.iter().map(|(_, target)| target.weight).max().flatten();
     let caps_cost = balancer.spill.as_ref().is_some_and(|spill| spill.max_cost.is_some());
-    for (place, target) in targets {
+    for (names, target) in targets {
+        let place = names.place();
         let options = target.model.options.as_ref();
         let has_prices =
             options.is_some_and(|one| one.input_cost.is_some() && one.output_cost.is_some());
@@ -349,9 +354,9 @@ fn check_balancer(
 }
 
 /// Where a credential must not go, and where nothing should.
-fn check_way(place: &str, plan: &Plan, has_credential: bool, notes: &mut Notes) {
+fn check_way(names: &FieldNames, plan: &Plan, has_credential: bool, notes: &mut Notes) {
     let Some(endpoint) = plan.sample_endpoint() else { return };
-    let (field, host) = (format!("{place}.model.options.upstream_url"), &endpoint.host);
+    let (field, host) = (names.path("model.options.upstream_url"), &endpoint.host);
     if has_credential && endpoint.is_exposed() {
         notes.refusals.push(format!(
             "{field}: the credential would cross the network to {host} in the clear; use https://"
@@ -372,14 +377,16 @@ fn check_way(place: &str, plan: &Plan, has_credential: bool, notes: &mut Notes) 
 }
 
 /// Settles which of several credentials is meant, and says what has no effect.
-fn choose(place: &str, config: &mut config::Target, notes: &mut Notes) {
+fn choose(names: &FieldNames, config: &mut config::Target, notes: &mut Notes) {
     let provider = config.model.provider;
     let has_url = config.model.options.as_ref().is_some_and(|o| o.upstream_url.is_some());
     let Some(auth) = &mut config.auth else { return };
     let fields = identity_fields(auth);
     for field in fields.unused() {
         notes.warnings.push(format!(
-            "{place}.auth.{field} has no effect: auth.azure_use_managed_identity is false"
+            "{} has no effect: {} is false",
+            names.path(&format!("auth.{field}")),
+            names.beside(SWITCH)
         ));
     }
     if !fields.use_managed_identity {
@@ -387,14 +394,16 @@ fn choose(place: &str, config: &mut config::Target, notes: &mut Notes) {
     }
     if provider == Provider::Openai && !has_url {
         notes.refusals.push(format!(
-            "{place}.auth.azure_use_managed_identity: api.openai.com takes no Azure token; use \
-             provider azure, or set model.options.upstream_url"
+            "{}: api.openai.com takes no Azure token; use provider azure, or set {}",
+            names.path(SWITCH),
+            names.beside("model.options.upstream_url")
         ));
     }
     if auth.header_name.take().is_some() | auth.header_value.take().is_some() {
         notes.warnings.push(format!(
-            "{place}.auth.header_name and header_value have no effect: \
-             auth.azure_use_managed_identity is true and wins"
+            "{} and header_value have no effect: {} is true and wins",
+            names.path("auth.header_name"),
+            names.beside(SWITCH)
         ));
     }
 }
@@ -432,6 +441,7 @@ fn unresolved(auth: &config::Auth) -> Option<&'static str> {
     open.map(|(name, _)| *name)
 }
 
+const SWITCH: &str = "auth.azure_use_managed_identity";
 const OBJECT_ID: &str = "auth.azure_managed_identity_object_id";
 const RESOURCE_ID: &str = "auth.azure_managed_identity_resource_id";
 

@@ -1,6 +1,7 @@
 //! The identity fields of a plugin's `auth` record, and what can be wrong with them.
 
 use super::identity::{Given, Origin};
+use super::incomplete::Incomplete;
 use crate::entity::Secret;
 use crate::settings::Env;
 
@@ -38,73 +39,6 @@ pub struct Auth {
     pub managed_identity_object_id: Option<String>,
     /// ARM resource id of a user-assigned identity.
     pub managed_identity_resource_id: Option<String>,
-}
-
-/// Why no identity could be chosen; the text names the field and the variable that fix it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Incomplete {
-    /// Part of a credential is there and this value is not.
-    #[error("{field} is missing (set auth.{field} or {variable}; {because})")]
-    Missing {
-        /// The plugin's field.
-        field: &'static str,
-        /// The variable that may give it instead.
-        variable: &'static str,
-        /// What asks for it.
-        because: String,
-    },
-    /// A value cannot be what it claims to be.
-    #[error("{from}: {problem}")]
-    Invalid {
-        /// Who gave the value.
-        from: Origin,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// Two fields ask for two different identities.
-    #[error("auth.{first} and auth.{second} name different identities (remove one of them)")]
-    Conflict {
-        /// One field.
-        first: &'static str,
-        /// The other.
-        second: &'static str,
-    },
-    /// Two fields prove the same application.
-    #[error(
-        "auth.{first} and auth.{second} each prove who the application is (remove one of them)"
-    )]
-    TwoProofs {
-        /// One field.
-        first: &'static str,
-        /// The other.
-        second: &'static str,
-    },
-    /// The environment asks for something that this gateway does not speak.
-    #[error("{sign} asks for {what}, which is not supported ({remedy})")]
-    Unsupported {
-        /// What it is, as Microsoft calls it.
-        what: &'static str,
-        /// The variable that gave it away.
-        sign: &'static str,
-        /// What works instead.
-        remedy: &'static str,
-    },
-    /// The machine serves managed identities, but none by this kind of name.
-    #[error("{from}: {platform} knows no such name for an identity ({remedy})")]
-    Nameless {
-        /// Who gave the name.
-        from: Origin,
-        /// Where it is.
-        platform: &'static str,
-        /// What works instead.
-        remedy: &'static str,
-    },
-}
-
-impl Incomplete {
-    pub(super) fn invalid(from: Origin, problem: impl Into<String>) -> Self {
-        Self::Invalid { from, problem: problem.into() }
-    }
 }
 
 impl Auth {

@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use url::{Host, Url};
 
-use super::auth::Incomplete;
 use super::identity::Given;
+use super::incomplete::Incomplete;
 
 /// The metadata service of virtual machines and AKS nodes.
 pub(super) const IMDS: &str = "http://169.254.169.254";
@@ -78,7 +78,7 @@ fn parse(
     scheme: &str,
     may_be_plain: impl Fn(&Url) -> bool,
 ) -> Result<Given<Url>, Incomplete> {
-    let invalid = |problem: &str| Incomplete::invalid(given.from, problem);
+    let invalid = |problem: &str| Incomplete::invalid(given.from, problem.to_owned());
     let text = given.value.trim();
     let text = match text.contains("://") {
         true => text.to_owned(),

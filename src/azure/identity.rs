@@ -183,11 +183,18 @@ impl fmt::Display for Fact {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.told(&|field| format!("auth.{field}")))
+    }
+}
+
+impl Origin {
+    /// What it is for somebody to whom fields have these names.
+    pub(super) fn told(self, name: &dyn Fn(&str) -> String) -> String {
         match self {
-            Self::Field(name) => write!(f, "auth.{name}"),
-            Self::Variable(name) => f.write_str(name),
-            Self::Host => f.write_str("the target's host"),
-            Self::Default => f.write_str("default"),
+            Self::Field(field) => name(field),
+            Self::Variable(variable) => variable.to_owned(),
+            Self::Host => "the target's host".to_owned(),
+            Self::Default => "default".to_owned(),
         }
     }
 }

@@ -7,9 +7,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::auth::{Incomplete, Inputs};
+use super::auth::{Inputs, OBJECT_ID};
 use super::endpoint;
 use super::identity::{Given, Origin};
+use super::incomplete::{Incomplete, Prose};
 use super::pin::Thumbprint;
 use super::source::{
     ARC_KEYS, AppService, AzureArc, AzureMl, CloudShell, Imds, Selector, ServiceFabric, Source,
@@ -139,8 +140,9 @@ fn thumbprint(given: &Given<String>) -> Result<Given<Thumbprint>, Incomplete> {
 }
 
 fn by_object_id(selector: Selector) -> Result<Selector, Incomplete> {
-    let remedy = "use the identity of the application's manifest and remove the id, or set \
-                  auth.azure_managed_identity_object_id";
+    let remedy =
+        Prose::from("use the identity of the application's manifest and remove the id, or set ")
+            .field(OBJECT_ID);
     match selector {
         Selector::ClientId(Given { from, .. }) | Selector::ResourceId(Given { from, .. }) => {
             Err(Incomplete::Nameless { from, platform: "Service Fabric", remedy })
@@ -151,7 +153,7 @@ fn by_object_id(selector: Selector) -> Result<Selector, Incomplete> {
 
 /// Azure ML names the compute's own identity by its client id, too.
 fn by_client_id(inputs: &Inputs<'_>, selector: Selector) -> Result<Selector, Incomplete> {
-    let remedy = "set auth.azure_client_id instead";
+    let remedy = Prose::from("set ").field("azure_client_id").words(" instead");
     match selector {
         Selector::ObjectId(Given { from, .. }) | Selector::ResourceId(Given { from, .. }) => {
             Err(Incomplete::Nameless { from, platform: "Azure ML", remedy })
@@ -170,5 +172,5 @@ fn nameless(selector: &Selector) -> Result<(), Incomplete> {
         Origin::Variable(_) => "there is only the user's own: unset the variable",
         _ => "there is only the user's own: remove the field",
     };
-    Err(Incomplete::Nameless { from, platform: "Cloud Shell", remedy })
+    Err(Incomplete::Nameless { from, platform: "Cloud Shell", remedy: remedy.into() })
 }

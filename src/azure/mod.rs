@@ -14,6 +14,7 @@ mod failure;
 mod files;
 mod handle;
 mod identity;
+mod incomplete;
 mod machine;
 #[cfg(test)]
 mod mock;
@@ -32,12 +33,13 @@ mod verdict;
 #[cfg(test)]
 pub(crate) use exchange::Grant;
 
-pub use auth::{Auth, Incomplete};
+pub use auth::Auth;
 pub use clients::{Clients, NoClients};
 pub use diagnosis::clean;
 pub use failure::{Cause, Class, Failure};
 pub use handle::TokenHandle;
 pub use identity::{Fact, Identity, Key, Origin};
+pub use incomplete::Incomplete;
 pub use resolve::resolve;
 pub use scope::is_azures_own;
 pub use state::Status;

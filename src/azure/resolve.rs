@@ -10,11 +10,12 @@ use std::sync::Arc;
 use url::Url;
 
 use super::auth::{
-    Auth, CERTIFICATE, CERTIFICATE_PATH, Incomplete, Inputs, OBJECT_ID, PASSWORD, RESOURCE_ID,
-    SEND_CHAIN, TOKEN_FILE,
+    Auth, CERTIFICATE, CERTIFICATE_PATH, Inputs, OBJECT_ID, PASSWORD, RESOURCE_ID, SEND_CHAIN,
+    TOKEN_FILE,
 };
 use super::endpoint;
 use super::identity::{Given, Identity, Origin};
+use super::incomplete::{Incomplete, Prose};
 use super::machine::{self, Machine};
 use super::scope::{self, Cloud};
 use super::source::{
@@ -65,8 +66,9 @@ impl<'a> Choice<'a> {
         let scope = match inputs.field("azure_scope") {
             Some(scope) => scope,
             None if scope::is_without_audience(&authority.value) => {
-                let problem = "Microsoft publishes no audience for this cloud; set \
-                               auth.azure_scope, ending in /.default";
+                let problem = Prose::from("Microsoft publishes no audience for this cloud; set ")
+                    .field("azure_scope")
+                    .words(", ending in /.default");
                 return Err(Incomplete::invalid(authority.from, problem));
             }
             None => Given { value: cloud.scope(target).into(), from },
@@ -132,7 +134,7 @@ impl<'a> Choice<'a> {
         let secret = self.proof("azure_client_secret", "AZURE_CLIENT_SECRET", &others);
         let Some(secret) = secret else { return Ok(None) };
         let why = format!("{} gives a client secret", secret.from);
-        let app = self.app(&why)?;
+        let app = self.app(secret.from, " gives a client secret")?;
         self.note_idle(&why);
         self.note_takeover(&app, &secret.from);
         let secret = Given { value: Secret::new(&secret.value), from: secret.from };
@@ -157,7 +159,7 @@ impl<'a> Choice<'a> {
         };
         let from = certificate.from();
         let why = format!("{from} gives a client certificate");
-        let app = self.app(&why)?;
+        let app = self.app(from, " gives a client certificate")?;
         let password = self.inputs.either(PASSWORD, "AZURE_CLIENT_CERTIFICATE_PASSWORD");
         let password = password.map(secret);
         if let Err(cause) = certificate.check(password.as_ref().map(|given| &given.value)) {
@@ -199,7 +201,7 @@ impl<'a> Choice<'a> {
     fn workload_identity(&mut self) -> Result<Option<Chosen>, Incomplete> {
         let file = self.inputs.either(TOKEN_FILE, "AZURE_FEDERATED_TOKEN_FILE");
         let Some(file) = file else { return Ok(None) };
-        let app = match self.app(&format!("{} gives a token file", file.from)) {
+        let app = match self.app(file.from, " gives a token file") {
             Err(Incomplete::Missing { field, variable, .. })
                 if matches!(file.from, Origin::Variable(_)) =>
             {
@@ -228,8 +230,11 @@ impl<'a> Choice<'a> {
             return Err(Incomplete::Unsupported {
                 sign: "AZURE_KUBERNETES_TOKEN_PROXY",
                 what: "identity binding of AKS",
-                remedy: "give the identity a federated credential for this service account and \
-                         unset the variable, or set auth.azure_client_secret",
+                remedy: Prose::from(
+                    "give the identity a federated credential for this service account and unset \
+                     the variable, or set ",
+                )
+                .field("azure_client_secret"),
             });
         }
         let parts =
@@ -243,9 +248,10 @@ impl<'a> Choice<'a> {
         }
     }
 
-    fn app(&self, because: &str) -> Result<App, Incomplete> {
-        let missing =
-            |field, variable| Incomplete::Missing { field, variable, because: because.to_owned() };
+    /// The application of a proof that somebody has given.
+    fn app(&self, from: Origin, gives: &'static str) -> Result<App, Incomplete> {
+        let because = || Prose::of(from).words(gives);
+        let missing = |field, variable| Incomplete::Missing { field, variable, because: because() };
         let client_id = self.inputs.client_id();
         let tenant = self.inputs.tenant();
         Ok(App {
@@ -265,10 +271,11 @@ impl<'a> Choice<'a> {
             (Some(Origin::Field(_)), Some(Origin::Field(_))) => Err(Incomplete::Missing {
                 field: "azure_client_secret",
                 variable: "AZURE_CLIENT_SECRET",
-                because: "an application needs a secret, a certificate or \
-                          AZURE_FEDERATED_TOKEN_FILE; for a managed identity remove \
-                          auth.azure_tenant_id"
-                    .into(),
+                because: Prose::from(
+                    "an application needs a secret, a certificate or AZURE_FEDERATED_TOKEN_FILE; \
+                     for a managed identity remove ",
+                )
+                .field("azure_tenant_id"),
             }),
             _ => Ok(()),
         }

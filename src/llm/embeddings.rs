@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::llm::config::{Auth, Model, Options, Target};
-use crate::llm::{Provider, RouteType};
+use crate::llm::{Provider, RouteType, providers};
 
 /// The record `embeddings`.
 #[derive(Debug, Clone, Deserialize)]
@@ -50,6 +50,12 @@ pub struct EmbeddingAzure {
 }
 
 impl Embeddings {
+    /// Whether models of the provider turn texts into vectors, if it is built at all.
+    pub fn can_be_asked(&self) -> bool {
+        let provider = self.model.provider;
+        providers::takes(provider, RouteType::Embeddings) || !providers::is_built(provider)
+    }
+
     /// The model as a target that is asked for vectors of so many dimensions.
     pub fn target(self, dimensions: usize) -> Target {
         let EmbeddingModel { provider, name, options } = self.model;
@@ -91,19 +97,6 @@ fn has_choice(name: &str, dimensions: usize) -> bool {
         _ => return false,
     };
     own != dimensions
-}
-
-/// A line on a target in the names of the record.
-pub fn own_words(place: &str, line: &str) -> String {
-    if line.starts_with(&format!("{place}.route_type:")) {
-        return format!(
-            "{place}.model.provider: it has no embeddings here; use azure, openai, mistral or \
-             ollama"
-        );
-    }
-    ["instance", "deployment_id", "api_version"].iter().fold(line.to_owned(), |line, name| {
-        line.replace(&format!("options.azure_{name}"), &format!("options.azure.{name}"))
-    })
 }
 
 /// Why a reply is no vector.
@@ -208,11 +201,11 @@ mod tests {
     }
 
     #[test]
-    fn lines_have_the_names_of_the_record() {
-        let line = "config.embeddings.model.options.azure_instance: must be set";
-        let words = own_words("config.embeddings", line);
-        assert_eq!(words, "config.embeddings.model.options.azure.instance: must be set");
-        let words = own_words("e", "e.route_type: 'llm/v1/embeddings' is not an operation");
-        assert!(words.starts_with("e.model.provider: "), "{words}");
+    fn some_providers_have_no_embeddings() {
+        let of = |provider| record(json!({"provider": provider, "name": "m", "options": null}));
+        for (provider, can_be_asked) in [("azure", true), ("mistral", true), ("vllm", false)] {
+            assert_eq!(of(provider).can_be_asked(), can_be_asked, "{provider}");
+        }
+        assert!(of("gemini").can_be_asked(), "`unsupported` has a line on those without a driver");
     }
 }

@@ -28,11 +28,21 @@ pub struct Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoPlace {
     /// Somewhere in `model` is a template.
-    #[error("model: a template has no request to be filled in from; write the value out")]
+    #[error("a template has no request to be filled in from; write the value out")]
     PerClient,
     /// `upstream_url` is no address.
-    #[error("model.options.upstream_url: cannot be asked")]
+    #[error("cannot be asked")]
     Address,
+}
+
+impl NoPlace {
+    /// The field that it is about: its path in a target.
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::PerClient => "model",
+            Self::Address => "model.options.upstream_url",
+        }
+    }
 }
 
 impl Plan {

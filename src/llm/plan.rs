@@ -11,7 +11,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method};
 
 use crate::entity::Secret;
-use crate::llm::address::{self, Arguments, BadUrl, Endpoint};
+use crate::llm::address::{self, Arguments, Endpoint};
 use crate::llm::config::{ResponseStreaming, Target};
 use crate::llm::convert::{Overrides, Said};
 use crate::llm::credential::Credential;
@@ -25,46 +25,11 @@ use crate::llm::splice::{Key, quote};
 use crate::llm::template::{Client, Place, Text};
 use crate::llm::{Provider, RouteType, Wire, anthropic, azure, providers};
 
+mod invalid;
+
+pub use invalid::Invalid;
+
 pub(super) static MODEL: LazyLock<Key> = LazyLock::new(|| Key::new("model"));
-
-/// Why a target cannot be used; found when the configuration loads.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Invalid {
-    /// A provider or route type without a driver; `unsupported` has said so before.
-    #[error("model.provider '{0}' with route_type '{1}' is not built yet")]
-    NotBuilt(Provider, RouteType),
-    /// The schema asks for it, too.
-    #[error("model.options.{0}: must be set for provider azure, unless upstream_url is")]
-    Missing(&'static str),
-    /// A provider that everybody runs for themselves, or a workspace of one's own.
-    #[error("model.options.upstream_url: must be set for provider {0}")]
-    NoUrl(Provider),
-    /// A URL, or a part of one.
-    #[error("model.options.{field}: {error}")]
-    Url {
-        /// The option.
-        field: &'static str,
-        /// What is wrong with it.
-        error: BadUrl,
-    },
-    /// `auth.header_name` or another field is no HTTP header. The value is not shown.
-    #[error("{0}: not valid in an HTTP header")]
-    Header(&'static str),
-    /// `auth.header_name` or `auth.param_name` is a part that the gateway sets or reads.
-    #[error("auth.{field}: '{name}' is a part of the request itself; choose another name")]
-    Reserved {
-        /// The field.
-        field: &'static str,
-        /// What it says.
-        name: String,
-    },
-}
-
-impl Invalid {
-    pub(super) fn url(field: &'static str) -> impl Fn(BadUrl) -> Self {
-        move |error| Self::Url { field, error }
-    }
-}
 
 /// A target, ready for requests.
 pub struct Plan {

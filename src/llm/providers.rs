@@ -52,6 +52,11 @@ pub(super) fn base(provider: Provider, variant: Variant<'_>) -> Option<Base> {
     }
 }
 
+/// Whether anything of a provider is built.
+pub(super) fn is_built(provider: Provider) -> bool {
+    provider == Provider::Azure || base(provider, Variant::default()).is_some()
+}
+
 /// The route types that a provider has, in the words of Kong's documents.
 pub(super) fn takes(provider: Provider, route: RouteType) -> bool {
     use RouteType::{Chat, Completions, Embeddings, ImageGenerations, Preserve, Responses};

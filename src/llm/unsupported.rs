@@ -106,9 +106,7 @@ impl Lines {
 
     fn target(&mut self, path: &str, route: RouteType, auth: Option<&Auth>, model: &Model) {
         let provider = model.provider;
-        if providers::base(provider, providers::Variant::default()).is_none()
-            && provider != Provider::Azure
-        {
+        if !providers::is_built(provider) {
             let instead = "azure, openai or a provider that speaks OpenAI's API";
             self.instead(&format!("{path}.model.provider"), provider.as_str(), instead);
             // Its options and credentials follow from it; one line says enough.

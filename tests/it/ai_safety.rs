@@ -177,6 +177,28 @@ async fn the_service_is_asked_as_an_azure_identity() {
 }
 
 #[tokio::test]
+async fn what_cannot_work_is_refused_in_the_names_of_its_own_fields() {
+    let refused = |url: &str, more: &str| {
+        let config = config("http://127.0.0.1:9/v1", url, more);
+        Builder::default().try_start(&config).err().unwrap().join("\n")
+    };
+    let url = "http://127.0.0.1:9";
+    let identity = "azure_use_managed_identity: true\nazure_client_id: app";
+    let lines = refused(url, &format!("{identity}\nazure_client_secret: s"));
+    let text = "config.auth: azure_tenant_id is missing (set config.azure_tenant_id or \
+        AZURE_TENANT_ID; config.azure_client_secret gives a client secret)";
+    assert!(lines.contains(text), "{lines}");
+    let lines = refused(url, &format!("{identity}\nazure_tenant_id: t"));
+    let text = "for a managed identity remove config.azure_tenant_id)";
+    assert!(lines.contains(text), "{lines}");
+    let lines = refused("http://safety.test", KEY);
+    let text = "config.content_safety_url: the credential would cross the network to safety.test";
+    assert!(lines.contains(text), "{lines}");
+    let lines = refused(url, "content_safety_key: \"a\\nb\"");
+    assert!(lines.contains("config.content_safety_key: not valid in an HTTP header"), "{lines}");
+}
+
+#[tokio::test]
 async fn without_a_key_or_an_identity_the_service_refuses_and_nothing_passes() {
     let (safety, (model, url)) = (sim(), model("fine").await);
     let gateway = TestGateway::start(&config(&url, &safety.url(), "guarding_mode: BOTH"));

@@ -136,7 +136,7 @@ async fn an_identity_wins_over_a_header_and_not_over_a_parameter() {
         "header_value": "k", "param_name": "p", "param_value": "v", "param_location": "query"});
     let mut config = target(auth, json!({}), json!({}));
     let mut notes = Notes { refusals: Vec::new(), warnings: Vec::new() };
-    choose("config", &mut config, &mut notes);
+    choose(&FieldNames::new("config", &[]), &mut config, &mut notes);
     let auth = config.auth.unwrap();
     assert!(auth.header_name.is_none() && auth.header_value.is_none());
     assert!(auth.param_value.is_some());
