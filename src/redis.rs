@@ -19,6 +19,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::azure::{Token, TokenHandle};
 use crate::dns::Names;
+use crate::settings::Env;
 use crate::shared::Shared;
 use line::Line;
 use server::Place;
@@ -90,10 +91,24 @@ impl Redis {
         self.server.place()
     }
 
-    /// The way to a server of Azure that is signed in to as an identity.
-    pub fn signed_in(self: Rc<Self>, identity: Option<TokenHandle>) -> Rc<Self> {
-        self.identity.replace(identity);
-        self
+    /// The same, signed in to as an identity where the server wants the token of one. `place` is
+    /// the server's path in the configuration.
+    ///
+    /// # Errors
+    /// Part of the identity is missing.
+    pub fn signed_in(
+        shared: &Arc<Shared>,
+        env: &Env,
+        server: Server,
+        place: &str,
+    ) -> Result<Rc<Self>, Vec<String>> {
+        let record = format!("{place}.cloud_authentication");
+        let identity = server.identity(env).map_err(|incomplete| {
+            vec![format!("{record}: {}", incomplete.told(&|field| format!("{record}.{field}")))]
+        })?;
+        let way = Self::of(shared, server);
+        way.identity.replace(identity.map(|identity| shared.tokens.handle(identity)));
+        Ok(way)
     }
 
     /// Whether keys that are asked for together must have a part in braces in common.

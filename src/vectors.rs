@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 
 use self::pgvector::Pgvector;
 use self::redis::Redis;
+use crate::settings::Env;
 use crate::shared::Shared;
 use crate::{postgres, redis as servers};
 
@@ -147,12 +148,14 @@ enum Driver {
 }
 
 impl Store {
-    /// The space of this name. `place` is the record's path in the configuration.
+    /// The space of this name. `place` is the record's path in the configuration, `env` what may
+    /// name an identity.
     ///
     /// # Errors
     /// What stands against it, with field and remedy.
     pub fn new(
         shared: &Arc<Shared>,
+        env: &Env,
         record: Record,
         place: &str,
         space: &str,
@@ -172,7 +175,7 @@ impl Store {
                 let record = record.redis.ok_or_else(|| missing("redis"))?;
                 let place = format!("{place}.redis");
                 let server = record.server(&place)?.alone(&place)?;
-                let redis = servers::Redis::of(shared, server);
+                let redis = servers::Redis::signed_in(shared, env, server, &place)?;
                 Driver::Redis(Redis::new(redis, space, dimensions, metric))
             }
             Strategy::Pgvector => {

@@ -103,11 +103,7 @@ impl AiRateLimiting {
                 let record = config.redis.clone();
                 let record = record.ok_or_else(|| vec!["config.redis: is missing".to_owned()])?;
                 let server = record.server("config.redis")?;
-                let identity = server.identity(env);
-                let identity = identity
-                    .map_err(|error| vec![format!("config.redis.cloud_authentication: {error}")])?;
-                let identity = identity.map(|identity| shared.tokens.handle(identity));
-                let redis = Redis::of(shared, server).signed_in(identity);
+                let redis = Redis::signed_in(shared, env, server, "config.redis")?;
                 let remote = Remote::new(redis, namespace.clone());
                 Some(match config.sync_rate.filter(|rate| *rate > 0.0) {
                     Some(rate) => {

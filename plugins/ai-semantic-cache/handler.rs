@@ -103,7 +103,8 @@ pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>
     prompts::other_format(config.llm_format.as_deref(), &["openai"])?;
     let dimensions = usize::try_from(config.vectordb.dimensions).unwrap_or(0);
     let space = format!("replies:{}", context.entity.id);
-    let store = Store::new(context.shared, config.vectordb.clone(), "config.vectordb", &space);
+    let (env, vectordb) = (&context.snapshot.env, config.vectordb.clone());
+    let store = Store::new(context.shared, env, vectordb, "config.vectordb", &space);
     let model =
         Embeddings::new(context, "config.embeddings", config.embeddings.clone(), dimensions.max(1));
     let (store, embeddings) = match (store, model) {

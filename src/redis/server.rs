@@ -238,22 +238,17 @@ impl Server {
         auth.transpose().map(Option::flatten)
     }
 
-    /// The same, for who can do with one server and a password alone.
+    /// The same, for who can do with one server alone.
     ///
     /// # Errors
-    /// It is a cluster, or needs a token.
+    /// It is a cluster.
     pub fn alone(self, place: &str) -> Result<Self, Vec<String>> {
-        let mut errors = Vec::new();
-        if self.is_cluster() {
-            errors
-                .push(format!("{place}.cluster_nodes: is not built for vectors; name one server"));
+        match self.is_cluster() {
+            false => Ok(self),
+            true => Err(vec![format!(
+                "{place}.cluster_nodes: is not built for vectors; name one server"
+            )]),
         }
-        if self.cloud.is_some() {
-            errors.push(format!(
-                "{place}.cloud_authentication: is not built for vectors; use username and password"
-            ));
-        }
-        if errors.is_empty() { Ok(self) } else { Err(errors) }
     }
 
     pub(super) fn is_cluster(&self) -> bool {

@@ -86,7 +86,13 @@ impl Scene {
 
     fn with(vectordb: &Value, deployments: &[&str], more: &Value, log: &str) -> Self {
         let sim = Sim::start(Options::default()).unwrap();
-        let gateway = Builder::default().start(&yaml(&sim.url(), vectordb, deployments, more, log));
+        let gateway = Builder::default().env("AZURE_AUTHORITY_HOST", &sim.url()).start(&yaml(
+            &sim.url(),
+            vectordb,
+            deployments,
+            more,
+            log,
+        ));
         Self { sim, gateway }
     }
 
@@ -372,4 +378,54 @@ async fn hits_are_logged_and_counted_with_kongs_names() {
     of("kong_ai_llm_tokens_total", "miss");
     of("kong_ai_cache_fetch_latency_count", "hit");
     of("kong_ai_cache_embeddings_latency_count", "hit");
+}
+
+#[tokio::test]
+async fn a_store_of_azure_takes_a_token_for_its_password() {
+    let server = Redis::start().await;
+    server.ask(&["acl", "setuser", "gateway", "on", "nopass", "~*", "+@all"]);
+    server.ask(&["config", "set", "requirepass", "nobody-knows"]);
+    let cloud = json!({"auth_provider": "azure", "azure_client_id": "app",
+        "azure_client_secret": "sim-secret", "azure_tenant_id": "tenant"});
+    let mut vectordb = redis(server.port);
+    vectordb["redis"]["username"] = "gateway".into();
+    let locked_out = Scene::start(&vectordb, json!({"stop_on_failure": true}));
+    assert_ne!(locked_out.ask("what is a gateway?").await.status(), 200, "there is no password");
+    vectordb["redis"]["cloud_authentication"] = cloud;
+    let scene = Scene::start(&vectordb, json!({}));
+    assert_eq!(status(&scene.ask("what is a gateway?").await), "Miss");
+    scene.asked_until_kept("what is a gateway?").await;
+    let asked = scene.sim.requests().into_iter().find(|seen| seen.kind.is_token_endpoint());
+    let form = String::from_utf8_lossy(&asked.unwrap().body).into_owned();
+    assert!(form.contains("scope=https%3A%2F%2Fredis.azure.com%2F.default"), "{form}");
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_signed_in_to_is_refused_by_name() {
+    for (more, text) in [
+        (
+            json!({"cluster_nodes": [{"ip": "127.0.0.1", "port": 1}]}),
+            "config.vectordb.redis.cluster_nodes: is not built for vectors; name one server",
+        ),
+        (
+            json!({"cloud_authentication": {"auth_provider": "gcp"}}),
+            "config.vectordb.redis.cloud_authentication.auth_provider: 'gcp' is not built",
+        ),
+        (
+            json!({"cloud_authentication": {"auth_provider": "azure", "azure_client_id": "app",
+                "azure_client_secret": "s"}}),
+            "config.vectordb.redis.cloud_authentication: azure_tenant_id is missing (set \
+             config.vectordb.redis.cloud_authentication.azure_tenant_id or AZURE_TENANT_ID",
+        ),
+        (
+            json!({"host": "redis.test", "cloud_authentication": {"auth_provider": "azure"}}),
+            "config.vectordb.redis.ssl: must be true",
+        ),
+    ] {
+        let mut vectordb = redis(1);
+        vectordb["redis"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let config = yaml("http://127.0.0.1:1", &vectordb, &["one"], &json!({}), "");
+        let lines = Builder::default().try_start(&config).err().unwrap().join("\n");
+        assert!(lines.contains(text), "{lines}");
+    }
 }

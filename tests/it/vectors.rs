@@ -45,7 +45,7 @@ fn postgres(port: u16, database: &str) -> Value {
 
 fn store(shared: &Arc<Shared>, metric: &str, strategy: &str, server: &Value) -> Store {
     let record = record(metric, strategy, server.clone());
-    Store::new(shared, record, "config.vectordb", "space").unwrap()
+    Store::new(shared, &Env::default(), record, "config.vectordb", "space").unwrap()
 }
 
 fn item<'a>(key: &'a str, vector: &'a [f32]) -> Item<'a> {
@@ -80,7 +80,8 @@ async fn keeps_and_finds(shared: &Arc<Shared>, strategy: &str, server: &Value) {
         let near = other.nearest("aa", &[0.0, 1.0, 0.0], 2.0).await.unwrap().unwrap();
         assert_eq!(&*near.key, "02");
         let stranger = record(metric, strategy, server.clone());
-        let stranger = Store::new(shared, stranger, "config.vectordb", "other").unwrap();
+        let stranger =
+            Store::new(shared, &Env::default(), stranger, "config.vectordb", "other").unwrap();
         assert_eq!(stranger.find("01").await.unwrap(), None, "a space of its own");
         assert_eq!(stranger.nearest("aa", &[0.0, 1.0, 0.0], 9.0).await.unwrap(), None);
         // What is over is not there.
@@ -265,7 +266,8 @@ async fn a_postgres_is_spoken_to_over_tls() {
             }
             let none = place(server.port, json!({ "ssl_cert": "/no.pem", "ssl_cert_key": "/no" }));
             let none = record("cosine", "pgvector", none);
-            let lines = Store::new(&careful, none, "config.vectordb", "s").err().unwrap();
+            let lines =
+                Store::new(&careful, &Env::default(), none, "config.vectordb", "s").err().unwrap();
             assert!(
                 lines[0].starts_with("config.vectordb.pgvector.ssl_cert: /no.pem"),
                 "{lines:?}"

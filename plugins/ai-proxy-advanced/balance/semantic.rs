@@ -88,7 +88,8 @@ impl Semantic {
         let (Some(embeddings), Some(vectordb)) = (embeddings, vectordb) else { return Err(lines) };
         let dimensions = usize::try_from(vectordb.dimensions).unwrap_or(0);
         let space = "descriptions";
-        let store = Store::new(context.shared, vectordb.clone(), "config.vectordb", space);
+        let (env, vectordb) = (&context.snapshot.env, vectordb.clone());
+        let store = Store::new(context.shared, env, vectordb, "config.vectordb", space);
         let model =
             Embeddings::new(context, "config.embeddings", embeddings.clone(), dimensions.max(1));
         let (store, embeddings) = match (store, model) {
