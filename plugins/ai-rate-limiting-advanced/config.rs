@@ -81,7 +81,7 @@ pub(super) struct Policy {
     id: Option<String>,
     #[serde(rename = "match")]
     matches: Option<Vec<Condition>>,
-    limits: Vec<PolicyLimit>,
+    limits: Option<Vec<PolicyLimit>>,
     window_type: Option<WindowType>,
 }
 
@@ -188,8 +188,11 @@ impl LlmProvider {
 impl Policy {
     fn limiter(&self, at: usize) -> Result<Limiter, String> {
         if self.id.is_some() {
-            return Err("id: policies of their own are not built yet; write the limits out".into());
+            return Err("id: the entities 'ai_rate_limiting_policies' are not built; leave it \
+                        out, and put limits and match in the policy itself"
+                .to_owned());
         }
+        let limits = self.limits.as_ref().ok_or("limits: required field missing")?;
         let slides = self.window_type != Some(WindowType::Fixed);
         let limit = |limit: &PolicyLimit| Limit {
             window: Window { limit: limit.limit, size: seconds(limit.window_size), slides },
@@ -199,7 +202,7 @@ impl Policy {
             name: format!("policy-{}", at + 1).into(),
             matches: Match::new(self.matches.as_deref().unwrap_or_default())?,
             provider: None,
-            limits: self.limits.iter().map(limit).collect(),
+            limits: limits.iter().map(limit).collect(),
         })
     }
 }

@@ -65,9 +65,9 @@ local policy = {
   fields = {
     { id = { type = "string" } },
     { match = { type = "array", elements = condition } },
+    -- A policy with an `id` may have none; the handler has a better line on both.
     { limits = {
       type = "array",
-      required = true,
       len_min = 1,
       elements = {
         type = "record",

@@ -283,6 +283,16 @@ async fn what_cannot_work_is_refused_by_name() {
             "policies[0].match[0].values: 'x' is no address",
         ),
         (
+            "policies: [{id: gold}]",
+            "config.policies[0].id: the entities 'ai_rate_limiting_policies' are not built; leave \
+             it out, and put limits and match in the policy itself",
+        ),
+        (
+            "policies: [{id: gold, limits: [{limit: 1, window_size: 1}]}]",
+            "config.policies[0].id: the entities",
+        ),
+        ("policies: [{match: []}]", "config.policies[0].limits: required field missing"),
+        (
             "llm_providers: [{name: azure, limit: [1], window_size: [1]}], strategy: cluster",
             "database",
         ),
