@@ -153,14 +153,19 @@ impl Postgres {
         }
     }
 
+    /// The connection. Whoever waits for somebody else to open it waits no longer than it would for
+    /// one of its own: behind a server that says nothing they would queue up.
     async fn connected(&self) -> Result<(Rc<Client>, u64), Failure> {
+        let connected = tokio::time::timeout(self.server.timeout, self.connect());
+        connected.await.map_err(|_| Failure::Unreachable("timeout".to_owned()))?
+    }
+
+    async fn connect(&self) -> Result<(Rc<Client>, u64), Failure> {
         let mut kept = self.connection.lock().await;
         if let Some(client) = kept.as_ref().filter(|client| !client.is_closed()) {
             return Ok((client.clone(), self.generation.get()));
         }
-        let opening = tokio::time::timeout(self.server.timeout, self.open());
-        let opened = opening.await.map_err(|_| Failure::Unreachable("timeout".to_owned()))??;
-        let opened = Rc::new(opened);
+        let opened = Rc::new(self.open().await?);
         *kept = Some(opened.clone());
         self.generation.set(self.generation.get() + 1);
         Ok((opened, self.generation.get()))

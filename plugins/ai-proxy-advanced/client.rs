@@ -138,15 +138,23 @@ fn candidates(setup: &Setup, ex: &Exchange, body: &Body) -> Result<Indexes, Refu
     // A session has no body, and names its model in the query.
     let upgrades = ex.request.headers().contains_key(UPGRADE);
     let session = upgrades.then(|| ex.request.query_arg("model")).flatten();
-    let of_batch = || {
-        let asks = setup.messages && messages::asks_for_batches(ex);
-        body.object().filter(|_| asks).and_then(anthropic::model_of_batch)
-    };
-    let model = body.model().or(session.map(Into::into)).or_else(|| of_batch().map(Into::into));
+    let is_batch = setup.messages && messages::asks_for_batches(ex);
+    let batch = body.object().filter(|_| is_batch).map(anthropic::models_of_batch);
+    let batch = batch.unwrap_or_default();
+    let first = batch.first().and_then(Option::as_deref);
+    let model = body.model().or(session.map(Into::into)).or(first.map(Into::into));
     let model = model.as_deref();
     let mut candidates = setup.targets.candidates(model);
     if let Some(acls) = &setup.acls {
-        let admits = |target| acls.admit(ex, model, target);
+        if batch.len() > anthropic::MODELS_OF_BATCH_MAX {
+            return Err(llm::Error::Denied.into());
+        }
+        // Who may not ask for a model may not have it asked in a batch either.
+        let admits = |target| {
+            let mut others = batch.iter().skip(1);
+            acls.admit(ex, model, target)
+                && others.all(|other| acls.admit(ex, other.as_deref(), target))
+        };
         candidates.retain(|index| setup.targets.at(*index).is_some_and(admits));
         if candidates.is_empty() {
             return Err(llm::Error::Denied.into());

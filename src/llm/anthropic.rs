@@ -40,12 +40,29 @@ pub fn batches(path: &str) -> Option<&str> {
     Some(path[from..].trim_end_matches('/'))
 }
 
-/// The model of the first request of a batch.
-pub fn model_of_batch(batch: &Object<Bytes>) -> Option<String> {
-    let request = Object::read(json::items(batch.get("requests")?).next()?).ok()?;
-    let params = Object::read(request.get("params")?).ok()?;
-    json::text(params.get("model")?).map(Cow::into_owned)
+/// The models of the requests of a batch, each once, in order; `None` is a request that names none.
+/// At most one more than [`MODELS_OF_BATCH_MAX`].
+pub fn models_of_batch(batch: &Object<Bytes>) -> Vec<Option<String>> {
+    let model = |request| {
+        let request = Object::read(request).ok()?;
+        let params = Object::read(request.get("params")?).ok()?;
+        json::text(params.get("model")?).map(Cow::into_owned)
+    };
+    let mut models = Vec::new();
+    for request in batch.get("requests").into_iter().flat_map(json::items) {
+        let model = model(request);
+        if !models.contains(&model) {
+            models.push(model);
+        }
+        if models.len() > MODELS_OF_BATCH_MAX {
+            break;
+        }
+    }
+    models
 }
+
+/// A batch that names more models than these is nobody's.
+pub const MODELS_OF_BATCH_MAX: usize = 64;
 
 /// An estimate of the tokens of a request, given as the chat that it became: Kong's count of words
 /// for what is said, and four bytes to a token for tools and their calls.

@@ -35,11 +35,23 @@ impl Line {
         }
     }
 
+    /// The connection. Whoever waits for somebody else to open it waits no longer than it would for
+    /// one of its own: behind a server that says nothing they would queue up.
     pub(super) async fn connected(
         &self,
         redis: &Redis,
     ) -> Result<(MultiplexedConnection, u64), Failure> {
         let token = redis.token().await?;
+        let connected =
+            tokio::time::timeout(redis.server.connect_timeout, self.connect(redis, token));
+        connected.await.map_err(|_| Failure::Unreachable("timeout".to_owned()))?
+    }
+
+    async fn connect(
+        &self,
+        redis: &Redis,
+        token: Option<Arc<Token>>,
+    ) -> Result<(MultiplexedConnection, u64), Failure> {
         let mut kept = self.connection.lock().await;
         if let Some(connection) = &*kept {
             let mut connection = connection.clone();
@@ -52,9 +64,7 @@ impl Line {
                 return Ok((connection, self.generation.get()));
             }
         }
-        let open = redis.open(self.place.as_ref(), token.as_deref());
-        let opening = tokio::time::timeout(redis.server.connect_timeout, open);
-        let opened = opening.await.map_err(|_| Failure::Unreachable("timeout".to_owned()))??;
+        let opened = redis.open(self.place.as_ref(), token.as_deref()).await?;
         *kept = Some(opened.clone());
         self.token.replace(token);
         self.generation.set(self.generation.get() + 1);

@@ -236,10 +236,16 @@ pub struct ReplyBody {
     incoming: Incoming,
     connection: Option<Held>,
     /// What was taken together with pieces before it, and is not one: trailers, or the end.
-    ahead: Option<Option<Result<Frame<Bytes>, Interrupted>>>,
+    ahead: Option<Ahead>,
     read_ms: u64,
     last: Instant,
     timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// What is behind the pieces that were taken: the end, or one more thing. Few bodies have it.
+enum Ahead {
+    End,
+    Frame(Box<Result<Frame<Bytes>, Interrupted>>),
 }
 
 /// Pieces that are ready together go on together while they are shorter than the first of these,
@@ -275,11 +281,13 @@ impl ReplyBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
-        if let Some(ahead) = self.ahead.take() {
-            if ahead.is_none() {
-                self.ahead = Some(None);
+        match self.ahead.take() {
+            Some(Ahead::Frame(frame)) => return Poll::Ready(Some(*frame)),
+            Some(Ahead::End) => {
+                self.ahead = Some(Ahead::End);
+                return Poll::Ready(None);
             }
-            return Poll::Ready(ahead);
+            None => {}
         }
         let Poll::Ready(frame) = self.poll_incoming(cx) else { return self.poll_timer(cx) };
         self.last = Instant::now();
@@ -379,7 +387,8 @@ impl ReplyBody {
                         continue;
                     }
                 }
-                Poll::Ready(other) => self.ahead = Some(other),
+                Poll::Ready(Some(other)) => self.ahead = Some(Ahead::Frame(Box::new(other))),
+                Poll::Ready(None) => self.ahead = Some(Ahead::End),
                 Poll::Pending => {}
             }
             return Frame::data(if together.is_empty() { first } else { together.freeze() });
@@ -432,7 +441,7 @@ impl ReplyBody {
     /// Whether all of it has been read.
     pub fn is_end_stream(&self) -> bool {
         match &self.ahead {
-            Some(ahead) => ahead.is_none(),
+            Some(ahead) => matches!(ahead, Ahead::End),
             None => self.incoming.is_end_stream(),
         }
     }

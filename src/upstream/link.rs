@@ -86,6 +86,11 @@ impl Link {
         matches!(self.drive, Drive::Over) || self.sender.is_closed()
     }
 
+    /// Whether it would take a request at once.
+    pub(super) fn is_ready(&self) -> bool {
+        self.sender.is_ready()
+    }
+
     /// Looks whether it has ended.
     pub(super) fn has_ended(&mut self) -> bool {
         self.advance();
@@ -100,7 +105,7 @@ impl Link {
         if self.has_ended() {
             return false;
         }
-        if self.sender.is_ready() {
+        if self.is_ready() {
             return true;
         }
         let free = async {
@@ -127,8 +132,9 @@ impl Link {
         let mut answer = pin!(self.sender.try_send_request(request));
         std::future::poll_fn(|cx| {
             self.drive(cx);
-            // What comes out of a connection that was just polled needs to wake nobody.
-            match self.is_held() {
+            // What comes out of a connection that was just polled needs to wake nobody. A task that
+            // has had its share of this turn is told so by the promise of an answer, and only so.
+            match self.is_held() && tokio::task::coop::has_budget_remaining() {
                 true => answer.as_mut().poll(&mut Context::from_waker(Waker::noop())),
                 false => answer.as_mut().poll(cx),
             }

@@ -248,6 +248,10 @@ impl Pool {
         if served >= max_requests || pool_size == 0 || link.has_ended() {
             return;
         }
+        if !link.is_ready() {
+            // The answer came before its request was sent, and nobody else would send the rest.
+            link.detach();
+        }
         let mut idle = self.idle.borrow_mut();
         let kept = idle.entry(key).or_default();
         // As in nginx, the one that has been idle for longest makes room.

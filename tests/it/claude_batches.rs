@@ -37,6 +37,19 @@ async fn a_batch_goes_to_claude_as_it_came_but_for_its_models() {
 }
 
 #[tokio::test]
+async fn a_model_that_a_client_may_not_ask_for_is_not_asked_in_a_batch() {
+    let sim = keeping_batches(&json!({"id": "msgbatch_1"}));
+    let any_model = claude(&sim.url(), KEY).replace("name: claude, ", "");
+    let acls = "    acls: {deny: [{match: [{type: model, values: [opus]}]}]}\n";
+    let gateway = TestGateway::start(&config(&[any_model], acls));
+    for (models, status) in [(["sonnet", "haiku"], 200), (["sonnet", "opus"], 403)] {
+        let request = |model| json!({"custom_id": model, "params": {"model": model}});
+        let body = json!({"requests": models.map(request)}).to_string();
+        assert_eq!(gateway.post(BATCHES, &body).await.status(), status, "{models:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_becomes_of_a_batch_can_be_asked() {
     let sim = keeping_batches(&json!({"id": "msgbatch_1"}));
     let gateway = TestGateway::start(&config(&[claude(&sim.url(), KEY)], ""));
