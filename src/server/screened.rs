@@ -13,7 +13,8 @@ use crate::upstream::ReplyBody;
 /// The body as it comes, or as it may go on.
 pub(super) struct Incoming {
     body: ReplyBody,
-    screened: Option<Held>,
+    /// Boxed: few replies are looked at, and all are moved from hand to hand.
+    screened: Option<Box<Held>>,
 }
 
 struct Held {
@@ -26,11 +27,8 @@ struct Held {
 impl Incoming {
     pub(super) fn new(body: ReplyBody, exchange: &Rc<Exchange>) -> Self {
         let screen = exchange.response.screen.borrow().clone();
-        let screened = screen.map(|screen| Held {
-            screen,
-            exchange: exchange.clone(),
-            under_way: None,
-            is_over: false,
+        let screened = screen.map(|screen| {
+            Box::new(Held { screen, exchange: exchange.clone(), under_way: None, is_over: false })
         });
         Self { body, screened }
     }
