@@ -5,6 +5,7 @@
 //! is known of it outlives a reload that leaves it in place, whatever else changes.
 
 mod average;
+mod whereabouts;
 mod window;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use self::average::Average;
+pub use self::whereabouts::{Resource, Whereabouts};
 pub use self::window::Window;
 use crate::llm::RouteType;
 use crate::metrics::Gauge;
@@ -44,6 +46,8 @@ pub struct Standings {
     began: Instant,
     known: Mutex<HashMap<Key, Weak<Standing>>>,
     spilled: Mutex<HashMap<(String, u64), Weak<Spilled>>>,
+    /// Where things are that targets keep.
+    pub whereabouts: Whereabouts,
 }
 
 /// The id of a plugin, and where a target of it is.
@@ -89,7 +93,12 @@ pub struct Spilled {
 
 impl Default for Standings {
     fn default() -> Self {
-        Self { began: Instant::now(), known: Mutex::default(), spilled: Mutex::default() }
+        Self {
+            began: Instant::now(),
+            known: Mutex::default(),
+            spilled: Mutex::default(),
+            whereabouts: Whereabouts::default(),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use super::inflate::accepts_gzip;
 use super::messages;
 use super::session::Refusal;
 use super::setup::Setup;
+use super::stored;
 use super::targets::Indexes;
 use crate::llm::{self, Body, Plan, Prepared, Wire, anthropic, form, openai};
 use crate::pdk::{Exchange, ReadError};
@@ -59,6 +60,7 @@ impl Client {
         let bytes = if was_read { whole(setup, ex, limit).await? } else { Bytes::new() };
         let body = Body::read(content_type, bytes, limit)?;
         let mut candidates = candidates(setup, ex, &body)?;
+        stored::keep_to_owner(setup, ex, body.object(), &mut candidates);
         let asks_for_count = setup.messages && messages::asks_for_count(ex);
         let chat = match setup.messages {
             true if messages::asks_for_batches(ex) => {

@@ -20,6 +20,7 @@ mod reply;
 mod report;
 mod session;
 mod setup;
+mod stored;
 mod stream;
 mod targets;
 mod tokens;

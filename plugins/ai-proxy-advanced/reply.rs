@@ -18,6 +18,7 @@ use super::inflate::{Inflate, inflate, is_gzip};
 use super::messages;
 use super::realtime;
 use super::session::Session;
+use super::stored::Learner;
 use super::stream::{Stream, Wanted};
 use super::targets::Target;
 use crate::llm::anthropic::fault;
@@ -174,11 +175,7 @@ pub(super) fn begin(session: &Session, ex: &Exchange) {
         let headers = ex.response.headers();
         (is_gzip(&headers), is_event_stream(&headers), is_json(&headers))
     };
-    // Pictures and sound are longer than the events that are looked at one by one.
-    let is_opaque = matches!(
-        target.plan.route_type(),
-        RouteType::ImageGenerations | RouteType::ImageEdits | RouteType::Speech
-    );
+    let is_opaque = is_opaque(target);
     let stream = (is_ok(ex) && is_stream && !is_opaque).then(|| {
         let translator = (session.setup.messages && asked.is_checked)
             .then(|| messages::translator(session, &asked));
@@ -203,12 +200,15 @@ pub(super) fn begin(session: &Session, ex: &Exchange) {
     if inflates || stream.is_some() {
         ex.response.clear_header(CONTENT_LENGTH);
     }
-    if !inflates && !copies && stream.is_none() {
+    let is_told = is_json || stream.is_some();
+    let learner = Learner::new(session, ex, is_gzip && !inflates).filter(|_| is_told);
+    if !inflates && !copies && stream.is_none() && learner.is_none() {
         return;
     }
     let passing = Passing {
         inflate: inflates.then(Inflate::new),
         stream,
+        learner,
         copy: copies.then(|| Collector::new(COPY_MAX, ex.request.budget())),
         tail: None,
         copies_gzip: is_gzip && !inflates,
@@ -263,6 +263,8 @@ impl Reply {
 struct Passing {
     inflate: Option<Inflate>,
     stream: Option<Stream>,
+    /// What remembers the ids it tells.
+    learner: Option<Learner>,
     /// The beginning of a copy; dropped when the reply is too long for one.
     copy: Option<Collector>,
     /// Then this is kept.
@@ -281,9 +283,10 @@ impl Passing {
             }
         };
         if let Some(stream) = &mut self.stream {
-            return stream.pass(chunk, inflated);
+            return stream.pass(chunk, inflated, self.learner.as_mut());
         }
         let data = inflated.map_err(|error| Stop::Fault(anyhow!(error)))?;
+        self.learner.iter_mut().for_each(|learner| learner.see(&data));
         self.keep(&data);
         chunk.data = data;
         Ok(())
@@ -349,6 +352,14 @@ fn head(session: &Session, target: &Target, ex: &Exchange) {
 /// Whether everything is left as it is.
 fn is_preserved(target: &Target) -> bool {
     target.plan.route_type() == RouteType::Preserve
+}
+
+/// Pictures and sound are longer than the events that are looked at one by one.
+fn is_opaque(target: &Target) -> bool {
+    matches!(
+        target.plan.route_type(),
+        RouteType::ImageGenerations | RouteType::ImageEdits | RouteType::Speech
+    )
 }
 
 fn is_ok(ex: &Exchange) -> bool {

@@ -21,7 +21,7 @@ use crate::guard;
 use crate::llm::config::{self, AiProxy, AiProxyAdvanced, ResponseStreaming};
 use crate::llm::plan::Invalid;
 use crate::llm::price::Prices;
-use crate::llm::{Plan, Provider, anthropic, unsupported};
+use crate::llm::{Plan, Provider, anthropic, stored, unsupported};
 use crate::pdk::service::Limits;
 use crate::settings::Env;
 use crate::shared::Shared;
@@ -133,6 +133,8 @@ pub(in crate::plugins) struct Setup {
     pub(super) is_advanced: bool,
     /// Whether clients speak Anthropic's Messages API (`llm_format`).
     pub(super) messages: bool,
+    /// Whether several targets may keep things, each its own.
+    pub(super) keeps: bool,
     /// Headers that targets change on a request.
     pub(super) changed_headers: Vec<HeaderName>,
     /// Series by model.
@@ -177,6 +179,8 @@ impl Setup {
         let named = Named::all(drafts.iter().map(|draft| (&draft.plan, draft.weight())));
         let balance =
             Balance::new(balancer, &shared.standings, &plugin.id, &named, wanted.semantic);
+        let may_keep = |draft: &Draft| stored::may_keep(draft.plan.route_type());
+        let keeps = drafts.len() > 1 && drafts.iter().any(may_keep);
         let targets = drafts.into_iter().zip(named).map(|(draft, named)| {
             let label = Label { plugin: plugin.name.clone(), target: named.label };
             let standing = shared.standings.of(&plugin.id, &named.place, &label);
@@ -196,6 +200,7 @@ impl Setup {
             model_name_header: wanted.model_name_header.unwrap_or(true),
             is_advanced: wanted.is_advanced,
             messages: wanted.messages,
+            keeps,
             counters: Counters::default(),
             spills: SpillCounters::default(),
             warnings: notes.warnings,
@@ -297,6 +302,7 @@ impl Draft {
             self.config.logging.as_ref().and_then(flag).unwrap_or(false)
         };
         Target {
+            resource: shared.standings.whereabouts.resource(&self.plan),
             identity,
             unresolved: self.unresolved,
             allow_override: self.config.auth.as_ref().and_then(|auth| auth.allow_override)

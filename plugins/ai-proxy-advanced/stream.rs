@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::inflate::Corrupt;
 use super::reply::{Seen, joined};
+use super::stored::Learner;
 use crate::llm::anthropic::Translator;
 use crate::llm::ending::Ending;
 use crate::llm::filter_events::Folder;
@@ -88,7 +89,12 @@ impl Stream {
     }
 
     /// Takes a read, inflated if it had to be, and leaves in `chunk` what may go out.
-    pub(super) fn pass(&mut self, chunk: &mut Chunk, read: Result<Bytes, Corrupt>) -> Outcome {
+    pub(super) fn pass(
+        &mut self,
+        chunk: &mut Chunk,
+        read: Result<Bytes, Corrupt>,
+        mut learner: Option<&mut Learner>,
+    ) -> Outcome {
         chunk.data = Bytes::new();
         if let Some(failed) = self.failed.take() {
             return Err(Stop::Fault(anyhow!(failed)));
@@ -99,6 +105,7 @@ impl Stream {
         let (wire, hides_usage) = (self.wire, self.hides_usage);
         let mut see = |event: Event<'_>| {
             let is_usage = watch.see(event, wire);
+            learner.iter_mut().for_each(|learner| learner.see_event(event));
             translator.iter_mut().for_each(|translator| translator.see(event));
             match folder {
                 _ if is_usage && hides_usage => Fate::Hide,

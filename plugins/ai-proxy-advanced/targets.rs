@@ -15,7 +15,7 @@ use crate::llm::Plan;
 use crate::llm::price::Prices;
 use crate::llm::splice::Object;
 use crate::pdk::Exchange;
-use crate::standings::Standing;
+use crate::standings::{Resource, Standing};
 
 /// Positions in the list of targets.
 pub(super) type Indexes = SmallVec<[usize; 4]>;
@@ -34,6 +34,8 @@ pub(in crate::plugins) struct Target {
     pub(super) label: String,
     /// How it is doing.
     pub(super) standing: Arc<Standing>,
+    /// Where it keeps what is made there.
+    pub(super) resource: Option<Resource>,
     /// Whose token it gets.
     pub(in crate::plugins) identity: Option<TokenHandle>,
     /// A field whose vault reference was not resolved: no request may go without it.

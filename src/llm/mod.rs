@@ -39,6 +39,7 @@ pub mod reply;
 mod site;
 pub mod splice;
 pub mod sse;
+pub mod stored;
 pub mod template;
 pub mod token_limit;
 pub mod transcript;

@@ -80,6 +80,7 @@ mod semantic;
 mod semantic_cache;
 mod specs;
 mod spill_over;
+mod stored_ids;
 mod stream;
 mod stream_ends;
 mod three_ways;

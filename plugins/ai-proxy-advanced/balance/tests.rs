@@ -97,6 +97,7 @@ fn scene(models: &[(u32, Value)], more: Value, standings: &Standings) -> Scene {
         Target {
             standing: standings.of("id", &named.place, &label),
             label: label.target,
+            resource: None,
             plan,
             identity: None,
             unresolved: None,
