@@ -101,6 +101,7 @@ impl Gateway {
     pub fn drain(self) {
         self.shared.systemd.stopping();
         self.status.draining.store(true, Ordering::Relaxed);
+        self.shared.ending.store(true, Ordering::Relaxed);
         self.workers.drain();
         self.shared.deliveries.flush();
         self.loader.stop();

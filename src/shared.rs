@@ -32,6 +32,9 @@ use crate::vms::Vms;
 
 /// One for the process.
 pub struct Shared {
+    /// The process ends: answers say so. It is set before anybody is told, since news reach one
+    /// connection after the other.
+    pub ending: AtomicBool,
     /// What was decided before the first request.
     pub settings: Settings,
     /// The control thread: errands that no worker may delay.
@@ -106,6 +109,7 @@ impl Shared {
         };
         let dns = Arc::new(dns);
         Ok(Self {
+            ending: AtomicBool::new(false),
             deliveries: Deliveries::new(
                 control.clone(),
                 tls.config(true),

@@ -3,6 +3,7 @@
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue};
@@ -132,11 +133,12 @@ async fn exchange(
         activity.head_ended();
     }
     let wants = Wish::of(&request);
-    let mut response = serve(worker, connection, request, slot).await?;
+    let mut response = serve(worker.clone(), connection, request, slot).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         activity.upgrade();
     } else if is_http1 {
-        say_connection(response.headers_mut(), wants, activity.is_last());
+        let is_last = activity.is_last() || worker.shared.ending.load(Ordering::Relaxed);
+        say_connection(response.headers_mut(), wants, is_last);
     }
     Ok(response.map(|reply| reply.lasting(busy)))
 }
