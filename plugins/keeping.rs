@@ -24,9 +24,18 @@ impl Keeping {
         Self { body: RefCell::new(Some(body)), missing: Cell::new(length) }
     }
 
-    /// Takes a piece, and says whether that was all. The server does not ask for the end of a body
-    /// whose length is known.
-    pub(super) fn push(&self, chunk: &Chunk) -> Result<bool, ReadError> {
+    /// Takes a piece for a plugin, and says whether that was all. A body that cannot be kept is
+    /// dropped: what goes to the client is the same.
+    pub(super) fn is_whole_with(&self, ex: &Exchange, plugin: &str, chunk: &Chunk) -> bool {
+        self.push(chunk).unwrap_or_else(|error| {
+            tracing::debug!(request_id = %ex.id, plugin, "not kept: {error}");
+            drop(self.take());
+            false
+        })
+    }
+
+    /// The server does not ask for the end of a body whose length is known.
+    fn push(&self, chunk: &Chunk) -> Result<bool, ReadError> {
         let mut body = self.body.borrow_mut();
         let Some(collector) = &mut *body else { return Ok(false) };
         if chunk.broken {

@@ -157,13 +157,8 @@ impl Plugin for SemanticCache {
 
     fn body_filter(&self, ex: &Exchange, chunk: &mut Chunk) -> Outcome {
         let Some(pending) = ex.own.find::<Pending>() else { return Ok(()) };
-        match pending.body.push(chunk) {
-            Ok(true) => self.keep(ex, &pending),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::debug!(request_id = %ex.id, plugin = NAME, "not kept: {error}");
-                drop(pending.body.take());
-            }
+        if pending.body.is_whole_with(ex, NAME, chunk) {
+            self.keep(ex, &pending);
         }
         Ok(())
     }

@@ -35,6 +35,17 @@ enum Drive {
     Over,
 }
 
+impl Drive {
+    /// Moves a connection that its holder polls.
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        if let Self::Holder(connection) = self
+            && connection.as_mut().poll(cx).is_ready()
+        {
+            *self = Self::Over;
+        }
+    }
+}
+
 impl Drop for Link {
     fn drop(&mut self) {
         if let Drive::Task(task) = &self.drive {
@@ -54,11 +65,7 @@ impl Link {
 
     /// Reads and writes what can be; its holder is woken when there is more.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Drive::Holder(connection) = &mut self.drive
-            && connection.as_mut().poll(cx).is_ready()
-        {
-            self.drive = Drive::Over;
-        }
+        self.drive.poll(cx);
     }
 
     /// The same, and nobody is woken.
@@ -112,9 +119,8 @@ impl Link {
             let Self { sender, drive } = self;
             let mut ready = pin!(sender.ready());
             std::future::poll_fn(|cx| {
-                if let Drive::Holder(connection) = drive
-                    && connection.as_mut().poll(cx).is_ready()
-                {
+                drive.poll(cx);
+                if matches!(drive, Drive::Over) {
                     return Poll::Ready(false);
                 }
                 ready.as_mut().poll(cx).map(|ready| ready.is_ok())

@@ -6,6 +6,8 @@
 import assert from "node:assert/strict";
 import OpenAI, { AzureOpenAI } from "openai";
 
+import { all, refused, said } from "./common.mjs";
+
 const GATEWAY = process.env.GATEWAY;
 
 // One client class each, and how its users sign in. A fault that happens once has a name of its
@@ -34,26 +36,6 @@ function chat(flavour, prompt, { retries = 0, key = "my-key", model = "gpt-4o", 
   const messages = [{ role: "user", content: prompt }];
   return flavour.make(key, retries).chat.completions.create({ model, messages, ...more });
 }
-
-async function refused(kind, call) {
-  let answer;
-  try {
-    answer = await call();
-  } catch (error) {
-    assert.equal(error.constructor, kind, error.stack);
-    return error;
-  }
-  throw new assert.AssertionError({ message: `no ${kind.name} but ${JSON.stringify(answer)}` });
-}
-
-async function all(stream) {
-  const chunks = [];
-  for await (const chunk of await stream) chunks.push(chunk);
-  return chunks;
-}
-
-// What the simulated model makes of a prompt.
-const said = (prompt) => `Hello from the Azure simulator. You said: ${prompt}`;
 
 const texts = (chunks) =>
   chunks.flatMap((chunk) => chunk.choices.map((choice) => choice.delta?.content)).filter(Boolean);

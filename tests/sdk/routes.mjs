@@ -8,6 +8,8 @@ import assert from "node:assert/strict";
 import OpenAI, { AzureOpenAI, toFile } from "openai";
 import { OpenAIRealtimeWS } from "openai/realtime/ws";
 
+import { all, refused, said } from "./common.mjs";
+
 const { AZURE, OPENAI, KEY, DIRECT } = process.env;
 
 const azure = (more) =>
@@ -26,24 +28,6 @@ const clients = {
 
 const model = "gpt-4o";
 const user = (content) => [{ role: "user", content }];
-const said = (prompt) => `Hello from the Azure simulator. You said: ${prompt}`;
-
-async function all(pages) {
-  const things = [];
-  for await (const thing of await pages) things.push(thing);
-  return things;
-}
-
-async function refused(kind, call) {
-  let answer;
-  try {
-    answer = await call();
-  } catch (error) {
-    assert.equal(error.constructor, kind, error.stack);
-    return error;
-  }
-  throw new assert.AssertionError({ message: `no ${kind.name} but ${JSON.stringify(answer)}` });
-}
 
 const bytes = async (reply) => Buffer.from(await reply.arrayBuffer());
 const upload = (client, text, name = "in.jsonl") =>
