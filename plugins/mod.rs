@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use crate::entity::PluginEntity;
-use crate::plugin::Plugin;
+use crate::plugin::{Counting, Plugin};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 
@@ -115,7 +115,12 @@ pub struct Context<'a> {
     pub findings: Option<&'a Findings>,
     /// What the instance before it left ([`Plugin::state`]), if its configuration was the same.
     pub state: Option<&'a Rc<dyn Any>>,
+    /// Makes code of the configuration that counts ready to run, in the Lua VM of this thread.
+    pub counting: &'a MakeCounting<'a>,
 }
+
+/// Makes Lua code of a plugin ready to run; the message says what is against it.
+pub type MakeCounting<'a> = dyn Fn(&PluginEntity, &str) -> Result<Box<dyn Counting>, String> + 'a;
 
 impl Context<'_> {
     /// Tells the author of the configuration something that does not stand in the way.
@@ -134,6 +139,15 @@ impl Context<'_> {
     /// The field in question.
     pub fn config<T: DeserializeOwned>(&self) -> Result<T, Vec<String>> {
         T::deserialize(&self.entity.config).map_err(|error| vec![format!("config: {error}")])
+    }
+
+    /// Lua code of the configuration that counts something.
+    ///
+    /// # Errors
+    /// It does not fit into the VM.
+    pub fn count_by(&self, field: &str, code: &str) -> Result<Box<dyn Counting>, Vec<String>> {
+        let counting = (self.counting)(self.entity, code);
+        counting.map_err(|error| vec![format!("config.{field}: {error}")])
     }
 }
 

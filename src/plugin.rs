@@ -66,6 +66,32 @@ pub trait Plugin {
     }
 }
 
+/// Code of a configuration that counts something for a plugin.
+pub trait Counting {
+    /// The number, in a phase that may wait; or why there is none.
+    fn ask<'a>(&'a self, ex: &'a Exchange, phase: &'static str) -> Count<'a>;
+
+    /// The number, in a phase that may not wait.
+    ///
+    /// # Errors
+    /// There is none.
+    fn ask_at_once(&self, ex: &Exchange, phase: &'static str) -> Result<f64, Uncounted>;
+}
+
+/// A number that is waited for.
+pub type Count<'a> = Pin<Box<dyn Future<Output = Result<f64, Uncounted>> + 'a>>;
+
+/// Why there is no number.
+#[derive(Debug)]
+pub enum Uncounted {
+    /// The code has answered the client.
+    Answered,
+    /// It has failed: its message.
+    Failed(String),
+    /// It has returned something else: the name of its type.
+    NoNumber(&'static str),
+}
+
 /// How a phase of a plugin ended.
 pub type Outcome = Result<(), Stop>;
 

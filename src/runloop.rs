@@ -18,11 +18,13 @@ use crate::balancer::health::Healths;
 use crate::chain::{Instance, Instances, Plan};
 use crate::entity::{Consumer, PluginEntity};
 use crate::guard::Guard;
+use crate::lua::plugin::counting::CountingCode;
 use crate::lua::plugin::fields::{self, CustomFields};
 use crate::lua::plugin::{Handler, LuaPlugin};
 use crate::lua::{self, Vm};
 use crate::metrics::Counter;
 use crate::pdk::Entities;
+use crate::plugin::Counting;
 use crate::plugins::{self, Context, Findings};
 use crate::router::{Hit, Router};
 use crate::shared::Shared;
@@ -345,7 +347,12 @@ fn instances(
         } else {
             let findings = scripts.trial.as_ref();
             let state = states.for_plugin(entity);
-            let context = Context { shared, snapshot, entity, findings, state };
+            let counting = |entity: &PluginEntity, code: &str| {
+                let code = CountingCode::new(scripts.vm(shared)?, entity, code)?;
+                Ok(Box::new(code) as Box<dyn Counting>)
+            };
+            let counting = &counting;
+            let context = Context { shared, snapshot, entity, findings, state, counting };
             let instance = native(&context, scripts);
             instance.map(|instance| made.push(Rc::new(instance)))
         };
@@ -369,8 +376,8 @@ fn native(context: &Context<'_>, scripts: &Scripts) -> Result<Instance, Vec<Stri
     };
     let mut plugin = (native.make)(context)?;
     if fields::has_fields(entity) {
-        let around =
-            scripts.vm(context.shared).and_then(|vm| CustomFields::around(plugin, vm, entity));
+        let vm = scripts.vm(context.shared);
+        let around = vm.and_then(|vm| CustomFields::around(plugin, vm, entity));
         plugin = Box::new(around.map_err(|message| vec![message])?);
     }
     Ok(Instance::new(entity.clone(), native.priority, plugin))

@@ -30,12 +30,20 @@ const UNSPECIFIED: &str = "UNSPECIFIED";
 
 /// Tells about an exchange that is over.
 pub(super) fn report(session: &Session, ex: &Exchange) {
+    if let Some(used) = record(session, ex) {
+        ex.own.all::<ModelWatch>().iter().for_each(|watch| watch.tell(Some((ex, &used))));
+    }
+}
+
+/// Puts down what is known of it; gives what a model was asked.
+fn record(session: &Session, ex: &Exchange) -> Option<Rc<ModelUse>> {
     let (asked, target) = (session.asked(), session.target());
     let seen = {
         let mut reply = session.reply.borrow_mut();
         reply.seen(session, ex)
     };
     let numbers = Numbers::new(session, ex, &seen);
+    let mut spent = None;
     if let (Some(asked), Some(target)) = (&asked, target) {
         if let Some(name) = target.plan.secret_arg() {
             ex.log.hide_arg(name);
@@ -55,8 +63,8 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
             }
         } else if ex.times.sent.get().is_some() {
             let counters = &session.setup.counters;
-            let used = counters.count(&session.setup, target, asked, &numbers, cache);
-            ex.own.all::<ModelWatch>().iter().for_each(|watch| watch.tell(Some(&used)));
+            let used = Rc::new(counters.count(&session.setup, target, asked, &numbers, cache));
+            spent = Some(used.clone());
             if is_blocked(ex, &seen) {
                 count_blocked(&session.setup.shared.metrics, &used);
             }
@@ -66,7 +74,7 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
             }
             // Kong's metrics are made of the log record, so they need its statistics.
             if target.log_statistics {
-                ex.own.keep(Rc::new(used));
+                ex.own.keep(used);
             }
         }
         if let Some(status) = ex.service.status.get() {
@@ -77,7 +85,7 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
         }
     }
     if !ex.log.is_wanted() {
-        return;
+        return spent;
     }
     // A request that was refused has no target yet; the first speaks for all.
     let settings = target.or_else(|| session.setup.targets.at(0));
@@ -92,6 +100,7 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
     if settings.is_some_and(|target| target.log_payloads) {
         ex.log.set("ai.proxy.payload", payload(session, asked.as_deref(), &seen));
     }
+    spent
 }
 
 /// What traces tell of the last attempt.

@@ -33,12 +33,11 @@ pub(super) struct Config {
     pub(super) error_hide_providers: Option<bool>,
     pub(super) hide_client_headers: Option<bool>,
     pub(super) retry_after_jitter_max: Option<f64>,
-    #[allow(dead_code)] // a request that is refused uses no model
-    disable_penalty: Option<bool>,
+    pub(super) disable_penalty: Option<bool>,
     #[allow(dead_code)] // Redis adds fractions here
     decrease_by_fractions_in_redis: Option<bool>,
-    request_prompt_count_function: Option<String>,
-    custom_cost_count_function: Option<String>,
+    pub(super) request_prompt_count_function: Option<String>,
+    pub(super) custom_cost_count_function: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -114,20 +113,63 @@ impl Strategy {
     }
 }
 
+/// What is counted under the name of a provider.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// What this provider has answered.
+    Provider(&'static str),
+    /// What `request_prompt_count_function` says of a request.
+    RequestPrompt,
+    /// What `custom_cost_count_function` says when a request is over.
+    CustomCost,
+}
+
+impl Counted {
+    fn named(name: &str) -> Option<Self> {
+        let provider = || serde_json::from_value::<Provider>(name.into()).ok();
+        match name {
+            "requestPrompt" => Some(Self::RequestPrompt),
+            "customCost" => Some(Self::CustomCost),
+            _ => Some(Self::Provider(provider()?.as_str())),
+        }
+    }
+
+    /// Its name in a configuration.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Provider(name) => name,
+            Self::RequestPrompt => "requestPrompt",
+            Self::CustomCost => "customCost",
+        }
+    }
+}
+
 /// Limits that count together.
 pub(super) struct Limiter {
     /// At the end of header names: the provider, or `policy-<n>`.
     pub(super) name: Arc<str>,
     /// Which requests.
     pub(super) matches: Match,
-    /// Counts only what this provider has answered.
-    pub(super) provider: Option<&'static str>,
+    /// Counts only what this one has answered; `None` is a policy.
+    pub(super) provider: Option<Counted>,
     pub(super) limits: Vec<Limit>,
 }
 
 pub(super) struct Limit {
     pub(super) window: Window,
     pub(super) strategy: Strategy,
+}
+
+impl Limiter {
+    /// What a request is sure to use of a limit: from an estimate of its prompt in tokens, or from
+    /// what the function for requests has counted.
+    pub(super) fn at_least(&self, strategy: Strategy, prompt_tokens: u64, counted: f64) -> f64 {
+        match self.provider {
+            Some(Counted::RequestPrompt) => counted,
+            Some(Counted::CustomCost) => 0.0,
+            _ => strategy.at_least(prompt_tokens),
+        }
+    }
 }
 
 impl Config {
@@ -154,24 +196,14 @@ impl Config {
                 Err(what) => errors.push(format!("config.policies[{at}].{what}")),
             }
         }
-        for (field, function) in [
-            ("request_prompt_count_function", &self.request_prompt_count_function),
-            ("custom_cost_count_function", &self.custom_cost_count_function),
-        ] {
-            if function.is_some() {
-                errors.push(format!("config.{field}: not built yet; leave it out"));
-            }
-        }
         if errors.is_empty() { Ok(limiters) } else { Err(errors) }
     }
 }
 
 impl LlmProvider {
     fn limiter(&self, slides: bool, strategy: Strategy) -> Result<Limiter, String> {
-        let provider: Option<Provider> = serde_json::from_value(self.name.as_str().into()).ok();
-        let provider = provider.ok_or_else(|| {
-            format!("name: '{}' is not built yet; use a provider, or a policy", self.name)
-        })?;
+        let provider = Counted::named(&self.name)
+            .ok_or_else(|| format!("name: '{}' is no provider of models", self.name))?;
         let limit = |(limit, size): (&f64, &f64)| Limit {
             window: Window { limit: *limit, size: seconds(*size), slides },
             strategy,
@@ -179,7 +211,7 @@ impl LlmProvider {
         Ok(Limiter {
             name: self.name.as_str().into(),
             matches: Match::default(),
-            provider: Some(provider.as_str()),
+            provider: Some(provider),
             limits: self.limit.iter().zip(&self.window_size).map(limit).collect(),
         })
     }

@@ -5,6 +5,7 @@
 //! answers that nobody can know ahead. A request that asks no model gets everything back.
 
 mod config;
+mod functions;
 mod rules;
 
 use std::rc::Rc;
@@ -27,19 +28,22 @@ use crate::quota::amounts::{Level, Window, clock};
 use crate::quota::remote::identifier;
 use crate::redis::Redis;
 use crate::respond;
-use crate::settings::Env;
 use crate::shared::Shared;
-use config::{Config, Counters, Limiter, Strategy};
+use config::{Config, Counted, Counters, Limiter, Strategy};
+use functions::Functions;
 
 struct AiRateLimiting {
     counters: Rc<Store>,
     limiters: Rc<[Limiter]>,
+    functions: Rc<Functions>,
     by: By,
     status: StatusCode,
     message: String,
     hides_providers: bool,
     hides_headers: bool,
     jitter: f64,
+    /// A request that `requestPrompt` refuses costs it nothing.
+    has_no_penalty: bool,
 }
 
 /// Where the counters are.
@@ -58,12 +62,46 @@ enum Far {
     Synced(Rc<Synced>),
 }
 
+impl Far {
+    /// The Redis of a configuration; `None` if it counts in this process alone.
+    fn new(
+        config: &Config,
+        context: &Context<'_>,
+        namespace: &Arc<str>,
+    ) -> Result<Option<Self>, Vec<String>> {
+        match config.strategy.unwrap_or(Counters::Local) {
+            Counters::Cluster => {
+                let what = "config.strategy: 'cluster' needs a database; use redis or local";
+                return Err(vec![what.to_owned()]);
+            }
+            Counters::Redis if config.sync_rate.is_none_or(|rate| rate >= 0.0) => {}
+            _ => return Ok(None),
+        }
+        let record = config.redis.clone();
+        let record = record.ok_or_else(|| vec!["config.redis: is missing".to_owned()])?;
+        let server = record.server("config.redis")?;
+        let shared = context.shared;
+        let redis = Redis::signed_in(shared, &context.snapshot.env, server, "config.redis")?;
+        let remote = Remote::new(redis, namespace.clone());
+        Ok(Some(match config.sync_rate.filter(|rate| *rate > 0.0) {
+            Some(rate) => {
+                let every = Duration::from_secs_f64(rate.min(86_400.0));
+                Self::Synced(Synced::new(shared, namespace.clone(), remote, every))
+            }
+            None => Self::Asked(remote),
+        }))
+    }
+}
+
 /// A limit of one client, and what was reserved of it.
 struct Reserved {
     limiter: usize,
     window: Window,
     strategy: Strategy,
     whom: Box<str>,
+    /// What it was asked for.
+    wanted: f64,
+    /// What it gave.
     amount: f64,
     level: Level,
     fits: bool,
@@ -71,14 +109,14 @@ struct Reserved {
 
 pub(super) fn make(context: &Context<'_>) -> Result<Box<dyn Plugin>, Vec<String>> {
     let config: Config = context.config()?;
-    let id = context.entity.id.to_string();
-    AiRateLimiting::new(config, context.shared, &context.snapshot.env, &id)
-        .map(|plugin| Box::new(plugin) as _)
+    AiRateLimiting::new(config, context).map(|plugin| Box::new(plugin) as _)
 }
 
 impl Plugin for AiRateLimiting {
     fn phases(&self) -> Phases {
-        Phases::ACCESS
+        // The function for costs reads the record of the log.
+        let record = if self.functions.has_costs() { Phases::RECORD } else { Phases::NONE };
+        Phases::ACCESS.and(record)
     }
 
     fn access<'a>(&'a self, ex: &'a Exchange) -> Step<'a> {
@@ -87,60 +125,50 @@ impl Plugin for AiRateLimiting {
 }
 
 impl AiRateLimiting {
-    fn new(config: Config, shared: &Arc<Shared>, env: &Env, id: &str) -> Result<Self, Vec<String>> {
+    fn new(config: Config, context: &Context<'_>) -> Result<Self, Vec<String>> {
         let limiters = config.limiters()?;
+        let functions = Functions::new(&config, &limiters, context)?;
         let status = limits::status(config.error_code.unwrap_or(429.0))
             .ok_or_else(|| vec!["config.error_code: must be a status, 100 to 599".to_owned()])?;
         prompts::other_format(config.llm_format.as_deref(), &["openai", anthropic::FORMAT])?;
         let by = config.by()?;
-        let namespace: Arc<str> = config.namespace.as_deref().unwrap_or(id).into();
-        let remote = match config.strategy.unwrap_or(Counters::Local) {
-            Counters::Cluster => {
-                let what = "config.strategy: 'cluster' needs a database; use redis or local";
-                return Err(vec![what.to_owned()]);
-            }
-            Counters::Redis if config.sync_rate.is_none_or(|rate| rate >= 0.0) => {
-                let record = config.redis.clone();
-                let record = record.ok_or_else(|| vec!["config.redis: is missing".to_owned()])?;
-                let server = record.server("config.redis")?;
-                let redis = Redis::signed_in(shared, env, server, "config.redis")?;
-                let remote = Remote::new(redis, namespace.clone());
-                Some(match config.sync_rate.filter(|rate| *rate > 0.0) {
-                    Some(rate) => {
-                        let every = Duration::from_secs_f64(rate.min(86_400.0));
-                        Far::Synced(Synced::new(shared, namespace.clone(), remote, every))
-                    }
-                    None => Far::Asked(remote),
-                })
-            }
-            _ => None,
-        };
+        let id = context.entity.id.to_string();
+        let namespace: Arc<str> = config.namespace.as_deref().unwrap_or(&id).into();
+        let remote = Far::new(&config, context, &namespace)?;
         Ok(Self {
-            counters: Rc::new(Store { shared: shared.clone(), namespace, remote }),
+            counters: Rc::new(Store { shared: context.shared.clone(), namespace, remote }),
             limiters: limiters.into(),
+            functions: Rc::new(functions),
             by,
             status,
             message: config.error_message.unwrap_or_default(),
             hides_providers: config.error_hide_providers.unwrap_or(false),
             hides_headers: config.hide_client_headers.unwrap_or(false),
             jitter: config.retry_after_jitter_max.unwrap_or(0.0).max(0.0),
+            has_no_penalty: config.disable_penalty.unwrap_or(false),
         })
     }
 
     async fn judge(&self, ex: &Exchange) -> Outcome {
         let (model, prompt) = asked(ex, &self.counters.shared).await;
+        let counted = self.functions.of_request(ex, &self.limiters).await?;
         let time = clock();
         let mut reserved = Vec::new();
-        for (limiter, whom) in self.concerned(ex, model.as_deref()) {
-            let whom: Box<str> = format!("{}:{whom}", self.limiters[limiter].name).into();
-            reserved.extend(self.limiters[limiter].limits.iter().map(|limit| Reserved {
-                limiter,
-                window: limit.window,
-                strategy: limit.strategy,
-                whom: whom.clone(),
-                amount: limit.strategy.at_least(prompt),
-                level: Level::default(),
-                fits: false,
+        for (at, whom) in self.concerned(ex, model.as_deref()) {
+            let limiter = &self.limiters[at];
+            let whom: Box<str> = format!("{}:{whom}", limiter.name).into();
+            reserved.extend(limiter.limits.iter().map(|limit| {
+                let wanted = limiter.at_least(limit.strategy, prompt, counted);
+                Reserved {
+                    limiter: at,
+                    window: limit.window,
+                    strategy: limit.strategy,
+                    whom: whom.clone(),
+                    wanted,
+                    amount: wanted,
+                    level: Level::default(),
+                    fits: false,
+                }
             }));
         }
         self.counters.reserve(ex, &mut reserved, time).await;
@@ -149,8 +177,12 @@ impl AiRateLimiting {
             self.watch(ex, reserved, time);
             return Ok(());
         }
-        let outcome = self.refuse(ex, &reserved, prompt, time);
-        self.counters.clone().settle(reserved, |_| 0.0, time);
+        let outcome = self.refuse(ex, &reserved, time);
+        let penalty = |one: &Reserved| match self.limiters[one.limiter].provider {
+            Some(Counted::RequestPrompt) if !self.has_no_penalty => one.wanted,
+            _ => 0.0,
+        };
+        self.counters.clone().settle(reserved, penalty, time);
         outcome
     }
 
@@ -188,6 +220,9 @@ impl AiRateLimiting {
             let left = (one.window.limit - used).max(0.0);
             set(ex, &format!("x-ai-ratelimit-limit-{size}-{name}"), one.window.limit);
             set(ex, &format!("x-ai-ratelimit-remaining-{size}-{name}"), left);
+            if self.limiters[one.limiter].provider == Some(Counted::RequestPrompt) {
+                set(ex, &format!("x-ai-ratelimit-query-cost-{size}-{name}"), one.wanted);
+            }
             let reset = one.window.reset(time);
             least = Some(least.map_or(reset, |before| before.min(reset)));
         }
@@ -197,13 +232,13 @@ impl AiRateLimiting {
         }
     }
 
-    fn refuse(&self, ex: &Exchange, reserved: &[Reserved], prompt: u64, time: f64) -> Outcome {
+    fn refuse(&self, ex: &Exchange, reserved: &[Reserved], time: f64) -> Outcome {
         let over = reserved.iter().filter(|one| !one.fits);
         let mut names: Vec<&str> = Vec::new();
         let mut longest = 0;
         for one in over {
             let name = &*self.limiters[one.limiter].name;
-            let wait = one.window.wait(one.level, one.strategy.at_least(prompt), time);
+            let wait = one.window.wait(one.level, one.wanted, time);
             let wait = wait + fastrand::u64(0..=self.jitter as u64);
             longest = longest.max(wait);
             if !names.contains(&name) {
@@ -227,21 +262,38 @@ impl AiRateLimiting {
     /// Puts the counters right when it is known what the request has cost.
     fn watch(&self, ex: &Exchange, reserved: Vec<Reserved>, time: f64) {
         let (counters, limiters) = (self.counters.clone(), self.limiters.clone());
-        let watch = ModelWatch::new(move |used| {
-            let cost = |one: &Reserved| cost(&limiters[one.limiter], one, used);
+        let functions = self.functions.clone();
+        let watch = ModelWatch::new(move |told| {
+            let custom = told.and_then(|(ex, _)| functions.of_costs(ex, &limiters));
+            let used = told.map(|(_, used)| used);
+            let cost = |one: &Reserved| cost(&limiters[one.limiter], one, used, custom);
             counters.settle(reserved, cost, time);
         });
         ex.own.keep(Rc::new(watch));
     }
 }
 
-/// What a request has cost a limit.
-fn cost(limiter: &Limiter, reserved: &Reserved, used: Option<&ModelUse>) -> f64 {
-    let Some(used) = used else { return 0.0 };
-    let is_theirs = limiter.provider.is_none_or(|provider| provider == used.provider)
-        && limiter.matches.has_provider(used.provider);
-    let spent = used.spent.as_ref().filter(|_| is_theirs);
-    spent.map_or(0.0, |spent| reserved.strategy.of(spent))
+/// What a request has cost a limit; `custom` is what the function for costs has said.
+fn cost(
+    limiter: &Limiter,
+    reserved: &Reserved,
+    used: Option<&ModelUse>,
+    custom: Option<f64>,
+) -> f64 {
+    let of_model = |used: &ModelUse| {
+        let spent = used.spent.as_ref();
+        spent.map_or(0.0, |spent| reserved.strategy.of(spent))
+    };
+    match limiter.provider {
+        Some(Counted::RequestPrompt) => reserved.wanted,
+        Some(Counted::CustomCost) => custom.unwrap_or(0.0),
+        Some(Counted::Provider(provider)) => {
+            used.filter(|used| used.provider == provider).map_or(0.0, of_model)
+        }
+        None => {
+            used.filter(|used| limiter.matches.has_provider(used.provider)).map_or(0.0, of_model)
+        }
+    }
 }
 
 impl Store {

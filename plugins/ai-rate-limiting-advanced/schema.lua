@@ -1,4 +1,5 @@
 local typedefs = require "kong.db.schema.typedefs"
+local checks = require "kong.db.schema.checks"
 local fields = require "silverback.llm.fields"
 local redis = require "silverback.llm.redis"
 
@@ -21,6 +22,11 @@ local function numbers(description)
 end
 
 local strategies = { "total_tokens", "prompt_tokens", "completion_tokens", "cost" }
+
+-- Lua code that returns a number.
+local function code(description)
+  return { type = "string", description = description, custom_validator = checks.lua_code }
+end
 
 local provider = {
   type = "record",
@@ -139,8 +145,8 @@ return {
         { retry_after_jitter_max = { type = "number", default = 0 } },
         { disable_penalty = flag(false) },
         { decrease_by_fractions_in_redis = flag(false) },
-        { request_prompt_count_function = { type = "string" } },
-        { custom_cost_count_function = { type = "string" } },
+        { request_prompt_count_function = code "What a request costs the provider requestPrompt." },
+        { custom_cost_count_function = code "What a request has cost the provider customCost." },
       },
     } },
   },

@@ -5,10 +5,11 @@
 //! `pcall` of the plugin can hold it up (Kong yields and never resumes, to the same end).
 
 mod conf;
+pub mod counting;
 pub mod fields;
 mod version;
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -327,23 +328,9 @@ impl LuaPlugin {
         let fault = |error: mlua::Error| Stop::Fault(self.told(&error));
         let (function, state) = self.enter(phase, ex).map_err(fault)?;
         let call = limit::off(self.handler.vm.lua(), || function.call_async::<()>(&self.conf));
-        let mut call = pin!(Owner::holding(call));
-        let mut poll = |cx: &mut Context<'_>| {
-            let _running = self.note(phase, Some(ex.id));
-            call.as_mut().poll(cx)
-        };
         let threads = Threads(&state);
-        let mut outcome = loop {
-            let mut told = pin!(state.told());
-            let ended = poll_fn(|cx| match (poll(cx), state.verdict()) {
-                (Poll::Ready(result), None) => Poll::Ready(Some(result.map_err(fault))),
-                (_, Some(verdict)) => Poll::Ready(Some(outcome_of(verdict))),
-                (Poll::Pending, None) => told.as_mut().poll(cx).map(|()| None),
-            });
-            if let Some(outcome) = ended.await {
-                break outcome;
-            }
-        };
+        let note = || self.note(phase, Some(ex.id));
+        let mut outcome = driven(&state, Owner::holding(call), note, fault).await.map(drop);
         // nginx leaves a phase when all of its light threads are done; `ngx.exit` and an error end
         // them.
         if !ex.response.is_last_word.get() && !matches!(outcome, Err(Stop::Fault(_))) {
@@ -370,8 +357,7 @@ impl LuaPlugin {
     /// Notes that its code runs, until the answer is dropped.
     fn note(&self, phase: &'static str, id: Option<RequestId>) -> Option<vms::Running<'_>> {
         let place = self.handler.place.as_ref()?;
-        place.set_bytes(self.handler.vm.lua().used_memory());
-        Some(place.enter(&self.running.name, phase, id))
+        Some(noted(place, &self.handler.vm, &self.running, phase, id))
     }
 
     /// An error for the operator: who has no memory is told where there is more.
@@ -416,6 +402,44 @@ impl LuaPlugin {
             _ => chunk.data = Bytes::new(),
         }
         Ok(())
+    }
+}
+
+/// Notes in the place of a VM that code of a plugin runs, until the answer is dropped.
+fn noted<'a>(
+    place: &'a Place,
+    vm: &Vm,
+    running: &Running,
+    phase: &'static str,
+    id: Option<RequestId>,
+) -> vms::Running<'a> {
+    place.set_bytes(vm.lua().used_memory());
+    place.enter(&running.name, phase, id)
+}
+
+/// Runs code that may wait, to its end or to its answer; `None` if it leaves the phase without a
+/// result. `note` says that it runs, for as long as what it gives is kept.
+async fn driven<T, N>(
+    state: &State,
+    call: impl Future<Output = mlua::Result<T>>,
+    note: impl Fn() -> N,
+    fault: impl Fn(mlua::Error) -> Stop,
+) -> Result<Option<T>, Stop> {
+    let mut call = pin!(call);
+    let mut poll = |cx: &mut Context<'_>| {
+        let _running = note();
+        call.as_mut().poll(cx)
+    };
+    loop {
+        let mut told = pin!(state.told());
+        let ended = poll_fn(|cx| match (poll(cx), state.verdict()) {
+            (Poll::Ready(result), None) => Poll::Ready(Some(result.map(Some).map_err(&fault))),
+            (_, Some(verdict)) => Poll::Ready(Some(outcome_of(verdict).map(|()| None))),
+            (Poll::Pending, None) => told.as_mut().poll(cx).map(|()| None),
+        });
+        if let Some(outcome) = ended.await {
+            return outcome;
+        }
     }
 }
 

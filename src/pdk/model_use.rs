@@ -158,16 +158,16 @@ impl ModelCall {
 /// request to a model it is told so when the exchange ends.
 pub struct ModelWatch(RefCell<Option<Watcher>>);
 
-type Watcher = Box<dyn FnOnce(Option<&ModelUse>)>;
+type Watcher = Box<dyn FnOnce(Option<(&Exchange, &ModelUse)>)>;
 
 impl ModelWatch {
     /// Keep it in `Exchange::own`.
-    pub fn new(watcher: impl FnOnce(Option<&ModelUse>) + 'static) -> Self {
+    pub fn new(watcher: impl FnOnce(Option<(&Exchange, &ModelUse)>) + 'static) -> Self {
         Self(RefCell::new(Some(Box::new(watcher))))
     }
 
-    /// Tells it, once.
-    pub fn tell(&self, used: Option<&ModelUse>) {
+    /// Tells it, once; in `log`, when the record has what is known of the request.
+    pub fn tell(&self, used: Option<(&Exchange, &ModelUse)>) {
         let watcher = self.0.borrow_mut().take();
         if let Some(watcher) = watcher {
             watcher(used);

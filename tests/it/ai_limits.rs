@@ -276,7 +276,11 @@ async fn what_cannot_work_is_refused_by_name() {
     let model = model().await;
     for (limits, text) in [
         ("llm_providers: [{name: azure, limit: [1, 2], window_size: [1]}]", "same number"),
-        ("llm_providers: [{name: requestPrompt, limit: [1], window_size: [1]}]", "requestPrompt"),
+        (
+            "llm_providers: [{name: customCost, limit: [1], window_size: [1]}], \
+             custom_cost_count_function: 'return ='",
+            "custom_cost_count_function: Error parsing function: ",
+        ),
         ("identifier: ip", "llm_providers or policies"),
         (
             "policies: [{match: [{type: ip, values: [x]}], limits: [{limit: 1, window_size: 1}]}]",
@@ -301,4 +305,89 @@ async fn what_cannot_work_is_refused_by_name() {
         let errors = errors.unwrap().join("\n");
         assert!(errors.contains(text), "{errors}");
     }
+}
+
+const ONCE: &str = "window_size: [31536000]";
+
+#[tokio::test]
+async fn a_function_counts_what_a_request_costs() {
+    let model = model().await;
+    let limits = |more: &str| {
+        format!(
+            "llm_providers: [{{name: requestPrompt, limit: [100], {ONCE}}}], window_type: fixed, \
+             request_prompt_count_function: \
+             'local body = kong.request.get_body() return 10 * #body.messages[1].content'{more}"
+        )
+    };
+    let gateway = TestGateway::start(&config(&model, &limits("")));
+    let first = say(&gateway, "ka", 3).await;
+    assert_eq!(first.status(), 200, "{}", first.text());
+    assert_eq!(first.header("x-ai-ratelimit-query-cost-year-requestprompt"), Some("60"));
+    assert_eq!(first.header("x-ai-ratelimit-remaining-year-requestprompt"), Some("40"));
+    let second = say(&gateway, "ka", 3).await;
+    assert_eq!(second.status(), 429);
+    let message = "AI token rate limit exceeded for provider(s): requestPrompt";
+    assert_eq!(second.json()["message"], message);
+    let third = say(&gateway, "ka", 1).await;
+    assert_eq!(third.status(), 429, "what was refused counts, too");
+    let gateway = TestGateway::start(&config(&model, &limits(", disable_penalty: true")));
+    let mut seen = Vec::new();
+    for words in [3, 3, 2, 1] {
+        let answer = say(&gateway, "ka", words).await;
+        let left = answer.header("x-ai-ratelimit-remaining-year-requestprompt");
+        seen.push((answer.status(), left.unwrap_or_default().to_owned()));
+    }
+    let expected = [(200, "40"), (429, "40"), (200, "0"), (429, "0")];
+    assert_eq!(seen, expected.map(|(status, left)| (status, left.to_owned())));
+}
+
+#[tokio::test]
+async fn a_function_for_requests_that_fails_is_told_in_kongs_words() {
+    let model = model().await;
+    for (code, expected) in [
+        ("return \"many\"", "Bad return value from the request prompt count function"),
+        ("return 0/0", "Bad return value from the request prompt count function"),
+        ("error(\"no\")", "Error executing request prompt count function"),
+    ] {
+        let limits = format!(
+            "llm_providers: [{{name: requestPrompt, limit: [100], {ONCE}}}], \
+             request_prompt_count_function: '{code}'"
+        );
+        let gateway = TestGateway::start(&config(&model, &limits));
+        let answer = say(&gateway, "ka", 1).await;
+        assert_eq!((answer.status(), answer.json()["message"].as_str()), (500, Some(expected)));
+    }
+    let limits = format!(
+        "llm_providers: [{{name: requestPrompt, limit: [100], {ONCE}}}], \
+         request_prompt_count_function: 'kong.response.exit(418, {{message = \"mine\"}})'"
+    );
+    let gateway = TestGateway::start(&config(&model, &limits));
+    let answer = say(&gateway, "ka", 1).await;
+    assert_eq!((answer.status(), answer.json()["message"].as_str()), (418, Some("mine")));
+    assert_eq!(model.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn a_function_counts_what_a_request_has_cost_from_its_record() {
+    let model = model().await;
+    let limits = format!(
+        "llm_providers: [{{name: customCost, limit: [4], {ONCE}}}, \
+         {{name: azure, limit: [1000], {ONCE}}}], window_type: fixed, custom_cost_count_function: \
+         'local proxy = kong.log.serialize().ai.proxy \
+          return proxy.usage.total_tokens / 15 \
+          + (proxy.meta.request_model == \"gpt-4o\" and 1 or 5)'"
+    );
+    let config = config(&model, &limits).replace(
+        "auth: {header_name",
+        "logging: {log_statistics: true}\n          auth: {header_name",
+    );
+    let gateway = TestGateway::start(&config);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let answer = say(&gateway, "ka", 1).await;
+        let left = answer.header("x-ai-ratelimit-remaining-year-customcost").map(str::to_owned);
+        seen.push((answer.status(), left.unwrap_or_default()));
+    }
+    let expected = [(200, "4"), (200, "1"), (429, "0")];
+    assert_eq!(seen, expected.map(|(status, left)| (status, left.to_owned())));
 }

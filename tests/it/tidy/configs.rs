@@ -173,8 +173,9 @@ fn native_configs_match_their_schemas() {
     for native in NATIVE {
         let snapshot = Arc::new(snapshot(native, &shared.settings));
         let entity = &snapshot.plugins[0];
-        let context =
-            Context { shared: &shared, snapshot: &snapshot, entity, findings: None, state: None };
+        let (shared, snapshot) = (&shared, &snapshot);
+        let counting = &|_: &PluginEntity, _: &str| Err("this test has no Lua".to_owned());
+        let context = Context { shared, snapshot, entity, findings: None, state: None, counting };
         faults.extend(compare(native, &context));
     }
     control.stop();
