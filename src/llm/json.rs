@@ -161,55 +161,60 @@ impl<'a> Scanner<'a> {
         self.expect(b'"')?;
         let mut escaped = false;
         loop {
-            self.plain()?;
-            self.at += 1;
-            if self.bytes[self.at - 1] == b'"' {
-                return Ok(escaped);
+            match self.plain() {
+                Some(b'"') => return Ok(escaped),
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                _ => return Err(self.fault()),
             }
-            escaped = true;
-            self.escape()?;
         }
     }
 
-    /// Goes to the quote or backslash where the plain part of a string ends.
+    /// Goes over the plain part of a string and the quote or backslash that ends it, which it
+    /// gives. What may not be there, and the end of the bytes, is stopped at.
     ///
     /// Most strings are names and short values, which eight bytes at a time are found faster than
     /// by a search that has to begin; the text of a chat is long, and then the search is faster.
     #[inline]
-    fn plain(&mut self) -> Result<(), Fault> {
-        const SHORT: usize = 48;
-        let short = self.bytes.len().min(self.at + SHORT);
-        while let Some(word) = self.bytes[self.at..short].first_chunk::<8>() {
-            let stops = stops(u64::from_le_bytes(*word));
+    fn plain(&mut self) -> Option<u8> {
+        const SHORT: usize = 6;
+        let rest = self.bytes.get(self.at..)?;
+        let (words, _) = rest.as_chunks::<8>();
+        for (n, word) in words.iter().take(SHORT).enumerate() {
+            let word = u64::from_le_bytes(*word);
+            let stops = stops(word);
             if stops != 0 {
-                self.at += (stops.trailing_zeros() / 8) as usize;
-                return self.stopped();
+                let first = stops.trailing_zeros() & !7;
+                self.at += n * 8 + (first / 8) as usize;
+                return self.stopped((word >> first) as u8);
             }
-            self.at += 8;
         }
+        self.at += 8 * words.len().min(SHORT);
         self.long()
     }
 
     /// The same for what is long, or at the end of the bytes.
-    fn long(&mut self) -> Result<(), Fault> {
-        let rest = &self.bytes[self.at..];
+    fn long(&mut self) -> Option<u8> {
+        let rest = self.bytes.get(self.at..)?;
         let Some(stop) = memchr2(b'"', b'\\', rest) else {
-            return Err(Fault::Malformed(self.bytes.len()));
+            self.at = self.bytes.len();
+            return None;
         };
         if has_control(&rest[..stop]) {
-            return Err(self.fault());
+            return None;
         }
         self.at += stop;
-        Ok(())
+        self.stopped(rest[stop])
     }
 
-    /// Whether what a string stopped at may be in it.
+    /// Steps over what a string stopped at, if it may be in it.
     #[inline]
-    fn stopped(&self) -> Result<(), Fault> {
-        match self.peek() {
-            Some(b'"' | b'\\') => Ok(()),
-            _ => Err(self.fault()),
-        }
+    fn stopped(&mut self, byte: u8) -> Option<u8> {
+        let is_good = matches!(byte, b'"' | b'\\');
+        self.at += usize::from(is_good);
+        is_good.then_some(byte)
     }
 
     /// Steps over what follows a backslash.

@@ -82,6 +82,12 @@ impl<B: AsRef<[u8]>> Object<B> {
         if let Err(error) = std::str::from_utf8(text) {
             return Err(Fault::Malformed(error.valid_up_to()));
         }
+        Self::read_text(bytes)
+    }
+
+    /// As [`read`](Self::read) for bytes that are text for certain: a part of what was read.
+    pub(crate) fn read_text(bytes: B) -> Result<Self, Fault> {
+        let text = bytes.as_ref();
         let mut scanner = Scanner::new(text);
         scanner.blank();
         if scanner.peek() != Some(b'{') {
@@ -121,6 +127,19 @@ impl<B: AsRef<[u8]>> Object<B> {
         let bytes = self.bytes.as_ref();
         self.members.iter().filter_map(|member| {
             let name = json::text(&bytes[member.key as usize..member.key_end as usize])?;
+            Some((name, &bytes[member.value as usize..member.end as usize]))
+        })
+    }
+
+    /// The same with the names as bytes, which costs less. Names that are no text are left out.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (Cow<'_, [u8]>, &[u8])> {
+        let bytes = self.bytes.as_ref();
+        self.members.iter().filter_map(|member| {
+            let name = &bytes[member.key as usize..member.key_end as usize];
+            let name = match member.escaped {
+                false => Cow::Borrowed(&name[1..name.len() - 1]),
+                true => Cow::Owned(json::text(name)?.into_owned().into_bytes()),
+            };
             Some((name, &bytes[member.value as usize..member.end as usize]))
         })
     }

@@ -46,17 +46,28 @@ impl Usage {
     /// `output_tokens`; both are read.
     pub fn read(usage: &[u8]) -> Option<Self> {
         let usage = Object::read(usage).ok()?;
-        let prompt = count(usage.get("prompt_tokens"));
-        let input = count(usage.get("input_tokens"));
+        let (mut prompt, mut input, mut completion, mut output) = (None, None, None, None);
+        let mut total = None;
+        let (mut parts, mut is_beside) = (Parts::default(), false);
+        for (name, value) in usage.pairs() {
+            let sum = match &*name {
+                b"prompt_tokens" => &mut prompt,
+                b"input_tokens" => &mut input,
+                b"completion_tokens" => &mut completion,
+                b"output_tokens" => &mut output,
+                b"total_tokens" => &mut total,
+                other => {
+                    is_beside |= parts.take(other, value);
+                    continue;
+                }
+            };
+            *sum = count(value);
+        }
         let is_input = prompt.is_none() && input.is_some();
-        let prompt = prompt.or(input);
-        let completion = usage.get("completion_tokens").or_else(|| usage.get("output_tokens"));
-        let completion = count(completion);
-        let total = count(usage.get("total_tokens"));
+        let (prompt, completion) = (prompt.or(input), completion.or(output));
         let duration_ms = parts::duration_ms(&usage);
         // Something has to be told.
         prompt.or(completion).or(total).or(duration_ms)?;
-        let (parts, is_beside) = Parts::read(&usage);
         let mut prompt_tokens = prompt.unwrap_or(0);
         if is_beside {
             for part in [Part::Cached, Part::Written] {
@@ -147,8 +158,13 @@ fn words_of(value: &[u8]) -> u64 {
 }
 
 /// A token count: a whole number, also when it is written as a float.
-fn count(value: Option<&[u8]>) -> Option<u64> {
-    let text = std::str::from_utf8(value?).ok()?;
+fn count(value: &[u8]) -> Option<u64> {
+    // No number of so many digits is too large.
+    const DIGITS: usize = 19;
+    if !value.is_empty() && value.len() <= DIGITS && value.iter().all(u8::is_ascii_digit) {
+        return Some(value.iter().fold(0, |count, digit| 10 * count + u64::from(digit - b'0')));
+    }
+    let text = std::str::from_utf8(value).ok()?;
     if let Ok(count) = text.parse() {
         return Some(count);
     }

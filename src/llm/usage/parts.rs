@@ -51,40 +51,6 @@ const COUNT: usize = Part::Rejected as usize + 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Parts([Option<u64>; COUNT]);
 
-/// Members of the record of the prompt.
-const PROMPT: [(&str, Part); 5] = [
-    ("cached_tokens", Part::Cached),
-    ("cache_write_tokens", Part::Written),
-    ("text_tokens", Part::PromptText),
-    ("audio_tokens", Part::PromptAudio),
-    ("image_tokens", Part::PromptImage),
-];
-
-/// Members of `cached_tokens_details` in it.
-const CACHED: [(&str, Part); 3] = [
-    ("text_tokens", Part::CachedText),
-    ("audio_tokens", Part::CachedAudio),
-    ("image_tokens", Part::CachedImage),
-];
-
-/// Members of the record of the completion.
-const COMPLETION: [(&str, Part); 6] = [
-    ("reasoning_tokens", Part::Reasoning),
-    ("text_tokens", Part::CompletionText),
-    ("audio_tokens", Part::CompletionAudio),
-    ("image_tokens", Part::CompletionImage),
-    ("accepted_prediction_tokens", Part::Accepted),
-    ("rejected_prediction_tokens", Part::Rejected),
-];
-
-/// Anthropic's own.
-const ANTHROPIC: [(&str, Part); 2] =
-    [("cache_read_input_tokens", Part::Cached), ("cache_creation_input_tokens", Part::Written)];
-const ANTHROPIC_TTLS: [(&str, Part); 2] = [
-    ("ephemeral_5m_input_tokens", Part::Written5m),
-    ("ephemeral_1h_input_tokens", Part::Written1h),
-];
-
 impl Parts {
     /// This part, if it was told.
     pub fn get(&self, part: Part) -> Option<u64> {
@@ -108,45 +74,91 @@ impl Parts {
         self
     }
 
-    /// From the member `usage` of a reply; and whether the cache is counted beside the prompt.
-    pub(super) fn read(usage: &Object<&[u8]>) -> (Self, bool) {
-        let mut parts = Self::default();
-        let record = |names: [&str; 3]| names.iter().find_map(|name| object(usage.get(name)));
-        let prompt =
-            record(["prompt_tokens_details", "input_tokens_details", "input_token_details"]);
-        if let Some(prompt) = &prompt {
-            parts.take(prompt, &PROMPT);
-            if let Some(cached) = object(prompt.get("cached_tokens_details")) {
-                parts.take(&cached, &CACHED);
+    /// Takes a member of `usage` if it tells parts; whether it is one that counts the cache beside
+    /// the prompt.
+    pub(super) fn take(&mut self, name: &[u8], value: &[u8]) -> bool {
+        match name {
+            b"prompt_tokens_details" | b"input_tokens_details" | b"input_token_details" => {
+                self.prompt(value);
             }
+            b"completion_tokens_details" | b"output_tokens_details" | b"output_token_details" => {
+                self.completion(value);
+            }
+            b"cache_creation" => self.written(value),
+            // Anthropic's own.
+            b"cache_read_input_tokens" => return self.set(Part::Cached, value),
+            b"cache_creation_input_tokens" => return self.set(Part::Written, value),
+            _ => {}
         }
-        let completion =
-            record(["completion_tokens_details", "output_tokens_details", "output_token_details"]);
-        if let Some(completion) = &completion {
-            parts.take(completion, &COMPLETION);
-        }
-        let is_beside = parts.take(usage, &ANTHROPIC);
-        if let Some(written) = object(usage.get("cache_creation")) {
-            parts.take(&written, &ANTHROPIC_TTLS);
-        }
-        (parts, is_beside)
+        false
     }
 
-    /// Takes the members of a record; whether there is one.
-    fn take(&mut self, record: &Object<&[u8]>, members: &[(&str, Part)]) -> bool {
-        let mut is_any = false;
-        for (name, part) in members {
-            if let Some(tokens) = count(record.get(name)) {
-                self.0[*part as usize] = Some(tokens);
-                is_any = true;
-            }
-        }
-        is_any
+    fn prompt(&mut self, record: &[u8]) {
+        each(record, |name, value| {
+            let part = match name {
+                b"cached_tokens" => Part::Cached,
+                b"cache_write_tokens" => Part::Written,
+                b"text_tokens" => Part::PromptText,
+                b"audio_tokens" => Part::PromptAudio,
+                b"image_tokens" => Part::PromptImage,
+                b"cached_tokens_details" => return self.cached(value),
+                _ => return,
+            };
+            self.set(part, value);
+        });
+    }
+
+    fn cached(&mut self, record: &[u8]) {
+        each(record, |name, value| {
+            let part = match name {
+                b"text_tokens" => Part::CachedText,
+                b"audio_tokens" => Part::CachedAudio,
+                b"image_tokens" => Part::CachedImage,
+                _ => return,
+            };
+            self.set(part, value);
+        });
+    }
+
+    fn completion(&mut self, record: &[u8]) {
+        each(record, |name, value| {
+            let part = match name {
+                b"reasoning_tokens" => Part::Reasoning,
+                b"text_tokens" => Part::CompletionText,
+                b"audio_tokens" => Part::CompletionAudio,
+                b"image_tokens" => Part::CompletionImage,
+                b"accepted_prediction_tokens" => Part::Accepted,
+                b"rejected_prediction_tokens" => Part::Rejected,
+                _ => return,
+            };
+            self.set(part, value);
+        });
+    }
+
+    /// Anthropic's `cache_creation`.
+    fn written(&mut self, record: &[u8]) {
+        each(record, |name, value| {
+            let part = match name {
+                b"ephemeral_5m_input_tokens" => Part::Written5m,
+                b"ephemeral_1h_input_tokens" => Part::Written1h,
+                _ => return,
+            };
+            self.set(part, value);
+        });
+    }
+
+    /// Sets a part; whether the value is a number of tokens.
+    fn set(&mut self, part: Part, value: &[u8]) -> bool {
+        let Some(tokens) = count(value) else { return false };
+        self.0[part as usize] = Some(tokens);
+        true
     }
 }
 
-fn object(value: Option<&[u8]>) -> Option<Object<&[u8]>> {
-    Object::read(value?).ok()
+/// Shows the members of a record, if it is one.
+fn each(record: &[u8], mut show: impl FnMut(&[u8], &[u8])) {
+    let Ok(record) = Object::read_text(record) else { return };
+    record.pairs().for_each(|(name, value)| show(&name, value));
 }
 
 /// The seconds of sound that a reply was counted by in place of tokens, in milliseconds.
