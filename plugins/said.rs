@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::llm::json;
 use crate::llm::splice::{Object, Twice};
-use crate::llm::sse::{Event, Framer};
+use crate::llm::sse::{Event, Framer, TooLong};
 
 /// What of a conversation is looked at (`text_source`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -152,16 +152,17 @@ fn content(value: &[u8], depth: u8) -> Result<String, Twice> {
     Ok(parts.join(" "))
 }
 
-/// The text of a reply: of a whole one, or of the events of a stream.
-pub(super) fn of_reply(body: &Bytes, is_stream: bool) -> String {
+/// The text of a reply: of a whole one, or of the events of a stream as far as
+/// they can be read.
+pub(super) fn of_reply(body: &Bytes, is_stream: bool) -> (String, Result<(), TooLong>) {
     if !is_stream {
-        return Object::read(body.clone()).map(|reply| of_object(&reply)).unwrap_or_default();
+        let said = Object::read(body.clone()).map(|reply| of_object(&reply));
+        return (said.unwrap_or_default(), Ok(()));
     }
     let mut said = String::new();
     let see = |event: Event<'_>| said.push_str(&of_event(event));
-    // An event that is too long ends the stream for the client, too.
-    let _ = Framer::default().push(body.clone(), see);
-    said
+    let read = Framer::default().push(body.clone(), see);
+    (said, read.map(drop))
 }
 
 /// Choices of a chat or a completion, the output of a response, or the blocks of a message.
@@ -283,7 +284,7 @@ mod tests {
     #[test]
     fn replies_and_streams_say_their_texts() {
         let reply = |text: &'static str, is_stream| {
-            of_reply(&Bytes::from_static(text.as_bytes()), is_stream)
+            of_reply(&Bytes::from_static(text.as_bytes()), is_stream).0
         };
         let chat = r#"{"choices":[{"message":{"content":"a"}},{"message":{"content":"b"}}]}"#;
         assert_eq!(reply(chat, false), "a; b");

@@ -23,6 +23,7 @@ use crate::entity::Secret;
 use crate::llm::config::Target;
 use crate::llm::openai;
 use crate::llm::splice::Twice;
+use crate::llm::sse::TooLong;
 use crate::pdk::{Exchange, Source};
 use crate::plugin::{Outcome, Phases, Plugin, Step};
 use stream::Watch;
@@ -264,7 +265,15 @@ impl Guard {
             }
         };
         let judged = match body {
-            Ok(body) => self.judge(ex, Side::Output, &said::of_reply(&body, is_stream)).await,
+            Ok(body) => {
+                let (text, read) = said::of_reply(&body, is_stream);
+                let unseen =
+                    |error: TooLong| self.unseen(ex, Side::Output, &Unseen(error.to_string()));
+                match read.or_else(unseen) {
+                    Ok(()) => self.judge(ex, Side::Output, &text).await,
+                    Err(told) => Err(told),
+                }
+            }
             Err(error) => self.unseen(ex, Side::Output, &Unseen(error.to_string())),
         };
         judged.or_else(|told| told.answer(ex))

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use serde_json::json;
 
 use super::{Guard, Refused, Side, Unseen, said};
-use crate::llm::sse::{Ended, Event, Forward, Framer};
+use crate::llm::sse::{Ended, Event, Framer};
 use crate::pdk::{Exchange, Screen, Screened, Screening};
 
 /// Bytes of events that are held back, however little they say.
@@ -26,6 +26,7 @@ pub(super) struct Watch {
 
 #[derive(Default)]
 struct State {
+    /// `None` once the stream is over, or could not be read any further.
     framer: Option<Framer>,
     /// Whole events that wait.
     held: BytesMut,
@@ -43,52 +44,60 @@ impl Watch {
         Self { guard, window, state: RefCell::new(state) }
     }
 
-    /// Takes a piece in; says what is to be looked at before what is held may go on.
-    fn take(&self, piece: Option<Bytes>) -> Result<Option<String>, Unseen> {
+    /// Takes a piece in, and says whether it could be read. What could not may pass unseen.
+    fn take(&self, piece: Option<Bytes>) -> Result<(), Unseen> {
         let mut state = self.state.borrow_mut();
-        let State { framer, held, text, before, is_messages, .. } = &mut *state;
-        let is_end = piece.is_none();
-        let see = |event: Event<'_>| {
+        let State { framer, held, text, is_messages, .. } = &mut *state;
+        let mut see = |event: Event<'_>| {
             *is_messages |= event.raw().starts_with(b"event: message_start");
             text.push_str(&said::of_event(event));
         };
-        match piece {
-            // It could not be read, and may pass all the same.
-            Some(piece) if framer.is_none() => held.extend_from_slice(&piece),
-            Some(piece) => {
-                let framer = framer.as_mut().map(|framer| framer.push(piece, see));
-                let passed = framer.unwrap_or_else(|| Ok(Forward::new()));
-                let passed = passed.map_err(|error| Unseen(error.to_string()))?;
-                passed.iter().for_each(|part| held.extend_from_slice(part));
+        let Some(reading) = framer else {
+            held.extend_from_slice(&piece.unwrap_or_default());
+            return Ok(());
+        };
+        match piece.map(|piece| reading.push(piece, &mut see)) {
+            Some(Ok(passed)) => passed.iter().for_each(|part| held.extend_from_slice(part)),
+            Some(Err(error)) => {
+                *framer = None;
+                held.extend_from_slice(&error.left);
+                return Err(Unseen(error.to_string()));
             }
             None => {
                 let rest = framer.take().map(|framer| framer.finish(Ended::Complete, see).0);
                 held.extend_from_slice(&rest.unwrap_or_default());
             }
         }
-        if text.is_empty() {
-            return Ok(None);
+        Ok(())
+    }
+
+    /// What is to be looked at before what is held may go on.
+    fn due(&self) -> Option<String> {
+        let mut state = self.state.borrow_mut();
+        let State { framer, held, text, before, .. } = &mut *state;
+        // Without a framer no more will be said: the stream has ended, or is not read any further.
+        let is_due = framer.is_none() || text.len() >= self.window || held.len() > HELD_MAX;
+        if text.is_empty() || !is_due {
+            return None;
         }
-        let is_due = is_end || text.len() >= self.window || held.len() > HELD_MAX;
-        Ok(is_due.then(|| {
-            let whole = format!("{before}{text}");
-            let from = whole.len().saturating_sub(self.window);
-            let from = (0..=from).rev().find(|at| whole.is_char_boundary(*at));
-            *before = whole[from.unwrap_or_default()..].to_owned();
-            text.clear();
-            whole
-        }))
+        let whole = format!("{before}{text}");
+        let from = whole.len().saturating_sub(self.window);
+        let from = (0..=from).rev().find(|at| whole.is_char_boundary(*at));
+        *before = whole[from.unwrap_or_default()..].to_owned();
+        text.clear();
+        Some(whole)
+    }
+
+    async fn look_at(&self, ex: &Exchange, piece: Option<Bytes>) -> Result<(), Refused> {
+        self.take(piece).or_else(|unseen| self.guard.unseen(ex, Side::Output, &unseen))?;
+        match self.due() {
+            Some(text) => self.guard.judge(ex, Side::Output, &text).await,
+            None => Ok(()),
+        }
     }
 
     async fn judge(&self, ex: &Exchange, piece: Option<Bytes>) -> Screened {
-        let judged = match self.take(piece) {
-            Ok(Some(text)) => self.guard.judge(ex, Side::Output, &text).await,
-            Ok(None) => Ok(()),
-            Err(unseen) => {
-                self.state.borrow_mut().framer = None;
-                self.guard.unseen(ex, Side::Output, &unseen)
-            }
-        };
+        let judged = self.look_at(ex, piece).await;
         let mut state = self.state.borrow_mut();
         if let Err(refused) = judged {
             state.refused = Some(refused);

@@ -40,9 +40,13 @@ impl Wire {
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// An upstream event is longer than [`EVENT_SIZE_MAX`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a server-sent event is larger than {EVENT_SIZE_MAX} bytes")]
-pub struct TooLong;
+pub struct TooLong {
+    /// What was taken in and has not been sent on: the events of this read, and what there is of
+    /// the long one.
+    pub left: Bytes,
+}
 
 /// One event as it was received, with its blank line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,8 +206,11 @@ impl Framer {
             start = usize::from(self.hid_last);
         }
         while let Some(end) = self.boundary(&read, from) {
+            if self.held.len() + (end - from) > EVENT_SIZE_MAX {
+                return Err(self.too_long(&forward, &read[start..]));
+            }
             if self.held.is_empty() {
-                let fate = self.show(&read[from..end], &mut seen)?;
+                let fate = self.show(&read[from..end], &mut seen);
                 if fate != Fate::Pass {
                     forward.extend((start < from).then(|| read.slice(start..from)));
                     start = end;
@@ -215,7 +222,7 @@ impl Framer {
             } else {
                 let mut whole = std::mem::take(&mut self.held);
                 whole.extend_from_slice(&read[..end]);
-                let fate = self.show(&whole, &mut seen)?;
+                let fate = self.show(&whole, &mut seen);
                 self.hid_last = fate != Fate::Pass;
                 match fate {
                     Fate::Pass => forward.push(whole.freeze()),
@@ -227,7 +234,7 @@ impl Framer {
             from = end;
         }
         if self.held.len() + (read.len() - from) > EVENT_SIZE_MAX {
-            return Err(TooLong);
+            return Err(self.too_long(&forward, &read[start..]));
         }
         self.held.extend_from_slice(&read[from..]);
         if start < from {
@@ -263,19 +270,20 @@ impl Framer {
         }
     }
 
-    fn show<F: Into<Fate>>(
-        &mut self,
-        raw: &[u8],
-        seen: &mut impl FnMut(Event<'_>) -> F,
-    ) -> Result<Fate, TooLong> {
-        if raw.len() > EVENT_SIZE_MAX {
-            return Err(TooLong);
-        }
+    fn show<F: Into<Fate>>(&mut self, raw: &[u8], seen: &mut impl FnMut(Event<'_>) -> F) -> Fate {
         let raw = if self.started { raw } else { raw.strip_prefix(BOM).unwrap_or(raw) };
         self.started = true;
         let event = Event { raw };
         self.done |= event.is_last(self.wire);
-        Ok(seen(event).into())
+        seen(event).into()
+    }
+
+    fn too_long(&mut self, forward: &Forward, rest: &[u8]) -> TooLong {
+        let mut left = BytesMut::new();
+        forward.iter().for_each(|part| left.extend_from_slice(part));
+        left.extend_from_slice(&std::mem::take(&mut self.held));
+        left.extend_from_slice(rest);
+        TooLong { left: left.freeze() }
     }
 
     /// Where the event that is open ends in `bytes`: just after its blank line.

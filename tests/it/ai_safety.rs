@@ -263,3 +263,60 @@ async fn a_stream_of_which_nothing_has_gone_out_gets_an_honest_answer() {
         assert_eq!((answer.status(), told(&answer).as_str()), (400, BAD), "{}", answer.text());
     }
 }
+
+/// No ai-proxy, which would end a stream with an event that is too long by itself.
+fn without_ai_proxy(model: &str, safety: &Sim, more: &str) -> TestGateway {
+    let more = format!("{KEY}\nguarding_mode: OUTPUT\n{more}");
+    let whole = config("", &safety.url(), &more).replace("http://127.0.0.1:9", model);
+    TestGateway::start(whole.split_once("    - name: ai-proxy").unwrap().0)
+}
+
+#[tokio::test]
+async fn an_event_above_the_bound_is_neither_lost_nor_passed_in_silence() {
+    let safety = sim();
+    let first = "hello dear friend of mine";
+    let long = format!("data: {}\n\n", delta(&"x".repeat(1 << 20)));
+    let rest = format!("{long}data: {}\n\ndata: [DONE]\n\n", delta("bye"));
+    for stops in [true, false] {
+        let model = stream_ends::Upstream::start().await;
+        let more = format!("response_buffer_size: 20\nstop_on_error: {stops}");
+        let gateway = without_ai_proxy(&model.url(), &safety, &more);
+        let mut client = Client::post(gateway.address, "/a", "", "{}").await;
+        let mut answering = model.request().await;
+        answering.begin().await;
+        answering.event(&delta(first)).await;
+        assert_eq!(client.head().await.status(), 200);
+        assert_eq!(said(&client.event().await.unwrap()), first);
+        let (head, tail) = rest.split_at(1000);
+        answering.write(format!("{:x}\r\n{head}\r\n", head.len()).as_bytes()).await;
+        answering.write(format!("{:x}\r\n{tail}\r\n", tail.len()).as_bytes()).await;
+        if stops {
+            let last = said(&client.event().await.unwrap());
+            assert_eq!(last, "response could not be checked for content safety");
+            assert_eq!(client.event().await, None);
+            continue;
+        }
+        answering.end().await;
+        let events = client.events().await;
+        let events: String = events.iter().map(|one| format!("{one}\n\n")).collect();
+        assert!(events == rest, "{} bytes", events.len());
+    }
+}
+
+#[tokio::test]
+async fn a_whole_stream_with_an_event_above_the_bound_passes_only_if_it_may() {
+    let safety = sim();
+    let stream = streaming(&["hello", &"x".repeat(1 << 20), "severity:Hate=4"]);
+    let model = Upstream::replying(stream).await;
+    let url = format!("http://{}", model.address);
+    for (stops, status) in [(true, 500), (false, 200)] {
+        let more = format!("response_buffer_size: 0\nstop_on_error: {stops}");
+        let gateway = without_ai_proxy(&url, &safety, &more);
+        let answer = gateway.post("/a", "{}").await;
+        assert_eq!(answer.status(), status);
+        assert!(stops || stream.ends_with(&answer.body) && answer.body.len() > 1 << 20);
+    }
+    let asked = safety.last().unwrap();
+    let seen: Value = serde_json::from_slice(&asked.body).unwrap();
+    assert_eq!(seen["text"], "hello", "what could be read was looked at");
+}

@@ -158,14 +158,22 @@ fn a_comment_that_is_cut_off_breaks_nothing() {
 }
 
 #[test]
-fn endless_events_are_refused() {
+fn endless_events_are_refused_and_give_back_what_was_taken() {
     let mut framer = Framer::default();
-    let read = Bytes::from(vec![b'x'; EVENT_SIZE_MAX / 2]);
-    assert!(framer.push(read.clone(), |_| {}).is_ok());
-    assert!(framer.push(read.clone(), |_| {}).is_ok());
-    assert_eq!(framer.push(read, |_| {}), Err(TooLong));
-    let whole = [vec![b'x'; EVENT_SIZE_MAX], b"\n\n".to_vec()].concat();
-    assert_eq!(Framer::default().push(whole.into(), |_| {}), Err(TooLong));
+    let half = Bytes::from(vec![b'x'; EVENT_SIZE_MAX / 2]);
+    assert!(framer.push(half.clone(), |_| {}).is_ok());
+    assert!(framer.push(half.clone(), |_| {}).is_ok());
+    let left = [&half[..], &half, &half].concat();
+    assert_eq!(framer.push(half, |_| {}), Err(TooLong { left: left.into() }));
+    // Events around it, and one that ends in the read in which it begins.
+    let long = [b"data: 2\n\n", &vec![b'x'; EVENT_SIZE_MAX][..], b"\n\ndata: 3\n\n"].concat();
+    for read in [long.clone(), long[..EVENT_SIZE_MAX + 10].to_vec()] {
+        let mut framer = Framer::default();
+        assert!(framer.push(Bytes::from_static(b"data: 1"), |_| {}).is_ok());
+        let left = [b"data: 1\n\n", &read[..]].concat();
+        let read = [b"\n\n", &read[..]].concat();
+        assert_eq!(framer.push(read.into(), |_| {}), Err(TooLong { left: left.into() }));
+    }
 }
 
 /// What the client gets of a stream whose events with an `x` are hidden, and those with a `y`
