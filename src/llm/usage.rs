@@ -115,8 +115,9 @@ impl Usage {
 
 /// Kong's estimate of the tokens of a request: its words, times 1.8 when the reply is a stream.
 ///
-/// Words count in `messages[].content` (text, or the text parts of a list) and in the `system` of
-/// Anthropic's API, in `prompt`, and in `input` with its `instructions`.
+/// Words count in `messages[].content` (text, or the text parts of a list), with what tools were
+/// given and gave there in Anthropic's API, and in its `system`; in `prompt`, and in `input` with
+/// its `instructions`.
 pub fn estimate_prompt(request: &Object<Bytes>, stream: bool) -> u64 {
     let mut words = 0;
     for message in request.get("messages").into_iter().flat_map(json::items) {
@@ -139,8 +140,41 @@ fn content_words(content: &[u8]) -> u64 {
     if content.first() != Some(&b'[') {
         return words_of(content);
     }
+    let words = |part| {
+        let Ok(part) = Object::read(part) else { return 0 };
+        let given = part.get("input").filter(|input| input.starts_with(b"{"));
+        let got = part.get("content");
+        part.get("text").map_or(0, words_of)
+            + given.map_or(0, words_within)
+            + got.map_or(0, |got| words_of(got) + text_words(got))
+    };
+    json::items(content).map(words).sum()
+}
+
+/// Words of the text parts of a list.
+fn text_words(parts: &[u8]) -> u64 {
     let text = |part| Object::read(part).ok().and_then(|part| part.get("text").map(words_of));
-    json::items(content).filter_map(text).sum()
+    json::items(parts).filter_map(text).sum()
+}
+
+/// Words of the names and values in JSON, whatever its shape.
+fn words_within(value: &[u8]) -> u64 {
+    let (mut words, mut is_text, mut is_word) = (0, false, false);
+    let mut bytes = value.iter();
+    while let Some(byte) = bytes.next() {
+        let is_blank = match byte {
+            b'"' => {
+                is_text = !is_text;
+                true
+            }
+            b'\\' => matches!(bytes.next(), Some(b'n' | b't' | b'r')),
+            b'{' | b'}' | b'[' | b']' | b',' | b':' => !is_text,
+            other => other.is_ascii_whitespace(),
+        };
+        words += u64::from(!is_blank && !is_word);
+        is_word = !is_blank;
+    }
+    words
 }
 
 /// Words of what a response, a vector or speech is asked of: a text, texts, or messages.
@@ -406,6 +440,18 @@ mod tests {
             r#"{"system":[{"type":"text","text":"be brief"}],"messages":[{"content":"hi"}]}"#,
         ] {
             assert_eq!(estimate_prompt(&request(asked), false), 3, "{asked}");
+        }
+        for (block, words) in [
+            (r#"{"type":"tool_result","tool_use_id":"t","content":"it rains"}"#, 2),
+            (r#"{"type":"tool_result","content":[{"type":"text","text":"a b"},{"text":"c"}]}"#, 3),
+            (r#"{"type":"tool_result","content":[{"type":"image","source":{"data":"x"}}]}"#, 0),
+            (r#"{"type":"tool_result"}"#, 0),
+            (r#"{"type":"tool_use","id":"t","name":"look","input":{}}"#, 0),
+            (r#"{"type":"tool_use","input":{"in": "\"a\nb\", c","n":[1, {"deep":null}]}}"#, 8),
+        ] {
+            let asked = format!(r#"{{"messages":[{{"content":[{block}]}}]}}"#);
+            let asked = Object::read(Bytes::from(asked)).unwrap();
+            assert_eq!(estimate_prompt(&asked, false), words, "{block}");
         }
         for (input, words) in [
             (r#"{"input":"one two","instructions":"be brief"}"#, 4),
