@@ -133,7 +133,7 @@ pub(in crate::plugins) struct Setup {
     pub(super) is_advanced: bool,
     /// Whether clients speak Anthropic's Messages API (`llm_format`).
     pub(super) messages: bool,
-    /// Whether several targets may keep things, each its own.
+    /// Whether there are several targets, and requests may name what one of them keeps.
     pub(super) keeps: bool,
     /// Headers that targets change on a request.
     pub(super) changed_headers: Vec<HeaderName>,
@@ -179,8 +179,8 @@ impl Setup {
         let named = Named::all(drafts.iter().map(|draft| (&draft.plan, draft.weight())));
         let balance =
             Balance::new(balancer, &shared.standings, &plugin.id, &named, wanted.semantic);
-        let may_keep = |draft: &Draft| stored::may_keep(draft.plan.route_type());
-        let keeps = drafts.len() > 1 && drafts.iter().any(may_keep);
+        let may_name = |draft: &Draft| stored::may_name(draft.plan.route_type());
+        let keeps = drafts.len() > 1 && drafts.iter().any(may_name);
         let targets = drafts.into_iter().zip(named).map(|(draft, named)| {
             let label = Label { plugin: plugin.name.clone(), target: named.label };
             let standing = shared.standings.of(&plugin.id, &named.place, &label);

@@ -2,7 +2,7 @@
 //! made.
 //!
 //! Ids are learnt from replies and remembered for the process (`standings::Whereabouts`). Plugins
-//! with one target, and those for chats, have nothing to do with it.
+//! with one target have nothing to do with it; chats keep nothing, and may name files.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use super::inflate::Inflate;
 use super::session::Session;
 use super::setup::Setup;
 use super::targets::Indexes;
+use crate::llm::RouteType;
 use crate::llm::splice::Object;
 use crate::llm::sse::Event;
 use crate::llm::stored::{self, Finder};
@@ -28,25 +29,31 @@ pub(super) fn keep_to_owner(
     body: Option<&Object<Bytes>>,
     candidates: &mut Indexes,
 ) {
-    if !setup.keeps || candidates.len() < 2 {
+    let whereabouts = &setup.shared.standings.whereabouts;
+    if !setup.keeps || candidates.len() < 2 || whereabouts.is_empty() {
         return;
     }
     let path = ex.request.raw_path();
     let target = |index: usize| setup.targets.at(index);
     let may_name = |index: &usize| {
-        target(*index).is_some_and(|one| stored::is_kept(one.plan.route_type(), path))
+        let route_type = target(*index).map(|one| one.plan.route_type());
+        route_type.is_some_and(|one| one == RouteType::Chat || stored::is_kept(one, path))
     };
     if !candidates.iter().any(may_name) {
         return;
     }
-    let whereabouts = &setup.shared.standings.whereabouts;
-    for resource in stored::named(path, body).filter_map(|id| whereabouts.find(&id)) {
-        let has_it = |index: &usize| target(*index).and_then(|one| one.resource) == Some(resource);
-        if candidates.iter().any(has_it) {
-            candidates.retain(|index| has_it(index));
-            return;
-        }
+    let has = |index: usize, owner| target(index).and_then(|one| one.resource) == Some(owner);
+    let known = stored::named(path, body).filter_map(|id| Some((whereabouts.find(&id)?, id)));
+    let mut known = known.skip_while(|(owner, _)| !candidates.iter().any(|one| has(*one, *owner)));
+    let Some((owner, id)) = known.next() else { return };
+    if let Some((_, other)) = known.find(|(other, _)| *other != owner) {
+        tracing::warn!(
+            request_id = %ex.id,
+            "{id:?} and {other:?} are with different targets: the request goes to that of the first"
+        );
     }
+    drop(known);
+    candidates.retain(|index| has(*index, owner));
 }
 
 /// Learns the ids that a reply tells, while it passes.

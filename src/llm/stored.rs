@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use memchr::memmem;
 
 use crate::llm::RouteType;
 use crate::llm::json::{self, Fault, Scanner};
@@ -19,7 +20,7 @@ pub const ID_MAX: usize = 128;
 /// How much of a reply is looked at for ids, in bytes. They come first, or the reply is short.
 const LOOKED_MAX: usize = 64 << 10;
 
-/// Things of which one reply may tell the ids.
+/// Things of which one reply, or one member of a request, may tell the ids.
 const IDS_MAX: usize = 16;
 
 /// A name in a path, and the members of a reply there that tell ids: a string, an object with an
@@ -48,9 +49,12 @@ const VIDEO: &[&str] = &["id", "generations"];
 /// Members of a request that name something which is kept.
 const NAMING: [&str; 4] = ["previous_response_id", "input_file_id", "assistant_id", "conversation"];
 
-/// Whether requests of a route type may be about something that is kept.
-pub fn may_keep(route_type: RouteType) -> bool {
-    route_type == RouteType::Preserve || tree_of(route_type).is_some()
+/// Members that do so at any depth: files of an input, of a message and of tools.
+const NAMING_WITHIN: [&str; 3] = ["\"file_id\"", "\"file_ids\"", "\"vector_store_ids\""];
+
+/// Whether requests of a route type may name something that is kept.
+pub fn may_name(route_type: RouteType) -> bool {
+    matches!(route_type, RouteType::Preserve | RouteType::Chat) || tree_of(route_type).is_some()
 }
 
 /// Whether a request at this path is about something that is kept.
@@ -58,7 +62,8 @@ pub fn is_kept(route_type: RouteType, path: &str) -> bool {
     tree_of(route_type).is_some() || route_type == RouteType::Preserve && tree_in(path).is_some()
 }
 
-/// The ids that a request names: whatever may be one, so most of them are none.
+/// The ids that a request names: whatever may be one, so most of them are none. Those of the path
+/// come first.
 pub fn named<'a>(
     path: &'a str,
     body: Option<&'a Object<Bytes>>,
@@ -66,7 +71,14 @@ pub fn named<'a>(
     let behind = tree_in(path).map_or("", |(_, rest)| rest);
     let of_path = behind.split('/').filter(|segment| is_id(segment)).map(Cow::Borrowed);
     let values = NAMING.iter().filter_map(move |name| body?.get(name));
-    of_path.chain(values.flat_map(ids))
+    let within = NAMING_WITHIN.iter().flat_map(move |name| {
+        let bytes = body.map_or(&b""[..], |body| body.bytes());
+        memmem::find_iter(bytes, name).take(IDS_MAX).filter_map(|at| {
+            let value = value_behind(&bytes[at + name.len()..])?;
+            matches!(value[0], b'"' | b'[').then_some(value)
+        })
+    });
+    of_path.chain(values.chain(within).flat_map(ids))
 }
 
 /// The path ahead of what all operations of a resource share: where several resources are behind
@@ -110,6 +122,18 @@ fn tree_in(path: &str) -> Option<(&'static Tree, &str)> {
         rest = behind;
     }
     None
+}
+
+/// The value of a member, behind its name. In a text no such name can stand: its quotes would be
+/// escaped.
+fn value_behind(rest: &[u8]) -> Option<&[u8]> {
+    let mut scanner = Scanner::new(rest);
+    scanner.blank();
+    scanner.expect(b':').ok()?;
+    scanner.blank();
+    let from = scanner.at();
+    scanner.value(1).ok()?;
+    Some(&rest[from..scanner.at()])
 }
 
 fn is_id(text: &str) -> bool {
@@ -246,8 +270,26 @@ mod tests {
     }
 
     #[test]
-    fn chats_keep_nothing() {
-        assert!(!may_keep(RouteType::Chat) && !is_kept(RouteType::Chat, "/files/1"));
+    fn ids_are_found_however_deep_they_are() {
+        for (body, expected) in [
+            (r#"{"file_ids":["f1","f2"]}"#, &["f1", "f2"][..]),
+            (r#"{"attachments":[{"file_id" : "f1","tools":[]},{"file_id":"f2"}]}"#, &["f1", "f2"]),
+            (r#"{"tool_resources":{"code_interpreter":{"file_ids":["f1"]}}}"#, &["f1"]),
+            (r#"{"tool_resources":{"file_search":{"vector_store_ids":["v"]}}}"#, &["v"]),
+            (r#"{"tools":[{"type":"file_search","vector_store_ids":["v"]}]}"#, &["v"]),
+            (r#"{"input":[{"content":[{"type":"input_file","file_id":"f"}]}]}"#, &["f"]),
+            (r#"{"messages":[{"content":[{"type":"file","file":{"file_id":"f"}}]}]}"#, &["f"]),
+            (r#"{"input":"say \"file_id\": \"f\"","x":"file_id"}"#, &[]),
+            (r#"{"file_id":null,"file_ids":7,"vector_store_ids":{"id":"v"}}"#, &[]),
+        ] {
+            assert_eq!(named_in("/responses", body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn chats_keep_nothing_and_may_name_files() {
+        assert!(may_name(RouteType::Chat) && !is_kept(RouteType::Chat, "/files/1"));
+        assert!(!may_name(RouteType::Embeddings));
         assert!(is_kept(RouteType::Files, "/my-own"));
         assert!(is_kept(RouteType::Preserve, "/openai/v1/batches"));
         assert!(!is_kept(RouteType::Preserve, "/openai/v1/chat/completions"));

@@ -43,6 +43,11 @@ impl Whereabouts {
         }
     }
 
+    /// Whether nothing is known of anything.
+    pub fn is_empty(&self) -> bool {
+        self.ids.get().is_none()
+    }
+
     /// Where this is, if anybody knows.
     pub fn find(&self, id: &str) -> Option<Resource> {
         self.ids.get()?.get(id)
@@ -85,7 +90,7 @@ mod tests {
     #[test]
     fn ids_are_found_where_they_were_made_and_their_number_is_bounded() {
         let (whereabouts, one, two) = (Whereabouts::default(), Resource(1), Resource(2));
-        assert_eq!(whereabouts.find("a"), None);
+        assert!(whereabouts.is_empty() && whereabouts.find("a").is_none());
         whereabouts.learn("a", one);
         whereabouts.learn("b", two);
         assert_eq!((whereabouts.find("a"), whereabouts.find("b")), (Some(one), Some(two)));

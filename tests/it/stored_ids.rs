@@ -10,12 +10,16 @@ use silverback::sim::{Options, Sim};
 
 use super::gateway::{Builder, TestGateway};
 use super::http::{Message, Upstream};
+use super::log_lines;
 
-const ROUTES: [(&str, &str); 4] = [
+const ROUTES: [(&str, &str); 7] = [
     ("responses", "llm/v1/responses"),
     ("files", "llm/v1/files"),
     ("batches", "llm/v1/batches"),
     ("assistants", "llm/v1/assistants"),
+    ("threads", "llm/v1/assistants"),
+    ("vector_stores", "llm/v1/assistants"),
+    ("chat/completions", "llm/v1/chat"),
 ];
 
 /// Two resources behind two workers; each route has a plugin of its own, as in Kong.
@@ -81,13 +85,14 @@ fn config(urls: &[String; 2]) -> String {
     let route = |(name, route_type): &(&str, &str)| {
         let targets: String = urls.iter().map(|url| target(name, route_type, url)).collect();
         format!(
-            "  - name: {name}
+            "  - name: {}
     paths: [/v1/{name}]
     plugins:
     - name: ai-proxy-advanced
       config:
         balancer: {{algorithm: round-robin, failover_criteria: [error, http_404, http_503]}}
-        targets:\n{targets}"
+        targets:\n{targets}",
+            name.replace('/', "-")
         )
     };
     let routes: String = ROUTES.iter().map(route).collect();
@@ -196,6 +201,73 @@ async fn a_file_its_batch_and_what_comes_of_it_are_at_one_target() {
             assert_eq!(scene.get(&output).await.status(), 200);
         }
         at_one(scene.asked(), 8);
+    }
+}
+
+/// What a client asks about a file, by path. Where something is made, later ones name it.
+fn about(file: &str) -> [(&'static str, Value); 6] {
+    let words = |part: Value| json!([{"role": "user", "content": [part]}]);
+    let tools = json!([{"type": "code_interpreter"}]);
+    let attachments = json!([{"file_id": file, "tools": tools}]);
+    let message = json!({"role": "user", "content": "hi", "attachments": attachments});
+    [
+        ("/v1/vector_stores", json!({"file_ids": [file]})),
+        (
+            "/v1/assistants",
+            json!({"model": "gpt-4o", "tools": tools,
+            "tool_resources": {"code_interpreter": {"file_ids": [file]}}}),
+        ),
+        ("/v1/threads", json!({"tool_resources": {"code_interpreter": {"file_ids": [file]}}})),
+        ("/v1/threads", json!({"messages": [message]})),
+        (
+            "/v1/responses",
+            json!({"model": "gpt-4o",
+            "input": words(json!({"type": "input_file", "file_id": file}))}),
+        ),
+        (
+            "/v1/chat/completions",
+            json!({"model": "gpt-4o",
+            "messages": words(json!({"type": "file", "file": {"file_id": file}}))}),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn what_is_asked_about_a_file_deep_in_a_body_goes_to_the_file() {
+    let scene = Scene::start();
+    for _ in 0..4 {
+        let file = scene.upload().await;
+        for (path, body) in about(id(&file)) {
+            scene.make(path, &body).await;
+        }
+        let store = scene.make("/v1/vector_stores", &json!({"file_ids": [id(&file)]})).await;
+        let search = json!({"file_search": {"vector_store_ids": [id(&store)]}});
+        scene.make("/v1/threads", &json!({"tool_resources": search})).await;
+        at_one(scene.asked(), 9);
+    }
+}
+
+#[tokio::test]
+async fn of_two_things_at_two_targets_the_first_decides_and_the_log_says_so() {
+    log_lines::keep();
+    let scene = Scene::start();
+    let mut files = [const { None }; 2];
+    while files.iter().any(Option::is_none) {
+        let file = scene.upload().await;
+        files[at_one(scene.asked(), 1)] = Some(id(&file).to_owned());
+    }
+    let files = files.map(Option::unwrap);
+    for (first, other) in [(0, 1), (1, 0)] {
+        let part = |at: usize| json!({"type": "input_file", "file_id": files[at]});
+        let content = json!([part(first), part(first), part(other)]);
+        let input = json!([{"role": "user", "content": content}]);
+        let mark = log_lines::mark();
+        scene.make("/v1/responses", &json!({"model": "gpt-4o", "input": input})).await;
+        assert_eq!(at_one(scene.asked(), 1), first);
+        let lines = log_lines::since(mark, &files[first]);
+        let told = lines[0]["fields"]["message"].as_str().unwrap();
+        let text = format!("{:?} and {:?} are with different targets", files[first], files[other]);
+        assert!(told.starts_with(&text), "{told}");
     }
 }
 
