@@ -33,6 +33,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Context;
+use crate::llm::usage::Usage;
 use crate::llm::{RouteType, config};
 use crate::pdk::{Chunk, Exchange};
 use crate::plugin::{Outcome, Phases, Plugin, Step};
@@ -71,6 +72,14 @@ pub(super) fn chat_in_use(ex: &Exchange) -> Option<String> {
 /// Whether the tokens of a stream are told because one of these plugins has asked, not its client.
 pub(super) fn hides_usage(ex: &Exchange) -> bool {
     driving(ex).and_then(|session| session.asked()).is_some_and(|asked| asked.hides_usage)
+}
+
+/// The tokens of a stream that one of these plugins has watched to its end, whoever has asked for
+/// them; an estimate where the model has not told them.
+pub(super) fn tokens_of_stream(ex: &Exchange) -> Option<Usage> {
+    let session = driving(ex)?;
+    let reply = session.reply.borrow();
+    reply.tokens_of_stream(&session)
 }
 
 /// A body for logs, without the key that one of these plugins has put into it.

@@ -246,6 +246,12 @@ pub(super) fn pass(session: &Session, chunk: &mut Chunk) -> Outcome {
 }
 
 impl Reply {
+    /// The tokens of a stream that has come to its end.
+    pub(super) fn tokens_of_stream(&self, session: &Session) -> Option<Usage> {
+        let Passage::Passing(passing) = &self.passage else { return None };
+        passing.stream.as_ref()?.usage(|| session.prompt_tokens())
+    }
+
     /// What the reply said, once it is over.
     pub(super) fn seen(&mut self, session: &Session, ex: &Exchange) -> Seen {
         match std::mem::take(&mut self.passage) {

@@ -17,7 +17,7 @@ use crate::llm::ending::Ending;
 use crate::llm::filter_events::Folder;
 use crate::llm::sse::{Ended, Event, Fate, Framer};
 use crate::llm::transcript::Transcript;
-use crate::llm::usage::StreamUsage;
+use crate::llm::usage::{StreamUsage, Usage};
 use crate::llm::{Plan, Wire};
 use crate::pdk::Chunk;
 use crate::pdk::body::Buffered;
@@ -156,6 +156,11 @@ impl Stream {
         } else {
             self.failed = Some(error);
         }
+    }
+
+    /// The tokens so far: what the stream has told, or an estimate.
+    pub(super) fn usage(&self, prompt_tokens: impl FnOnce() -> u64) -> Option<Usage> {
+        self.watch.usage.usage(prompt_tokens)
     }
 
     /// What the stream said. Tokens are estimated when it did not count them.

@@ -16,7 +16,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Context;
-use super::ai_proxy_advanced::{chat_in_use, hides_usage, inflate, is_event_stream, is_gzip};
+use super::ai_proxy_advanced::{
+    chat_in_use, hides_usage, inflate, is_event_stream, is_gzip, tokens_of_stream,
+};
 use super::directives::Directives;
 use super::embeddings::Embeddings;
 use super::keeping::Keeping;
@@ -278,7 +280,7 @@ impl SemanticCache {
             let value = self.store.find(&question.key).await;
             waited(ex, &used.fetch_ms, began);
             if let Some(kept) = value.map_err(lost)?.and_then(Kept::read) {
-                match self.is_good_enough(&kept, asked, question) {
+                match self.is_good_enough(&kept, asked) {
                     true => return Ok(Found::Kept(question.key.clone(), kept)),
                     false => status = "Refresh",
                 }
@@ -297,21 +299,14 @@ impl SemanticCache {
         let near = near.map_err(lost)?;
         let kept = near.and_then(|near| Some((near.key, Kept::read(near.value)?)));
         Ok(match kept {
-            Some((key, kept)) if self.is_good_enough(&kept, asked, question) => {
-                Found::Kept(key, kept)
-            }
+            Some((key, kept)) if self.is_good_enough(&kept, asked) => Found::Kept(key, kept),
             Some(_) => Found::Nothing(vector, "Refresh"),
             None => Found::Nothing(vector, status),
         })
     }
 
-    /// Whether a client takes what was kept. Many a stream does not tell its tokens, which clients
-    /// that want none expect to learn.
-    fn is_good_enough(&self, kept: &Kept, asked: &Directives, question: &Question) -> bool {
-        let wants_usage = !question.stream || question.tells_usage;
-        if wants_usage && !kept.tells_usage() {
-            return false;
-        }
+    /// Whether a client takes what was kept.
+    fn is_good_enough(&self, kept: &Kept, asked: &Directives) -> bool {
         if !self.config.cache_control {
             return true;
         }
@@ -379,7 +374,10 @@ impl SemanticCache {
             false => body,
         };
         let reply = match pending.is_stream {
-            true => assembled::whole(&plain.bytes).map(Bytes::from),
+            true => {
+                let counted = tokens_of_stream(ex);
+                assembled::whole(&plain.bytes, counted.as_ref()).map(Bytes::from)
+            }
             false => Some(plain.bytes.clone()),
         };
         let Some(reply) = reply.filter(|reply| is_keepable(reply)) else { return };

@@ -2,8 +2,6 @@
 
 use bytes::Bytes;
 
-use crate::llm::splice::Object;
-
 /// What the first byte says: which form this is.
 const FORM: u8 = 1;
 const HEAD: usize = 17;
@@ -37,12 +35,6 @@ impl Kept {
         is_ours.then(|| Self { stored_at, ttl, body: bytes.slice(HEAD..) })
     }
 
-    /// Whether it says what it has cost.
-    pub(super) fn tells_usage(&self) -> bool {
-        let reply = Object::read(&self.body[..]);
-        reply.is_ok_and(|reply| reply.get("usage").is_some_and(|usage| usage.starts_with(b"{")))
-    }
-
     /// How old it is, and how long it is still good, in seconds.
     pub(super) fn age_and_rest(&self, now: u64) -> (u64, u64) {
         let age = now.saturating_sub(self.stored_at);
@@ -58,9 +50,6 @@ mod tests {
     fn what_is_written_is_read() {
         let kept = Kept::read(Kept::write(1000, 60, b"{}").into()).unwrap();
         assert_eq!(kept.body, "{}");
-        assert!(!kept.tells_usage());
-        let told = Kept::read(Kept::write(0, 60, br#"{"usage":{}}"#).into()).unwrap();
-        assert!(told.tells_usage());
         assert_eq!(kept.age_and_rest(1010), (10, 50));
         assert_eq!(kept.age_and_rest(2000), (1000, 0));
         assert_eq!(kept.age_and_rest(900), (0, 60), "clocks differ");

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::llm::sse::{Event, Framer};
+use crate::llm::usage::Usage;
 
 /// What is said once of the whole reply.
 const ONCE: [&str; 5] = ["id", "created", "model", "service_tier", "system_fingerprint"];
@@ -11,8 +12,9 @@ const ONCE: [&str; 5] = ["id", "created", "model", "service_tier", "system_finge
 /// Members of a `delta` that are told and not continued.
 const TOLD: [&str; 3] = ["role", "id", "type"];
 
-/// The reply that a whole stream of chat events comes to; `None` when it is not whole.
-pub fn whole(stream: &bytes::Bytes) -> Option<Vec<u8>> {
+/// The reply that a whole stream of chat events comes to; `None` when it is not whole. Where the
+/// stream does not tell its tokens, the reply says what is known of them (`counted`).
+pub fn whole(stream: &bytes::Bytes, counted: Option<&Usage>) -> Option<Vec<u8>> {
     let mut reply = Map::new();
     let (mut choices, mut usage) = (Vec::<Value>::new(), Value::Null);
     let (mut is_done, mut is_good) = (false, true);
@@ -46,10 +48,24 @@ pub fn whole(stream: &bytes::Bytes) -> Option<Vec<u8>> {
     }
     reply.insert("object".to_owned(), "chat.completion".into());
     reply.insert("choices".to_owned(), choices.into());
-    if !usage.is_null() {
+    if let Some(usage) = Some(usage).filter(|told| !told.is_null()).or_else(|| counted.map(tokens))
+    {
         reply.insert("usage".to_owned(), usage);
     }
     Some(Value::Object(reply).to_string().into_bytes())
+}
+
+/// Tokens as a reply tells them. An estimate says that it is one.
+fn tokens(usage: &Usage) -> Value {
+    let mut told = json!({
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+    });
+    if usage.estimated {
+        told["estimated"] = true.into();
+    }
+    told
 }
 
 fn is_blank(value: &Value) -> bool {
@@ -164,7 +180,11 @@ mod tests {
     use super::*;
 
     fn of(stream: &str) -> Option<Value> {
-        let whole = whole(&Bytes::copy_from_slice(stream.as_bytes()))?;
+        counted(stream, None)
+    }
+
+    fn counted(stream: &str, usage: Option<&Usage>) -> Option<Value> {
+        let whole = whole(&Bytes::copy_from_slice(stream.as_bytes()), usage)?;
         Some(serde_json::from_slice(&whole).unwrap())
     }
 
@@ -189,6 +209,19 @@ mod tests {
                 "usage": {"total_tokens": 3},
             })
         );
+    }
+
+    #[test]
+    fn tokens_that_a_stream_does_not_tell_are_those_that_were_counted() {
+        let silent = STREAM.replace("\"usage\"", "\"x\"");
+        let usage = Usage { prompt_tokens: 4, total_tokens: 4, ..Usage::default() };
+        let told = |stream: &str, usage| counted(stream, Some(usage)).unwrap()["usage"].clone();
+        assert_eq!(told(STREAM, &usage), json!({"total_tokens": 3}), "it knows best");
+        let mut tokens = json!({"prompt_tokens": 4, "completion_tokens": 0, "total_tokens": 4});
+        assert_eq!(told(&silent, &usage), tokens);
+        tokens["estimated"] = true.into();
+        assert_eq!(told(&silent, &Usage { estimated: true, ..usage }), tokens);
+        assert!(of(&silent).unwrap().get("usage").is_none());
     }
 
     #[test]
