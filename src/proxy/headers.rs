@@ -44,8 +44,15 @@ static VIAS: LazyLock<[(&str, HeaderValue); 3]> = LazyLock::new(|| {
     })
 });
 
+/// Headers of one hop.
+static OF_HOP: [HeaderName; 6] =
+    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE];
+
+/// Headers of a client that concern this gateway alone.
+static TO_US: [HeaderName; 3] = [CONTENT_LENGTH, EXPECT, PROXY];
+
 /// Headers of an upstream that nginx acts on and hides; nothing here acts on them.
-const TO_NGINX: [HeaderName; 6] = [
+static TO_NGINX: [HeaderName; 6] = [
     HeaderName::from_static("x-accel-buffering"),
     HeaderName::from_static("x-accel-charset"),
     HeaderName::from_static("x-accel-expires"),
@@ -59,10 +66,8 @@ pub fn to_upstream(ex: &Exchange, host: HeaderValue, request_id: bool) -> Header
     let mut headers = ex.request.headers().clone();
     let websocket = wants_websocket(ex);
     let trailers = accepts_trailers(&headers);
-    drop_hop_by_hop(&mut headers);
-    headers.remove(CONTENT_LENGTH);
-    headers.remove(EXPECT);
-    headers.remove(PROXY);
+    // What a client's `Connection` names is gone since its arrival.
+    drop_all(&mut headers, [&OF_HOP[..], &TO_US[..]]);
     if ex.service.named() == Named::Plugin {
         // Where the operator has not sent it, a client's `Metadata: true` might mean something.
         guard::HEADERS.iter().for_each(|name| drop(headers.remove(name)));
@@ -139,11 +144,10 @@ pub fn from_hop(ex: &Exchange, headers: &mut HeaderMap, switched: bool) {
 /// Takes out of an answer what concerned only the upstream's connection, and what speaks to nginx
 /// alone, which never passes it on.
 pub fn from_upstream(headers: &mut HeaderMap) {
-    TO_NGINX.iter().for_each(|name| drop(headers.remove(name)));
     for name in named_by_connection(headers) {
         headers.remove(name);
     }
-    drop_hop_by_hop(headers);
+    drop_all(headers, [&OF_HOP[..], &TO_NGINX[..]]);
 }
 
 /// Says which status the upstream answered with, ahead of the plugins: they may read it (Kong).
@@ -315,11 +319,12 @@ pub fn named_by_connection(headers: &HeaderMap) -> SmallVec<[HeaderName; 1]> {
         .collect()
 }
 
-/// Removes the headers of one hop. What a client's `Connection` names is gone since its arrival.
-fn drop_hop_by_hop(headers: &mut HeaderMap) {
-    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
-        headers.remove(name);
-    }
+/// Removes headers of which few are ever there: to look at those that are costs less than to look
+/// each of these up.
+fn drop_all(headers: &mut HeaderMap, names: [&[HeaderName]; 2]) {
+    let is_one = |name: &&HeaderName| names.iter().any(|names| names.contains(name));
+    let there: SmallVec<[HeaderName; 4]> = headers.keys().filter(is_one).cloned().collect();
+    there.iter().for_each(|name| drop(headers.remove(name)));
 }
 
 /// HTTP/2 clients may split their cookies; HTTP/1.1 wants one header (RFC 9113, section 8.2.3).

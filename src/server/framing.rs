@@ -319,13 +319,25 @@ fn is_target(method: &[u8], target: &[u8]) -> bool {
 pub(super) fn header(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let (name, value) = line.split_at(memchr(b':', line)?);
     let value = &value[1..];
-    let is_value = |b: &u8| *b >= b' ' && *b != 0x7F || *b == b'\t';
-    let good = !name.is_empty() && name.iter().all(is_token) && value.iter().all(is_value);
+    // Without an early end, so that many bytes are looked at together.
+    let is_value = |good, b: &u8| good & (((*b >= b' ') & (*b != 0x7F)) | (*b == b'\t'));
+    let good = !name.is_empty()
+        && name.iter().all(|b| TOKEN[usize::from(*b)])
+        && value.iter().fold(true, is_value);
     good.then(|| (name, value.trim_ascii()))
 }
 
-/// A character of a name (RFC 9110, section 5.6.2).
-fn is_token(b: &u8) -> bool {
+/// Which bytes are characters of a name (RFC 9110, section 5.6.2).
+static TOKEN: [bool; 256] = {
+    let (mut table, mut byte) = ([false; 256], 0);
+    while byte < table.len() {
+        table[byte] = is_token(byte as u8);
+        byte += 1;
+    }
+    table
+};
+
+const fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric()
         || matches!(
             b,

@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+"""Sends a gateway that was built to learn (`-C profile-generate`) the loads of the benchmark.
+
+    bench/train.py --binary target/pgo/release/silverback
+
+bench/pgo calls it between its two builds. What is often done is learned from requests, and that
+the rest is seldom done, too: configuration is loaded once, and a few requests go wrong.
+"""
+
+import argparse
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import cases
+import instructions
+import probe
+import rig
+
+REQUESTS = 2_000
+STREAMS = 300
+LOADS = ["plain", "key", "keylua", "native10", "identity", "prompt16", "burst"]
+START_SECONDS = 60
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--binary", type=pathlib.Path, required=True)
+    binary = parser.parse_args().binary.resolve()
+    try:
+        for name in LOADS:
+            print(f"learning {name} ...", file=sys.stderr)
+            learn(binary, cases.BY_NAME[name])
+    except (rig.Broken, probe.Refused, OSError, subprocess.SubprocessError) as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def learn(binary, load):
+    """Its profile is written when the gateway has ended by itself."""
+    with tempfile.TemporaryDirectory(prefix="silverback-train-") as directory:
+        directory = pathlib.Path(directory)
+        with rig.Rig(binary, directory, rig.Cores(), sim_flags=load.sim_flags()) as processes:
+            gateway = processes.silverback().wait(START_SECONDS)
+            request = gateway.request(load)
+            probe.expect(gateway.port, request, load.expects)
+            requests = STREAMS if load.events else REQUESTS
+            instructions.one_by_one(gateway.port, request, requests)
+            gateway.process.stop(START_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
