@@ -153,7 +153,9 @@ class Rig:
         command = [copy, "azure-sim", "--lean", *self.sim_flags]
         command += ["--listen", f"127.0.0.1:{self.azure_port}"]
         with self.processes:
-            sim = self.start("azure-sim", command, self.cores.upstream)
+            # Of a build that learns: nothing is to be learned from the simulator.
+            silent = {"LLVM_PROFILE_FILE": "/dev/null"}
+            sim = self.start("azure-sim", command, self.cores.upstream, silent)
             probe.wait_until_open(self.azure_port, START_SECONDS, sim.check)
             self.processes = self.processes.pop_all()
         self.sim = sim

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Sends a gateway that was built to learn (`-C profile-generate`) the loads of the benchmark.
 
-    bench/train.py --binary target/pgo/release/silverback
+    bench/train.py --binary target/pgo/learning/release/silverback
 
-bench/pgo calls it between its two builds. What is often done is learned from requests, and that
-the rest is seldom done, too: configuration is loaded once, and a few requests go wrong.
+bench/pgo calls it between its two builds. What is often done is learned from requests, and from a
+start and an end for each load that those are seldom.
 """
 
 import argparse

@@ -88,8 +88,8 @@ pub enum Uncounted {
     Answered,
     /// It has failed: its message.
     Failed(String),
-    /// It has returned something else: the name of its type.
-    NoNumber(&'static str),
+    /// It has returned something else than a number from 0 to 1e15: the type, or the number.
+    NoCount(String),
 }
 
 /// How a phase of a plugin ended.

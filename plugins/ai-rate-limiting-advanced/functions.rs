@@ -60,10 +60,15 @@ impl Functions {
     ) -> Result<f64, Stop> {
         let function = self.request.as_ref().filter(|_| has(limiters, Counted::RequestPrompt));
         let Some(function) = function else { return Ok(0.0) };
-        let message = match function.ask(ex, "access").await {
+        let uncounted = match function.ask(ex, "access").await {
             Ok(count) => return Ok(count),
-            Err(Uncounted::Answered) => return Err(Stop::Exit),
-            Err(uncounted) => tell(ex, REQUESTS.1, &uncounted),
+            Err(uncounted) => uncounted,
+        };
+        tell(ex, REQUESTS.1, &uncounted);
+        let message = match uncounted {
+            Uncounted::Answered => return Err(Stop::Exit),
+            Uncounted::Failed(_) => "Error executing request prompt count function",
+            Uncounted::NoCount(_) => "Bad return value from the request prompt count function",
         };
         respond::error(ex, StatusCode::INTERNAL_SERVER_ERROR, message).map(|()| 0.0)
     }
@@ -80,18 +85,12 @@ fn has(limiters: &[Limiter], counted: Counted) -> bool {
     limiters.iter().any(|limiter| limiter.provider == Some(counted))
 }
 
-/// Tells the operator why there is no number; gives what Kong tells the client.
-fn tell(ex: &Exchange, field: &str, uncounted: &Uncounted) -> &'static str {
-    let (why, message) = match uncounted {
-        Uncounted::Answered => return "",
-        Uncounted::Failed(error) => {
-            (error.clone(), "Error executing request prompt count function")
-        }
-        Uncounted::NoNumber(kind) => (
-            format!("expected a finite number, got {kind}"),
-            "Bad return value from the request prompt count function",
-        ),
+/// Tells the operator why there is no number.
+fn tell(ex: &Exchange, field: &str, uncounted: &Uncounted) {
+    let why = match uncounted {
+        Uncounted::Answered => return,
+        Uncounted::Failed(error) => error.clone(),
+        Uncounted::NoCount(got) => format!("expected a number from 0 to 1e15, got {got}"),
     };
     tracing::error!(request_id = %ex.id, "[ai-rate-limiting-advanced] config.{field}: {why}");
-    message
 }

@@ -103,6 +103,8 @@ struct Reserved {
     wanted: f64,
     /// What it gave.
     amount: f64,
+    /// What counts of a request whatever becomes of it.
+    fixed: f64,
     level: Level,
     fits: bool,
 }
@@ -166,23 +168,21 @@ impl AiRateLimiting {
                     whom: whom.clone(),
                     wanted,
                     amount: wanted,
+                    fixed: 0.0,
                     level: Level::default(),
                     fits: false,
                 }
             }));
         }
         self.counters.reserve(ex, &mut reserved, time).await;
+        self.fix(&mut reserved, time);
         self.tell(ex, &reserved, prompt, time);
         if reserved.iter().all(|one| one.fits) {
             self.watch(ex, reserved, time);
             return Ok(());
         }
         let outcome = self.refuse(ex, &reserved, time);
-        let penalty = |one: &Reserved| match self.limiters[one.limiter].provider {
-            Some(Counted::RequestPrompt) if !self.has_no_penalty => one.wanted,
-            _ => 0.0,
-        };
-        self.counters.clone().settle(reserved, penalty, time);
+        self.counters.clone().settle(reserved, |one| one.fixed, time);
         outcome
     }
 
@@ -205,6 +205,20 @@ impl AiRateLimiting {
             found.extend(rest.map(|(at, _)| (at, identifier(&self.by.whom(ex)))));
         }
         found
+    }
+
+    /// What `requestPrompt` counts stays, also of a request that is refused (Kong): only where the
+    /// limit was reached before, `disable_penalty` leaves it out.
+    fn fix(&self, reserved: &mut [Reserved], time: f64) {
+        let is_counted =
+            |limiter: usize| self.limiters[limiter].provider == Some(Counted::RequestPrompt);
+        for one in reserved.iter_mut().filter(|one| is_counted(one.limiter)) {
+            let is_reached = one.window.used(one.level, time) >= one.window.limit;
+            if one.fits || !is_reached || !self.has_no_penalty {
+                one.fixed = one.wanted;
+                one.level.now += one.fixed - one.amount;
+            }
+        }
     }
 
     /// Tells the client what is left.
@@ -239,13 +253,15 @@ impl AiRateLimiting {
         for one in over {
             let name = &*self.limiters[one.limiter].name;
             let wait = one.window.wait(one.level, one.wanted, time);
-            let wait = wait + fastrand::u64(0..=self.jitter as u64);
-            longest = longest.max(wait);
+            let after = wait + fastrand::u64(0..=self.jitter as u64);
+            longest = longest.max(after);
             if !names.contains(&name) {
                 names.push(name);
             }
             if !self.hides_headers {
-                set(ex, &format!("x-ai-ratelimit-retry-after-{name}"), wait as f64);
+                let size = named(one.window.size);
+                set(ex, &format!("x-ai-ratelimit-reset-{size}-{name}"), wait as f64);
+                set(ex, &format!("x-ai-ratelimit-retry-after-{size}-{name}"), after as f64);
             }
         }
         if !self.hides_headers {
@@ -285,7 +301,7 @@ fn cost(
         spent.map_or(0.0, |spent| reserved.strategy.of(spent))
     };
     match limiter.provider {
-        Some(Counted::RequestPrompt) => reserved.wanted,
+        Some(Counted::RequestPrompt) => reserved.fixed,
         Some(Counted::CustomCost) => custom.unwrap_or(0.0),
         Some(Counted::Provider(provider)) => {
             used.filter(|used| used.provider == provider).map_or(0.0, of_model)

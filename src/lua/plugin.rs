@@ -7,31 +7,30 @@
 mod conf;
 pub mod counting;
 pub mod fields;
+mod runner;
 mod version;
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use anyhow::anyhow;
 use bytes::Bytes;
 use mlua::{Function, Lua, LuaString, Table, Value as LuaValue};
 
+use self::runner::Runner;
 use self::version::plain_version;
-use super::ngx::{self, Light, output};
+use super::ngx;
 use super::owner::Owner;
 use super::schema::sets;
-use super::state::{self, Running, State, Verdict};
+use super::state::{Running, State};
 use super::{NO_TABLE, Options, Vm, json, limit, modules, phase};
 use crate::chain;
 use crate::distance::distance;
 use crate::entity::PluginEntity;
-use crate::pdk::{Chunk, Exchange, Handshake, RequestId};
+use crate::pdk::{Chunk, Exchange, Handshake};
 use crate::plugin::{Outcome, Phases, Plugin, Step, Stop};
 use crate::schema::Record;
-use crate::vms;
 use crate::vms::Place;
 
 /// A handler.lua, loaded once in a VM.
@@ -57,7 +56,7 @@ pub struct Handler {
 /// A handler with the configuration of one plugin entity.
 pub struct LuaPlugin {
     handler: Rc<Handler>,
-    running: Running,
+    runner: Runner,
     /// The same table on every request: plugins key caches on it.
     conf: Table,
     phases: Phases,
@@ -177,10 +176,10 @@ impl Handler {
     /// # Errors
     /// The configuration does not fit into the VM.
     pub fn instance(self: &Rc<Self>, entity: &PluginEntity) -> Result<LuaPlugin, String> {
-        let running = Running { id: entity.id, name: self.name.clone() };
         let conf = self.conf(entity).map_err(|error| error.to_string())?;
         let phases = self.phases_of(&conf).map_err(|error| error.to_string())?;
-        Ok(LuaPlugin { handler: self.clone(), running, conf, phases })
+        let runner = Runner::new(&self.vm, entity);
+        Ok(LuaPlugin { handler: self.clone(), runner, conf, phases })
     }
 
     /// The phases that a configuration makes use of. A handler of ours that knows has a function
@@ -255,8 +254,8 @@ impl Plugin for LuaPlugin {
 
     fn certificate<'a>(&'a self, handshake: &'a Rc<Handshake>) -> Step<'a> {
         Step::wait(async move {
-            let told = |error: mlua::Error| Stop::Fault(self.told(&error));
-            self.shake(handshake).await.map_err(|error| error.map_or(Stop::Exit, told))
+            let fault = |error: mlua::Error| self.runner.fault(&error);
+            self.shake(handshake).await.map_err(|error| error.map_or(Stop::Exit, fault))
         })
     }
 
@@ -277,25 +276,20 @@ impl Plugin for LuaPlugin {
     }
 
     fn body_filter(&self, ex: &Exchange, chunk: &mut Chunk) -> Outcome {
-        self.filter(ex, chunk).map_err(|error| Stop::Fault(self.told(&error)))
+        self.filter(ex, chunk).map_err(|error| self.runner.fault(&error))
     }
 
     fn log(&self, ex: &Exchange) {
         if let Err(Stop::Fault(fault)) = self.call("log", ex) {
-            chain::report(ex, &self.running.name, &fault);
+            chain::report(ex, &self.runner.running.name, &fault);
         }
     }
 }
 
 impl LuaPlugin {
+    /// What runs a phase, and the exchange's state, which knows from here on whose code runs.
     fn enter(&self, phase: &str, ex: &Exchange) -> mlua::Result<(&Function, Rc<State>)> {
-        let lua = self.handler.vm.lua();
-        if self.handler.place.as_ref().is_some_and(|place| place.was_full()) {
-            // LuaJIT does not collect by itself when it finds no memory.
-            lua.gc_collect()?;
-        }
-        let state = state::of(lua, ex)?;
-        state.enter(&self.running);
+        let state = self.runner.enter(ex)?;
         let known = self.handler.calls.iter().find(|(name, _)| *name == phase);
         let (_, call) = known.ok_or_else(|| mlua::Error::runtime("no such phase"))?;
         Ok((call, state))
@@ -310,10 +304,10 @@ impl LuaPlugin {
         let function: Function = self.handler.table.get(PHASE)?;
         let call = function.call_async::<()>((&self.handler.table, &self.conf));
         let call = owner.clone().thread(Owner::holding(call));
-        let call = phase::shaking(handshake.clone(), self.running.clone(), call);
+        let call = phase::shaking(handshake.clone(), self.runner.running.clone(), call);
         let mut call = pin!(call);
         let ended = poll_fn(|cx| {
-            let _running = self.note(PHASE, None);
+            let _running = self.runner.note(PHASE, None);
             call.as_mut().poll(cx)
         });
         match (ended.await, owner.said()) {
@@ -325,56 +319,20 @@ impl LuaPlugin {
 
     /// Runs a phase that may wait, to its end or to the plugin's answer.
     async fn drive(&self, phase: &'static str, ex: &Exchange) -> Outcome {
-        let fault = |error: mlua::Error| Stop::Fault(self.told(&error));
-        let (function, state) = self.enter(phase, ex).map_err(fault)?;
+        let entered = self.enter(phase, ex);
+        let (function, state) = entered.map_err(|error| self.runner.fault(&error))?;
         let call = limit::off(self.handler.vm.lua(), || function.call_async::<()>(&self.conf));
-        let threads = Threads(&state);
-        let note = || self.note(phase, Some(ex.id));
-        let mut outcome = driven(&state, Owner::holding(call), note, fault).await.map(drop);
-        // nginx leaves a phase when all of its light threads are done; `ngx.exit` and an error end
-        // them.
-        if !ex.response.is_last_word.get() && !matches!(outcome, Err(Stop::Fault(_))) {
-            outcome = outcome.and(threads.wait().await);
-        }
-        drop(threads);
-        if outcome.is_ok() && state.printed.borrow().is_some() {
-            output::answer_printed(ex, &state);
-            return Err(Stop::Exit);
-        }
-        outcome
+        self.runner.drive(phase, ex, &state, call).await.map(drop)
     }
 
     /// Runs a phase that may not wait.
     fn call(&self, phase: &'static str, ex: &Exchange) -> Outcome {
         let run = || {
             let (function, _) = self.enter(phase, ex)?;
-            let _running = self.note(phase, Some(ex.id));
+            let _running = self.runner.note(phase, Some(ex.id));
             function.call::<()>(&self.conf)
         };
-        run().map_err(|error| Stop::Fault(self.told(&error)))
-    }
-
-    /// Notes that its code runs, until the answer is dropped.
-    fn note(&self, phase: &'static str, id: Option<RequestId>) -> Option<vms::Running<'_>> {
-        let place = self.handler.place.as_ref()?;
-        Some(noted(place, &self.handler.vm, &self.running, phase, id))
-    }
-
-    /// An error for the operator: who has no memory is told where there is more.
-    fn told(&self, error: &mlua::Error) -> anyhow::Error {
-        let is_memory = error.to_string().contains(NO_MEMORY);
-        if let (true, Some(place)) = (is_memory, &self.handler.place) {
-            place.set_full();
-        }
-        let error = modules::told(&error.to_string());
-        let options = Options::of_vm(self.handler.vm.lua());
-        match options.map_or(0, |options| options.memory_limit_bytes) {
-            limit if limit > 0 && is_memory => {
-                let mib = limit >> 20;
-                anyhow!("{error}\nthe Lua VM of a worker has {mib} MiB: silverback_lua_vm_memory")
-            }
-            _ => anyhow!("{error}"),
-        }
+        run().map_err(|error| self.runner.fault(&error))
     }
 
     /// `body_filter` sees a piece of the body as `ngx.arg[1]` and the end as `ngx.arg[2]`, and
@@ -386,7 +344,7 @@ impl LuaPlugin {
         arg.raw_set(1, &before)?;
         arg.raw_set(2, chunk.last)?;
         let (function, _) = self.enter("body_filter", ex)?;
-        let running = self.note("body_filter", Some(ex.id));
+        let running = self.runner.note("body_filter", Some(ex.id));
         let ran = function.call::<()>(&self.conf);
         drop(running);
         let (after, last): (LuaValue, LuaValue) = (arg.raw_get(1)?, arg.raw_get(2)?);
@@ -402,85 +360,6 @@ impl LuaPlugin {
             _ => chunk.data = Bytes::new(),
         }
         Ok(())
-    }
-}
-
-/// Notes in the place of a VM that code of a plugin runs, until the answer is dropped.
-fn noted<'a>(
-    place: &'a Place,
-    vm: &Vm,
-    running: &Running,
-    phase: &'static str,
-    id: Option<RequestId>,
-) -> vms::Running<'a> {
-    place.set_bytes(vm.lua().used_memory());
-    place.enter(&running.name, phase, id)
-}
-
-/// Runs code that may wait, to its end or to its answer; `None` if it leaves the phase without a
-/// result. `note` says that it runs, for as long as what it gives is kept.
-async fn driven<T, N>(
-    state: &State,
-    call: impl Future<Output = mlua::Result<T>>,
-    note: impl Fn() -> N,
-    fault: impl Fn(mlua::Error) -> Stop,
-) -> Result<Option<T>, Stop> {
-    let mut call = pin!(call);
-    let mut poll = |cx: &mut Context<'_>| {
-        let _running = note();
-        call.as_mut().poll(cx)
-    };
-    loop {
-        let mut told = pin!(state.told());
-        let ended = poll_fn(|cx| match (poll(cx), state.verdict()) {
-            (Poll::Ready(result), None) => Poll::Ready(Some(result.map(Some).map_err(&fault))),
-            (_, Some(verdict)) => Poll::Ready(Some(outcome_of(verdict).map(|()| None))),
-            (Poll::Pending, None) => told.as_mut().poll(cx).map(|()| None),
-        });
-        if let Some(outcome) = ended.await {
-            return outcome;
-        }
-    }
-}
-
-/// The light threads of a phase. They end with it, also when the client has gone.
-struct Threads<'a>(&'a State);
-
-impl Threads<'_> {
-    /// Waits for all of them, or until one ends the plugin.
-    async fn wait(&self) -> Outcome {
-        loop {
-            if let Some(verdict) = self.0.verdict() {
-                return outcome_of(verdict);
-            }
-            let Some(light) = self.0.threads.borrow().last().cloned() else { return Ok(()) };
-            tokio::select! {
-                () = light.over() => {
-                    self.0.threads.borrow_mut().retain(|other| !Rc::ptr_eq(other, &light));
-                }
-                () = self.0.told() => {}
-            }
-        }
-    }
-
-    fn next(&self) -> Option<Rc<Light>> {
-        self.0.threads.borrow_mut().pop()
-    }
-}
-
-fn outcome_of(verdict: Verdict) -> Outcome {
-    match verdict {
-        Verdict::Exited => Err(Stop::Exit),
-        Verdict::Ended => Ok(()),
-        Verdict::Failed(told) => Err(Stop::Fault(anyhow!("{told}"))),
-    }
-}
-
-impl Drop for Threads<'_> {
-    fn drop(&mut self) {
-        while let Some(light) = self.next() {
-            light.stop();
-        }
     }
 }
 

@@ -81,7 +81,8 @@ async fn what_an_answer_has_cost_counts_against_the_next_request() {
     let message = "AI token rate limit exceeded for provider(s): azure";
     assert_eq!(third.json()["message"], message);
     assert!(third.header("retry-after").is_some());
-    assert!(third.header("x-ai-ratelimit-retry-after-azure").is_some());
+    assert!(third.header("x-ai-ratelimit-retry-after-year-azure").is_some());
+    assert!(third.header("x-ai-ratelimit-reset-year-azure").is_some());
     assert_eq!(third.header("x-ai-ratelimit-remaining-year-azure"), Some("0"));
     assert_eq!(say(&gateway, "kb", 4).await.status(), 200, "another consumer");
     assert_eq!(model.seen().len(), 3);
@@ -328,6 +329,7 @@ async fn a_function_counts_what_a_request_costs() {
     assert_eq!(second.status(), 429);
     let message = "AI token rate limit exceeded for provider(s): requestPrompt";
     assert_eq!(second.json()["message"], message);
+    assert_eq!(second.header("x-ai-ratelimit-remaining-year-requestprompt"), Some("0"));
     let third = say(&gateway, "ka", 1).await;
     assert_eq!(third.status(), 429, "what was refused counts, too");
     let gateway = TestGateway::start(&config(&model, &limits(", disable_penalty: true")));
@@ -337,7 +339,8 @@ async fn a_function_counts_what_a_request_costs() {
         let left = answer.header("x-ai-ratelimit-remaining-year-requestprompt");
         seen.push((answer.status(), left.unwrap_or_default().to_owned()));
     }
-    let expected = [(200, "40"), (429, "40"), (200, "0"), (429, "0")];
+    // The second is counted, too: the limit was not reached before it.
+    let expected = [(200, "40"), (429, "0"), (429, "0"), (429, "0")];
     assert_eq!(seen, expected.map(|(status, left)| (status, left.to_owned())));
 }
 
@@ -347,6 +350,8 @@ async fn a_function_for_requests_that_fails_is_told_in_kongs_words() {
     for (code, expected) in [
         ("return \"many\"", "Bad return value from the request prompt count function"),
         ("return 0/0", "Bad return value from the request prompt count function"),
+        ("return -1000", "Bad return value from the request prompt count function"),
+        ("return 1e300", "Bad return value from the request prompt count function"),
         ("error(\"no\")", "Error executing request prompt count function"),
     ] {
         let limits = format!(

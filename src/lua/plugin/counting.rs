@@ -1,21 +1,19 @@
 //! Lua code of a configuration that counts something for a native plugin.
 
-use std::rc::Rc;
-use std::sync::Arc;
-
 use mlua::{Function, LuaString, Table, Value};
 
-use super::{Options, Owner, Place, Running, State, Vm, driven, limit, noted, state};
+use super::super::{Vm, limit};
+use super::runner::Runner;
 use crate::entity::PluginEntity;
-use crate::pdk::{Exchange, RequestId};
+use crate::pdk::Exchange;
 use crate::plugin::{Count, Counting, Stop, Uncounted};
-use crate::vms;
+
+/// More than anybody counts: sums of such numbers are still exact, or nearly.
+const COUNT_MAX: f64 = 1e15;
 
 /// The code, in the VM of a worker.
 pub struct CountingCode {
-    vm: Vm,
-    place: Option<Arc<Place>>,
-    running: Running,
+    runner: Runner,
     code: LuaString,
     count: Function,
 }
@@ -31,55 +29,48 @@ impl CountingCode {
             Ok((vm.lua().create_string(code)?, count))
         };
         let (code, count) = make().map_err(|error| error.to_string())?;
-        let running = Running { id: entity.id, name: entity.name.as_str().into() };
-        let place = Options::of_vm(vm.lua()).ok().and_then(|options| options.place.clone());
-        Ok(Self { vm: vm.clone(), place, running, code, count })
+        Ok(Self { runner: Runner::new(vm, entity), code, count })
     }
 
-    fn note(&self, phase: &'static str, id: RequestId) -> Option<vms::Running<'_>> {
-        Some(noted(self.place.as_ref()?, &self.vm, &self.running, phase, Some(id)))
-    }
-
-    fn enter(&self, ex: &Exchange) -> mlua::Result<Rc<State>> {
-        let state = state::of(self.vm.lua(), ex)?;
-        state.enter(&self.running);
-        Ok(state)
+    fn failed(&self, error: &mlua::Error) -> Uncounted {
+        uncounted(self.runner.fault(error))
     }
 }
 
 impl Counting for CountingCode {
     fn ask<'a>(&'a self, ex: &'a Exchange, phase: &'static str) -> Count<'a> {
         Box::pin(async move {
-            let state = self.enter(ex).map_err(failed)?;
-            let call = limit::off(self.vm.lua(), || self.count.call_async::<Value>(&self.code));
-            let note = || self.note(phase, ex.id);
-            match driven(&state, Owner::holding(call), note, stop).await {
-                Ok(value) => number(&value.unwrap_or(Value::Nil)),
-                Err(Stop::Exit) => Err(Uncounted::Answered),
-                Err(Stop::Fault(fault)) => Err(Uncounted::Failed(format!("{fault:#}"))),
-            }
+            let state = self.runner.enter(ex).map_err(|error| self.failed(&error))?;
+            let lua = self.runner.vm.lua();
+            let call = limit::off(lua, || self.count.call_async::<Value>(&self.code));
+            let value = self.runner.drive(phase, ex, &state, call).await.map_err(uncounted)?;
+            number(&value.unwrap_or(Value::Nil))
         })
     }
 
     fn ask_at_once(&self, ex: &Exchange, phase: &'static str) -> Result<f64, Uncounted> {
-        self.enter(ex).map_err(failed)?;
-        let _running = self.note(phase, ex.id);
-        number(&self.count.call(&self.code).map_err(failed)?)
+        self.runner.enter(ex).map_err(|error| self.failed(&error))?;
+        let _running = self.runner.note(phase, Some(ex.id));
+        number(&self.count.call(&self.code).map_err(|error| self.failed(&error))?)
     }
 }
 
-fn stop(error: mlua::Error) -> Stop {
-    Stop::Fault(anyhow::anyhow!("{error}"))
+fn uncounted(stop: Stop) -> Uncounted {
+    match stop {
+        Stop::Exit => Uncounted::Answered,
+        Stop::Fault(fault) => Uncounted::Failed(format!("{fault:#}")),
+    }
 }
 
-fn failed(error: mlua::Error) -> Uncounted {
-    Uncounted::Failed(error.to_string())
-}
-
+/// What may come from a client is a number, too, and would lift a limit or shut others out.
 fn number(value: &Value) -> Result<f64, Uncounted> {
-    match value {
-        Value::Integer(number) => Ok(*number as f64),
-        Value::Number(number) if number.is_finite() => Ok(*number),
-        other => Err(Uncounted::NoNumber(other.type_name())),
+    let number = match value {
+        Value::Integer(number) => *number as f64,
+        Value::Number(number) => *number,
+        other => return Err(Uncounted::NoCount(other.type_name().to_owned())),
+    };
+    match (0.0..=COUNT_MAX).contains(&number) {
+        true => Ok(number),
+        false => Err(Uncounted::NoCount(number.to_string())),
     }
 }

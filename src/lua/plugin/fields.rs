@@ -10,7 +10,8 @@ use std::rc::Rc;
 use mlua::{Function, Table};
 use serde_json::Value;
 
-use super::{Running, Vm, json, state};
+use super::runner::Runner;
+use super::{Vm, json};
 use crate::entity::PluginEntity;
 use crate::pdk::{Chunk, Exchange, Handshake};
 use crate::plugin::{Outcome, Phases, Plugin, Step};
@@ -20,8 +21,7 @@ const FIELD: &str = "custom_fields_by_lua";
 
 /// A log plugin with fields of its own.
 pub struct CustomFields {
-    vm: Vm,
-    running: Running,
+    runner: Runner,
     /// Code by the name of its field.
     fields: Table,
     set: Function,
@@ -45,13 +45,16 @@ impl CustomFields {
             Ok((fields, vm.require::<Table>("silverback.custom_fields")?.get("set")?))
         };
         let (fields, set) = make().map_err(|error| error.to_string())?;
-        let running = Running { id: entity.id, name: entity.name.as_str().into() };
-        Ok(Self { vm: vm.clone(), running, fields, set, plugin })
+        Ok(Self { runner: Runner::new(vm, entity), fields, set, plugin })
     }
 
-    fn set(&self, ex: &Exchange) -> mlua::Result<()> {
-        state::of(self.vm.lua(), ex)?.enter(&self.running);
-        self.set.call(&self.fields)
+    fn set(&self, ex: &Exchange) -> Outcome {
+        let set = || {
+            self.runner.enter(ex)?;
+            let _running = self.runner.note("log", Some(ex.id));
+            self.set.call(&self.fields)
+        };
+        set().map_err(|error| self.runner.fault(&error))
     }
 }
 
@@ -98,7 +101,7 @@ impl Plugin for CustomFields {
             Ok(()) => self.plugin.log(ex),
             Err(error) => tracing::error!(
                 request_id = %ex.id,
-                plugin = &*self.running.name,
+                plugin = &*self.runner.running.name,
                 phase = "log",
                 "{FIELD}: {error}"
             ),
