@@ -80,7 +80,8 @@ impl Token {
         self.expires_at > other.expires_at
     }
 
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    /// Whether both are copies of one token that was issued.
+    pub fn is_same(&self, other: &Self) -> bool {
         self.serial == other.serial
     }
 

@@ -56,7 +56,7 @@ impl Line {
         if let Some(connection) = &*kept {
             let mut connection = connection.clone();
             let is_signed = match (&token, &*self.token.borrow()) {
-                (Some(token), Some(own)) => Arc::ptr_eq(token, own),
+                (Some(token), Some(own)) => token.is_same(own),
                 (token, _) => token.is_none(),
             };
             if is_signed || redis.sign_in(&mut connection, token.as_deref()).await.is_ok() {

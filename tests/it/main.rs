@@ -71,6 +71,7 @@ mod protocols;
 mod proxy;
 mod redis_limits;
 mod redis_server;
+mod redis_tokens;
 mod reload;
 mod reload_load;
 mod rotation;
