@@ -6,28 +6,18 @@
 
 use std::collections::{HashMap, HashSet};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::problem::Path;
 use crate::entity::Referenced;
 use crate::schema::Step;
-use crate::settings::{Env, Reference, Unresolved, is_reference};
+use crate::settings::{Env, Reference, Unresolved, Vault, is_reference};
 
 /// The vaults that references can name.
 pub(super) struct Vaults<'a> {
     env: &'a Env,
     /// By prefix.
     entities: HashMap<String, Vault>,
-}
-
-/// A vault entity; its kind is `env`, because its schema knows no other.
-struct Vault {
-    /// What goes before the names of variables.
-    prefix: String,
-    /// The values are in base64.
-    base64: bool,
 }
 
 /// What has become of the references in a value.
@@ -41,15 +31,8 @@ pub(super) struct Resolved {
 impl<'a> Vaults<'a> {
     /// The vaults of a configuration, from their validated entities.
     pub(super) fn new<'v>(env: &'a Env, entities: impl Iterator<Item = &'v Value>) -> Self {
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        let entities = entities.filter_map(|entity| {
-            let config = &entity["config"];
-            let prefix = text(&config["prefix"]).unwrap_or_default();
-            Some((
-                text(&entity["prefix"])?,
-                Vault { prefix, base64: config["base64_decode"] == true },
-            ))
-        });
+        let entities = entities
+            .filter_map(|entity| Some((entity["prefix"].as_str()?.to_owned(), Vault::of(entity))));
         Self { env, entities: entities.collect() }
     }
 
@@ -82,20 +65,7 @@ impl<'a> Vaults<'a> {
     }
 
     fn resolve(&self, text: &str) -> Result<String, Unresolved> {
-        let reference = Reference::parse(text)?;
-        if reference.vault == "env" {
-            let prefix = self.env.get("KONG_VAULT_ENV_PREFIX").unwrap_or_default();
-            return reference.value(self.env, prefix);
-        }
-        let Some(vault) = self.entities.get(&reference.vault) else {
-            return Err(Unresolved::Vault(reference.vault));
-        };
-        let value = reference.value(self.env, &vault.prefix)?;
-        if !vault.base64 {
-            return Ok(value);
-        }
-        let decoded = STANDARD.decode(value.trim()).ok().and_then(|b| String::from_utf8(b).ok());
-        decoded.ok_or_else(|| Unresolved::Base64(reference.variable(&vault.prefix)))
+        Reference::parse(text)?.secret(self.env, |name| self.entities.get(name).cloned())
     }
 }
 

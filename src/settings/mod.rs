@@ -31,7 +31,7 @@ pub use env::Env;
 pub use listen::{Keepalive, Listen};
 pub use listener_tls::{CIPHERS, ListenerTls};
 pub use proxy_ssl::{ProxySsl, TlsVersion};
-pub use reference::{Reference, Unresolved, is_reference};
+pub use reference::{Reference, Unresolved, Vault, is_reference};
 
 /// Everything that is decided before the first request.
 #[derive(Debug, Clone)]

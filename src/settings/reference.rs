@@ -3,6 +3,8 @@
 //! Kong's syntax, for settings and for the referenceable fields of a configuration. The one kind
 //! of vault here is the environment; which variable a reference means is decided in this file.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
@@ -52,6 +54,26 @@ pub struct Reference {
     version: Option<u32>,
 }
 
+/// A vault entity; its kind is `env`, because its schema knows no other.
+#[derive(Debug, Clone)]
+pub struct Vault {
+    /// What goes before the names of variables.
+    prefix: String,
+    /// The values are in base64.
+    base64: bool,
+}
+
+impl Vault {
+    /// From a validated entity.
+    pub fn of(entity: &Value) -> Self {
+        let config = &entity["config"];
+        Self {
+            prefix: config["prefix"].as_str().unwrap_or_default().to_owned(),
+            base64: config["base64_decode"] == true,
+        }
+    }
+}
+
 impl Reference {
     /// Takes a reference apart.
     ///
@@ -96,11 +118,35 @@ impl Reference {
         variable
     }
 
+    /// The secret that it means: of the vault `env`, or of the one that is declared under the name
+    /// it has.
+    ///
+    /// # Errors
+    /// There is no such vault, or no such secret in it.
+    pub fn secret(
+        &self,
+        env: &Env,
+        declared: impl FnOnce(&str) -> Option<Vault>,
+    ) -> Result<String, Unresolved> {
+        if self.vault == "env" {
+            return self.value(env, env.get("KONG_VAULT_ENV_PREFIX").unwrap_or_default());
+        }
+        let Some(vault) = declared(&self.vault) else {
+            return Err(Unresolved::Vault(self.vault.clone()));
+        };
+        let value = self.value(env, &vault.prefix)?;
+        if !vault.base64 {
+            return Ok(value);
+        }
+        let decoded = STANDARD.decode(value.trim()).ok().and_then(|b| String::from_utf8(b).ok());
+        decoded.ok_or_else(|| Unresolved::Base64(self.variable(&vault.prefix)))
+    }
+
     /// The value in an environment.
     ///
     /// # Errors
     /// The variable is not set, or has no such key.
-    pub fn value(&self, env: &Env, prefix: &str) -> Result<String, Unresolved> {
+    pub(super) fn value(&self, env: &Env, prefix: &str) -> Result<String, Unresolved> {
         let variable = self.variable(prefix);
         let Some(value) = env.get(&variable) else { return Err(Unresolved::Variable(variable)) };
         let Some(key) = &self.key else { return Ok(value.to_owned()) };

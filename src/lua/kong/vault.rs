@@ -1,7 +1,5 @@
 //! `kong.vault`: secrets that references name, for plugins that look them up themselves.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use mlua::{Lua, MultiValue, Value};
 
 use super::Row;
@@ -10,7 +8,7 @@ use crate::lua::bind::{Answer, Fault};
 use crate::lua::cjson;
 use crate::lua::ngx::encode;
 use crate::lua::rows;
-use crate::settings::{Reference, Unresolved, is_reference};
+use crate::settings::{Reference, Unresolved, Vault, is_reference};
 use crate::snapshot::Snapshot;
 
 pub(super) const ROWS: &[Row] = &[
@@ -124,19 +122,9 @@ fn no_member(lua: &Lua, snapshot: &Snapshot, text: &str, key: &str) -> mlua::Res
 
 /// The value, from the variables that the configuration was loaded with.
 fn resolve(snapshot: &Snapshot, reference: &Reference) -> Result<String, Unresolved> {
-    let env = &snapshot.env;
-    if reference.vault == "env" {
-        return reference.value(env, env.get("KONG_VAULT_ENV_PREFIX").unwrap_or_default());
-    }
-    let vaults = snapshot.records.get("vaults").map(Vec::as_slice).unwrap_or_default();
-    let named = vaults.iter().find(|vault| vault.json["prefix"] == reference.vault);
-    let Some(vault) = named else { return Err(Unresolved::Vault(reference.vault.clone())) };
-    let config = &vault.json["config"];
-    let prefix = config["prefix"].as_str().unwrap_or_default();
-    let value = reference.value(env, prefix)?;
-    if config["base64_decode"] != true {
-        return Ok(value);
-    }
-    let decoded = STANDARD.decode(value.trim()).ok().and_then(|b| String::from_utf8(b).ok());
-    decoded.ok_or_else(|| Unresolved::Base64(reference.variable(prefix)))
+    reference.secret(&snapshot.env, |name| {
+        let vaults = snapshot.records.get("vaults").map(Vec::as_slice).unwrap_or_default();
+        let named = vaults.iter().find(|vault| vault.json["prefix"] == name);
+        named.map(|vault| Vault::of(&vault.json))
+    })
 }
