@@ -5,7 +5,7 @@
 //! Names go through the gateway's own DNS, certificates through its own trust. Nothing is prepared
 //! under a name, so a pooler of connections may stand in between.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, Error};
 
 use self::tls::Connector;
 use crate::dns::Names;
+use crate::line::{Held, Line, Lost};
 use crate::shared::Shared;
 
 mod server;
@@ -65,10 +65,7 @@ pub struct Postgres {
     server: Server,
     tls: Option<Arc<ClientConfig>>,
     names: Names,
-    /// Whoever finds no connection opens one, and the others wait for it.
-    connection: Mutex<Option<Rc<Client>>>,
-    /// Tells a connection from the one before.
-    generation: Cell<u64>,
+    line: Line<Rc<Client>>,
 }
 
 thread_local! {
@@ -91,8 +88,7 @@ impl Postgres {
                 tls: server.tls.as_ref().map(|tls| tls.config(&shared.tls)).transpose()?,
                 server: server.clone(),
                 names: Names::new(shared.dns.clone()),
-                connection: Mutex::default(),
-                generation: Cell::default(),
+                line: Line::default(),
             });
             known.insert(server, Rc::downgrade(&way));
             Ok(way)
@@ -120,55 +116,26 @@ impl Postgres {
         self.asked(async |client| client.batch_execute(statements).await).await
     }
 
-    /// Asks a second time when the connection turns out to be gone: one that was idle may have been
-    /// closed by the server or by a firewall, which says nothing about the server.
     async fn asked<T>(&self, ask: impl AsyncFn(&Client) -> Result<T, Error>) -> Result<T, Failure> {
-        let mut is_first = true;
-        loop {
-            let (client, generation) = self.connected().await?;
-            let answer = tokio::time::timeout(self.server.timeout, ask(&client)).await;
+        let ask = async |client: &mut Rc<Client>| {
+            let answer = tokio::time::timeout(self.server.timeout, ask(client)).await;
             let Ok(answer) = answer else {
                 // What the server still does for this question would hold up the next one.
-                self.forget(generation).await;
-                return Err(Failure::Late);
+                return Err(Lost { failure: Failure::Late, is_broken: true, is_gone: false });
             };
-            let error = match answer {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            let is_gone = client.is_closed() || is_end(&error);
-            if is_gone {
-                self.forget(generation).await;
-            }
-            if !std::mem::take(&mut is_first) || !is_gone {
-                return Err(told(&error));
-            }
-        }
+            answer.map_err(|error| {
+                let is_gone = client.is_closed() || is_end(&error);
+                Lost { failure: told(&error), is_broken: is_gone, is_gone }
+            })
+        };
+        self.line.asked(async || self.connected().await, ask).await
     }
 
-    async fn forget(&self, generation: u64) {
-        let mut kept = self.connection.lock().await;
-        if self.generation.get() == generation {
-            *kept = None;
-        }
-    }
-
-    /// The connection. Whoever waits for somebody else to open it waits no longer than it would for
-    /// one of its own: behind a server that says nothing they would queue up.
-    async fn connected(&self) -> Result<(Rc<Client>, u64), Failure> {
-        let connected = tokio::time::timeout(self.server.timeout, self.connect());
-        connected.await.map_err(|_| Failure::Unreachable("timeout".to_owned()))?
-    }
-
-    async fn connect(&self) -> Result<(Rc<Client>, u64), Failure> {
-        let mut kept = self.connection.lock().await;
-        if let Some(client) = kept.as_ref().filter(|client| !client.is_closed()) {
-            return Ok((client.clone(), self.generation.get()));
-        }
-        let opened = Rc::new(self.open().await?);
-        *kept = Some(opened.clone());
-        self.generation.set(self.generation.get() + 1);
-        Ok((opened, self.generation.get()))
+    async fn connected(&self) -> Result<Held<Rc<Client>>, Failure> {
+        let late = Failure::Unreachable("timeout".to_owned());
+        let suits = async |client: &mut Rc<Client>| !client.is_closed();
+        let open = async || self.open().await.map(Rc::new);
+        self.line.connected(self.server.timeout, late, suits, open).await
     }
 
     async fn open(&self) -> Result<Client, Failure> {
