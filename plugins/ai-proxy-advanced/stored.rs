@@ -44,7 +44,7 @@ pub(super) fn keep_to_owner(
     }
     let has = |index: usize, owner| target(index).and_then(|one| one.resource) == Some(owner);
     let known = stored::named(path, body).filter_map(|id| Some((whereabouts.find(&id)?, id)));
-    let mut known = known.skip_while(|(owner, _)| !candidates.iter().any(|one| has(*one, *owner)));
+    let mut known = known.filter(|(owner, _)| candidates.iter().any(|one| has(*one, *owner)));
     let Some((owner, id)) = known.next() else { return };
     if let Some((_, other)) = known.find(|(other, _)| *other != owner) {
         tracing::warn!(

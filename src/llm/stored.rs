@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use memchr::memmem;
+use smallvec::SmallVec;
 
 use crate::llm::RouteType;
 use crate::llm::json::{self, Fault, Scanner};
@@ -73,12 +74,11 @@ pub fn named<'a>(
     let values = NAMING.iter().filter_map(move |name| body?.get(name));
     let within = NAMING_WITHIN.iter().flat_map(move |name| {
         let bytes = body.map_or(&b""[..], |body| body.bytes());
-        memmem::find_iter(bytes, name).take(IDS_MAX).filter_map(|at| {
-            let value = value_behind(&bytes[at + name.len()..])?;
-            matches!(value[0], b'"' | b'[').then_some(value)
-        })
+        let found =
+            memmem::find_iter(bytes, name).filter_map(|at| texts(&bytes[at + name.len()..]));
+        found.take(IDS_MAX).flatten()
     });
-    of_path.chain(values.chain(within).flat_map(ids))
+    of_path.chain(values.flat_map(ids)).chain(within)
 }
 
 /// The path ahead of what all operations of a resource share: where several resources are behind
@@ -124,16 +124,29 @@ fn tree_in(path: &str) -> Option<(&'static Tree, &str)> {
     None
 }
 
-/// The value of a member, behind its name. In a text no such name can stand: its quotes would be
-/// escaped.
-fn value_behind(rest: &[u8]) -> Option<&[u8]> {
+/// The ids that stand behind the name of a member: a text, or texts in a list. In a text no such
+/// name can stand: its quotes would be escaped. Nothing is entered that could have the name in it
+/// once more, so no byte is read twice.
+fn texts(rest: &[u8]) -> Option<SmallVec<[Cow<'_, str>; 1]>> {
     let mut scanner = Scanner::new(rest);
     scanner.blank();
     scanner.expect(b':').ok()?;
     scanner.blank();
-    let from = scanner.at();
-    scanner.value(1).ok()?;
-    Some(&rest[from..scanner.at()])
+    let is_list = scanner.expect(b'[').is_ok();
+    let mut found = SmallVec::new();
+    while found.len() < IDS_MAX {
+        scanner.blank();
+        let from = scanner.at();
+        if scanner.string().is_err() {
+            break;
+        }
+        found.extend(json::text(&rest[from..scanner.at()]).filter(|id| is_id(id)));
+        scanner.blank();
+        if !is_list || scanner.expect(b',').is_err() {
+            break;
+        }
+    }
+    (!found.is_empty()).then_some(found)
 }
 
 fn is_id(text: &str) -> bool {
@@ -281,9 +294,19 @@ mod tests {
             (r#"{"messages":[{"content":[{"type":"file","file":{"file_id":"f"}}]}]}"#, &["f"]),
             (r#"{"input":"say \"file_id\": \"f\"","x":"file_id"}"#, &[]),
             (r#"{"file_id":null,"file_ids":7,"vector_store_ids":{"id":"v"}}"#, &[]),
+            (r#"{"file_ids":["a",{"file_ids":["b"]},"c"]}"#, &["a", "b"]),
+            (r#"{"file_ids":[{"file_ids":[{"file_id":"c"}]}]}"#, &["c"]),
         ] {
             assert_eq!(named_in("/responses", body), expected, "{body}");
         }
+    }
+
+    #[test]
+    fn names_that_name_nothing_hide_no_id() {
+        let schema = r#"{"file_id":{"type":"string"}},"#.repeat(100);
+        let body = format!(r#"{{"tools":[{schema}0],"attachments":[{{"file_id":"f"}}]}}"#);
+        let body = Object::read(Bytes::from(body)).unwrap();
+        assert_eq!(named("/responses", Some(&body)).collect::<Vec<_>>(), ["f"]);
     }
 
     #[test]
