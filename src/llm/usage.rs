@@ -382,6 +382,19 @@ mod tests {
     }
 
     #[test]
+    fn anthropics_own_names_count_before_those_of_others() {
+        for usage in [
+            r#"{"input_tokens":5,"cache_read_input_tokens":3,
+                "prompt_tokens_details":{"cached_tokens":9}}"#,
+            r#"{"prompt_tokens_details":{"cached_tokens":9},
+                "cache_read_input_tokens":3,"input_tokens":5}"#,
+        ] {
+            let usage = Usage::read(usage.as_bytes()).unwrap();
+            assert_eq!((usage.prompt_tokens, usage.parts.get(Part::Cached)), (8, Some(3)));
+        }
+    }
+
+    #[test]
     fn odd_usage_is_no_usage() {
         for odd in ["null", "{}", "[]", r#"{"prompt_tokens":"12"}"#, r#"{"total_tokens":-1}"#] {
             assert_eq!(Usage::read(odd.as_bytes()), None, "{odd}");

@@ -96,8 +96,9 @@ impl Parts {
     fn prompt(&mut self, record: &[u8]) {
         each(record, |name, value| {
             let part = match name {
-                b"cached_tokens" => Part::Cached,
-                b"cache_write_tokens" => Part::Written,
+                // What Anthropic's own names say counts, whichever comes first.
+                b"cached_tokens" if self.get(Part::Cached).is_none() => Part::Cached,
+                b"cache_write_tokens" if self.get(Part::Written).is_none() => Part::Written,
                 b"text_tokens" => Part::PromptText,
                 b"audio_tokens" => Part::PromptAudio,
                 b"image_tokens" => Part::PromptImage,
