@@ -38,10 +38,7 @@ pub(super) fn report(session: &Session, ex: &Exchange) {
 /// Puts down what is known of it; gives what a model was asked.
 fn record(session: &Session, ex: &Exchange) -> Option<Rc<ModelUse>> {
     let (asked, target) = (session.asked(), session.target());
-    let seen = {
-        let mut reply = session.reply.borrow_mut();
-        reply.seen(session, ex)
-    };
+    let seen = session.reply.borrow_mut().seen(session, ex);
     let numbers = Numbers::new(session, ex, &seen);
     let mut spent = None;
     if let (Some(asked), Some(target)) = (&asked, target) {
