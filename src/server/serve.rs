@@ -22,7 +22,7 @@ use thiserror::Error;
 use super::head;
 use super::reply::{Finish, Reply};
 use super::route;
-use super::tunnel::{Slot, Switched, Tunnel};
+use super::tunnel::{Slot, Tunnel};
 use super::worker::Worker;
 use crate::chain::Chain;
 use crate::pdk::request::Connection;
@@ -30,7 +30,7 @@ use crate::pdk::{self, Arriving, Body, Exchange, ReadError};
 use crate::proxy::{self, NoReply, Way, headers};
 use crate::respond::{self, Failure};
 use crate::runloop::Runloop;
-use crate::upstream::{Interrupted, ReplyBody, Unread};
+use crate::upstream::{Interrupted, Raw, ReplyBody, Unread};
 
 /// Serves one request. The error ends the client's connection, or its stream of HTTP/2.
 pub(super) async fn serve(
@@ -119,7 +119,7 @@ enum Rest {
     /// The upstream's body.
     Upstream(ReplyBody),
     /// Another protocol.
-    Tunnel(Switched),
+    Tunnel(Raw),
 }
 
 /// The phases up to the head of the response. `can_switch`: the client's connection can change to
@@ -207,8 +207,8 @@ async fn upstream(
     ex.response.set_reason(reason.map(|reason| Bytes::copy_from_slice(reason.as_bytes())));
     headers::drop_unwanted_trailer(ex);
     if switched {
-        return match head.extensions.remove::<OnUpgrade>() {
-            Some(upgrade) if can_switch => Rest::Tunnel(Switched { upgrade, connection: body }),
+        return match body.into_switched() {
+            Some(upstream) if can_switch => Rest::Tunnel(upstream),
             _ => {
                 respond::fail(ex, Failure::BadGateway);
                 Rest::Here
@@ -305,7 +305,7 @@ fn head(ex: &Exchange, reply: Reply, keeps_headers: bool) -> Response<Reply> {
 /// The response after which the connection is a tunnel; the exchange ends with that.
 fn switch(
     ex: &Exchange,
-    upstream: Switched,
+    upstream: Raw,
     client: OnUpgrade,
     mut finish: Finish,
     slot: &Slot,

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::reply::Finish;
 use crate::pdk::Response;
 use crate::pdk::service::Limits;
-use crate::upstream::ReplyBody;
+use crate::upstream::Raw;
 
 /// What is read at a time, and held of a peer that reads more slowly than the other writes.
 const PIECE: usize = 8 << 10;
@@ -25,17 +25,11 @@ const PIECE: usize = 8 << 10;
 /// Where a request leaves the tunnel that its connection is to become.
 pub(super) type Slot = Rc<RefCell<Option<Tunnel>>>;
 
-/// The upstream's half, which is open already.
-pub(super) struct Switched {
-    pub(super) upgrade: OnUpgrade,
-    /// Lives as long as the connection is needed.
-    pub(super) connection: ReplyBody,
-}
-
 /// A tunnel that has not begun: the client is still to get its head.
 pub(super) struct Tunnel {
     client: OnUpgrade,
-    upstream: Switched,
+    /// Open already.
+    upstream: Raw,
     finish: Finish,
 }
 
@@ -54,7 +48,7 @@ enum End {
 
 impl Tunnel {
     /// A tunnel between a client and the upstream that has agreed to it.
-    pub(super) fn new(client: OnUpgrade, upstream: Switched, finish: Finish) -> Self {
+    pub(super) fn new(client: OnUpgrade, upstream: Raw, finish: Finish) -> Self {
         Self { client, upstream, finish }
     }
 
@@ -62,15 +56,12 @@ impl Tunnel {
     pub(super) async fn run(self) {
         let ex = &self.finish.exchange;
         let limits = ex.service.limits.get();
-        let Switched { upgrade, connection } = self.upstream;
-        let opening = async { tokio::try_join!(self.client, upgrade) };
-        let opened = timeout(Duration::from_millis(limits.read_ms), opening).await;
+        let opened = timeout(Duration::from_millis(limits.read_ms), self.client).await;
         let ended = match opened {
-            Ok(Ok((client, upstream))) => relay(client, upstream, &limits, &ex.response).await,
+            Ok(Ok(client)) => relay(client, self.upstream, &limits, &ex.response).await,
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(End::Idle(limits.read_ms)),
         };
-        drop(connection);
         if let Err(end) = ended {
             tracing::info!(request_id = %ex.id, "a tunnel ended: {end}");
         }
@@ -80,12 +71,12 @@ impl Tunnel {
 /// One clock for both directions, as in nginx: who listens only is not cut off.
 async fn relay(
     client: Upgraded,
-    upstream: Upgraded,
+    upstream: Raw,
     limits: &Limits,
     response: &Response,
 ) -> Result<(), End> {
     let (from_client, to_client) = tokio::io::split(TokioIo::new(client));
-    let (from_upstream, to_upstream) = tokio::io::split(TokioIo::new(upstream));
+    let (from_upstream, to_upstream) = tokio::io::split(upstream);
     let last = Cell::new(Instant::now());
     let mut listener = response.listener.take();
     let up = pump(from_client, to_upstream, Some(limits.write_ms), |_| last.set(Instant::now()));

@@ -5,18 +5,19 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::time::{Instant, Sleep};
 
+use super::http1::{Apart, Connection, Fault, Piece, Raw};
 use super::shared::Seat;
 use super::upload::{Cut, Sending, Upload};
-use super::{Home, Link, SendError};
+use super::{Home, SendError, cause};
 use crate::pdk::body::Buffered;
 use crate::pdk::service::Limits;
 
@@ -53,18 +54,33 @@ impl Outgoing {
             Body::Stream(sending) => Some(sending.upload().clone()),
             _ => None,
         };
-        let progress = Progress {
-            last: Rc::new(Cell::new(Instant::now())),
-            sending: Rc::new(Cell::new(upload.is_some())),
-            starved: Rc::default(),
+        let progress = Progress(Rc::new(Course {
+            last: Cell::new(Instant::now()),
+            sending: Cell::new(upload.is_some()),
+            starved: Cell::new(false),
             upload,
-        };
+        }));
         Self { body, progress }
+    }
+
+    /// All of it, if it is in memory.
+    pub(super) fn all(&self) -> Option<Bytes> {
+        match &self.body {
+            Body::Empty => Some(Bytes::new()),
+            Body::Whole(whole) => Some(whole.bytes.clone()),
+            Body::Stream(_) => None,
+        }
+    }
+
+    /// The body, for who sends it; none is left here.
+    pub(super) fn take(&mut self) -> Self {
+        let body = std::mem::replace(&mut self.body, Body::Empty);
+        Self { body, progress: self.progress.clone() }
     }
 
     /// What streams, when something does.
     pub(super) fn upload(&self) -> Option<&Upload> {
-        self.progress.upload.as_ref()
+        self.progress.0.upload.as_ref()
     }
 
     /// A view of how far the body is.
@@ -91,11 +107,11 @@ impl HttpBody for Outgoing {
             }
             Body::Stream(sending) => {
                 let polled = sending.poll_frame(cx);
-                this.progress.starved.set(polled.is_pending());
+                this.progress.0.starved.set(polled.is_pending());
                 let frame = ready!(polled);
-                this.progress.last.set(Instant::now());
+                this.progress.0.last.set(Instant::now());
                 // Behind the last frame nobody asks for another one.
-                this.progress.sending.set(frame.is_some() && !sending.is_end_stream());
+                this.progress.0.sending.set(frame.is_some() && !sending.is_end_stream());
                 Poll::Ready(frame)
             }
         }
@@ -120,29 +136,27 @@ impl HttpBody for Outgoing {
 
 /// How far a request body is: the upstream's time to answer starts when it has all of it.
 #[derive(Clone)]
-pub(super) struct Progress {
-    last: Rc<Cell<Instant>>,
-    sending: Rc<Cell<bool>>,
+pub(super) struct Progress(Rc<Course>);
+
+struct Course {
+    last: Cell<Instant>,
+    /// Some of a body that streams is still to be sent.
+    sending: Cell<bool>,
     /// The client has not sent more yet.
-    starved: Rc<Cell<bool>>,
+    starved: Cell<bool>,
     upload: Option<Upload>,
 }
 
 impl Progress {
-    /// Whether some of a body that streams is still to be sent.
-    pub(super) fn is_sending(&self) -> bool {
-        self.sending.get()
-    }
-
     /// Starts the clock: what came before, such as connecting, has limits of its own.
     pub(super) fn restart(&self) {
-        self.last.set(Instant::now());
+        self.0.last.set(Instant::now());
     }
 
     /// The limit that holds now, in milliseconds, and when it is over.
     fn deadline(&self, limits: &Limits) -> (u64, Instant) {
-        let limit_ms = if self.sending.get() { limits.write_ms } else { limits.read_ms };
-        (limit_ms, self.last.get() + Duration::from_millis(limit_ms))
+        let limit_ms = if self.0.sending.get() { limits.write_ms } else { limits.read_ms };
+        (limit_ms, self.0.last.get() + Duration::from_millis(limit_ms))
     }
 
     /// Waits for an answer, at most `read_ms` after the last sign of progress.
@@ -156,7 +170,7 @@ impl Progress {
         loop {
             // From the end of the body on the other limit holds, and nobody tells when that is.
             let mut look = self.deadline(limits).1;
-            if self.sending.get() {
+            if self.0.sending.get() {
                 look = look.min(Instant::now() + Duration::from_millis(limits.read_ms));
             }
             tokio::select! {
@@ -165,7 +179,7 @@ impl Progress {
                 () = tokio::time::sleep_until(look) => {
                     let (limit_ms, deadline) = self.deadline(limits);
                     if deadline <= Instant::now() {
-                        let starved = self.sending.get() && self.starved.get();
+                        let starved = self.0.sending.get() && self.0.starved.get();
                         return Err(match starved {
                             true => SendError::SlowClient(limit_ms),
                             false => SendError::Timeout(address, limit_ms),
@@ -181,8 +195,8 @@ impl Progress {
 #[derive(Debug, Error)]
 pub enum Interrupted {
     /// The upstream closed or sent something that is not HTTP.
-    #[error("the upstream broke off: {0}")]
-    Broken(#[from] hyper::Error),
+    #[error("the upstream broke off: {cause}", cause = cause(.0))]
+    Broken(#[from] Fault),
     /// The upstream ended its stream of HTTP/2 with `NO_ERROR`: the library takes that for the end.
     #[error("the upstream reset its stream")]
     Reset,
@@ -212,67 +226,62 @@ impl Interrupted {
     }
 }
 
-/// The connection that a reply comes over.
-pub(super) enum Held {
-    /// In use for this exchange alone: where it goes afterwards, and how far its request is.
-    Own(Link, Home, Progress),
-    /// One of several on it.
-    Shared(Seat),
-}
-
-impl Held {
-    /// Why the client did not finish the request that this is held for.
-    fn broken_upload(&self) -> Option<String> {
-        match self {
-            Self::Own(.., progress) => progress.upload.as_ref()?.broken(),
-            Self::Shared(seat) => seat.upload()?.broken(),
-        }
-    }
+/// Where a reply comes from.
+enum Source {
+    /// A connection that this moves, where it goes afterwards, and the request's body.
+    Own(Box<Connection>, Home, Option<Upload>),
+    /// One that a task moves, as its request is still being sent.
+    Apart(Apart, Home, Option<Upload>),
+    /// One of several on a connection of HTTP/2.
+    Shared(Incoming, Seat),
+    /// There is nothing more.
+    Over,
 }
 
 /// The body of an upstream's answer. Read to its end it gives the connection back; dropped before
 /// that it closes it, which tells the upstream that nobody listens any more.
 pub struct ReplyBody {
-    incoming: Incoming,
-    connection: Option<Held>,
-    /// What was taken together with pieces before it, and is not one: trailers, or the end.
-    ahead: Option<Ahead>,
+    source: Source,
     read_ms: u64,
     last: Instant,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// What is behind the pieces that were taken: the end, or one more thing. Few bodies have it.
-enum Ahead {
-    End,
-    Frame(Box<Result<Frame<Bytes>, Interrupted>>),
-}
-
-/// Pieces that are ready together go on together while they are shorter than the first of these,
-/// and until they are as long as the second: a model's events are far shorter, and each by itself
-/// would be a system call.
-const PIECE: usize = 4 << 10;
-const TOGETHER: usize = 64 << 10;
-
 impl ReplyBody {
-    pub(super) fn new(incoming: Incoming, held: Held, read_ms: u64) -> Self {
-        let mut body = Self::switched(incoming, held, read_ms);
-        if body.incoming.is_end_stream() {
+    /// What comes over a connection behind the head of an answer.
+    pub(super) fn own(
+        connection: Box<Connection>,
+        home: Home,
+        upload: Option<Upload>,
+        read_ms: u64,
+    ) -> Self {
+        // Behind a `101` there is another protocol, and not the end of an answer.
+        let ends = connection.is_end_stream() && !connection.has_switched();
+        match connection.is_sending() && !ends {
+            true => Self::new(Source::Apart(Apart::new(connection), home, upload), ends, read_ms),
+            false => Self::new(Source::Own(connection, home, upload), ends, read_ms),
+        }
+    }
+
+    /// What comes over a stream of HTTP/2.
+    pub(super) fn shared(incoming: Incoming, seat: Seat, read_ms: u64) -> Self {
+        let ends = incoming.is_end_stream();
+        Self::new(Source::Shared(incoming, seat), ends, read_ms)
+    }
+
+    fn new(source: Source, ends: bool, read_ms: u64) -> Self {
+        let mut body = Self { source, read_ms, last: Instant::now(), timer: None };
+        if ends {
             body.finish();
         }
         body
     }
 
-    /// There is no body: what follows the head is another protocol. The connection is not given
-    /// back, and lives as long as this.
-    pub(super) fn switched(incoming: Incoming, held: Held, read_ms: u64) -> Self {
-        Self {
-            incoming,
-            connection: Some(held),
-            ahead: None,
-            read_ms,
-            last: Instant::now(),
-            timer: None,
+    /// The stream of an upstream that has changed to another protocol.
+    pub fn into_switched(self) -> Option<Raw> {
+        match self.source {
+            Source::Own(connection, ..) if connection.has_switched() => connection.into_raw(),
+            _ => None,
         }
     }
 
@@ -281,82 +290,44 @@ impl ReplyBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
-        match self.ahead.take() {
-            Some(Ahead::Frame(frame)) => return Poll::Ready(Some(*frame)),
-            Some(Ahead::End) => {
-                self.ahead = Some(Ahead::End);
-                return Poll::Ready(None);
+        let polled = match &mut self.source {
+            Source::Own(connection, ..) => connection.poll_frame(cx),
+            Source::Apart(apart, ..) => match apart.poll_next(cx) {
+                Poll::Ready(Some(Piece::End(connection))) => {
+                    self.come_back(connection);
+                    Poll::Ready(None)
+                }
+                Poll::Ready(Some(Piece::Frame(frame))) => Poll::Ready(Some(frame)),
+                Poll::Ready(None) => Poll::Ready(Some(Err(Fault::HalfBody))),
+                Poll::Pending => Poll::Pending,
+            },
+            Source::Shared(incoming, _) => {
+                let frame = Pin::new(incoming).poll_frame(cx);
+                frame.map(|frame| frame.map(|frame| frame.map_err(Fault::from)))
             }
-            None => {}
-        }
-        let Poll::Ready(frame) = self.poll_incoming(cx) else { return self.poll_timer(cx) };
+            Source::Over => return Poll::Ready(None),
+        };
+        let Poll::Ready(frame) = polled else { return self.poll_timer(cx) };
         self.last = Instant::now();
-        match frame {
-            Some(Ok(frame)) if self.may_grow(&frame) => {
-                Poll::Ready(Some(Ok(self.with_more(frame))))
-            }
-            frame => Poll::Ready(frame),
-        }
-    }
-
-    /// The next frame as it comes out of the connection, which moves if there is none.
-    fn poll_incoming(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
-        let is_held = matches!(&self.connection, Some(Held::Own(link, ..)) if link.is_held());
-        if !is_held {
-            let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
-            return Poll::Ready(self.taken(frame));
-        }
-        if let Poll::Ready(frame) = self.poll_there() {
-            return Poll::Ready(frame);
-        }
-        // Whoever takes a piece makes room for the next, which would wake somebody: only of a
-        // connection that has nothing to say word is wanted.
-        if let Some(Held::Own(link, ..)) = &mut self.connection {
-            link.drive(cx);
-        }
-        self.poll_taken()
-    }
-
-    /// The next frame of a connection that this holds, if it is here or can be read.
-    fn poll_there(&mut self) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
-        if let Poll::Ready(frame) = self.poll_taken() {
-            return Poll::Ready(frame);
-        }
-        if let Some(Held::Own(link, ..)) = &mut self.connection {
-            link.advance();
-        }
-        self.poll_taken()
-    }
-
-    /// The next frame that has come out of the connection.
-    fn poll_taken(&mut self) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
-        let mut nobody = Context::from_waker(Waker::noop());
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(&mut nobody));
         Poll::Ready(self.taken(frame))
     }
 
     /// Takes note of what came out of the connection.
     fn taken(
         &mut self,
-        frame: Option<Result<Frame<Bytes>, hyper::Error>>,
+        frame: Option<Result<Frame<Bytes>, Fault>>,
     ) -> Option<Result<Frame<Bytes>, Interrupted>> {
         match frame {
             Some(Ok(frame)) => {
-                if self.incoming.is_end_stream() {
+                if self.is_end_stream() {
                     self.finish();
                 }
                 Some(Ok(frame))
             }
-            Some(Err(error)) => {
-                let broken = self.connection.take().and_then(|held| held.broken_upload());
-                Some(Err(broken.map_or_else(|| error.into(), Interrupted::Client)))
-            }
-            None if self.is_reset() => {
-                let broken = self.connection.take().and_then(|held| held.broken_upload());
-                Some(Err(broken.map_or(Interrupted::Reset, Interrupted::Client)))
+            Some(Err(fault)) => Some(Err(self.interrupt(Interrupted::Broken(fault)))),
+            // The last frame of a stream of HTTP/2 says that it is the last one.
+            None if !self.is_end_stream() && matches!(self.source, Source::Shared(..)) => {
+                Some(Err(self.interrupt(Interrupted::Reset)))
             }
             None => {
                 self.finish();
@@ -365,39 +336,16 @@ impl ReplyBody {
         }
     }
 
-    /// Whether a frame is a short piece behind which there may be more.
-    fn may_grow(&self, frame: &Frame<Bytes>) -> bool {
-        let is_short = frame.data_ref().is_some_and(|data| data.len() < PIECE);
-        is_short && matches!(&self.connection, Some(Held::Own(link, ..)) if link.is_held())
-    }
-
-    /// A short piece and all that are there with it.
-    fn with_more(&mut self, first: Frame<Bytes>) -> Frame<Bytes> {
-        let Ok(first) = first.into_data() else { return Frame::data(Bytes::new()) };
-        let mut together = BytesMut::new();
-        loop {
-            match self.poll_there() {
-                Poll::Ready(Some(Ok(frame))) if frame.is_data() => {
-                    let data = frame.into_data().unwrap_or_default();
-                    if together.is_empty() {
-                        together.extend_from_slice(&first);
-                    }
-                    together.extend_from_slice(&data);
-                    if together.len() < TOGETHER && self.connection.is_some() {
-                        continue;
-                    }
-                }
-                Poll::Ready(Some(other)) => self.ahead = Some(Ahead::Frame(Box::new(other))),
-                Poll::Ready(None) => self.ahead = Some(Ahead::End),
-                Poll::Pending => {}
+    /// Ends it; if the client did not finish its request that is why.
+    fn interrupt(&mut self, error: Interrupted) -> Interrupted {
+        let broken = match std::mem::replace(&mut self.source, Source::Over) {
+            Source::Own(.., upload) | Source::Apart(.., upload) => {
+                upload.and_then(|upload| upload.broken())
             }
-            return Frame::data(if together.is_empty() { first } else { together.freeze() });
-        }
-    }
-
-    /// Whether there is nothing more, and the last frame did not say so.
-    fn is_reset(&self) -> bool {
-        matches!(self.connection, Some(Held::Shared(_))) && !self.incoming.is_end_stream()
+            Source::Shared(_, seat) => seat.upload().and_then(Upload::broken),
+            Source::Over => None,
+        };
+        broken.map_or(error, Interrupted::Client)
     }
 
     /// One timer for the whole body: when it fires it looks whether something came since.
@@ -417,32 +365,47 @@ impl ReplyBody {
         if !timer.is_elapsed() {
             return Poll::Pending;
         }
-        if let Some(Held::Shared(seat)) = self.connection.take() {
+        if let Source::Shared(_, seat) = std::mem::replace(&mut self.source, Source::Over) {
             seat.retire();
         }
         Poll::Ready(Some(Err(Interrupted::Idle(self.read_ms))))
     }
 
+    /// A task has brought an answer to its end, and the connection if it may be used again.
+    fn come_back(&mut self, connection: Option<Box<Connection>>) {
+        if let Source::Apart(_, home, upload) = std::mem::replace(&mut self.source, Source::Over)
+            && let Some(connection) = connection
+        {
+            self.source = Source::Own(connection, home, upload);
+        }
+    }
+
     fn finish(&mut self) {
         // An upstream that answered before it had the whole request gets no more of it, and its
         // connection cannot serve anybody else.
-        if let Some(Held::Own(link, home, progress)) = self.connection.take()
-            && !progress.sending.get()
+        if let Source::Own(connection, home, _) = std::mem::replace(&mut self.source, Source::Over)
         {
-            home.give_back(link);
+            home.give_back(connection);
         }
     }
 
     /// Bytes that are still to come, when the upstream said so.
     pub fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.source {
+            Source::Own(connection, ..) => connection.size_hint(),
+            Source::Apart(apart, ..) => apart.size_hint(),
+            Source::Shared(incoming, _) => incoming.size_hint(),
+            Source::Over => SizeHint::with_exact(0),
+        }
     }
 
     /// Whether all of it has been read.
     pub fn is_end_stream(&self) -> bool {
-        match &self.ahead {
-            Some(ahead) => matches!(ahead, Ahead::End),
-            None => self.incoming.is_end_stream(),
+        match &self.source {
+            Source::Own(connection, ..) => connection.is_end_stream(),
+            Source::Apart(..) => false,
+            Source::Shared(incoming, _) => incoming.is_end_stream(),
+            Source::Over => true,
         }
     }
 

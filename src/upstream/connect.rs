@@ -1,18 +1,18 @@
-//! Opens connections: TCP, TLS, and hyper's handshake.
+//! Opens connections: TCP, TLS, and the handshake of HTTP/2.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+use super::http1::{Connection, Stream};
 use super::shared::Shared;
-use super::{Key, Link, SendError, Tls};
+use super::{Key, SendError, Tls};
 
 /// How long a connection may be silent before the system asks whether the other end is there.
 /// Firewalls and the load balancers of clouds forget silent connections after some minutes, and a
@@ -22,19 +22,14 @@ const PROBE_AFTER: Duration = Duration::from_secs(60);
 /// What TLS is told of HTTP/2. Upstreams that know no ALPN are spoken to all the same, as by nginx.
 const H2: &[u8] = b"h2";
 
-/// A stream to an upstream, plain or encrypted.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
-
 /// Opens a connection for one exchange at a time, within `connect_ms` for TCP and TLS together.
-pub(super) async fn open(key: &Key, connect_ms: u64) -> Result<Link, SendError> {
+pub(super) async fn open(key: &Key, connect_ms: u64) -> Result<Box<Connection>, SendError> {
     within(key, connect_ms, async {
-        let stream = tcp(key).await?;
-        match &key.tls {
-            None => http1(key, stream).await,
-            Some(tls) => http1(key, encrypt(key, tls, stream).await?).await,
-        }
+        let tcp = tcp(key).await?;
+        Ok(Connection::new(match &key.tls {
+            None => Stream::Plain(tcp),
+            Some(tls) => Stream::Tls(Box::new(encrypt(key, tls, tcp).await?)),
+        }))
     })
     .await
 }
@@ -98,7 +93,7 @@ async fn encrypt(
     key: &Key,
     tls: &Tls,
     stream: TcpStream,
-) -> Result<impl Stream + use<>, SendError> {
+) -> Result<TlsStream<TcpStream>, SendError> {
     let failed = |error| SendError::Tls(key.address, tls.name.clone(), error);
     let name = server_name(key, tls).map_err(failed)?;
     let connector = TlsConnector::from(tls.policy.config().clone());
@@ -117,21 +112,6 @@ fn server_name(key: &Key, tls: &Tls) -> std::io::Result<ServerName<'static>> {
         Err(_) if !tls.policy.verifies() => Ok(ServerName::from(key.address.ip())),
         Err(error) => Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, error)),
     }
-}
-
-/// Starts HTTP/1.1 on a stream. It ends with the connection, or when the upstream has changed to
-/// another protocol.
-async fn http1(key: &Key, stream: impl Stream) -> Result<Link, SendError> {
-    let io = TokioIo::new(stream);
-    let shaken = http1::Builder::new().max_headers(256).handshake(io).await;
-    let (sender, connection) = shaken.map_err(|error| SendError::Broken(key.address, error))?;
-    let connection = connection.with_upgrades();
-    let address = key.address;
-    Ok(Link::new(sender, async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%address, %error, "upstream connection ended");
-        }
-    }))
 }
 
 /// The name for TLS out of what is or could be a `Host` header: as in nginx, without the port. A

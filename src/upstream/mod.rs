@@ -6,7 +6,7 @@
 
 mod body;
 mod connect;
-mod link;
+mod http1;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -14,21 +14,22 @@ mod upload;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response};
 use thiserror::Error;
 use tokio::time::Instant;
 
 pub use body::{Interrupted, Outgoing, ReplyBody, Unread};
 pub use connect::tls_name;
-pub use upload::Upload;
+pub use http1::{Fault, Raw};
+pub use upload::{Cut, Upload};
 
-use body::Held;
-pub(crate) use link::Link;
+use http1::{Connection, Unanswered};
 use shared::SharedPool;
 
 use crate::pdk::service::Limits;
@@ -71,10 +72,10 @@ pub enum SendError {
     Tls(SocketAddr, Rc<str>, std::io::Error),
     /// The upstream closed, or spoke something else, before a whole head was here.
     #[error("{0} broke off before it answered: {cause}", cause = cause(.1))]
-    Broken(SocketAddr, hyper::Error),
+    Broken(SocketAddr, Fault),
     /// The upstream did not look at the request: it takes no more, or is about to stop.
     #[error("{0} refused the request unseen: {cause}", cause = cause(.1))]
-    Refused(SocketAddr, hyper::Error),
+    Refused(SocketAddr, Fault),
     /// Where the answer ends can be read in two ways: the second may be somebody else's answer.
     #[error("{0} framed its answer in a way that is not safe: {1}")]
     Framing(SocketAddr, &'static str),
@@ -89,7 +90,7 @@ pub enum SendError {
     SlowClient(u64),
 }
 
-/// hyper says what it was doing, and only its source why that ended: such as the alert of an
+/// An error says what was being done, and only its source why that ended: such as the alert of an
 /// upstream that was shown no client certificate.
 fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     let Some(source) = error.source() else { return error.to_string() };
@@ -114,7 +115,7 @@ impl SendError {
     /// Whether what came is not HTTP, or not safe to take for it.
     pub fn is_invalid_answer(&self) -> bool {
         match self {
-            Self::Broken(_, error) => error.is_parse(),
+            Self::Broken(_, fault) => fault.is_no_http(),
             Self::Framing(..) => true,
             _ => false,
         }
@@ -173,7 +174,7 @@ pub struct Pool {
 }
 
 struct Idle {
-    link: Link,
+    connection: Box<Connection>,
     since: Instant,
     served: u64,
 }
@@ -202,55 +203,49 @@ impl Pool {
             return Box::pin(self.shared.send(key, limits, request)).await;
         }
         loop {
-            let (mut link, served) = match self.take(key).await {
+            let (mut connection, served) = match self.take(key) {
                 Some(kept) => kept,
                 // Boxed: what it takes to connect is large, and seldom needed.
                 None => (Box::pin(connect::open(key, limits.connect_ms)).await?, 0),
             };
             let progress = request.body().progress();
             progress.restart();
-            let answer = progress.bound(link.ask(request), limits, key.address).await?;
-            match answer {
+            let answer = poll_fn(|cx| connection.poll_ask(&mut request, cx));
+            match progress.bound(answer, limits, key.address).await? {
                 Ok(response) => {
                     if let Some(what) = unsafe_framing(response.headers()) {
                         return Err(SendError::Framing(key.address, what));
                     }
-                    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-                    if switches || progress.is_sending() {
-                        link.detach();
-                    }
                     let home = Home { pool: self.clone(), key: key.clone(), served: served + 1 };
-                    let held = Held::Own(link, home, progress);
-                    let body = if switches { ReplyBody::switched } else { ReplyBody::new };
-                    return Ok(response.map(|incoming| body(incoming, held, limits.read_ms)));
+                    let upload = request.body().upload().cloned();
+                    let body = |()| ReplyBody::own(connection, home, upload, limits.read_ms);
+                    return Ok(response.map(body));
                 }
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if served > 0 => request = unsent,
-                    _ => return Err(SendError::Broken(key.address, error.into_error())),
-                },
+                Err(Unanswered { is_unsent: true, .. }) if served > 0 => {}
+                Err(Unanswered { fault, .. }) => {
+                    return Err(SendError::Broken(key.address, fault));
+                }
             }
         }
     }
 
     /// A kept connection that can take a request.
-    async fn take(&self, key: &Key) -> Option<(Link, u64)> {
+    fn take(&self, key: &Key) -> Option<(Box<Connection>, u64)> {
+        let mut idle = self.idle.borrow_mut();
+        let kept = idle.get_mut(key)?;
         loop {
-            let mut kept = self.idle.borrow_mut().get_mut(key)?.pop_back()?;
+            let mut last = kept.pop_back()?;
             self.idle_count.set(self.idle_count.get().saturating_sub(1));
-            if kept.since.elapsed() <= self.keepalive.idle && kept.link.is_free().await {
-                return Some((kept.link, kept.served));
+            if last.since.elapsed() <= self.keepalive.idle && !last.connection.has_ended() {
+                return Some((last.connection, last.served));
             }
         }
     }
 
-    fn give_back(&self, key: Key, mut link: Link, served: u64) {
+    fn give_back(&self, key: Key, mut connection: Box<Connection>, served: u64) {
         let Keepalive { pool_size, max_requests, .. } = self.keepalive;
-        if served >= max_requests || pool_size == 0 || link.has_ended() {
+        if served >= max_requests || pool_size == 0 || !connection.rest() {
             return;
-        }
-        if !link.is_ready() {
-            // The answer came before its request was sent, and nobody else would send the rest.
-            link.detach();
         }
         let mut idle = self.idle.borrow_mut();
         let kept = idle.entry(key).or_default();
@@ -262,15 +257,16 @@ impl Pool {
         } else {
             return;
         }
-        kept.push_back(Idle { link, since: Instant::now(), served });
+        kept.push_back(Idle { connection, since: Instant::now(), served });
     }
 
     /// Closes connections that have been idle for too long. The worker calls it now and then.
     pub fn sweep(&self) {
         self.shared.sweep();
         let mut idle = self.idle.borrow_mut();
-        let keep =
-            |kept: &mut Idle| kept.since.elapsed() <= self.keepalive.idle && !kept.link.has_ended();
+        let keep = |kept: &mut Idle| {
+            kept.since.elapsed() <= self.keepalive.idle && !kept.connection.has_ended()
+        };
         idle.retain(|_, kept| {
             kept.retain_mut(keep);
             !kept.is_empty()
@@ -306,7 +302,7 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    fn give_back(self, link: Link) {
-        self.pool.give_back(self.key, link, self.served);
+    fn give_back(self, connection: Box<Connection>) {
+        self.pool.give_back(self.key, connection, self.served);
     }
 }

@@ -23,7 +23,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::io::InspectReader;
 
-use super::body::{Held, Outgoing, ReplyBody};
+use super::body::{Outgoing, ReplyBody};
+use super::http1::Fault;
 use super::upload::Upload;
 use super::{IDLE_MAX, Keepalive, Key, SendError, connect};
 use crate::pdk::service::Limits;
@@ -99,7 +100,7 @@ impl Shared {
             .max_header_list_size(HEADERS_MAX)
             .handshake(io)
             .await
-            .map_err(|error| SendError::Broken(address, error))?;
+            .map_err(|error| SendError::Broken(address, error.into()))?;
         // Whoever holds it holds back the requests that wait for it: it goes with its end.
         let connection = Rc::new(RefCell::new(Some(connection)));
         let (running, end) = (connection.clone(), news.clone());
@@ -191,8 +192,7 @@ impl SharedPool {
             let answer = progress.bound(answer, limits, key.address).await;
             match answer.inspect_err(|_| seat.retire())? {
                 Ok(response) => {
-                    let held = Held::Shared(seat);
-                    return Ok(response.map(|body| ReplyBody::new(body, held, limits.read_ms)));
+                    return Ok(response.map(|body| ReplyBody::shared(body, seat, limits.read_ms)));
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if kept => {
@@ -200,7 +200,10 @@ impl SharedPool {
                         seat.upload = None;
                         request = unsent;
                     }
-                    Some(_) => return Err(SendError::Refused(key.address, error.into_error())),
+                    Some(_) => {
+                        let fault = Fault::Http2(error.into_error());
+                        return Err(SendError::Refused(key.address, fault));
+                    }
                     None => return Err(lost(key.address, error.into_error())),
                 },
             }
@@ -326,10 +329,10 @@ fn lost(address: SocketAddr, error: hyper::Error) -> SendError {
         if let Some(h2) = cause.downcast_ref::<h2::Error>() {
             let refused = h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM);
             if h2.is_remote() && (refused || h2.is_go_away()) {
-                return SendError::Refused(address, error);
+                return SendError::Refused(address, error.into());
             }
         }
         source = cause.source();
     }
-    SendError::Broken(address, error)
+    SendError::Broken(address, error.into())
 }
