@@ -5,8 +5,8 @@
 use std::sync::LazyLock;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, EXPECT, HOST, HeaderName, HeaderValue,
-    SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_TYPE, COOKIE, DATE, HOST, HeaderName, HeaderValue, SERVER, SET_COOKIE, TE,
+    TRAILER, UPGRADE, VIA,
 };
 use http::{HeaderMap, Response, StatusCode, Version};
 use smallvec::SmallVec;
@@ -17,9 +17,6 @@ use crate::respond;
 use crate::settings::Tokens;
 
 const WEBSOCKET: &str = "websocket";
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY: HeaderName = HeaderName::from_static("proxy");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The scheme that a client used.
 pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -44,22 +41,33 @@ static VIAS: LazyLock<[(&str, HeaderValue); 3]> = LazyLock::new(|| {
     })
 });
 
-/// Headers of one hop.
-static OF_HOP: [HeaderName; 6] =
-    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE];
+/// Whether a header is one of a hop.
+fn is_of_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade"
+    )
+}
 
-/// Headers of a client that concern this gateway alone.
-static TO_US: [HeaderName; 3] = [CONTENT_LENGTH, EXPECT, PROXY];
+/// Whether a header of a client concerns this gateway alone.
+fn is_to_us(name: &str) -> bool {
+    is_of_hop(name) || matches!(name, "content-length" | "expect" | "proxy")
+}
 
-/// Headers of an upstream that nginx acts on and hides; nothing here acts on them.
-static TO_NGINX: [HeaderName; 6] = [
-    HeaderName::from_static("x-accel-buffering"),
-    HeaderName::from_static("x-accel-charset"),
-    HeaderName::from_static("x-accel-expires"),
-    HeaderName::from_static("x-accel-limit-rate"),
-    HeaderName::from_static("x-accel-redirect"),
-    HeaderName::from_static("x-pad"),
-];
+/// Whether a header of an upstream is one of the hop, or one that nginx acts on and hides; nothing
+/// here acts on those.
+fn is_to_nginx(name: &str) -> bool {
+    is_of_hop(name)
+        || matches!(
+            name,
+            "x-accel-buffering"
+                | "x-accel-charset"
+                | "x-accel-expires"
+                | "x-accel-limit-rate"
+                | "x-accel-redirect"
+                | "x-pad"
+        )
+}
 
 /// The headers for the upstream. `host` is the target's, used unless somebody asked for another.
 pub fn to_upstream(ex: &Exchange, host: HeaderValue, request_id: bool) -> HeaderMap {
@@ -67,7 +75,7 @@ pub fn to_upstream(ex: &Exchange, host: HeaderValue, request_id: bool) -> Header
     let websocket = wants_websocket(ex);
     let trailers = accepts_trailers(&headers);
     // What a client's `Connection` names is gone since its arrival.
-    drop_all(&mut headers, [&OF_HOP[..], &TO_US[..]]);
+    drop_those(&mut headers, is_to_us);
     if ex.service.named() == Named::Plugin {
         // Where the operator has not sent it, a client's `Metadata: true` might mean something.
         guard::HEADERS.iter().for_each(|name| drop(headers.remove(name)));
@@ -147,7 +155,7 @@ pub fn from_upstream(headers: &mut HeaderMap) {
     for name in named_by_connection(headers) {
         headers.remove(name);
     }
-    drop_all(headers, [&OF_HOP[..], &TO_NGINX[..]]);
+    drop_those(headers, is_to_nginx);
 }
 
 /// Says which status the upstream answered with, ahead of the plugins: they may read it (Kong).
@@ -320,10 +328,10 @@ pub fn named_by_connection(headers: &HeaderMap) -> SmallVec<[HeaderName; 1]> {
 }
 
 /// Removes headers of which few are ever there: to look at those that are costs less than to look
-/// each of these up.
-fn drop_all(headers: &mut HeaderMap, names: [&[HeaderName]; 2]) {
-    let is_one = |name: &&HeaderName| names.iter().any(|names| names.contains(name));
-    let there: SmallVec<[HeaderName; 4]> = headers.keys().filter(is_one).cloned().collect();
+/// each of the others up.
+fn drop_those(headers: &mut HeaderMap, is_one: impl Fn(&str) -> bool) {
+    let there = headers.keys().filter(|name| is_one(name.as_str())).cloned();
+    let there: SmallVec<[HeaderName; 4]> = there.collect();
     there.iter().for_each(|name| drop(headers.remove(name)));
 }
 
