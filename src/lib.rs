@@ -18,6 +18,7 @@ pub mod dns;
 pub mod entity;
 pub mod gateway;
 pub mod guard;
+pub mod http1;
 pub mod line;
 pub mod llm;
 pub mod loader;

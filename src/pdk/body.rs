@@ -1,19 +1,18 @@
 //! Bodies: what is read whole is counted against one budget for the process.
 
+use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::Version;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use thiserror::Error;
-use tokio::time::timeout;
 
 /// A piece of the reply on its way to the client, as `body_filter` sees it.
 #[derive(Debug, Default)]
@@ -51,7 +50,7 @@ impl Body {
 
     /// Whether the client waits to be asked for it.
     pub fn awaits(&self) -> bool {
-        matches!(self, Self::Stream(arriving) if arriving.awaits)
+        matches!(self, Self::Stream(arriving) if arriving.awaits())
     }
 
     /// Asks a client for it that waits to be asked.
@@ -62,69 +61,81 @@ impl Body {
     }
 }
 
+/// A request body as its connection of HTTP/1 brings it. Who holds it reads the connection.
+pub trait ClientBody {
+    /// The next frame: what is here, or the trailers.
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Unfinished>>>;
+    /// Whether all of it has been taken.
+    fn is_end_stream(&self) -> bool;
+    /// Bytes that are known to come.
+    fn size_hint(&self) -> SizeHint;
+    /// Whether the client waits to be asked for it, and may never send it.
+    fn awaits(&self) -> bool;
+    /// Asks a client for it that waits to be asked (`100 Continue`).
+    fn poll_ask(&self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Nobody reads on. What nobody has read is read away, as by nginx: behind it comes the
+    /// client's next request.
+    fn leave(&self);
+}
+
 /// A request body on the wire, which is not taken for whole before it is.
-///
-/// What nobody reads of it is read away, as by nginx: behind it comes the client's next request.
-pub struct Arriving {
-    /// There until this is dropped.
-    incoming: Option<Incoming>,
-    /// Nothing more comes of it, or it has failed.
-    is_over: bool,
-    /// Its last frame says that it is the last one.
-    is_flagged: bool,
-    /// The client waits to be asked for it, and may never send it.
-    awaits: bool,
-    /// What came when it was asked for.
-    ahead: Option<Option<Result<Frame<Bytes>, hyper::Error>>>,
+pub struct Arriving(Incoming);
+
+enum Incoming {
+    Http1(Rc<dyn ClientBody>),
+    /// A stream that ends alone. Its last frame says that it is the last one.
+    Http2(hyper::body::Incoming),
 }
 
 /// The client did not finish its body.
 #[derive(Debug, Error)]
 pub enum Unfinished {
-    /// It broke off, or framed the body wrongly.
+    /// It broke off its stream of HTTP/2.
     #[error(transparent)]
     Broken(#[from] hyper::Error),
     /// It ended its stream of HTTP/2 with `NO_ERROR`, which the library takes for the end.
     #[error("the client reset its stream")]
     Reset,
+    /// Its connection of HTTP/1 ended.
+    #[error("the client closed its connection within the body of its request")]
+    Closed,
+    /// Its connection of HTTP/1 failed.
+    #[error("the client's connection failed within the body of its request")]
+    Failed(#[from] io::Error),
+    /// It is framed wrongly.
+    #[error("the body of the request is not chunked as it says: {0}")]
+    Chunks(&'static str),
+    /// The exchange that it belongs to is over.
+    #[error("the body of the request was left")]
+    Left,
 }
 
 impl Arriving {
-    /// Nothing came for so long that nothing more is expected (nginx' `lingering_timeout`).
-    pub const SILENCE: Duration = Duration::from_secs(5);
-    /// The longest time to read away (nginx' `lingering_time`).
-    pub const AWAY: Duration = Duration::from_secs(30);
-
-    /// The body of a request of this version. `awaits`: its client expects `100 Continue`.
-    pub fn new(incoming: Incoming, version: Version, awaits: bool) -> Self {
-        let is_flagged = version == Version::HTTP_2;
-        Self { incoming: Some(incoming), is_over: false, is_flagged, awaits, ahead: None }
+    /// The body of a request of HTTP/1.
+    pub fn http1(body: Rc<dyn ClientBody>) -> Self {
+        Self(Incoming::Http1(body))
     }
 
-    /// Asks for it if the client waits to be asked (`100 Continue`).
+    /// The body of a request of HTTP/2.
+    pub fn http2(body: hyper::body::Incoming) -> Self {
+        Self(Incoming::Http2(body))
+    }
+
+    fn awaits(&self) -> bool {
+        matches!(&self.0, Incoming::Http1(body) if body.awaits())
+    }
+
     async fn ask(&mut self) {
-        let Some(incoming) = self.incoming.as_mut().filter(|_| std::mem::take(&mut self.awaits))
-        else {
-            return;
-        };
-        self.ahead = incoming.frame().now_or_never();
-        // The library says so when it has its turn, and not behind the head of an answer.
-        tokio::task::yield_now().await;
+        if let Incoming::Http1(body) = &self.0 {
+            poll_fn(|cx| body.poll_ask(cx)).await;
+        }
     }
 }
 
 impl Drop for Arriving {
     fn drop(&mut self) {
-        // A stream of HTTP/2 ends alone.
-        let may_rest = !self.is_over && !self.is_flagged && !self.awaits;
-        let unread =
-            self.incoming.take().filter(|body| may_rest && !http_body::Body::is_end_stream(body));
-        let Some(mut body) = unread else { return };
-        let away = async move {
-            while let Ok(Some(Ok(_))) = timeout(Self::SILENCE, body.frame()).await {}
-        };
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(timeout(Self::AWAY, away));
+        if let Incoming::Http1(body) = &self.0 {
+            body.leave();
         }
     }
 }
@@ -137,27 +148,30 @@ impl http_body::Body for Arriving {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Unfinished>>> {
-        self.awaits = false;
-        let ahead = self.ahead.take();
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        let frame = match ahead {
-            Some(frame) => frame,
-            None => ready!(Pin::new(&mut *incoming).poll_frame(cx)),
-        };
-        let is_end = http_body::Body::is_end_stream(incoming);
-        self.is_over = !matches!(frame, Some(Ok(_)));
-        Poll::Ready(match frame {
-            None if self.is_flagged && !is_end => Some(Err(Unfinished::Reset)),
-            frame => frame.map(|frame| frame.map_err(Unfinished::from)),
-        })
+        match &mut self.0 {
+            Incoming::Http1(body) => body.poll_frame(cx),
+            Incoming::Http2(body) => {
+                let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+                Poll::Ready(match frame {
+                    None if !http_body::Body::is_end_stream(body) => Some(Err(Unfinished::Reset)),
+                    frame => frame.map(|frame| frame.map_err(Unfinished::from)),
+                })
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(http_body::Body::is_end_stream)
+        match &self.0 {
+            Incoming::Http1(body) => body.is_end_stream(),
+            Incoming::Http2(body) => http_body::Body::is_end_stream(body),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map(http_body::Body::size_hint).unwrap_or_default()
+        match &self.0 {
+            Incoming::Http1(body) => body.size_hint(),
+            Incoming::Http2(body) => http_body::Body::size_hint(body),
+        }
     }
 }
 

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use asking::{Answer, Asking, Unanswered, Upstream};
-pub use body::{Arriving, Body, Budget, Chunk, ReadError};
+pub use body::{Arriving, Body, Budget, Chunk, ClientBody, ReadError, Unfinished};
 pub use client::{Client, Credential};
 pub use handshake::{Handshake, Shown, Wish};
 pub use lines::{Line, Wanting};

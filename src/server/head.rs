@@ -10,8 +10,6 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 use smallvec::SmallVec;
 
-use super::checked;
-use super::framing::{bad, refused};
 use crate::pdk::request::host_name;
 use crate::proxy::headers;
 use crate::respond::Failure;
@@ -31,12 +29,21 @@ const UNIQUE: [HeaderName; 9] = [
     IF_UNMODIFIED_SINCE,
 ];
 
+/// Tells the operator why a head is refused, as quietly as nginx does; the client learns no more
+/// than from nginx.
+pub(super) fn refused(failure: Failure, why: &str) -> Failure {
+    tracing::info!(fault = "client", "a request is refused: {why}");
+    failure
+}
+
+/// The same for what gets a 400.
+pub(super) fn bad(why: &str) -> Failure {
+    refused(Failure::BadRequest, why)
+}
+
 /// Refuses the request lines that nginx refuses. It does so before it reads the headers, so that
 /// no `Accept` is known to the answer.
 pub(super) fn check_line(head: &Parts, limits: &Clients) -> Result<(), Failure> {
-    if refused_on_arrival(head).is_some() {
-        return Ok(());
-    }
     if !head.method.as_str().bytes().all(|b| b.is_ascii_uppercase() || b == b'_' || b == b'-') {
         return Err(bad("its method is none"));
     }
@@ -53,16 +60,8 @@ pub(super) fn check_line(head: &Parts, limits: &Clients) -> Result<(), Failure> 
     Ok(())
 }
 
-/// What was refused before it was a request.
-fn refused_on_arrival(head: &Parts) -> Option<Failure> {
-    checked::refusal(&head.method).filter(|_| head.version == Version::HTTP_11)
-}
-
 /// Refuses the other requests that nginx refuses. Tells how many bytes the head has.
 pub(super) fn check(head: &Parts, limits: &Clients) -> Result<usize, Failure> {
-    if let Some(failure) = refused_on_arrival(head) {
-        return Err(failure);
-    }
     let headers = check_headers(&head.headers, limits)?;
     let mut hosts = head.headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next(), head.version) {
@@ -111,15 +110,8 @@ fn check_headers(headers: &HeaderMap, limits: &Clients) -> Result<usize, Failure
     }
 }
 
-/// Puts a head in order. One that was refused before it was a request may have no method, and what
-/// stands for it has a host of ours.
+/// Puts a head in order.
 pub(super) fn settle(head: &mut Parts) {
-    if refused_on_arrival(head).is_some() {
-        let method = head.headers.remove(checked::METHOD);
-        let method = method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
-        head.method = method.or_else(|| Method::from_bytes(b"-").ok()).unwrap_or_default();
-        head.headers.remove(HOST);
-    }
     let headers = &mut head.headers;
     drop_odd(headers);
     drop_named(headers);

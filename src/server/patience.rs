@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,13 +20,13 @@ use super::activity::Activity;
 pub(super) struct Patient<S> {
     stream: S,
     limit: Duration,
-    activity: Arc<Activity>,
+    activity: Rc<Activity>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Patient<S> {
     /// A stream that may stall for `limit`.
-    pub(super) fn new(stream: S, limit: Duration, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(stream: S, limit: Duration, activity: Rc<Activity>) -> Self {
         Self { stream, limit, activity, timer: None }
     }
 

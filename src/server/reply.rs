@@ -267,7 +267,7 @@ impl Reply {
         }
     }
 
-    /// Ends with an error, one turn later: hyper drops what it has not flushed when a body fails.
+    /// Ends with an error, one turn later: over HTTP/2 what is not flushed is lost with it.
     fn cut(&mut self, cut: Cut, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         self.source = Source::Broken(Some(cut));
         cx.waker().wake_by_ref();
@@ -308,7 +308,7 @@ impl Reply {
                 return Poll::Ready((!data.is_empty()).then(|| Ok(Frame::data(data))));
             }
             match filtered {
-                // A filter may hold a piece back: hyper takes an empty one for the end.
+                // A filter may hold a piece back.
                 Ok(data) if self.is_spent() => return self.end_behind(data, cx),
                 Ok(data) if data.is_empty() => {}
                 Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
@@ -317,8 +317,8 @@ impl Reply {
         }
     }
 
-    /// Whether nothing of the upstream's body is left that a filter has not seen. hyper asks for
-    /// nothing behind the last byte that a `Content-Length` promises, and filters wait for the end.
+    /// Whether nothing of the upstream's body is left that a filter has not seen. Nobody asks for
+    /// more behind the last byte that a `Content-Length` promises, and filters wait for the end.
     fn is_spent(&self) -> bool {
         let spent = matches!(&self.source, Source::Upstream(body) if body.is_end_stream());
         spent && self.has_filters()

@@ -1,8 +1,8 @@
 //! One exchange, from its first byte to its log record. Read this file first.
 //!
-//! An exchange runs inside hyper's own task: no task and no channel of ours stands between the
-//! client and the upstream. When the client hangs up, hyper drops the future or the body, which
-//! drops the upstream call with it; [`Finish`] then still runs the `log` phase.
+//! An exchange runs inside the task of its connection (of its stream over HTTP/2): no other task
+//! and no channel stands between the client and the upstream. When the client hangs up, the future
+//! or the body is dropped, and the upstream call with it; [`Finish`] then still runs `log`.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -11,37 +11,37 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue};
-use http::request::Parts;
-use http::{Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use http::{Response, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
-use hyper::upgrade::OnUpgrade;
 use thiserror::Error;
 
 use super::head;
+use super::http1::Arrival;
 use super::reply::{Finish, Reply};
 use super::route;
 use super::tunnel::{Slot, Tunnel};
 use super::worker::Worker;
 use crate::chain::Chain;
+use crate::http1::Raw;
 use crate::pdk::request::Connection;
-use crate::pdk::{self, Arriving, Body, Exchange, ReadError};
+use crate::pdk::{self, Body, Exchange, ReadError};
 use crate::proxy::{self, NoReply, Way, headers};
 use crate::respond::{self, Failure};
 use crate::runloop::Runloop;
-use crate::upstream::{Interrupted, Raw, ReplyBody, Unread};
+use crate::upstream::{Interrupted, ReplyBody, Stream, Unread};
 
 /// Serves one request. The error ends the client's connection, or its stream of HTTP/2.
 pub(super) async fn serve(
     worker: Rc<Worker>,
     connection: Rc<Connection>,
-    request: Request<Incoming>,
+    arrival: Arrival,
     slot: Slot,
 ) -> Result<Response<Reply>, HungUp> {
     worker.requests.add(1);
-    let (mut head, body) = request.into_parts();
+    let Arrival { mut head, body, refused, can_switch } = arrival;
     let checked = match head::check_line(&head, &worker.shared.settings.clients) {
+        _ if let Some(failure) = refused => Err(failure),
         Ok(()) => head::check(&head, &worker.shared.settings.clients).and_then(|length| {
             if connection.lacks_tls { Err(Failure::PlainHttp) } else { Ok(length) }
         }),
@@ -51,14 +51,9 @@ pub(super) async fn serve(
             Err(failure)
         }
     };
-    let upgrade = head.extensions.remove::<OnUpgrade>();
     head::settle(&mut head);
     let version = head.version;
-    let body = if checked.is_err() || http_body::Body::is_end_stream(&body) {
-        Body::Empty
-    } else {
-        Body::Stream(Arriving::new(body, version, awaits_leave(&head)))
-    };
+    let body = if checked.is_err() { Body::Empty } else { body };
     let settings = &worker.shared.settings;
     let budget = worker.shared.budget.clone();
     let request = pdk::Request::new(head, body, connection, budget, settings.clients.body_ms);
@@ -74,7 +69,7 @@ pub(super) async fn serve(
     }
     let run = {
         // Pinned first: each of the wrappers would copy it whole.
-        let run = pin!(run(&mut finish, upgrade.is_some()));
+        let run = pin!(run(&mut finish, can_switch));
         AssertUnwindSafe(pdk::CURRENT.scope(ex.clone(), run)).catch_unwind().await
     };
     let rest = match run {
@@ -86,10 +81,10 @@ pub(super) async fn serve(
             Rest::Here
         }
     };
-    let mut response = match (rest, upgrade) {
-        (Rest::Tunnel(upstream), Some(client)) => switch(&ex, upstream, client, finish, &slot),
-        (Rest::Upstream(body), _) => answer(&ex, Some(body), finish).await,
-        _ => answer(&ex, None, finish).await,
+    let mut response = match rest {
+        Rest::Tunnel(upstream) => switch(&ex, upstream, finish, &slot),
+        Rest::Upstream(body) => answer(&ex, Some(body), finish).await,
+        Rest::Here => answer(&ex, None, finish).await,
     };
     if refused && version < Version::HTTP_2 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -105,13 +100,6 @@ pub(super) async fn serve(
 #[error("a plugin has hung up")]
 pub(super) struct HungUp;
 
-/// Whether the client waits to be asked for its body.
-fn awaits_leave(head: &Parts) -> bool {
-    let expected = head.headers.get(EXPECT);
-    head.version == Version::HTTP_11
-        && expected.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-}
-
 /// What comes behind the head of a response.
 enum Rest {
     /// A body in memory.
@@ -119,7 +107,7 @@ enum Rest {
     /// The upstream's body.
     Upstream(ReplyBody),
     /// Another protocol.
-    Tunnel(Raw),
+    Tunnel(Raw<Stream>),
 }
 
 /// The phases up to the head of the response. `can_switch`: the client's connection can change to
@@ -270,7 +258,7 @@ pub(super) fn reply_failure(error: &Unread) -> (&'static str, Failure) {
     }
 }
 
-/// The response for hyper: the exchange's head, and the body with its way to the end.
+/// The response: the exchange's head, and the body with its way to the end.
 async fn answer(ex: &Exchange, body: Option<ReplyBody>, finish: Finish) -> Response<Reply> {
     // Logs and Lua's body filters may still ask for them.
     let keeps_headers = finish.reads_record() || finish.chain.asks_all();
@@ -305,13 +293,12 @@ fn head(ex: &Exchange, reply: Reply, keeps_headers: bool) -> Response<Reply> {
 /// The response after which the connection is a tunnel; the exchange ends with that.
 fn switch(
     ex: &Exchange,
-    upstream: Raw,
-    client: OnUpgrade,
+    upstream: Raw<Stream>,
     mut finish: Finish,
     slot: &Slot,
 ) -> Response<Reply> {
     finish.answer_begins();
     let response = head(ex, Reply::alone(Bytes::new()), finish.reads_record());
-    slot.replace(Some(Tunnel::new(client, upstream, finish)));
+    slot.replace(Some(Tunnel::new(upstream, finish)));
     response
 }

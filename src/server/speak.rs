@@ -1,13 +1,14 @@
 //! HTTP on a client connection: both versions, their limits, and its end.
 
+use std::error::Error;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue};
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,8 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::activity::Activity;
-use super::checked::Checked;
-use super::framing::{LINES_MAX, Limits};
+use super::http1::{self, Arrival, Limits};
 use super::patience::{Patient, StreamExec};
 use super::realip;
 use super::reply::Reply;
@@ -24,7 +24,7 @@ use super::serve::{HungUp, serve};
 use super::tunnel::Slot;
 use super::worker::Worker;
 use crate::pdk::request::Connection;
-use crate::proxy::headers;
+use crate::pdk::{Arriving, Body};
 use crate::settings::Clients;
 
 /// Speaks HTTP until the client, a limit or the drain ends it.
@@ -35,7 +35,7 @@ pub(super) async fn speak<S>(
     http2: bool,
     drain: watch::Receiver<bool>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let _open = Open::new(&worker);
     let shared = worker.shared.clone();
@@ -46,54 +46,49 @@ pub(super) async fn speak<S>(
     });
     let peer = connection.peer;
     let life = Life { clients, activity: activity.clone(), drain };
-    let busy = activity.clone();
-    let slot = Slot::default();
-    let tunnel = slot.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
-        let settings = &worker.shared.settings;
-        let connection = realip::seen_from(settings, &connection, request.headers());
-        let (worker, busy, slot) = (worker.clone(), busy.clone(), slot.clone());
-        // Boxed, and made in here: held inline, the future would make every connection as large as
-        // its largest part, and be copied from hand to hand.
-        async move {
-            let exchange = exchange(worker, connection, request, busy, slot);
-            Box::pin(exchange).await
-        }
-    });
     let stream = Patient::new(stream, clients.send_time, activity.clone());
-    let ended = if http2 {
+    if http2 {
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (worker, connection, activity) =
+                (worker.clone(), connection.clone(), activity.clone());
+            // Boxed, and made in here: held inline, the future would make every stream as large as
+            // its largest part, and be copied from hand to hand.
+            async move {
+                let exchange =
+                    exchange(worker, &connection, arrival(request), &activity, Slot::default());
+                Box::pin(exchange).await
+            }
+        });
         let served = http2_builder(clients).serve_connection(TokioIo::new(stream), service);
-        life.live(pin!(served), |served| served.graceful_shutdown()).await
-    } else {
-        let limits = Limits { line: clients.line_max, head: clients.head_max };
-        let io = TokioIo::new(Checked::new(stream, limits, activity));
-        let served = http1_builder(limits).serve_connection(io, service).with_upgrades();
-        life.live(pin!(served), |served| served.graceful_shutdown()).await
-    };
-    let tunnel = tunnel.take();
-    if let Some(tunnel) = tunnel {
-        Box::pin(tunnel.run()).await;
+        let ended = life.live(pin!(served), |served| served.graceful_shutdown()).await;
+        return ended.unwrap_or(Ok(())).unwrap_or_else(|error| tell(peer, error));
     }
-    if let Err(error) = ended {
-        tracing::debug!(%peer, "client connection ended: {error}");
+    let limits = Limits { line: clients.line_max, head: clients.head_max };
+    let slot = Slot::default();
+    let served = http1::serve(stream, limits, activity.clone(), |arrival| {
+        exchange(worker.clone(), &connection, arrival, &activity, slot.clone())
+    });
+    // It looks at its activity by itself.
+    let ended = life.live(pin!(served), |_| {}).await;
+    let client = ended.unwrap_or(Ok(None));
+    let tunnel = slot.take();
+    if let (Ok(Some(client)), Some(tunnel)) = (client.map_err(|error| tell(peer, error)), tunnel) {
+        Box::pin(tunnel.run(client)).await;
     }
 }
 
-/// Heads are bounded and timed by [`Checked`] and [`Activity`], as nginx does it.
-fn http1_builder(limits: Limits) -> hyper::server::conn::http1::Builder {
-    /// What the library may hold of a connection besides a head.
-    const READ: usize = 64 << 10;
-    // nginx bounds the bytes of a head, not its lines. Above 100 the library fills two lists of so
-    // many lines for each request.
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    builder
-        .auto_date_header(false)
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .allow_multiple_spaces_in_request_line_delimiters(true)
-        .max_headers(LINES_MAX)
-        .max_buf_size(READ.max(limits.head + limits.line));
-    builder
+fn tell(peer: SocketAddr, error: impl Error) {
+    tracing::debug!(%peer, "client connection ended: {error}");
+}
+
+/// A request of HTTP/2.
+fn arrival(request: Request<Incoming>) -> Arrival {
+    let (head, body) = request.into_parts();
+    let body = match http_body::Body::is_end_stream(&body) {
+        true => Body::Empty,
+        false => Body::Stream(Arriving::http2(body)),
+    };
+    Arrival { head, body, refused: None, can_switch: false }
 }
 
 /// The library bounds what a client can do with frames alone: streams that are opened and reset,
@@ -121,76 +116,40 @@ fn http2_builder(clients: &Clients) -> hyper::server::conn::http2::Builder<Strea
 /// One request and its response, as a part of its connection's life.
 async fn exchange(
     worker: Rc<Worker>,
-    connection: Rc<Connection>,
-    request: Request<Incoming>,
-    activity: Arc<Activity>,
+    connection: &Rc<Connection>,
+    arrival: Arrival,
+    activity: &Rc<Activity>,
     slot: Slot,
 ) -> Result<Response<Reply>, HungUp> {
     let busy = activity.begin();
-    let is_http1 = request.version() < Version::HTTP_2;
+    let connection = realip::seen_from(&worker.shared.settings, connection, &arrival.head.headers);
+    let is_http1 = arrival.head.version < Version::HTTP_2;
     if !is_http1 {
         // Its heads are not seen here before they are whole.
         activity.head_ended();
     }
-    let wants = Wish::of(&request);
-    let mut response = serve(worker.clone(), connection, request, slot).await?;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        activity.upgrade();
-    } else if is_http1 {
-        let is_last = activity.is_last() || worker.shared.ending.load(Ordering::Relaxed);
-        say_connection(response.headers_mut(), wants, is_last);
+    let mut response = serve(worker.clone(), connection, arrival, slot).await?;
+    let is_last = activity.is_last() || worker.shared.ending.load(Ordering::Relaxed);
+    if is_http1 && is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response.map(|reply| reply.lasting(busy)))
-}
-
-/// What a client of HTTP/1 wants to become of its connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wish {
-    Stay,
-    Close,
-    /// One of HTTP/1.0 that wants to stay says so; the library answers that.
-    Old,
-}
-
-impl Wish {
-    fn of<B>(request: &Request<B>) -> Self {
-        let is_old = request.version() == Version::HTTP_10;
-        let says = |word| headers::has_token(request.headers(), &CONNECTION, word);
-        match is_old {
-            _ if says("close") => Self::Close,
-            true if says("keep-alive") => Self::Old,
-            true => Self::Close,
-            false => Self::Stay,
-        }
-    }
-}
-
-/// Says what becomes of the connection, as nginx does in every answer.
-fn say_connection(headers: &mut HeaderMap, wants: Wish, ends: bool) {
-    if ends || wants == Wish::Close {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    } else if wants == Wish::Stay {
-        headers.entry(CONNECTION).or_insert(HeaderValue::from_static("keep-alive"));
-    }
 }
 
 /// What may end a connection from our side.
 struct Life<'a> {
     clients: &'a Clients,
-    activity: Arc<Activity>,
+    activity: Rc<Activity>,
     drain: watch::Receiver<bool>,
 }
 
 impl Life<'_> {
-    /// Serves until the end. `finish` asks it to take no more requests.
-    async fn live<C>(
+    /// Serves until the end; `None` if that is cut short. `finish` asks for no more requests.
+    async fn live<C: Future>(
         mut self,
         mut served: Pin<&mut C>,
         finish: impl Fn(Pin<&mut C>),
-    ) -> hyper::Result<()>
-    where
-        C: Future<Output = hyper::Result<()>>,
-    {
+    ) -> Option<C::Output> {
         let (head, idle) = (self.clients.head_time, self.clients.idle_time);
         // Zero closes behind a response; until there is one, the time for a head counts.
         let idle = if idle.is_zero() { head } else { idle };
@@ -200,18 +159,18 @@ impl Life<'_> {
             biased;
             _ = self.drain.wait_for(|draining| *draining) => {}
             () = self.activity.spent() => {}
-            ended = served.as_mut() => return ended,
+            ended = served.as_mut() => return Some(ended),
             () = overdue.as_mut() => {
                 self.activity.leave();
                 finish(served.as_mut());
-                return tokio::time::timeout(GOODBYE, served).await.unwrap_or(Ok(()));
+                return tokio::time::timeout(GOODBYE, served).await.ok();
             }
         }
         self.activity.leave();
         finish(served.as_mut());
         tokio::select! {
-            ended = served.as_mut() => ended,
-            () = overdue.as_mut() => Ok(()),
+            ended = served.as_mut() => Some(ended),
+            () = overdue.as_mut() => None,
         }
     }
 }

@@ -8,16 +8,15 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::reply::Finish;
+use crate::http1::Raw;
 use crate::pdk::Response;
 use crate::pdk::service::Limits;
-use crate::upstream::Raw;
+use crate::upstream::Stream;
 
 /// What is read at a time, and held of a peer that reads more slowly than the other writes.
 const PIECE: usize = 8 << 10;
@@ -27,9 +26,7 @@ pub(super) type Slot = Rc<RefCell<Option<Tunnel>>>;
 
 /// A tunnel that has not begun: the client is still to get its head.
 pub(super) struct Tunnel {
-    client: OnUpgrade,
-    /// Open already.
-    upstream: Raw,
+    upstream: Raw<Stream>,
     finish: Finish,
 }
 
@@ -38,8 +35,6 @@ pub(super) struct Tunnel {
 enum End {
     #[error("the client or the upstream broke off: {0}")]
     Broken(#[from] io::Error),
-    #[error("it did not begin: {0}")]
-    Unopened(#[from] hyper::Error),
     #[error("nothing went through it for {0} ms (read_timeout)")]
     Idle(u64),
     #[error("the upstream took no bytes for {0} ms (write_timeout)")]
@@ -48,21 +43,15 @@ enum End {
 
 impl Tunnel {
     /// A tunnel between a client and the upstream that has agreed to it.
-    pub(super) fn new(client: OnUpgrade, upstream: Raw, finish: Finish) -> Self {
-        Self { client, upstream, finish }
+    pub(super) fn new(upstream: Raw<Stream>, finish: Finish) -> Self {
+        Self { upstream, finish }
     }
 
     /// Carries bytes to the end.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(self, client: impl AsyncRead + AsyncWrite + Unpin) {
         let ex = &self.finish.exchange;
         let limits = ex.service.limits.get();
-        let opened = timeout(Duration::from_millis(limits.read_ms), self.client).await;
-        let ended = match opened {
-            Ok(Ok(client)) => relay(client, self.upstream, &limits, &ex.response).await,
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(End::Idle(limits.read_ms)),
-        };
-        if let Err(end) = ended {
+        if let Err(end) = relay(client, self.upstream, &limits, &ex.response).await {
             tracing::info!(request_id = %ex.id, "a tunnel ended: {end}");
         }
     }
@@ -70,12 +59,12 @@ impl Tunnel {
 
 /// One clock for both directions, as in nginx: who listens only is not cut off.
 async fn relay(
-    client: Upgraded,
-    upstream: Raw,
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    upstream: Raw<Stream>,
     limits: &Limits,
     response: &Response,
 ) -> Result<(), End> {
-    let (from_client, to_client) = tokio::io::split(TokioIo::new(client));
+    let (from_client, to_client) = tokio::io::split(client);
     let (from_upstream, to_upstream) = tokio::io::split(upstream);
     let last = Cell::new(Instant::now());
     let mut listener = response.listener.take();

@@ -14,10 +14,11 @@ use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::time::{Instant, Sleep};
 
-use super::http1::{Apart, Connection, Fault, Piece, Raw};
+use super::http1::{Apart, Connection, Fault, Piece, Stream};
 use super::shared::Seat;
 use super::upload::{Cut, Sending, Upload};
 use super::{Home, SendError, cause};
+use crate::http1::Raw;
 use crate::pdk::body::Buffered;
 use crate::pdk::service::Limits;
 
@@ -278,7 +279,7 @@ impl ReplyBody {
     }
 
     /// The stream of an upstream that has changed to another protocol.
-    pub fn into_switched(self) -> Option<Raw> {
+    pub fn into_switched(self) -> Option<Raw<Stream>> {
         match self.source {
             Source::Own(connection, ..) if connection.has_switched() => connection.into_raw(),
             _ => None,

@@ -6,7 +6,6 @@
 //! are ready together are one, and a connection that waits holds hardly anything.
 
 mod apart;
-mod decode;
 mod encode;
 mod fault;
 mod parse;
@@ -22,12 +21,11 @@ use http_body::{Frame, SizeHint};
 
 pub(super) use apart::{Apart, Piece};
 pub use fault::Fault;
-pub use stream::Raw;
-pub(super) use stream::Stream;
+pub use stream::Stream;
 
 use super::Outgoing;
-use decode::Decoder;
-use encode::{Output, Sending};
+use crate::http1::{Decoder, Output, Raw};
+use encode::Sending;
 use stream::Silence;
 
 /// The most bytes of all heads of an answer, and the most lines of one: far more than any server
@@ -105,7 +103,7 @@ impl Connection {
     ) -> Poll<Result<Response<()>, Unanswered>> {
         if self.asked.is_none() {
             self.asked = Some(request.method().clone());
-            self.sending = self.output.begin(request);
+            (self.output, self.sending) = encode::begin(request);
         }
         let began = self.output.is_begun;
         self.poll_send(cx);
@@ -133,7 +131,7 @@ impl Connection {
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) {
         while self.is_sending() {
             if let Some(sending) = &mut self.sending {
-                match self.output.take(sending, cx) {
+                match sending.fill(&mut self.output, cx) {
                     Poll::Pending => {}
                     Poll::Ready(Ok(())) => self.sending = None,
                     Poll::Ready(Err(fault)) => return self.deafen(fault),
@@ -221,9 +219,9 @@ impl Connection {
         while self.fault.is_none() && !self.body.has_ended() {
             match self.body.decode(&mut self.input, whole) {
                 Ok(more) => whole = more,
-                Err((more, fault)) => {
+                Err((more, broken)) => {
                     whole = more;
-                    self.fault = Some(fault);
+                    self.fault = Some(broken.into());
                 }
             }
             if self.fault.is_some() || self.body.has_ended() || whole >= ROOM_MAX {
@@ -232,7 +230,7 @@ impl Connection {
             match self.poll_fill(cx) {
                 Poll::Pending if whole > 0 => break,
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(0)) => self.fault = self.body.close().err(),
+                Poll::Ready(Ok(0)) => self.fault = self.body.close().err().map(Fault::from),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => self.fault = Some(Fault::Io(error)),
             }
@@ -245,7 +243,7 @@ impl Connection {
             return Poll::Ready(Some(Err(fault)));
         }
         let trailers = self.body.take_trailers();
-        Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)))
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers?))))
     }
 
     /// Reads what is there. What waits for more and has nothing holds no buffer.
@@ -310,7 +308,7 @@ impl Connection {
     }
 
     /// The stream behind the head of a `101`. `None` if some of the request is still to be sent.
-    pub(super) fn into_raw(self) -> Option<Raw> {
+    pub(super) fn into_raw(self) -> Option<Raw<Stream>> {
         let is_sent = !self.is_sending() && !self.is_deaf;
         is_sent.then(|| Raw::new(self.stream, self.input.freeze()))
     }

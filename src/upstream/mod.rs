@@ -19,14 +19,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use thiserror::Error;
 use tokio::time::Instant;
 
 pub use body::{Interrupted, Outgoing, ReplyBody, Unread};
 pub use connect::tls_name;
-pub use http1::{Fault, Raw};
+pub use http1::{Fault, Stream};
 pub use upload::{Cut, Upload};
 
 use http1::{Connection, Unanswered};
@@ -213,15 +212,15 @@ impl Pool {
             let answer = poll_fn(|cx| connection.poll_ask(&mut request, cx));
             match progress.bound(answer, limits, key.address).await? {
                 Ok(response) => {
-                    if let Some(what) = unsafe_framing(response.headers()) {
-                        return Err(SendError::Framing(key.address, what));
-                    }
                     let home = Home { pool: self.clone(), key: key.clone(), served: served + 1 };
                     let upload = request.body().upload().cloned();
                     let body = |()| ReplyBody::own(connection, home, upload, limits.read_ms);
                     return Ok(response.map(body));
                 }
                 Err(Unanswered { is_unsent: true, .. }) if served > 0 => {}
+                Err(Unanswered { fault: Fault::Framing(what), .. }) => {
+                    return Err(SendError::Framing(key.address, what));
+                }
                 Err(Unanswered { fault, .. }) => {
                     return Err(SendError::Broken(key.address, fault));
                 }
@@ -272,25 +271,6 @@ impl Pool {
             !kept.is_empty()
         });
         self.idle_count.set(idle.values().map(VecDeque::len).sum());
-    }
-}
-
-/// What nginx refuses, too: a length beside chunks, two lengths or none that is a number, and
-/// codings that nobody asked for.
-fn unsafe_framing(headers: &HeaderMap) -> Option<&'static str> {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    match (lengths.next(), codings.next()) {
-        (None, None) => None,
-        (Some(_), Some(_)) => Some("it has Content-Length and Transfer-Encoding"),
-        (Some(length), None) => {
-            let number = length.as_bytes().iter().all(u8::is_ascii_digit);
-            (!number || lengths.next().is_some()).then_some("its Content-Length is not one number")
-        }
-        (None, Some(coding)) => {
-            let chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
-            (!chunked || codings.next().is_some()).then_some("its Transfer-Encoding is not chunked")
-        }
     }
 }
 

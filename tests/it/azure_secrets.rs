@@ -325,6 +325,7 @@ async fn line_of_refusal(scene: &Scene, headers: &[(&str, &str)]) -> Value {
     let headers = [&[("Content-Type", "application/json")], headers].concat();
     let answer = scene.gateway.send("POST", "/chat", &headers, HELLO.as_bytes()).await;
     assert_eq!(answer.status(), 401, "{}", answer.text());
+    scene.gateway.settled().await;
     let mut lines = log_lines::since(began, answer.header("x-kong-request-id").unwrap());
     lines.retain(|line| line["fields"]["message"].as_str().unwrap().contains("refuses"));
     assert_eq!(lines.len(), 1, "{lines:?}");

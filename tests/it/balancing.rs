@@ -43,9 +43,9 @@ async fn a_target_that_fails_is_left_alone_and_status_says_so() {
         gateway.get("/a").await;
     }
     assert_eq!((good.seen().len(), bad.seen().len()), (5, 1));
-    let status = http::send(gateway.status, "GET", "/status", &[], b"").await.text();
+    let status = gateway.status("/status").await.text();
     assert!(status.contains(&format!("\"{}\":\"UNHEALTHY\"", bad.address)), "{status}");
-    let metrics = http::send(gateway.status, "GET", "/metrics", &[], b"").await.text();
+    let metrics = gateway.status("/metrics").await.text();
     let good = good.address;
     let line = format!("target=\"{good}\",address=\"{good}\",state=\"healthy\"");
     assert!(metrics.contains(&format!("{line},subsystem=\"http\"}} 1")), "{metrics}");

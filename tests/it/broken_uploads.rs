@@ -66,6 +66,7 @@ async fn an_upload_that_breaks_off_is_the_clients_fault_and_hurts_no_target() {
     let began = log_lines::mark();
     let answer = put(&gateway, CHUNKED, "3\r\nabc\r\nzz\r\n").await;
     assert_eq!(answer.status(), 400);
+    gateway.settled().await;
     let lines = log_lines::since(began, answer.header("x-kong-request-id").unwrap());
     let faults: Vec<_> = lines.iter().map(|line| &line["fields"]["fault"]).collect();
     assert_eq!(faults, ["client"], "{lines:?}");
@@ -96,6 +97,7 @@ async fn a_reply_that_ends_because_the_upload_broke_off_is_the_clients_fault() {
     let mut rest = Vec::new();
     let _ = soon("the end of the reply", client.stream.read_to_end(&mut rest)).await;
     assert!(!rest.ends_with(b"0\r\n\r\n"), "it must not look whole");
+    gateway.settled().await;
     let lines = log_lines::since(began, answer.header("x-kong-request-id").unwrap());
     let faults: Vec<_> = lines.iter().map(|line| &line["fields"]["fault"]).collect();
     assert_eq!(faults, ["client"], "{lines:?}");
@@ -119,6 +121,7 @@ async fn a_reply_that_a_plugin_waits_for_and_the_upload_breaks_is_no_fault_of_th
     client.stream.write_all(b"zz\r\n").await.unwrap();
     let answer = soon("an answer", client.message(false)).await.unwrap();
     assert_eq!(answer.status(), 400, "{}", answer.text());
+    gateway.settled().await;
     let lines = log_lines::since(began, answer.header("x-kong-request-id").unwrap());
     let faults: Vec<_> = lines.iter().map(|line| &line["fields"]["fault"]).collect();
     assert_eq!(faults, ["client"], "{lines:?}");

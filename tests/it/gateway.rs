@@ -7,6 +7,8 @@ use silverback::config::Source;
 use silverback::gateway::{Gateway, Start};
 use silverback::loader::Input;
 use silverback::settings::{Env, Flags, Settings};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::http::{self, Message};
 
@@ -97,8 +99,20 @@ impl TestGateway {
         self.gateway.as_ref().unwrap().reload().await
     }
 
-    /// Asks the status listener.
+    /// Waits until a worker has ended the exchanges whose answers are here: a client has its answer
+    /// before the log phase has run.
+    pub async fn settled(&self) {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    }
+
+    /// Asks the status listener about what has been answered so far.
     pub async fn status(&self, path: &str) -> Message {
+        // A worker that never comes to an end is what this page tells about.
+        if path != "/status/ready" {
+            self.settled().await;
+        }
         http::send(self.status, "GET", path, &[], b"").await
     }
 

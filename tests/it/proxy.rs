@@ -30,7 +30,7 @@ async fn connections_beyond_the_limit_are_refused_and_others_served() {
     let refusal = second.message(false).await.unwrap();
     assert_eq!(refusal.status(), 503);
     assert_eq!(refusal.json()["message"], "Service unavailable");
-    let metrics = http::send(gateway.status, "GET", "/metrics", &[], b"").await;
+    let metrics = super::http::send(gateway.status, "GET", "/metrics", &[], b"").await;
     let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
     assert!(metrics.contains("silverback_connections_refused_total 1\n"), "{metrics}");
 
@@ -148,7 +148,7 @@ async fn a_client_that_leaves_before_its_answer_counts_as_499() {
     drop(client);
     let counted = "kong_http_requests_total{service=\"s\",route=\"r\",code=\"499\"} 1";
     loop {
-        let metrics = super::http::send(gateway.status, "GET", "/metrics", &[], b"").await;
+        let metrics = gateway.status("/metrics").await;
         if metrics.text().contains(counted) {
             break;
         }
@@ -191,7 +191,7 @@ async fn what_is_refused_early_is_counted_and_keeps_to_the_headers_setting() {
     let long = format!("/a?{}", "x".repeat(9000));
     let refused = gateway.get(&long).await;
     assert_eq!((refused.status(), refused.header("server")), (414, None));
-    let metrics = super::http::send(gateway.status, "GET", "/metrics", &[], b"").await;
+    let metrics = gateway.status("/metrics").await;
     let counted = "kong_http_requests_total{service=\"\",route=\"\",code=\"414\"} 1";
     assert!(metrics.text().contains(counted), "{}", metrics.text());
 }

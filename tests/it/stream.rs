@@ -233,7 +233,7 @@ async fn compressed_events_are_not_held_back() {
 
 /// The value of a counter on `/metrics`, summed over the lines that have these parts.
 async fn metric(gateway: &TestGateway, parts: &[&str]) -> f64 {
-    let text = super::http::send(gateway.status, "GET", "/metrics", &[], b"").await.text();
+    let text = gateway.status("/metrics").await.text();
     let lines = text.lines().filter(|line| parts.iter().all(|part| line.contains(part)));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }

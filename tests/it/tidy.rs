@@ -35,6 +35,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("chain", 2),
     ("deliveries", 2),
     ("dns", 2),
+    ("http1", 2),
     ("line", 2),
     ("llm", 2),
     ("otlp", 2),

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::super::upload::Cut;
 use super::{HEAD_MAX, LINES_MAX};
+use crate::http1::{Broken, WrongLength};
 
 /// Why an open connection brought no whole answer. Behind `source` is what the system or TLS says.
 #[derive(Debug, Error)]
@@ -25,6 +26,9 @@ pub enum Fault {
     /// It does not speak HTTP/1, or not as anybody should.
     #[error("its answer is not HTTP: {0}")]
     NotHttp(&'static str),
+    /// Where it ends can be read in two ways: the second may be somebody else's answer.
+    #[error("its answer is framed in a way that is not safe: {0}")]
+    Framing(&'static str),
     /// More than anybody needs.
     #[error("the head of its answer has more than {HEAD_MAX} bytes or {LINES_MAX} lines")]
     LargeHead,
@@ -40,6 +44,21 @@ pub enum Fault {
     /// HTTP/2, which the library speaks.
     #[error(transparent)]
     Http2(#[from] hyper::Error),
+}
+
+impl From<Broken> for Fault {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Half => Self::HalfBody,
+            Broken::Chunks(what) => Self::Chunks(what),
+        }
+    }
+}
+
+impl From<WrongLength> for Fault {
+    fn from(_: WrongLength) -> Self {
+        Self::RequestLength
+    }
 }
 
 impl Fault {

@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Ver
 use hyper::ext::ReasonPhrase;
 use memchr::memchr;
 
-use super::decode::Decoder;
 use super::{Fault, LINES_MAX};
+use crate::http1::{Decoder, length, words};
 
 /// How every answer begins, also that of HTTP/1.0.
 const BEGIN: &[u8] = b"HTTP/1.";
@@ -27,7 +27,7 @@ pub(super) struct Head {
 struct Notes {
     lengths: usize,
     length: Option<u64>,
-    is_coded: bool,
+    codings: usize,
     is_chunked: bool,
     closes: bool,
     keeps_alive: bool,
@@ -101,6 +101,7 @@ pub(super) fn head(bytes: Bytes, asked: &Method) -> Result<Head, Fault> {
         _ if status.is_informational() || *asked == Method::HEAD || connects => Decoder::Done,
         _ => notes.body(is_first)?,
     };
+    notes.check()?;
     let keeps_alive = keeps_alive && !connects && status != StatusCode::SWITCHING_PROTOCOLS;
     Ok(Head { response, body, keeps_alive })
 }
@@ -127,38 +128,40 @@ impl Notes {
             self.lengths += 1;
             self.length = length(value.as_bytes());
         } else if *name == TRANSFER_ENCODING {
-            self.is_coded = true;
-            self.is_chunked = words(value).last().is_some_and(|word| is(word, b"chunked"));
+            self.codings += 1;
+            self.is_chunked = is(value.as_bytes().trim_ascii(), b"chunked");
         } else if *name == CONNECTION {
-            self.closes |= words(value).any(|word| is(word, b"close"));
-            self.keeps_alive |= words(value).any(|word| is(word, b"keep-alive"));
+            self.closes |= words(value.as_bytes()).any(|word| is(word, b"close"));
+            self.keeps_alive |= words(value.as_bytes()).any(|word| is(word, b"keep-alive"));
         }
     }
 
-    /// The body behind the head, unless the caller knows that there is none. What could be read in
-    /// two ways is refused by who asked, before any of it is read.
+    /// The body behind the head, unless the caller knows that there is none.
     fn body(&self, is_first: bool) -> Result<Decoder, Fault> {
-        match (self.is_coded, self.lengths) {
-            (true, _) if is_first => Err(Fault::NotHttp("Transfer-Encoding is not of HTTP/1.0")),
-            (true, _) if self.is_chunked => Ok(Decoder::chunked()),
-            (true, _) | (false, 0) => Ok(Decoder::UntilClose),
-            (false, _) => match self.length {
+        match (self.codings, self.lengths) {
+            (1.., _) if is_first => Err(Fault::NotHttp("Transfer-Encoding is not of HTTP/1.0")),
+            (1.., _) => Ok(Decoder::chunked()),
+            (0, 0) => Ok(Decoder::UntilClose),
+            (0, _) => match self.length {
                 Some(0) => Ok(Decoder::Done),
                 Some(length) => Ok(Decoder::Length(length)),
                 None => Err(Fault::NotHttp("its Content-Length is not one number")),
             },
         }
     }
-}
 
-/// The number that a `Content-Length` is; `None` if it is none.
-pub(super) fn length(digits: &[u8]) -> Option<u64> {
-    let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(digits).ok().filter(|_| all_digits)?.parse().ok()
-}
-
-fn words(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+    /// What nginx refuses, too, also where no body follows: a length beside chunks, two lengths or
+    /// none that is a number, and codings that nobody asked for.
+    fn check(&self) -> Result<(), Fault> {
+        match (self.lengths, self.codings) {
+            (0, 0) => Ok(()),
+            (1.., 1..) => Err(Fault::Framing("it has Content-Length and Transfer-Encoding")),
+            (1, 0) if self.length.is_some() => Ok(()),
+            (_, 0) => Err(Fault::Framing("its Content-Length is not one number")),
+            (0, 1) if self.is_chunked => Ok(()),
+            (0, _) => Err(Fault::Framing("its Transfer-Encoding is not chunked")),
+        }
+    }
 }
 
 fn is(word: &[u8], other: &[u8]) -> bool {

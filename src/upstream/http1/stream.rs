@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -14,7 +14,7 @@ use tokio_util::io::poll_read_buf;
 const SPARE_MIN: usize = 2 << 10;
 
 /// A stream to an upstream.
-pub(in super::super) enum Stream {
+pub enum Stream {
     /// TCP.
     Plain(TcpStream),
     /// TLS over TCP.
@@ -149,51 +149,5 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self, inner => Pin::new(inner).poll_shutdown(cx))
-    }
-}
-
-/// A stream whose upstream has changed to another protocol, of which some may be here already.
-pub struct Raw {
-    stream: Stream,
-    ahead: Bytes,
-}
-
-impl Raw {
-    pub(super) fn new(stream: Stream, ahead: Bytes) -> Self {
-        Self { stream, ahead }
-    }
-}
-
-impl AsyncRead for Raw {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.ahead.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buffer);
-        }
-        let length = self.ahead.len().min(buffer.remaining());
-        buffer.put_slice(self.ahead.get(..length).unwrap_or_default());
-        self.ahead.advance(length);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Raw {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

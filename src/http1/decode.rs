@@ -1,17 +1,28 @@
-//! Where the body of an answer ends, and its bytes without what is between them.
+//! Where a body ends, and its bytes without what is between them.
 
 use bytes::{Buf, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::SizeHint;
 
-use super::{Fault, LINES_MAX};
+/// Why a body has no end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// The connection ended within it.
+    Half,
+    /// A chunk is none.
+    Chunks(&'static str),
+}
 
+/// The most lines of trailers.
+const LINES_MAX: usize = 256;
 /// The most bytes of extensions in all chunks of a body, and of its trailers.
 const EXTENSIONS_MAX: usize = 16 << 10;
 const TRAILERS_MAX: usize = 16 << 10;
+/// The most digits and blanks of one size: leading zeros mean nothing.
+const LINE_MAX: usize = 256;
 
 /// How much of a body is still to come (RFC 9112, section 6.3).
-pub(super) enum Decoder {
+pub(crate) enum Decoder {
     /// Nothing.
     Done,
     /// So many bytes.
@@ -24,12 +35,12 @@ pub(super) enum Decoder {
 
 impl Decoder {
     /// A body in chunks.
-    pub(super) fn chunked() -> Self {
+    pub(crate) fn chunked() -> Self {
         Self::Chunked(Chunked::default())
     }
 
     /// Whether nothing more comes.
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         match self {
             Self::Done => true,
             Self::Chunked(chunked) => chunked.state == State::Done && chunked.trailers.is_empty(),
@@ -38,12 +49,12 @@ impl Decoder {
     }
 
     /// Whether only trailers are left to be taken, or nothing.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         matches!(self, Self::Chunked(chunked) if chunked.state == State::Done) || self.is_done()
     }
 
     /// Bytes that are still to come, when that is known.
-    pub(super) fn size_hint(&self) -> SizeHint {
+    pub(crate) fn size_hint(&self) -> SizeHint {
         match self {
             Self::Done => SizeHint::with_exact(0),
             Self::Length(left) => SizeHint::with_exact(*left),
@@ -53,11 +64,11 @@ impl Decoder {
 
     /// Decodes what is behind the first `whole` bytes, which are decoded: how many there are now.
     /// Behind them is only what does not belong to the body.
-    pub(super) fn decode(
+    pub(crate) fn decode(
         &mut self,
         input: &mut BytesMut,
         whole: usize,
-    ) -> Result<usize, (usize, Fault)> {
+    ) -> Result<usize, (usize, Broken)> {
         match self {
             Self::Done => Ok(whole),
             Self::UntilClose => Ok(input.len()),
@@ -76,17 +87,17 @@ impl Decoder {
     }
 
     /// The connection has ended; whether the body has, too.
-    pub(super) fn close(&mut self) -> Result<(), Fault> {
+    pub(crate) fn close(&mut self) -> Result<(), Broken> {
         match self {
             Self::UntilClose => *self = Self::Done,
             _ if self.has_ended() => {}
-            _ => return Err(Fault::HalfBody),
+            _ => return Err(Broken::Half),
         }
         Ok(())
     }
 
     /// The trailers, once the body has ended with some.
-    pub(super) fn take_trailers(&mut self) -> Option<Result<HeaderMap, Fault>> {
+    pub(crate) fn take_trailers(&mut self) -> Option<Result<HeaderMap, Broken>> {
         match self {
             Self::Chunked(chunked) if chunked.state == State::Done => {
                 let lines = std::mem::take(&mut chunked.trailers);
@@ -99,10 +110,12 @@ impl Decoder {
 
 /// How far a chunked body is.
 #[derive(Default)]
-pub(super) struct Chunked {
+pub(crate) struct Chunked {
     state: State,
     /// Bytes of the chunk that are still to come.
     size: u64,
+    /// Digits and blanks of the size.
+    digits: usize,
     /// Bytes of extensions so far.
     extensions: usize,
     /// Lines of trailers, as they came.
@@ -134,11 +147,11 @@ enum State {
 }
 
 impl Chunked {
-    fn decode(&mut self, input: &mut BytesMut, mut whole: usize) -> Result<usize, (usize, Fault)> {
+    fn decode(&mut self, input: &mut BytesMut, mut whole: usize) -> Result<usize, (usize, Broken)> {
         let mut at = whole;
         while let Some(&byte) = input.get(at).filter(|_| self.state != State::Done) {
             if self.state != State::Data {
-                self.state = self.step(byte).map_err(|what| (whole, Fault::Chunks(what)))?;
+                self.state = self.step(byte).map_err(|what| (whole, Broken::Chunks(what)))?;
                 at += 1;
                 continue;
             }
@@ -170,17 +183,26 @@ impl Chunked {
 
     fn step(&mut self, byte: u8) -> Result<State, &'static str> {
         match (self.state, byte) {
+            (State::Digits | State::Spaces, _) if self.digits >= LINE_MAX => {
+                Err("a size has too many digits or blanks")
+            }
             (State::Start | State::Digits, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 let digit = char::from(byte).to_digit(16).map_or(0, u64::from);
                 let size = self.size.checked_mul(16).and_then(|size| size.checked_add(digit));
                 self.size = size.ok_or("a size is too large")?;
+                self.digits += 1;
                 Ok(State::Digits)
             }
-            (State::Digits | State::Spaces, b' ' | b'\t') => Ok(State::Spaces),
+            (State::Digits | State::Spaces, b' ' | b'\t') => {
+                self.digits += 1;
+                Ok(State::Spaces)
+            }
             (State::Digits | State::Spaces, b';') => Ok(State::Extension),
             (State::Digits | State::Spaces | State::Extension, b'\r') => Ok(State::SizeLf),
             (State::Start | State::Digits | State::Spaces, _) => Err("a size is no number"),
-            (State::Extension, b'\n') => Err("an extension has a line's end in it"),
+            (State::Extension, _) if byte.is_ascii_control() && byte != b'\t' => {
+                Err("an extension has a byte that is not allowed")
+            }
             (State::Extension, _) => {
                 self.extensions += 1;
                 let fits = self.extensions < EXTENSIONS_MAX;
@@ -189,7 +211,10 @@ impl Chunked {
             (State::SizeLf, b'\n') if self.size == 0 => Ok(State::Line),
             (State::SizeLf, b'\n') => Ok(State::Data),
             (State::DataCr, b'\r') => Ok(State::DataLf),
-            (State::DataLf, b'\n') => Ok(State::Start),
+            (State::DataLf, b'\n') => {
+                self.digits = 0;
+                Ok(State::Start)
+            }
             (State::Line | State::Trailer | State::TrailerLf, _) => self.trailer(byte),
             (State::EndLf, b'\n') => {
                 if !self.trailers.is_empty() {
@@ -204,6 +229,11 @@ impl Chunked {
     fn trailer(&mut self, byte: u8) -> Result<State, &'static str> {
         if self.state == State::Line && byte == b'\r' {
             return Ok(State::EndLf);
+        }
+        let ends_line =
+            matches!(byte, b'\r' | b'\n') && (byte == b'\n') == (self.state == State::TrailerLf);
+        if byte.is_ascii_control() && byte != b'\t' && !ends_line {
+            return Err("a trailer has a byte that is not allowed");
         }
         if self.trailers.len() >= TRAILERS_MAX {
             return Err("its trailers are too long");
@@ -222,8 +252,8 @@ impl Chunked {
     }
 }
 
-fn trailers(lines: &[u8]) -> Result<HeaderMap, Fault> {
-    let broken = || Fault::Chunks("a trailer is no header");
+fn trailers(lines: &[u8]) -> Result<HeaderMap, Broken> {
+    let broken = || Broken::Chunks("a trailer is no header");
     let mut headers = [httparse::EMPTY_HEADER; LINES_MAX];
     let Ok(httparse::Status::Complete((_, headers))) = httparse::parse_headers(lines, &mut headers)
     else {
@@ -236,4 +266,69 @@ fn trailers(lines: &[u8]) -> Result<HeaderMap, Fault> {
         trailers.append(name, value);
     }
     Ok(trailers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A body as it is decoded in pieces of this size, and what is behind it.
+    fn decoded(text: &str, piece: usize) -> Result<(String, String), Broken> {
+        let (mut decoder, mut input, mut whole) = (Decoder::chunked(), BytesMut::new(), Vec::new());
+        for piece in text.as_bytes().chunks(piece) {
+            input.extend_from_slice(piece);
+            let length = decoder.decode(&mut input, 0).map_err(|(_, broken)| broken)?;
+            whole.extend_from_slice(&input.split_to(length));
+        }
+        decoder.close()?;
+        let [whole, rest] = [&whole[..], &input].map(|b| String::from_utf8_lossy(b).into_owned());
+        Ok((whole, rest))
+    }
+
+    #[test]
+    fn a_chunked_body_ends_behind_its_trailers() {
+        for (body, data) in [
+            ("0\r\n\r\n", ""),
+            ("5\r\nhello\r\n0\r\n\r\n", "hello"),
+            ("00A\r\n0123456789\r\n0\r\n\r\n", "0123456789"),
+            ("1;name=\t\"value\"\r\nx\r\n0\r\nA: b\r\nC: d\r\n\r\n", "x"),
+        ] {
+            let text = format!("{body}GET /");
+            for piece in [1, 2, 7, 1 << 10] {
+                let rest = "GET /".to_owned();
+                assert_eq!(decoded(&text, piece), Ok((data.to_owned(), rest)), "{body:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_chunk_is_broken() {
+        for body in [
+            "\r\n",
+            "x\r\n",
+            "-1\r\n",
+            "0x1\r\n",
+            "1\nx\r\n",
+            "1\r\nxy\r\n",
+            "1\r\nx\n",
+            "0\n\r\n",
+            "1;a\nb\r\nx\r\n",
+            "1;a\0\r\nx\r\n",
+            "0\r\nA: b\n\r\n",
+            "10000000000000000\r\n",
+        ] {
+            let broken = decoded(body, 1 << 10).unwrap_err();
+            assert!(matches!(broken, Broken::Chunks(_)), "{body:?}: {broken:?}");
+        }
+    }
+
+    #[test]
+    fn lines_around_chunks_have_an_end() {
+        let extensions = format!("1;{}", "x".repeat(EXTENSIONS_MAX + 1));
+        let trailers = format!("0\r\n{}", "A: b\r\n".repeat(TRAILERS_MAX / 6 + 1));
+        let digits = "0".repeat(LINE_MAX + 1);
+        for text in [extensions, trailers, digits] {
+            assert!(matches!(decoded(&text, 1 << 20), Err(Broken::Chunks(_))));
+        }
+    }
 }
