@@ -13,6 +13,7 @@ const ROOTS: [(&str, &str); 2] = [("kong-compat", ""), ("plugins", "kong.plugins
 #[allow(clippy::print_stdout)] // how a build script talks to cargo
 fn main() -> io::Result<()> {
     let repository = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     let mut modules = Vec::new();
     for (folder, prefix) in ROOTS {
         let root = repository.join(folder);
@@ -20,14 +21,32 @@ fn main() -> io::Result<()> {
         collect(&repository, &root, &root, prefix, &mut modules)?;
     }
     modules.sort();
-    let mut text = String::from("&[\n");
-    for (name, path, file) in &modules {
-        writeln!(text, "    ({name:?}, {path:?}, include_str!({file:?})),")
+    embed(&modules, &out)
+}
+
+/// Writes all files one behind the other, and what is where. Names between them would lie all over
+/// their texts, and whoever looks for a name would have all of it in memory.
+fn embed(modules: &[(String, String, String)], out: &Path) -> io::Result<()> {
+    let (mut all, mut entries) = (String::new(), String::new());
+    for (name, path, file) in modules {
+        let start = all.len();
+        all.push_str(&fs::read_to_string(file)?);
+        let end = all.len();
+        writeln!(entries, "    ({name:?}, {path:?}, part({start}, {end})),")
             .map_err(io::Error::other)?;
     }
-    text.push_str("]\n");
-    fs::write(PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("modules.rs"), text)
+    fs::write(out.join("modules.lua"), all)?;
+    let text = format!("{PARTS}    &[\n{entries}    ]\n}}\n");
+    fs::write(out.join("modules.rs"), text)
 }
+
+/// How `modules.rs` begins.
+const PARTS: &str = r#"{
+    static ALL: &str = include_str!(concat!(env!("OUT_DIR"), "/modules.lua"));
+    const fn part(start: usize, end: usize) -> &'static str {
+        ALL.split_at(end).0.split_at(start).1
+    }
+"#;
 
 /// Adds every `.lua` file below `dir` as (module name, path in the repository, path on disk).
 fn collect(
