@@ -10,7 +10,7 @@ mod entries;
 mod flights;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use entries::Entries;
@@ -49,7 +49,8 @@ pub struct Dicts {
     pub flights: Flights,
     /// What has changed in caches of which every worker has a copy.
     pub changes: Changes,
-    events: broadcast::Sender<Event>,
+    /// Made for the first who listens: its room is 96 KiB, which no native plugin needs.
+    events: OnceLock<broadcast::Sender<Event>>,
     /// What the process has asked the Lua code of its workers.
     pub answers: Answers,
 }
@@ -73,7 +74,7 @@ impl Default for Dicts {
             named: KONGS.into_iter().map(dict).collect(),
             flights: Flights::default(),
             changes: Changes::default(),
-            events: broadcast::channel(EVENTS).0,
+            events: OnceLock::new(),
             answers: Answers::default(),
         }
     }
@@ -108,7 +109,7 @@ impl Dicts {
     /// Tells an event to whoever listens.
     pub fn post(&self, event: Event) {
         // Nobody may.
-        let _ = self.events.send(event);
+        let _ = self.events.get().map(|events| events.send(event));
     }
 
     /// Asks the Lua code of the workers something; the first to answer counts. Nothing comes if
@@ -122,7 +123,7 @@ impl Dicts {
 
     /// The events from here on.
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
+        self.events.get_or_init(|| broadcast::channel(EVENTS).0).subscribe()
     }
 
     /// The names of all.
