@@ -1,4 +1,4 @@
-//! Embeds the Lua files in the binary, keyed by Lua module name.
+//! Embeds the Lua files in the binary, keyed by Lua module name, and lays out its functions.
 //!
 //! `kong-compat/kong/constants.lua` becomes `kong.constants`, and `plugins/key-auth/schema.lua`
 //! becomes `kong.plugins.key-auth.schema`: the path is the name, so there is no list to maintain.
@@ -21,7 +21,8 @@ fn main() -> io::Result<()> {
         collect(&repository, &root, &root, prefix, &mut modules)?;
     }
     modules.sort();
-    embed(&modules, &out)
+    embed(&modules, &out)?;
+    lay_out(&repository, &out)
 }
 
 /// Writes all files one behind the other, and what is where. Names between them would lie all over
@@ -47,6 +48,36 @@ const PARTS: &str = r#"{
         ALL.split_at(end).0.split_at(start).1
     }
 "#;
+
+/// Tells the linker to lay together the functions that are run (`bench/layout.py` has found them):
+/// what lies beside one of them is in memory with it. `SILVERBACK_LAYOUT` names another list.
+///
+/// GNU's linker and LLVM's take the script; a name that is nowhere does no harm.
+#[allow(clippy::print_stdout)] // how a build script talks to cargo
+fn lay_out(repository: &Path, out: &Path) -> io::Result<()> {
+    println!("cargo:rerun-if-env-changed=SILVERBACK_LAYOUT");
+    let own = repository.join("packaging/layout.txt");
+    let list = env::var_os("SILVERBACK_LAYOUT").map_or(own, PathBuf::from);
+    println!("cargo:rerun-if-changed={}", list.display());
+    let is = |variable: &str, value: &str| env::var(variable).is_ok_and(|found| found == value);
+    let set = |variable: &str| env::var(variable).unwrap_or_default();
+    let linker = set("CARGO_ENCODED_RUSTFLAGS") + &set("RUSTC_LINKER");
+    let knows_scripts = !["mold", "wild", "gold"].iter().any(|other| linker.contains(other));
+    if !is("PROFILE", "release") || !is("CARGO_CFG_TARGET_OS", "linux") || !knows_scripts {
+        return Ok(());
+    }
+    let mut script = String::from("SECTIONS {\n  .text : {\n    *(.text.hot .text.hot.*)\n");
+    for name in fs::read_to_string(list)?.lines() {
+        writeln!(script, "    *(.text.{name}* .text.unlikely.{name}*)")
+            .map_err(io::Error::other)?;
+    }
+    // LuaJIT and assembly, and then what is seldom run.
+    script.push_str("    *(.text)\n    *(.text.*)\n  }\n}\nINSERT AFTER .init;\n");
+    let path = out.join("layout.ld");
+    fs::write(&path, script)?;
+    println!("cargo:rustc-link-arg-bin=silverback=-Wl,-T,{}", path.display());
+    Ok(())
+}
 
 /// Adds every `.lua` file below `dir` as (module name, path in the repository, path on disk).
 fn collect(

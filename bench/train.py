@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Sends a gateway that was built to learn (`-C profile-generate`) the loads of the benchmark.
 
-    bench/train.py --binary target/pgo/learning/release/silverback
+    bench/train.py --binary target/pgo/learning/release/silverback --first target/pgo/learned/first
 
 bench/pgo calls it between its two builds. What is often done is learned from requests, and from a
-start and an end for each load that those are seldom.
+start and an end for each load that those are seldom. The profile of a gateway that answers one chat
+goes to a folder of its own: what is in it lies together.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import tempfile
 
 import cases
 import instructions
+import layout
 import probe
 import rig
 
@@ -27,8 +29,14 @@ START_SECONDS = 60
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", type=pathlib.Path, required=True)
-    binary = parser.parse_args().binary.resolve()
+    parser.add_argument("--first", type=pathlib.Path, required=True)
+    options = parser.parse_args()
+    binary, first = options.binary.resolve(), options.first.resolve()
     try:
+        print("learning one chat ...", file=sys.stderr)
+        with tempfile.TemporaryDirectory(prefix="silverback-train-") as directory:
+            to = ["env", f"LLVM_PROFILE_FILE={first}/%p.profraw"]
+            layout.answer_one(binary, pathlib.Path(directory), to)
         for name in LOADS:
             print(f"learning {name} ...", file=sys.stderr)
             learn(binary, cases.BY_NAME[name])
