@@ -59,9 +59,10 @@ fn lay_out(repository: &Path, out: &Path) -> io::Result<()> {
     let own = repository.join("packaging/layout.txt");
     let list = env::var_os("SILVERBACK_LAYOUT").map_or(own, PathBuf::from);
     println!("cargo:rerun-if-changed={}", list.display());
-    let is = |variable: &str, value: &str| env::var(variable).is_ok_and(|found| found == value);
-    let set = |variable: &str| env::var(variable).unwrap_or_default();
-    let linker = set("CARGO_ENCODED_RUSTFLAGS") + &set("RUSTC_LINKER");
+    let is = |variable: &str, value: &str| env::var_os(variable).is_some_and(|own| own == value);
+    let set = |variable: &str| env::var_os(variable).unwrap_or_default();
+    let [flags, linker] = ["CARGO_ENCODED_RUSTFLAGS", "RUSTC_LINKER"].map(set);
+    let linker = format!("{} {}", flags.display(), linker.display());
     let knows_scripts = !["mold", "wild", "gold"].iter().any(|other| linker.contains(other));
     if !is("PROFILE", "release") || !is("CARGO_CFG_TARGET_OS", "linux") || !knows_scripts {
         return Ok(());

@@ -1,7 +1,7 @@
 //! Upstreams over sockets: hash cookies, passive health, and what `/status` says of it.
 
 use super::gateway::TestGateway;
-use super::http::{self, Upstream};
+use super::http::Upstream;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nset-cookie: own=1\r\ncontent-length: 2\r\n\r\nok";
 const BROKEN: &[u8] = b"HTTP/1.1 500 Oh\r\ncontent-length: 1\r\n\r\nx";

@@ -30,7 +30,7 @@ async fn connections_beyond_the_limit_are_refused_and_others_served() {
     let refusal = second.message(false).await.unwrap();
     assert_eq!(refusal.status(), 503);
     assert_eq!(refusal.json()["message"], "Service unavailable");
-    let metrics = super::http::send(gateway.status, "GET", "/metrics", &[], b"").await;
+    let metrics = http::send(gateway.status, "GET", "/metrics", &[], b"").await;
     let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
     assert!(metrics.contains("silverback_connections_refused_total 1\n"), "{metrics}");
 
