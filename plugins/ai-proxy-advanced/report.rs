@@ -29,14 +29,14 @@ use crate::pdk::{CacheUse, Exchange, ModelCall, ModelUse, ModelWatch, Spent};
 const UNSPECIFIED: &str = "UNSPECIFIED";
 
 /// Tells about an exchange that is over.
-pub(super) fn report(session: &Session, ex: &Exchange) {
+pub(super) fn report(session: &Rc<Session>, ex: &Exchange) {
     if let Some(used) = record(session, ex) {
         ex.own.all::<ModelWatch>().iter().for_each(|watch| watch.tell(Some((ex, &used))));
     }
 }
 
 /// Puts down what is known of it; gives what a model was asked.
-fn record(session: &Session, ex: &Exchange) -> Option<Rc<ModelUse>> {
+fn record(session: &Rc<Session>, ex: &Exchange) -> Option<Rc<ModelUse>> {
     let (asked, target) = (session.asked(), session.target());
     let seen = session.reply.borrow_mut().seen(session, ex);
     let numbers = Numbers::new(session, ex, &seen);
@@ -81,23 +81,111 @@ fn record(session: &Session, ex: &Exchange) -> Option<Rc<ModelUse>> {
             }
         }
     }
-    if !ex.log.is_wanted() {
-        return spent;
-    }
-    // A request that was refused has no target yet; the first speaks for all.
-    let settings = target.or_else(|| session.setup.targets.at(0));
-    if settings.is_some_and(|target| target.log_statistics) {
-        ex.log.set("ai.proxy.meta", meta(session, asked.as_deref(), target, &seen, &numbers));
-        ex.log.set("ai.proxy.usage", usage(asked.as_deref(), &numbers));
-        if session.setup.is_advanced {
-            let tried = session.progress.borrow().trail.describe(&session.setup.targets);
-            ex.log.set("ai.proxy.tried_targets", tried);
-        }
-    }
-    if settings.is_some_and(|target| target.log_payloads) {
-        ex.log.set("ai.proxy.payload", payload(session, asked.as_deref(), &seen));
+    if ex.log.is_wanted() {
+        Statistics { session: session.clone(), asked, seen, numbers }.tell(ex);
     }
     spent
+}
+
+/// What log records tell of an exchange that is over.
+struct Statistics {
+    session: Rc<Session>,
+    asked: Option<Rc<Asked>>,
+    seen: Seen,
+    numbers: Numbers,
+}
+
+impl Statistics {
+    /// Puts what is configured into the record.
+    fn tell(self, ex: &Exchange) {
+        let told = Rc::new(self);
+        let later = |path, make: fn(&Self) -> Value| {
+            let told = told.clone();
+            ex.log.set_later(path, move || make(&told));
+        };
+        let setup = &told.session.setup;
+        // A request that was refused has no target yet; the first speaks for all.
+        let settings = told.session.target().or_else(|| setup.targets.at(0));
+        if settings.is_some_and(|target| target.log_statistics) {
+            later("ai.proxy.meta", Self::meta);
+            later("ai.proxy.usage", Self::usage);
+            if setup.is_advanced {
+                later("ai.proxy.tried_targets", |told| {
+                    let progress = told.session.progress.borrow();
+                    progress.trail.describe(&told.session.setup.targets)
+                });
+            }
+        }
+        if settings.is_some_and(|target| target.log_payloads) {
+            later("ai.proxy.payload", Self::payload);
+        }
+    }
+
+    fn meta(&self) -> Value {
+        let (asked, target) = (self.asked.as_deref(), self.session.target());
+        let model = asked.and_then(|asked| asked.model.as_deref()).unwrap_or(UNSPECIFIED);
+        let mut meta = json!({
+            "plugin_id": self.session.setup.plugin_id,
+            "provider_name": target.map_or(UNSPECIFIED, |target| target.plan.provider().as_str()),
+            "request_model": model,
+            "response_model": self.seen.model.as_deref().unwrap_or(model),
+            "llm_latency": self.numbers.latency_ms,
+        });
+        if let Some(asked) = asked {
+            let is_session = target.is_some_and(|t| t.plan.route_type() == RouteType::Realtime);
+            let mode = match (is_session, asked.stream) {
+                (true, _) => "realtime",
+                (false, true) => "stream",
+                (false, false) => "oneshot",
+            };
+            meta["request_mode"] = mode.into();
+        }
+        if let Some(azure) = asked.and_then(|asked| asked.azure.as_deref()) {
+            meta["azure_instance_id"] = azure.azure_instance_id.as_str().into();
+            meta["azure_deployment_id"] = azure.azure_deployment_id.as_str().into();
+            meta["azure_api_version"] = azure.azure_api_version.as_str().into();
+        }
+        meta
+    }
+
+    fn usage(&self) -> Value {
+        let numbers = &self.numbers;
+        let counted = &numbers.usage;
+        let per_token = match counted.completion_tokens {
+            0 => 0.0,
+            tokens => numbers.latency_ms as f64 / tokens as f64,
+        };
+        let mut usage = tokens::describe(counted);
+        usage["time_per_token"] = number(per_token);
+        usage["cost"] = number(numbers.cost);
+        if let Some(ms) = numbers.first_ms {
+            usage["time_to_first_token"] = ms.into();
+        }
+        if let Some(tier) = &numbers.tier {
+            usage["service_tier"] = tier.as_str().into();
+        }
+        // Kong does not tell its guesses from what was counted.
+        if counted.estimated && self.asked.is_some() {
+            usage["estimated"] = true.into();
+        }
+        usage
+    }
+
+    fn payload(&self) -> Value {
+        let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes));
+        let mut payload = Map::new();
+        let sent = match &self.asked {
+            Some(asked) => asked.payload.clone(),
+            None => self.session.client.get().map(|client| client.words().bytes().clone()),
+        };
+        if let Some(sent) = sent {
+            payload.insert("request".to_owned(), text(&sent));
+        }
+        if let Some(said) = &self.seen.text {
+            payload.insert("response".to_owned(), text(&said.bytes));
+        }
+        payload.into()
+    }
 }
 
 /// What traces tell of the last attempt.
@@ -238,79 +326,9 @@ impl Numbers {
     }
 }
 
-fn meta(
-    session: &Session,
-    asked: Option<&Asked>,
-    target: Option<&Target>,
-    seen: &Seen,
-    numbers: &Numbers,
-) -> Value {
-    let model = asked.and_then(|asked| asked.model.as_deref()).unwrap_or(UNSPECIFIED);
-    let mut meta = json!({
-        "plugin_id": session.setup.plugin_id,
-        "provider_name": target.map_or(UNSPECIFIED, |target| target.plan.provider().as_str()),
-        "request_model": model,
-        "response_model": seen.model.as_deref().unwrap_or(model),
-        "llm_latency": numbers.latency_ms,
-    });
-    if let Some(asked) = asked {
-        let is_session = target.is_some_and(|t| t.plan.route_type() == RouteType::Realtime);
-        let mode = match (is_session, asked.stream) {
-            (true, _) => "realtime",
-            (false, true) => "stream",
-            (false, false) => "oneshot",
-        };
-        meta["request_mode"] = mode.into();
-    }
-    if let Some(azure) = asked.and_then(|asked| asked.azure.as_deref()) {
-        meta["azure_instance_id"] = azure.azure_instance_id.as_str().into();
-        meta["azure_deployment_id"] = azure.azure_deployment_id.as_str().into();
-        meta["azure_api_version"] = azure.azure_api_version.as_str().into();
-    }
-    meta
-}
-
-fn usage(asked: Option<&Asked>, numbers: &Numbers) -> Value {
-    let counted = &numbers.usage;
-    let per_token = match counted.completion_tokens {
-        0 => 0.0,
-        tokens => numbers.latency_ms as f64 / tokens as f64,
-    };
-    let mut usage = tokens::describe(counted);
-    usage["time_per_token"] = number(per_token);
-    usage["cost"] = number(numbers.cost);
-    if let Some(ms) = numbers.first_ms {
-        usage["time_to_first_token"] = ms.into();
-    }
-    if let Some(tier) = &numbers.tier {
-        usage["service_tier"] = tier.as_str().into();
-    }
-    // Kong does not tell its guesses from what was counted.
-    if counted.estimated && asked.is_some() {
-        usage["estimated"] = true.into();
-    }
-    usage
-}
-
 /// Kong writes whole numbers without a fraction.
 fn number(value: f64) -> Value {
     if value.fract() == 0.0 && value.abs() < 1e15 { (value as i64).into() } else { value.into() }
-}
-
-fn payload(session: &Session, asked: Option<&Asked>, seen: &Seen) -> Value {
-    let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes));
-    let mut payload = Map::new();
-    let sent = match asked {
-        Some(asked) => asked.payload.clone(),
-        None => session.client.get().map(|client| client.words().bytes().clone()),
-    };
-    if let Some(sent) = sent {
-        payload.insert("request".to_owned(), text(&sent));
-    }
-    if let Some(said) = &seen.text {
-        payload.insert("response".to_owned(), text(&said.bytes));
-    }
-    payload.into()
 }
 
 /// The series of one plugin instance, by provider and model.

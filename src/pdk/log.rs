@@ -63,12 +63,26 @@ impl Extra {
         self.put(path, Some(value), Mode::Set);
     }
 
+    /// The same for a value that is made when somebody reads the record: what is wanted is often not
+    /// read. It must not change any more.
+    pub fn set_later(&self, path: &'static str, make: impl Fn() -> Value + 'static) {
+        self.push(Extension {
+            path: path.into(),
+            value: Told::Later(Box::new(make)),
+            mode: Mode::Set,
+        });
+    }
+
     /// The same, under a condition; `None` takes the field out. What is more than
     /// [`EXTENSIONS`] is left out.
     pub fn put(&self, path: &str, value: Option<Value>, mode: Mode) {
+        self.push(Extension { path: path.to_owned().into(), value: Told::Known(value), mode });
+    }
+
+    fn push(&self, extension: Extension) {
         let mut values = self.values.borrow_mut();
         if values.len() < EXTENSIONS {
-            values.push(Extension { path: path.to_owned(), value, mode });
+            values.push(extension);
         }
     }
 }
@@ -88,9 +102,24 @@ pub enum Mode {
 }
 
 struct Extension {
-    path: String,
-    value: Option<Value>,
+    path: Cow<'static, str>,
+    value: Told,
     mode: Mode,
+}
+
+/// A value, or what makes it.
+enum Told {
+    Known(Option<Value>),
+    Later(Box<dyn Fn() -> Value>),
+}
+
+impl Told {
+    fn value(&self) -> Option<Value> {
+        match self {
+            Self::Known(value) => value.clone(),
+            Self::Later(make) => Some(make()),
+        }
+    }
 }
 
 /// Workspace of a gateway without workspaces (Kong DB-less).
@@ -105,7 +134,7 @@ pub fn serialize(ex: &Exchange) -> Value {
     let mut record = bare(ex);
     for Extension { path, value, mode } in ex.log.values.borrow().iter() {
         // What has no place in it is left out.
-        let _ = insert(&mut record, path, value.clone(), *mode);
+        let _ = insert(&mut record, path, value.value(), *mode);
     }
     record
 }
@@ -117,7 +146,7 @@ pub fn serialize(ex: &Exchange) -> Value {
 pub fn checked(ex: &Exchange) -> Result<Value, String> {
     let mut record = bare(ex);
     for Extension { path, value, mode } in ex.log.values.borrow().iter() {
-        insert(&mut record, path, value.clone(), *mode)?;
+        insert(&mut record, path, value.value(), *mode)?;
     }
     Ok(record)
 }
