@@ -103,7 +103,7 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<Function> {
         match state::current() {
             // Kong resumes a plugin once in `access`: one that yields has come to its end.
             Some(ex) if !is_light && ex.phase() == Phase::Access => {
-                state::of(&lua, &ex)?.end(Verdict::Ended);
+                state::of(&lua, &ex).end(Verdict::Ended);
                 std::future::pending::<()>().await;
             }
             _ => tokio::task::yield_now().await,
@@ -116,7 +116,7 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<Function> {
     lua.set_named_registry_value(LIGHT, light)?;
     let suspend = lua.create_async_function(|lua, ()| async move {
         if let Some(ex) = state::current() {
-            state::of(&lua, &ex)?.end(Verdict::Exited);
+            state::of(&lua, &ex).end(Verdict::Exited);
         }
         std::future::pending::<mlua::Result<()>>().await
     })?;
@@ -130,7 +130,7 @@ fn fail(lua: &Lua) -> mlua::Result<Function> {
     let wait = lua.create_async_function(|lua, error: Value| async move {
         if let Some(ex) = state::current() {
             let told = error.to_string()?;
-            state::of(&lua, &ex)?.end(Verdict::Failed(told));
+            state::of(&lua, &ex).end(Verdict::Failed(told));
         }
         std::future::pending::<mlua::Result<()>>().await
     })?;

@@ -175,11 +175,11 @@ fn namespace<'a>(lua: &Lua, kong: &Table, path: &'a str) -> mlua::Result<(Table,
 /// when a plugin puts tables of its own in their place.
 fn ctx(lua: &Lua) -> mlua::Result<Table> {
     let shared = |lua: &Lua, ()| match state::current() {
-        Some(ex) => Ok(Some(state::of(lua, &ex)?.shared.borrow().clone())),
+        Some(ex) => Ok(Some(state::of(lua, &ex).shared(lua)?)),
         None => limit::off(lua, || phase::space(lua, "shared")),
     };
     let plugin = |lua: &Lua, ()| match state::current() {
-        Some(ex) => state::of(lua, &ex)?.plugin(lua),
+        Some(ex) => state::of(lua, &ex).plugin(lua),
         None => limit::off(lua, || phase::space(lua, "plugin")),
     };
     let (shared, plugin) = (lua.create_function(shared)?, lua.create_function(plugin)?);
@@ -194,9 +194,9 @@ fn ctx(lua: &Lua) -> mlua::Result<Table> {
     meta.set("__index", index)?;
     let set = move |lua: &Lua, (ctx, key, table): (Table, String, Table)| {
         let Some(ex) = state::current() else { return phase::set_space(lua, &key, table) };
-        let state = state::of(lua, &ex)?;
+        let state = state::of(lua, &ex);
         match key.as_str() {
-            "shared" => *state.shared.borrow_mut() = table,
+            "shared" => state.set_shared(table),
             "plugin" => state.set_plugin(table),
             _ => ctx.raw_set(key, table)?,
         }

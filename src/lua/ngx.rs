@@ -88,7 +88,7 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
 /// `ngx.ctx` of the current exchange; outside of one it is a table of the timer's.
 fn ctx_table(lua: &Lua, (): ()) -> mlua::Result<Table> {
     match state::current() {
-        Some(ex) => Ok(state::of(lua, &ex)?.ngx.borrow().clone()),
+        Some(ex) => state::of(lua, &ex).ngx(lua),
         None => phase::ctx(lua),
     }
 }
@@ -122,7 +122,7 @@ fn set_of_exchange(lua: &Lua, args: MultiValue) -> Answer {
                 return Err("ngx.ctx must be a table".into());
             };
             if let Some(ex) = state::current() {
-                *state::of(lua, &ex)?.ngx.borrow_mut() = table;
+                state::of(lua, &ex).set_ngx(table);
             }
         }
         _ => ngx.raw_set(key, value)?,

@@ -44,7 +44,7 @@ impl Owner {
     /// Whoever runs now; `None` while modules load and in `init_worker`.
     pub(super) fn current(lua: &Lua) -> mlua::Result<Option<Rc<Self>>> {
         match state::current() {
-            Some(ex) => Ok(Some(state::of(lua, &ex)?.owner.clone())),
+            Some(ex) => Ok(Some(state::of(lua, &ex).owner.clone())),
             None => Ok(TIMER.try_with(Rc::clone).ok()),
         }
     }
@@ -73,12 +73,12 @@ impl Owner {
 
     /// `ngx.ctx` of a timer or a handshake.
     pub(super) fn ctx(&self, lua: &Lua) -> mlua::Result<Table> {
-        kept(&self.ctx, lua)
+        kept(&self.ctx, || lua.create_table())
     }
 
     /// What is behind `kong.ctx` of a timer or a handshake.
     pub(super) fn spaces(&self, lua: &Lua) -> mlua::Result<Table> {
-        kept(&self.spaces, lua)
+        kept(&self.spaces, || lua.create_table())
     }
 
     /// Runs a light thread of a timer; `None` if the timer is ended first.
@@ -142,12 +142,15 @@ pub(super) async fn held<T: 'static>(work: impl Future<Output = T> + 'static) ->
 }
 
 /// The table of a cell, made when it is first asked for.
-fn kept(cell: &RefCell<Option<Table>>, lua: &Lua) -> mlua::Result<Table> {
+pub(super) fn kept(
+    cell: &RefCell<Option<Table>>,
+    make: impl FnOnce() -> mlua::Result<Table>,
+) -> mlua::Result<Table> {
     if let Some(table) = &*cell.borrow() {
         return Ok(table.clone());
     }
     // Nothing is borrowed here: a new table may run a finalizer that asks for it, too.
-    let made = lua.create_table()?;
+    let made = make()?;
     Ok(cell.borrow_mut().get_or_insert(made).clone())
 }
 

@@ -11,22 +11,25 @@ use std::sync::Arc;
 
 use mlua::{Lua, Table, WeakLua};
 use serde_json::Value;
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::kong::Retries;
 use super::ngx::{Light, ctx};
-use super::owner::Owner;
+use super::owner::{Owner, kept};
 use super::{json, limit};
 use crate::pdk::{CURRENT, Exchange, Spaces};
+
+/// Room in a new `kong.ctx.plugin`: whoever asks for it mostly sets a field or two.
+const FIELDS: usize = 2;
 
 /// The Lua side of an exchange. It lives as long as the exchange does.
 pub(super) struct State {
     lua: WeakLua,
-    /// `kong.ctx.shared`.
-    pub(super) shared: RefCell<Table>,
-    /// `ngx.ctx`.
-    pub(super) ngx: RefCell<Table>,
+    /// `kong.ctx.shared`, and `ngx.ctx`: made when they are first asked for.
+    shared: RefCell<Option<Table>>,
+    ngx: RefCell<Option<Table>>,
     /// What its code has open.
     pub(super) owner: Rc<Owner>,
     /// How the plugin ends though its code waits for ever.
@@ -56,7 +59,7 @@ pub(super) struct State {
     pub(super) threads: RefCell<Vec<Rc<Light>>>,
     running: RefCell<Option<Running>>,
     /// `kong.ctx.plugin` of each plugin that has asked for it; there are few.
-    plugins: RefCell<Vec<(Uuid, Table)>>,
+    plugins: RefCell<SmallVec<[(Uuid, Table); 1]>>,
 }
 
 /// What OpenResty's functions keep of a request.
@@ -92,23 +95,15 @@ pub(super) struct Running {
 }
 
 /// The state of an exchange, made when it is first asked for.
-pub(super) fn of(lua: &Lua, ex: &Exchange) -> mlua::Result<Rc<State>> {
-    match known(ex) {
-        Some(state) => Ok(state),
-        None => limit::off(lua, || make(lua, ex)),
-    }
+pub(super) fn of(lua: &Lua, ex: &Exchange) -> Rc<State> {
+    known(ex).unwrap_or_else(|| make(lua, ex))
 }
 
-fn make(lua: &Lua, ex: &Exchange) -> mlua::Result<Rc<State>> {
-    // Nothing is borrowed here: a new table may run a finalizer that asks for the state, too.
-    let (shared, ngx) = (lua.create_table()?, ctx::table(lua)?);
-    if let Some(state) = known(ex) {
-        return Ok(state);
-    }
+fn make(lua: &Lua, ex: &Exchange) -> Rc<State> {
     let state = Rc::new(State {
         lua: lua.weak(),
-        shared: RefCell::new(shared),
-        ngx: RefCell::new(ngx),
+        shared: RefCell::default(),
+        ngx: RefCell::default(),
         owner: Rc::default(),
         verdict: RefCell::default(),
         told: Notify::new(),
@@ -127,7 +122,7 @@ fn make(lua: &Lua, ex: &Exchange) -> mlua::Result<Rc<State>> {
         plugins: RefCell::default(),
     });
     ex.shared.keep(state.clone());
-    Ok(state)
+    state
 }
 
 pub(super) fn known(ex: &Exchange) -> Option<Rc<State>> {
@@ -168,6 +163,26 @@ impl State {
         self.running.borrow().clone()
     }
 
+    /// `kong.ctx.shared`.
+    pub(super) fn shared(&self, lua: &Lua) -> mlua::Result<Table> {
+        kept(&self.shared, || limit::off(lua, || lua.create_table()))
+    }
+
+    /// Puts another table in its place.
+    pub(super) fn set_shared(&self, table: Table) {
+        *self.shared.borrow_mut() = Some(table);
+    }
+
+    /// `ngx.ctx`.
+    pub(super) fn ngx(&self, lua: &Lua) -> mlua::Result<Table> {
+        kept(&self.ngx, || limit::off(lua, || ctx::table(lua)))
+    }
+
+    /// Puts another table in its place.
+    pub(super) fn set_ngx(&self, table: Table) {
+        *self.ngx.borrow_mut() = Some(table);
+    }
+
     /// `kong.ctx.plugin` of the running plugin.
     pub(super) fn plugin(&self, lua: &Lua) -> mlua::Result<Option<Table>> {
         let running = self.running.borrow().as_ref().map(|running| running.id);
@@ -179,7 +194,7 @@ impl State {
         if known.is_some() {
             return Ok(known);
         }
-        let table = limit::off(lua, || lua.create_table())?;
+        let table = limit::off(lua, || lua.create_table_with_capacity(0, FIELDS))?;
         self.plugins.borrow_mut().push((running, table.clone()));
         Ok(Some(table))
     }
@@ -230,17 +245,15 @@ impl State {
 impl Spaces for State {
     fn value(&self, name: &str) -> Option<Value> {
         let lua = self.lua.try_upgrade()?;
-        let look = |table: &RefCell<Table>| {
-            let table = table.borrow().clone();
-            table.get::<Option<mlua::Value>>(name).ok().flatten()
-        };
-        let value = look(&self.shared).or_else(|| look(&self.ngx))?;
+        let look = |table: Table| table.get::<Option<mlua::Value>>(name).ok().flatten();
+        let shared = self.shared.borrow().clone();
+        let value = shared.and_then(look).or_else(|| look(self.ngx(&lua).ok()?))?;
         json::from_lua(&lua, value).ok()
     }
 
     fn set(&self, name: &str, value: &Value) {
         let Some(lua) = self.lua.try_upgrade() else { return };
-        let table = self.shared.borrow().clone();
+        let Ok(table) = self.shared(&lua) else { return };
         // Only a table that a plugin has made read-only refuses; then nobody is told.
         let _ = json::to_lua(&lua, value).and_then(|value| table.set(name, value));
     }

@@ -54,7 +54,7 @@ pub(super) const ROWS: &[Row] = &[
             arg.raw_set(1, body)?
         }
         arg.raw_set(2, true)?;
-        state::of(lua, ex)?.pieces.borrow_mut().take();
+        state::of(lua, ex).pieces.borrow_mut().take();
         one(lua, ())
     }),
 ];
@@ -109,7 +109,7 @@ fn set_body(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
         _ => return Err(format!("unsupported content type {mime}").into()),
     };
     ex.request.set_body(Bytes::from(body));
-    state::of(lua, ex)?.sets_body.set(true);
+    state::of(lua, ex).sets_body.set(true);
     if let Ok(mime) = HeaderValue::from_str(&mime) {
         ex.request.set_header(CONTENT_TYPE, mime);
     }
@@ -221,7 +221,7 @@ fn get_raw_body(lua: &Lua, ex: &Exchange, _: MultiValue) -> Answer {
         Value::String(piece) => piece.as_bytes().to_vec(),
         _ => Vec::new(),
     };
-    let state = state::of(lua, ex)?;
+    let state = state::of(lua, ex);
     let mut pieces = state.pieces.borrow_mut();
     if is_last && pieces.is_none() {
         return one(lua, arg.raw_get::<Value>(1)?);

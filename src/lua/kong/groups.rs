@@ -38,7 +38,7 @@ pub(super) const ROWS: &[Row] = &[
 
 /// What a plugin has set, or the groups of the consumer; nil if it is in none.
 fn groups(lua: &Lua, ex: &Exchange) -> Result<Option<Table>, Fault> {
-    if let Some(table) = &*state::of(lua, ex)?.groups.borrow() {
+    if let Some(table) = &*state::of(lua, ex).groups.borrow() {
         return Ok(Some(table.clone()));
     }
     let found = ex.client.with_groups(<[_]>::to_vec);
@@ -63,7 +63,7 @@ fn set(lua: &Lua, ex: &Exchange, given: Option<Table>) -> Result<(), Fault> {
     }
     known.sort_by(|a, b| a.name.cmp(&b.name));
     ex.client.set_groups(given.is_some().then_some(known));
-    *state::of(lua, ex)?.groups.borrow_mut() = given;
+    *state::of(lua, ex).groups.borrow_mut() = given;
     Ok(())
 }
 
@@ -77,7 +77,7 @@ fn of_consumer(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     };
     let groups = consumer.groups.iter().map(|group| json::entity(lua, &group.json));
     let groups = groups.collect::<mlua::Result<Vec<_>>>()?;
-    *state::of(lua, ex)?.groups.borrow_mut() = Some(lua.create_sequence_from(groups)?);
+    *state::of(lua, ex).groups.borrow_mut() = Some(lua.create_sequence_from(groups)?);
     ex.client.set_groups(Some(consumer.groups.clone()));
     one(lua, ())
 }

@@ -13,7 +13,7 @@ use crate::pdk::{Exchange, log};
 
 pub(super) const ROWS: &[Row] = &[
     Row::now("log.serialize", Phases::LOG, |lua, ex, _| {
-        if state::of(lua, ex)?.has_odd_value.get() {
+        if state::of(lua, ex).has_odd_value.get() {
             return Err(NOT_PLAIN.into());
         }
         one(lua, json::entity(lua, &log::checked(ex)?)?)
@@ -101,7 +101,7 @@ fn set_format(lua: &Lua, mut args: mlua::MultiValue) -> Answer {
 /// The name of the plugin whose code is running.
 fn running(lua: &Lua) -> mlua::Result<Option<String>> {
     let running = match state::current() {
-        Some(ex) => state::of(lua, &ex)?.running(),
+        Some(ex) => state::of(lua, &ex).running(),
         None => phase::plugin(lua),
     };
     Ok(running.map(|running| running.name.to_string()))
@@ -198,7 +198,7 @@ fn set_serialize_value(lua: &Lua, ex: &Exchange, mut args: mlua::MultiValue) -> 
     let value = match value {
         value if !is_plain(&value, 0)? => {
             // Kong looks at values when the record is made.
-            state::of(lua, ex)?.has_odd_value.set(true);
+            state::of(lua, ex).has_odd_value.set(true);
             return one(lua, ());
         }
         Value::Nil => None,

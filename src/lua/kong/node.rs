@@ -21,7 +21,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::anywhere("nginx.get_statistics", get_statistics),
     Row::anywhere("plugin.get_id", |lua, _| {
         let running = match state::current() {
-            Some(ex) => state::of(lua, &ex)?.running(),
+            Some(ex) => state::of(lua, &ex).running(),
             None => phase::handshake().and_then(|_| phase::plugin(lua)),
         };
         one(lua, running.map(|running| running.id.to_string()))

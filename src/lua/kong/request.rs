@@ -90,7 +90,7 @@ pub(in crate::lua) fn is_in_memory(lua: &Lua, ex: &Exchange, length: usize) -> m
     let is_known = ex.request.header(CONTENT_LENGTH).is_some();
     let buffer = options.bodies.buffer;
     let room = if is_known { buffer.saturating_add(buffer / 4) } else { buffer };
-    Ok(length <= room || state::of(lua, ex)?.sets_body.get())
+    Ok(length <= room || state::of(lua, ex).sets_body.get())
 }
 
 /// Reads the body, as far as plugins may have it.

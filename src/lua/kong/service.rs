@@ -98,7 +98,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::now("service.request.set_raw_body", Phases::TARGET_CHANGE, |lua, ex, mut args| {
         let body = value::text(&mut args, "body must be a string")?;
         ex.request.set_body(bytes::Bytes::copy_from_slice(&body.as_bytes()));
-        state::of(lua, ex)?.sets_body.set(true);
+        state::of(lua, ex).sets_body.set(true);
         one(lua, ())
     }),
     Row::now("service.response.get_status", Phases::SERVICE_RESPONSE, |lua, ex, _| {
@@ -135,8 +135,8 @@ pub(super) const ROWS: &[Row] = &[
 fn is_upstreams(ex: &Exchange, name: &mlua::LuaString) -> bool {
     let name = name.to_string_lossy();
     let is_exact = !name.contains(|c: char| c.is_ascii_uppercase() || c == '_');
-    let answer = ex.service.answer();
-    is_exact || answer.as_ref().is_none_or(|own| own.contains_key(name.replace('_', "-")))
+    let has_it = |own: HeaderMap| own.contains_key(name.replace('_', "-"));
+    is_exact || ex.service.answer().is_none_or(has_it)
 }
 
 /// The methods that nginx can send.

@@ -69,7 +69,7 @@ fn set_target_retry_callback(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> 
     let Some(Value::Function(callback)) = args.pop_front() else {
         return Err("retry_callback must be a function".into());
     };
-    let state = state::of(lua, ex)?;
+    let state = state::of(lua, ex);
     let kept = state.retries.borrow().clone();
     let is_mine = |driver: &Rc<dyn Attempts>| {
         kept.is_some_and(|kept| std::ptr::addr_eq(Rc::as_ptr(&kept), Rc::as_ptr(driver)))
@@ -191,7 +191,7 @@ fn authenticate(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
 
 /// The consumer, as plugins see it.
 pub(in crate::lua) fn consumer(lua: &Lua, ex: &Exchange) -> mlua::Result<Value> {
-    if let Some(table) = &*state::of(lua, ex)?.consumer.borrow() {
+    if let Some(table) = &*state::of(lua, ex).consumer.borrow() {
         return Ok(Value::Table(table.clone()));
     }
     let consumer = ex.client.consumer();
@@ -200,7 +200,7 @@ pub(in crate::lua) fn consumer(lua: &Lua, ex: &Exchange) -> mlua::Result<Value> 
 
 /// The credential, as plugins see it.
 pub(in crate::lua) fn credential(lua: &Lua, ex: &Exchange) -> mlua::Result<Value> {
-    if let Some(given) = &*state::of(lua, ex)?.credential.borrow() {
+    if let Some(given) = &*state::of(lua, ex).credential.borrow() {
         return Ok(given.clone());
     }
     let Some(credential) = ex.client.credential() else { return Ok(Value::Nil) };
@@ -222,7 +222,7 @@ pub(in crate::lua) fn introduce_consumer(
         None => Named::Nobody,
     };
     ex.client.set(named, ex.client.credential());
-    *state::of(lua, ex)?.consumer.borrow_mut() = consumer;
+    *state::of(lua, ex).consumer.borrow_mut() = consumer;
     Ok(())
 }
 
@@ -244,6 +244,6 @@ pub(in crate::lua) fn introduce_credential(
     };
     let credential = Some(credential).filter(|credential| !credential.is_nil());
     ex.client.set(ex.client.named(), known);
-    *state::of(lua, ex)?.credential.borrow_mut() = credential;
+    *state::of(lua, ex).credential.borrow_mut() = credential;
     Ok(())
 }

@@ -16,8 +16,8 @@ use crate::entity::Protocol;
 use crate::guard::Named;
 use crate::pdk::{Exchange, Source, log};
 
-/// The name of the metatable in the registry.
-const META: &str = "silverback.ngx.ctx";
+/// The metatable of every `ngx.ctx`, where it costs no name to look up.
+struct Meta(Table);
 
 /// A name that nobody knows costs a lookup in Lua; only those of Kong's core cross to Rust.
 const BIND: &str = "
@@ -69,13 +69,14 @@ pub(in crate::lua) fn install(lua: &Lua) -> mlua::Result<()> {
     let set_target = bind::function(lua, |lua, args| with(lua, args, self::set_target))?;
     let meta: Table =
         lua.load(BIND).set_name("=ngx.ctx").call((read, introduce, read_target, set_target))?;
-    lua.set_named_registry_value(META, meta)
+    lua.set_app_data(Meta(meta));
+    Ok(())
 }
 
 /// A new `ngx.ctx`.
 pub(in crate::lua) fn table(lua: &Lua) -> mlua::Result<Table> {
     let table = lua.create_table()?;
-    table.set_metatable(lua.named_registry_value::<Option<Table>>(META)?)?;
+    table.set_metatable(lua.app_data_ref::<Meta>().map(|meta| meta.0.clone()))?;
     Ok(table)
 }
 
@@ -98,7 +99,7 @@ fn read(lua: &Lua, ex: &Exchange, name: &str, _: Value) -> mlua::Result<Value> {
     let sent = ex.times.sent.get();
     Ok(match name {
         "KONG_PROCESSING_START" | "KONG_REWRITE_START" => Value::Number(at),
-        "plugin_id" => match state::of(lua, ex)?.running() {
+        "plugin_id" => match state::of(lua, ex).running() {
             Some(running) => text(lua, &running.id.to_string())?,
             None => Value::Nil,
         },

@@ -51,12 +51,12 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
 /// change any more.
 pub(in crate::lua) fn is_head_out(lua: &Lua, ex: &Exchange) -> mlua::Result<bool> {
     let is_late = matches!(ex.phase(), Phase::BodyFilter | Phase::Log);
-    Ok(is_late || state::of(lua, ex)?.printed.borrow().is_some())
+    Ok(is_late || state::of(lua, ex).printed.borrow().is_some())
 }
 
 /// Why nothing can be printed any more.
 fn refusal(lua: &Lua, ex: &Exchange) -> Result<Option<&'static str>, Fault> {
-    let state = state::of(lua, ex)?;
+    let state = state::of(lua, ex);
     if state.printed.borrow().is_some() && ex.request.method == Method::HEAD {
         return Ok(Some("header only"));
     }
@@ -65,17 +65,17 @@ fn refusal(lua: &Lua, ex: &Exchange) -> Result<Option<&'static str>, Fault> {
 
 fn flush(lua: &Lua) -> Answer {
     let ex = context::within(lua, CONTENT)?;
-    let nothing = || state::of(lua, &ex).map(|state| state.printed.borrow().is_none());
+    let nothing = || state::of(lua, &ex).printed.borrow().is_none();
     match refusal(lua, &ex)? {
         Some(told) => one(lua, (Value::Nil, told)),
-        None if nothing()? => one(lua, (Value::Nil, "nothing to flush")),
+        None if nothing() => one(lua, (Value::Nil, "nothing to flush")),
         None => one(lua, 1),
     }
 }
 
 fn eof(lua: &Lua) -> Answer {
     let ex = context::within(lua, CONTENT)?;
-    let state = state::of(lua, &ex)?;
+    let state = state::of(lua, &ex);
     if state.notes.has_ended.replace(true) {
         return one(lua, (Value::Nil, "seen eof"));
     }
@@ -85,7 +85,7 @@ fn eof(lua: &Lua) -> Answer {
 
 fn send_headers(lua: &Lua) -> Answer {
     let ex = context::within(lua, CONTENT)?;
-    state::of(lua, &ex)?.printed.borrow_mut().get_or_insert_default();
+    state::of(lua, &ex).printed.borrow_mut().get_or_insert_default();
     one(lua, 1)
 }
 
@@ -154,7 +154,7 @@ fn print(lua: &Lua, args: MultiValue, newline: bool) -> Answer {
     if let Some(told) = refusal(lua, &ex)? {
         return one(lua, (Value::Nil, told));
     }
-    let state = state::of(lua, &ex)?;
+    let state = state::of(lua, &ex);
     let mut text = Vec::new();
     for (place, value) in args.iter().enumerate() {
         append(value, &mut text, (place + 1, "print"), 0)?;
@@ -205,7 +205,7 @@ fn exit(lua: &Lua, mut args: MultiValue) -> Answer {
         }
         return one(lua, false);
     }
-    let state = state::of(lua, &ex)?;
+    let state = state::of(lua, &ex);
     if state.printed.borrow().is_some() {
         let sent = ex.response.status().as_u16();
         if code >= 200 && code != sent {

@@ -175,7 +175,7 @@ fn set_uri(lua: &Lua, ex: &Exchange, mut args: MultiValue) -> Answer {
     if ex.matched().is_some() && ex.service.scheme().is_grpc() {
         ex.service.set_path(path::escape(&uri).into_owned());
     }
-    *state::of(lua, ex)?.notes.uri.borrow_mut() = Some(uri);
+    *state::of(lua, ex).notes.uri.borrow_mut() = Some(uri);
     one(lua, Value::Nil)
 }
 

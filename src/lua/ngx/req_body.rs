@@ -22,7 +22,7 @@ pub(super) const CALLS: &[(&str, Call)] = &[
     }),
     ("get_body_file", |lua, ex, _| match read(ex) {
         Some(body) if !is_in_memory(lua, ex, body.len())? => {
-            one(lua, state::of(lua, ex)?.body_file(&body))
+            one(lua, state::of(lua, ex).body_file(&body))
         }
         _ => one(lua, Value::Nil),
     }),
@@ -42,13 +42,13 @@ pub(super) const CALLS: &[(&str, Call)] = &[
                 return Err(format!("bad size argument: {size}").into());
             }
         }
-        *state::of(lua, ex)?.notes.draft.borrow_mut() = Some(Vec::new());
+        *state::of(lua, ex).notes.draft.borrow_mut() = Some(Vec::new());
         one(lua, Value::Nil)
     }),
     ("append_body", |lua, ex, mut args| {
         let part = encode::string(&mut args, 1, "append_body")?;
         let limit = Options::of_vm(lua)?.bodies.limit;
-        let state = state::of(lua, ex)?;
+        let state = state::of(lua, ex);
         let mut draft = state.notes.draft.borrow_mut();
         let draft = draft.as_mut().ok_or_else(|| Fault::from("request_body not initialized"))?;
         if draft.len() + part.len() > limit {
@@ -58,7 +58,7 @@ pub(super) const CALLS: &[(&str, Call)] = &[
         one(lua, Value::Nil)
     }),
     ("finish_body", |lua, ex, _| {
-        let draft = state::of(lua, ex)?.notes.draft.borrow_mut().take();
+        let draft = state::of(lua, ex).notes.draft.borrow_mut().take();
         let body = draft.ok_or_else(|| Fault::from("request_body not initialized"))?;
         replace(lua, ex, body)
     }),
@@ -104,7 +104,7 @@ fn must_be_read(ex: &Exchange) -> Result<(), Fault> {
 
 fn replace(lua: &Lua, ex: &Exchange, body: Vec<u8>) -> Answer {
     ex.request.set_body(Bytes::from(body));
-    state::of(lua, ex)?.sets_body.set(true);
+    state::of(lua, ex).sets_body.set(true);
     one(lua, Value::Nil)
 }
 

@@ -290,7 +290,7 @@ fn spawn(lua: &Lua, mut args: MultiValue) -> Answer {
         let task = tokio::task::spawn_local(work);
         *light.task.borrow_mut() = Some(task.abort_handle());
         if let Some(ex) = state::current() {
-            state::of(lua, &ex)?.threads.borrow_mut().push(light);
+            state::of(lua, &ex).threads.borrow_mut().push(light);
         }
     }
     one(lua, thread)

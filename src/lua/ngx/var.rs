@@ -45,7 +45,7 @@ pub(super) fn install(lua: &Lua, ngx: &Table) -> mlua::Result<()> {
         write(&ex, &name, value.clone())?;
         if name == "upstream_uri" {
             let written = Some((ex.service.path(), value));
-            *state::of(lua, &ex)?.notes.upstream_uri.borrow_mut() = written;
+            *state::of(lua, &ex).notes.upstream_uri.borrow_mut() = written;
         }
         one(lua, Value::Nil)
     };
@@ -79,13 +79,13 @@ fn header(headers: &HeaderMap, variable: &str) -> Option<Vec<u8>> {
 /// A variable, with those that only Lua code sets.
 fn lookup(lua: &Lua, ex: &Exchange, name: &str) -> mlua::Result<Option<Vec<u8>>> {
     if matches!(name, "uri" | "document_uri")
-        && let Some(uri) = &*state::of(lua, ex)?.notes.uri.borrow()
+        && let Some(uri) = &*state::of(lua, ex).notes.uri.borrow()
     {
         return Ok(Some(uri.clone().into_bytes()));
     }
     if name == "upstream_uri"
         && ex.phase() == Phase::Access
-        && let Some((path, written)) = &*state::of(lua, ex)?.notes.upstream_uri.borrow()
+        && let Some((path, written)) = &*state::of(lua, ex).notes.upstream_uri.borrow()
         && ex.service.path() == *path
     {
         return Ok(Some(written.clone().into_bytes()));
@@ -105,7 +105,7 @@ pub(super) fn value(ex: &Exchange, name: &str) -> Option<Vec<u8>> {
     }
     if let Some(header_name) = name.strip_prefix("upstream_http_") {
         ex.service.status.get()?;
-        return match &*ex.service.answer() {
+        return match &ex.service.answer() {
             Some(answer) => header(answer, header_name),
             None => header(&ex.response.headers(), header_name),
         };

@@ -41,7 +41,7 @@ impl Runner {
             // LuaJIT does not collect by itself when it finds no memory.
             lua.gc_collect()?;
         }
-        let state = state::of(lua, ex)?;
+        let state = state::of(lua, ex);
         state.enter(&self.running);
         Ok(state)
     }
