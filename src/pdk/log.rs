@@ -63,8 +63,8 @@ impl Extra {
         self.put(path, Some(value), Mode::Set);
     }
 
-    /// The same for a value that is made when somebody reads the record: what is wanted is often not
-    /// read. It must not change any more.
+    /// The same for a value that is made when somebody reads the record: what is wanted is often
+    /// not read. It must not change any more.
     pub fn set_later(&self, path: &'static str, make: impl Fn() -> Value + 'static) {
         self.push(Extension {
             path: path.into(),

@@ -33,7 +33,9 @@ const NO_TRAILERS: [HeaderName; 12] = [
 
 /// An answer that is being written.
 pub(super) struct Answer<B> {
-    body: Option<B>,
+    body: B,
+    /// None of it is sent, such as to `HEAD`.
+    is_bodiless: bool,
     /// Bytes of the body to come if that is known; it goes in chunks if not.
     left: Option<u64>,
     /// Its end is that of the connection.
@@ -130,7 +132,8 @@ impl<B: Body<Data = Bytes> + Unpin> Answer<B> {
         out.extend_from_slice(b"\r\n");
         let takes_trailers = wishes.trailers && framing == Framing::Chunks;
         Self {
-            body: has_body.then_some(body),
+            body,
+            is_bodiless: !has_body,
             left: framing.left(),
             is_endless: framing == Framing::UntilClose,
             announced: if takes_trailers { announced(&head.headers) } else { Vec::new() },
@@ -145,13 +148,15 @@ impl<B: Body<Data = Bytes> + Unpin> Answer<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Spoilt<B::Error>>> {
         while output.has_room() {
-            let Some(body) = &mut self.body else { return Poll::Ready(Ok(())) };
-            let frame = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            if self.is_bodiless {
+                return Poll::Ready(Ok(()));
+            }
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => Some(frame),
                 Some(Err(error)) => return Poll::Ready(Err(Spoilt::Body(error))),
                 None => None,
             };
-            let is_last = frame.is_none() || body.is_end_stream();
+            let is_last = frame.is_none() || self.body.is_end_stream();
             match self.put(frame, is_last, output) {
                 Ok(false) => {}
                 Ok(true) => return Poll::Ready(Ok(())),

@@ -33,7 +33,7 @@ use crate::pdk::{self, Arriving};
 use crate::respond::Failure;
 use answer::{Answer, Spoilt};
 use head::Wishes;
-use wire::{Next, Wire};
+use wire::{Held, Next, Wire};
 
 /// A request as it arrives, over either version of HTTP.
 pub(super) struct Arrival {
@@ -62,7 +62,7 @@ pub(super) enum Ended {
 /// has changed to another protocol.
 ///
 /// # Errors
-/// It has ended within a request or an answer. The stream is closed.
+/// It has ended within a request or an answer.
 pub(super) async fn serve<S, F, B, E>(
     stream: S,
     limits: Limits,
@@ -83,7 +83,7 @@ where
             Next::Refused(head, failure) => refused(head, failure),
             Next::Request(head) => {
                 let body = match head.has_body {
-                    true => pdk::Body::Stream(Arriving::http1(wire.clone())),
+                    true => pdk::Body::Stream(Arriving::http1(Rc::new(Held::new(&wire)))),
                     false => pdk::Body::Empty,
                 };
                 let (head, wishes) = (head.parts, head.wishes);
@@ -96,7 +96,7 @@ where
         let closes = write(&wire, response, &method, wishes).await?;
         if switches {
             // A holder of the request's body would have the stream, too.
-            return Ok(Rc::into_inner(wire).map(|wire| wire.into_inner().into_raw()));
+            return Ok(Rc::into_inner(wire).and_then(|wire| wire.into_inner().into_raw()));
         }
         if closes || !wire.borrow_mut().end_exchange() {
             break;
@@ -140,13 +140,14 @@ async fn write<S, B>(
     wire: &RefCell<Wire<S>>,
     response: Response<B>,
     method: &Method,
-    wishes: Wishes,
+    mut wishes: Wishes,
 ) -> Result<bool, Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     B: Body<Data = Bytes, Error: Display> + Unpin,
 {
     poll_fn(|cx| wire.borrow_mut().poll_answer(cx)).await;
+    wishes.closes |= wire.borrow().is_stuck();
     let mut output = Output::default();
     let mut answer = Answer::begin(&mut output, response, method, wishes);
     let mut end = None;

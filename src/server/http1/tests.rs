@@ -96,7 +96,7 @@ async fn a_refused_head_is_answered_behind_the_others_and_nothing_is_read_behind
 async fn a_body_that_breaks_its_framing_or_off_is_not_whole() {
     let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
     let (got, _) = exchanged(&format!("{head}1\nx"), told).await;
-    assert!(got.contains("not chunked as it says"), "{got}");
+    assert!(got.contains("not chunked as it says") && got.contains("connection: close"), "{got}");
     let (mut client, serving) = served(1 << 20, told);
     let client = async {
         client.write_all(format!("{head}5\r\nab").as_bytes()).await.unwrap();
@@ -292,4 +292,57 @@ async fn a_connection_that_waits_holds_nothing() {
     assert!(matches!(next, Next::Request(_)) && wire.end_exchange());
     assert!(futures_util::poll!(poll_fn(|cx| wire.poll_next(cx))).is_pending());
     assert_eq!(wire.held(), 0);
+}
+
+#[tokio::test]
+async fn a_body_that_is_held_too_long_takes_nothing_of_the_next_one() {
+    let old = RefCell::new(pdk::Body::Empty);
+    let text = "POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc\
+                POST /b HTTP/1.1\r\nContent-Length: 4\r\n\r\nde";
+    let (mut client, serving) = served(1 << 10, |mut arrival| {
+        let old = &old;
+        async move {
+            if arrival.head.uri == "/a" {
+                old.replace(std::mem::take(&mut arrival.body));
+                return Ok(reply("a"));
+            }
+            drop(old.take());
+            told(arrival).await
+        }
+    });
+    let client = async move {
+        client.write_all(text.as_bytes()).await.unwrap();
+        tokio::task::yield_now().await;
+        client.write_all(b"fg").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut got = String::new();
+        client.read_to_string(&mut got).await.unwrap();
+        got
+    };
+    let (got, _) = tokio::join!(client, serving);
+    assert!(got.ends_with("POST /b None None defg"), "{got}");
+}
+
+#[tokio::test]
+async fn few_bytes_of_a_long_body_do_not_keep_a_large_buffer() {
+    let (mut client, server) = duplex(1 << 10);
+    let wire = Rc::new(RefCell::new(Wire::new(server, LIMITS, Activity::new(9))));
+    client.write_all(b"PUT / HTTP/1.1\r\nContent-Length: 99999\r\n\r\n").await.unwrap();
+    assert!(matches!(poll_fn(|cx| wire.borrow_mut().poll_next(cx)).await, Ok(Next::Request(_))));
+    let mut body = Arriving::http1(Rc::new(Held::new(&wire)));
+    client.write_all(b"abc").await.unwrap();
+    let data = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(data, "abc");
+    assert_eq!(data.try_into_mut().unwrap().capacity(), 3);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_body_is_read_away_ends_its_exchange() {
+    let (mut client, serving) = served(1 << 10, |mut arrival| async move {
+        drop(std::mem::take(&mut arrival.body));
+        std::future::pending::<Result<Reply, Infallible>>().await
+    });
+    client.write_all(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nab").await.unwrap();
+    drop(client);
+    assert!(matches!(serving.await, Err(Ended::Left)));
 }

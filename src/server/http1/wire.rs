@@ -3,7 +3,7 @@
 //! Between requests and behind them its own task reads. A body is read by whoever holds it, as far
 //! as they want it; what nobody wants is read away.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -40,6 +40,8 @@ pub(super) struct Wire<S> {
     input: BytesMut,
     reading: Reading,
     body: Decoder,
+    /// Which of the bodies it is: one of an exchange that is over may still be held.
+    number: u64,
     reader: Reader,
     /// The client waits to be asked for its body.
     awaits: bool,
@@ -80,6 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             input: BytesMut::new(),
             reading: Reading::default(),
             body: Decoder::Done,
+            number: 0,
             reader: Reader::Holder,
             awaits: false,
             word: Output::default(),
@@ -118,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         match std::mem::take(&mut self.reading).finish(&head) {
             Ok((head, body)) => {
                 self.drop_front(end);
-                self.body = body;
+                (self.body, self.number) = (body, self.number + 1);
                 self.reader = Reader::Holder;
                 self.awaits = head.wishes.expects;
                 Next::Request(head)
@@ -161,11 +164,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(super) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.body.has_ended() {
             match &self.reader {
-                Reader::Away(_) => {
-                    if ready!(self.poll_away(cx)).is_err() {
-                        self.reader = Reader::Nobody;
-                    }
-                }
+                Reader::Away(_) => match ready!(self.poll_away(cx)) {
+                    Ok(()) => {}
+                    Err(Unfinished::Closed | Unfinished::Failed(_)) => return Poll::Ready(()),
+                    Err(_) => self.reader = Reader::Nobody,
+                },
                 Reader::Holder => {
                     if !self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
                         self.task = Some(cx.waker().clone());
@@ -229,13 +232,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             };
             if whole > 0 {
                 self.has_read();
-                let data = match whole == self.input.len() {
-                    true => std::mem::take(&mut self.input),
-                    false => self.input.split_to(whole),
-                };
-                return Poll::Ready(Some(Ok(Frame::data(data.freeze()))));
+                return Poll::Ready(Some(Ok(Frame::data(self.take(whole)))));
             }
             if self.body.has_ended() {
+                self.has_read();
                 continue;
             }
             // It comes when it has been asked for.
@@ -254,17 +254,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
+    /// Takes bytes of a body. Few of them do not keep the large buffer that they were read to.
+    fn take(&mut self, whole: usize) -> Bytes {
+        const FEW: usize = 8 << 10;
+        if whole < FEW && self.input.capacity() > 2 * whole {
+            let data = Bytes::copy_from_slice(self.input.get(..whole).unwrap_or_default());
+            self.drop_front(whole);
+            return data;
+        }
+        let data = match whole == self.input.len() {
+            true => std::mem::take(&mut self.input),
+            false => self.input.split_to(whole),
+        };
+        data.freeze()
+    }
+
     /// Nothing more can be read.
     fn fail(&mut self, why: Unfinished) -> Poll<Option<Result<Frame<Bytes>, Unfinished>>> {
         self.reader = Reader::Nobody;
+        self.wake();
         Poll::Ready(Some(Err(why)))
     }
 
-    /// Wakes the task of the connection when its holder has read the body.
+    /// Tells the task of the connection when the body has been read.
     fn has_read(&mut self) {
-        if self.body.has_ended()
-            && let Some(task) = self.task.take()
-        {
+        if self.body.has_ended() {
+            self.wake();
+        }
+    }
+
+    fn wake(&mut self) {
+        if let Some(task) = self.task.take() {
             task.wake();
         }
     }
@@ -281,10 +301,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// The holder of a body has left it.
     fn leave(&mut self) {
         if matches!(self.reader, Reader::Holder) && !self.body.has_ended() {
-            self.reader = if self.awaits { Reader::Nobody } else { Reader::Away(Away::new()) };
-            if let Some(task) = self.task.take() {
-                task.wake();
-            }
+            self.reader = match std::mem::take(&mut self.awaits) {
+                true => Reader::Nobody,
+                false => Reader::Away(Away::new()),
+            };
+            self.wake();
         }
     }
 
@@ -294,6 +315,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             self.leave();
         }
         if self.word.is_empty() { Poll::Ready(()) } else { self.poll_ask(cx) }
+    }
+
+    /// Whether a body is left that nobody can read: nothing may follow it.
+    pub(super) fn is_stuck(&self) -> bool {
+        !self.body.has_ended() && matches!(self.reader, Reader::Nobody)
     }
 
     /// Writes what there is of an answer.
@@ -317,7 +343,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         if self.lingers.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
             let is_whole = self.body.has_ended() && self.input.is_empty();
-            if is_whole && !matches!(self.reader, Reader::Nobody) {
+            let is_silent = is_whole
+                && !matches!(self.reader, Reader::Nobody)
+                && !matches!(self.poll_fill(cx), Poll::Ready(Ok(1..)));
+            if is_silent {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -330,9 +359,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.input.capacity()
     }
 
-    /// The stream behind the answer to a request for another protocol.
-    pub(super) fn into_raw(self) -> Raw<S> {
-        Raw::new(self.stream, self.input.freeze())
+    /// The stream behind the answer to a request for another protocol; `None` if a part of the
+    /// request's body would be taken for that.
+    pub(super) fn into_raw(self) -> Option<Raw<S>> {
+        self.body.has_ended().then(|| Raw::new(self.stream, self.input.freeze()))
     }
 }
 
@@ -345,29 +375,54 @@ impl From<Broken> for Unfinished {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> ClientBody for RefCell<Wire<S>> {
+/// The body of one request, for its holder.
+pub(super) struct Held<S> {
+    wire: Rc<RefCell<Wire<S>>>,
+    number: u64,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Held<S> {
+    /// The body of the request that has just come.
+    pub(super) fn new(wire: &Rc<RefCell<Wire<S>>>) -> Self {
+        Self { wire: wire.clone(), number: wire.borrow().number }
+    }
+
+    /// The connection, if its current body is this one.
+    fn wire(&self) -> Option<RefMut<'_, Wire<S>>> {
+        Some(self.wire.borrow_mut()).filter(|wire| wire.number == self.number)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> ClientBody for Held<S> {
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Unfinished>>> {
-        self.borrow_mut().poll_frame(cx)
+        match self.wire() {
+            Some(mut wire) => wire.poll_frame(cx),
+            None => Poll::Ready(Some(Err(Unfinished::Left))),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.borrow().body.is_done()
+        self.wire().is_none_or(|wire| wire.body.is_done())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.borrow().body.size_hint()
+        self.wire().map(|wire| wire.body.size_hint()).unwrap_or_default()
     }
 
     fn awaits(&self) -> bool {
-        self.borrow().awaits
+        self.wire().is_some_and(|wire| wire.awaits)
     }
 
     fn poll_ask(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut wire = self.borrow_mut();
-        if wire.awaits || !wire.word.is_empty() { wire.poll_ask(cx) } else { Poll::Ready(()) }
+        match self.wire() {
+            Some(mut wire) if wire.awaits || !wire.word.is_empty() => wire.poll_ask(cx),
+            _ => Poll::Ready(()),
+        }
     }
 
     fn leave(&self) {
-        self.borrow_mut().leave();
+        if let Some(mut wire) = self.wire() {
+            wire.leave();
+        }
     }
 }
