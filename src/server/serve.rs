@@ -40,14 +40,16 @@ pub(super) async fn serve(
 ) -> Result<Response<Reply>, HungUp> {
     worker.requests.add(1);
     let Arrival { mut head, body, refused, can_switch } = arrival;
-    let checked = match head::check_line(&head, &worker.shared.settings.clients) {
-        _ if let Some(failure) = refused => Err(failure),
-        Ok(()) => head::check(&head, &worker.shared.settings.clients).and_then(|length| {
+    let clients = &worker.shared.settings.clients;
+    let checked = match refused.map_or_else(|| head::check_line(&head, clients), Err) {
+        Ok(()) => head::check(&head, clients).and_then(|length| {
             if connection.lacks_tls { Err(Failure::PlainHttp) } else { Ok(length) }
         }),
         Err(failure) => {
-            // nginx has not read them yet.
-            head.headers.clear();
+            if refused.is_none() {
+                // nginx has not read them yet.
+                head.headers.clear();
+            }
             Err(failure)
         }
     };
