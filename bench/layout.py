@@ -1,18 +1,20 @@
 #!/usr/bin/env python3
 """Names the functions that a gateway runs, for build.rs to lay together in the binary.
 
-    bench/layout.py --binary target/budget/silverback > packaging/layout.txt
+    bench/layout.py --binary target/{release,budget}/silverback > packaging/layout.txt
     bench/layout.py --profdata llvm-profdata first.profdata all.profdata     as bench/pgo does it
 
 What lies beside a function that runs is in memory with it, so functions that never run should lie
 elsewhere. With --binary callgrind tells what runs from the start to the end of a gateway that answers
-one chat (bench/chat.yaml). Compilers put a hash behind a name, which is another one in the next
-version: it is left out, so that the list serves for a while, and functions of the same name come
-along. With --profdata the counts of a build that has learned tell, hashes and all; what the first
+one chat (bench/chat.yaml). The compiler puts a hash behind a name, by which functions of one name
+for several types differ, and which is another one for the next compiler and in each build profile:
+it stands behind the name, so that the list is exact for the builds it was made from, and serves
+others by names alone. With --profdata the counts of a build that has learned tell; what the first
 profile has comes first.
 """
 
 import argparse
+import collections
 import pathlib
 import re
 import subprocess
@@ -24,7 +26,8 @@ import instructions
 import probe
 import rig
 
-HASH = re.compile(r"(?<=17h)[0-9a-f]{16}E.*|\.llvm\.\d+$")
+HASHED = re.compile(r"(.*17h)([0-9a-f]{16})E")
+CLONE = re.compile(r"\.llvm\.\d+$")
 # Of callgrind: "fn=(7) name", or "cfn=" of what is called, in the object of the last "ob=" or "cob=".
 OBJECT = re.compile(r"(c?)ob=\((\d+)\)(?: (.*))?")
 FUNCTION = re.compile(r"(c?)fn=\(\d+\) ([A-Za-z_][\w.$]*)")
@@ -35,21 +38,31 @@ BLOCKS = "    Block counts: ["
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binary", type=pathlib.Path)
+    parser.add_argument("--binary", type=pathlib.Path, nargs="+")
     parser.add_argument("--profdata", help="the program llvm-profdata")
     parser.add_argument("profiles", nargs="*")
     options = parser.parse_args()
     try:
         if options.binary:
-            names = sorted({HASH.sub("", name) for name in run(options.binary.resolve())})
+            binaries = [binary.resolve() for binary in options.binary]
+            lines = together(set().union(*(with_twins(run(one), one) for one in binaries)))
         else:
             counted = [counts(options.profdata, profile) for profile in options.profiles]
-            names = dict.fromkeys(sum(counted, []))
+            lines = dict.fromkeys(sum(counted, []))
     except (rig.Broken, probe.Refused, OSError, subprocess.SubprocessError) as error:
         print(f"layout.py: {error}", file=sys.stderr)
         return 1
-    print("\n".join(names))
+    print("\n".join(lines))
     return 0
+
+
+def together(names):
+    """A line for each name, with the hashes of those that have one."""
+    hashes = collections.defaultdict(set)
+    for name in names:
+        found = HASHED.match(name)
+        hashes[found[1] if found else CLONE.sub("", name)] |= {found[2]} if found else set()
+    return [" ".join([name, *sorted(hashes[name])]) for name in sorted(hashes)]
 
 
 def run(binary):
@@ -70,6 +83,16 @@ def answer_one(binary, directory, wrapper):
         gateway.wait(instructions.START_SECONDS)
         probe.expect(gateway.port, gateway.request(load), ())
         gateway.process.stop(instructions.START_SECONDS)
+
+
+def with_twins(names, binary):
+    """The same with other names of their code: equal functions are one, under the name of any."""
+    symbols = subprocess.run(["nm", "--defined-only", binary], capture_output=True, text=True)
+    symbols.check_returncode()
+    at = collections.defaultdict(set)
+    for address, *_, name in (line.split() for line in symbols.stdout.splitlines()):
+        at[address].add(name)
+    return set().union(*(twins for twins in at.values() if twins & names)) | names
 
 
 def of_callgrind(text, binary):

@@ -156,6 +156,12 @@ impl Plan {
             .for_each(|instance| instance.plugin.ahead(ex));
     }
 
+    /// The instances by their addresses: plans that have the same are the same.
+    pub fn instances(&self) -> Vec<*const Instance> {
+        let all = self.slots.iter().flat_map(|slot| &slot.candidates);
+        all.map(|candidate| Rc::as_ptr(&candidate.instance)).collect()
+    }
+
     fn globals(&self) -> impl Iterator<Item = &Rc<Instance>> {
         let all = self.slots.iter().flat_map(|slot| &slot.candidates);
         all.filter(|candidate| candidate.is_global()).map(|candidate| &candidate.instance)

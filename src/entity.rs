@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 pub use credential::{
@@ -161,7 +162,7 @@ pub struct Service {
 pub struct Route {
     pub id: Uuid,
     pub name: Option<String>,
-    pub protocols: Vec<Protocol>,
+    pub protocols: SmallVec<[Protocol; 8]>,
     pub methods: Option<Vec<String>>,
     pub hosts: Option<Vec<String>>,
     /// A prefix, or a regular expression after `~`.

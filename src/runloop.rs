@@ -197,6 +197,8 @@ pub struct Runloop {
     pub globals: Plan,
     instances: Instances,
     plans: Vec<OnceCell<Rc<Plan>>>,
+    /// Each plan once. Thousands of Routes have few between them, which stay at hand.
+    known_plans: RefCell<HashMap<Vec<*const Instance>, Rc<Plan>>>,
     answers: Vec<RefCell<ByStatus>>,
 }
 
@@ -247,6 +249,7 @@ impl Runloop {
             globals: instances.globals(),
             instances,
             plans: std::iter::repeat_with(OnceCell::new).take(routes).collect(),
+            known_plans: RefCell::default(),
             // One more for requests without a Route.
             answers: std::iter::repeat_with(RefCell::default).take(routes + 1).collect(),
             snapshot: snapshot.clone(),
@@ -256,7 +259,11 @@ impl Runloop {
     /// The plugins that may run on a Route; worked out when it is first asked for.
     pub fn plan(&self, hit: &Hit<'_>) -> Rc<Plan> {
         let service = hit.route.service.map(|service| service.id);
-        let plan = || Rc::new(self.instances.plan(Some(hit.route.id), service));
+        let plan = || {
+            let plan = self.instances.plan(Some(hit.route.id), service);
+            let mut known = self.known_plans.borrow_mut();
+            known.entry(plan.instances()).or_insert_with(|| Rc::new(plan)).clone()
+        };
         match self.plans.get(hit.index) {
             Some(cell) => cell.get_or_init(plan).clone(),
             None => plan(),

@@ -1,8 +1,10 @@
 //! Where a body ends, and its bytes without what is between them.
 
-use bytes::{Buf, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::SizeHint;
+
+use super::field::{field_of, lines};
 
 /// Why a body has no end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +103,7 @@ impl Decoder {
         match self {
             Self::Chunked(chunked) if chunked.state == State::Done => {
                 let lines = std::mem::take(&mut chunked.trailers);
-                (!lines.is_empty()).then(|| trailers(&lines))
+                (!lines.is_empty()).then(|| trailers(lines.into()))
             }
             _ => None,
         }
@@ -252,17 +254,11 @@ impl Chunked {
     }
 }
 
-fn trailers(lines: &[u8]) -> Result<HeaderMap, Broken> {
-    let broken = || Broken::Chunks("a trailer is no header");
-    let mut headers = [httparse::EMPTY_HEADER; LINES_MAX];
-    let Ok(httparse::Status::Complete((_, headers))) = httparse::parse_headers(lines, &mut headers)
-    else {
-        return Err(broken());
-    };
-    let mut trailers = HeaderMap::with_capacity(headers.len());
-    for header in headers {
-        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| broken())?;
-        let value = HeaderValue::from_bytes(header.value).map_err(|_| broken())?;
+fn trailers(text: Bytes) -> Result<HeaderMap, Broken> {
+    let mut trailers = HeaderMap::new();
+    // The last one is empty.
+    for line in lines(&text).take_while(|line| !line.is_empty()) {
+        let (name, value) = field_of(&text, line).map_err(Broken::Chunks)?;
         trailers.append(name, value);
     }
     Ok(trailers)

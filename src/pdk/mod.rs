@@ -179,7 +179,12 @@ impl Times {
 
     /// Says that an upstream or a model was waited for until now.
     pub fn waited_since(&self, began: Instant) {
-        self.waited.set(self.waited.get() + began.elapsed());
+        self.add_wait(began.elapsed());
+    }
+
+    /// Adds what an upstream or a model was waited for.
+    pub fn add_wait(&self, more: Duration) {
+        self.waited.set(self.waited.get() + more);
     }
 
     /// Adds what a body filter took.

@@ -12,6 +12,7 @@ use http::{HeaderMap, Response, StatusCode, Version};
 use smallvec::SmallVec;
 
 use crate::guard::{self, Named};
+use crate::http1::{has_word, words};
 use crate::pdk::{Exchange, Source};
 use crate::respond;
 use crate::settings::Tokens;
@@ -69,22 +70,44 @@ fn is_to_nginx(name: &str) -> bool {
         )
 }
 
+/// Whether a header for the upstream is made anew, whatever the client has sent.
+fn is_made_anew(name: &str) -> bool {
+    matches!(
+        name,
+        "host"
+            | "via"
+            | "x-forwarded-for"
+            | "x-forwarded-host"
+            | "x-forwarded-path"
+            | "x-forwarded-port"
+            | "x-forwarded-prefix"
+            | "x-forwarded-proto"
+            | "x-real-ip"
+    )
+}
+
 /// The headers for the upstream. `host` is the target's, used unless somebody asked for another.
 pub fn to_upstream(ex: &Exchange, host: HeaderValue, request_id: bool) -> HeaderMap {
-    let mut headers = ex.request.headers().clone();
-    let websocket = wants_websocket(ex);
-    let trailers = accepts_trailers(&headers);
-    // What a client's `Connection` names is gone since its arrival.
-    drop_those(&mut headers, is_to_us);
-    if ex.service.named() == Named::Plugin {
-        // Where the operator has not sent it, a client's `Metadata: true` might mean something.
-        guard::HEADERS.iter().for_each(|name| drop(headers.remove(name)));
-    }
+    /// Headers that are added below.
+    const ADDED: usize = 13;
+    let client = ex.request.headers();
+    // Where the operator has not sent it, a client's `Metadata: true` might mean something.
+    let is_guarded = ex.service.named() == Named::Plugin;
+    let mut headers = HeaderMap::with_capacity(client.len() + ADDED);
     headers.insert(HOST, ex.service.host_header().unwrap_or(host));
-    if trailers {
+    for (name, value) in &*client {
+        // What a client's `Connection` names is gone since its arrival.
+        let text = name.as_str();
+        let is_ours = is_to_us(text) || is_made_anew(text);
+        if is_ours || (is_guarded && guard::HEADERS.contains(name)) {
+            continue;
+        }
+        headers.append(name.clone(), value.clone());
+    }
+    if accepts_trailers(&client) {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    if websocket {
+    if wants_websocket(ex) {
         headers.insert(CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
     } else if !ex.service.scheme().is_grpc() {
@@ -93,8 +116,8 @@ pub fn to_upstream(ex: &Exchange, host: HeaderValue, request_id: bool) -> Header
     if ex.request.version == Version::HTTP_2 {
         join_cookies(&mut headers);
     }
-    append_via(&mut headers, version(ex.request.version));
-    forwarded(ex, &mut headers);
+    put(&mut headers, VIA, via(&client, version(ex.request.version)));
+    forwarded(ex, &client, &mut headers);
     if request_id {
         // Without ours, that of a gateway in front of this one passes (Kong).
         put(&mut headers, REQUEST_ID, id(ex));
@@ -103,16 +126,17 @@ pub fn to_upstream(ex: &Exchange, host: HeaderValue, request_id: bool) -> Header
 }
 
 /// `X-Forwarded-*` and `X-Real-IP`. What an untrusted client says of itself is replaced.
-fn forwarded(ex: &Exchange, headers: &mut HeaderMap) {
+fn forwarded(ex: &Exchange, client: &HeaderMap, headers: &mut HeaderMap) {
     let connection = &ex.request.connection;
-    let client = connection.client_text();
+    let address = connection.client_text();
     // Behind a trusted proxy, Kong adds the proxy to a list that is there, and begins one with
     // the client.
-    match headers.contains_key(FORWARDED_FOR) {
-        true => append(headers, FORWARDED_FOR, connection.peer.ip().to_string()),
-        false => put(headers, FORWARDED_FOR, client.clone()),
-    }
-    put(headers, REAL_IP, client);
+    let list = match client.contains_key(FORWARDED_FOR) {
+        true => list(client, &FORWARDED_FOR, &connection.peer.ip().to_string()),
+        false => address.clone(),
+    };
+    put(headers, FORWARDED_FOR, list);
+    put(headers, REAL_IP, address);
     let prefix = ex.matched().and_then(|matched| matched.prefix.as_deref());
     // A prefix may hold letters that are not ASCII.
     let text = |text: &str| HeaderValue::from_bytes(text.as_bytes()).ok();
@@ -124,7 +148,7 @@ fn forwarded(ex: &Exchange, headers: &mut HeaderMap) {
         (FORWARDED_PREFIX, prefix.and_then(text)),
     ] {
         // Of several values of a trusted proxy the first counts; nginx sends no empty header.
-        let said = if connection.trusted { headers.get(&name).cloned() } else { None };
+        let said = if connection.trusted { client.get(&name).cloned() } else { None };
         put(headers, name, said.or(value).filter(|value| !value.is_empty()));
     }
     for (name, value) in &*ex.service.forwarded() {
@@ -188,7 +212,8 @@ pub fn to_client(ex: &Exchange, tokens: Tokens) {
         }
         if tokens.via {
             let version = if ex.service.scheme().is_grpc() { "2" } else { "1.1" };
-            append_via(&mut headers, version);
+            let via = via(&headers, version);
+            put(&mut headers, VIA, via);
         }
     } else if tokens.response_latency {
         let total = ex.times.since_start_ms(None);
@@ -258,27 +283,21 @@ fn version(version: Version) -> &'static str {
     }
 }
 
-fn append_via(headers: &mut HeaderMap, version: &str) {
+/// `Via` with us behind those that it names already.
+fn via(headers: &HeaderMap, version: &str) -> Option<HeaderValue> {
     let ours = VIAS.iter().find(|(known, _)| *known == version).map(|(_, via)| via);
     match ours.filter(|_| !headers.contains_key(VIA)) {
-        Some(via) => drop(headers.insert(VIA, via.clone())),
-        None => append(headers, VIA, format!("{version} {}", respond::SERVER_TOKEN)),
+        Some(via) => Some(via.clone()),
+        None => list(headers, &VIA, &format!("{version} {}", respond::SERVER_TOKEN)),
     }
 }
 
-/// Adds an element to a list header, whose lines become one. Kong keeps the first line of several
+/// A list header with one more element, its lines in one. Kong keeps the first line of several
 /// alone, which forgets the proxies that wrote lines of their own.
-fn append(headers: &mut HeaderMap, name: HeaderName, element: String) {
-    let list = if headers.contains_key(&name) {
-        let lines = headers.get_all(&name).iter().map(HeaderValue::as_bytes);
-        let lines: Vec<&[u8]> = lines.chain([element.as_bytes()]).collect();
-        HeaderValue::from_bytes(&lines.join(&b", "[..]))
-    } else {
-        HeaderValue::try_from(element)
-    };
-    if let Ok(list) = list {
-        headers.insert(name, list);
-    }
+fn list(headers: &HeaderMap, name: &HeaderName, element: &str) -> Option<HeaderValue> {
+    let lines = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let lines: Vec<&[u8]> = lines.chain([element.as_bytes()]).collect();
+    HeaderValue::from_bytes(&lines.join(&b", "[..])).ok()
 }
 
 /// Whether the client asks for WebSocket, as Kong reads it: `Upgrade` alone decides. Other
@@ -303,27 +322,24 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
 
 /// Whether a list header has this word.
 pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    tokens_of(headers, name).any(|one| one.eq_ignore_ascii_case(token))
+    headers.get_all(name).iter().any(|value| has_word(value.as_bytes(), token))
 }
 
 /// The comma-separated words of a header, without parameters.
 pub fn tokens_of<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
-) -> impl Iterator<Item = &'a str> + use<'a> {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values
-        .flat_map(|value| value.split(','))
-        .map(|token| token.split(';').next().unwrap_or_default().trim())
+) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    headers.get_all(name).iter().flat_map(|value| words(value.as_bytes()))
 }
 
 /// The headers that `Connection` names, apart from what it says of the connection itself.
 pub fn named_by_connection(headers: &HeaderMap) -> SmallVec<[HeaderName; 1]> {
-    const OWN: [&str; 3] = ["keep-alive", "close", "upgrade"];
+    const OWN: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
     let names = tokens_of(headers, &CONNECTION);
     names
         .filter(|name| OWN.iter().all(|own| !own.eq_ignore_ascii_case(name)))
-        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
         .collect()
 }
 
@@ -411,9 +427,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(FORWARDED_FOR, HeaderValue::from_static("1.1.1.1"));
         headers.append(FORWARDED_FOR, HeaderValue::from_static("2.2.2.2, 3.3.3.3"));
-        append(&mut headers, FORWARDED_FOR, "4.4.4.4".to_owned());
-        assert_eq!(headers[FORWARDED_FOR], "1.1.1.1, 2.2.2.2, 3.3.3.3, 4.4.4.4");
-        assert_eq!(headers.len(), 1);
+        let list = list(&headers, &FORWARDED_FOR, "4.4.4.4");
+        assert_eq!(list.unwrap(), "1.1.1.1, 2.2.2.2, 3.3.3.3, 4.4.4.4");
     }
 
     #[test]

@@ -166,7 +166,7 @@ async fn attempt(
         tracing::warn!(request_id = %ex.id, fault = named.as_str(), "{refused}");
         Failure::BadGateway
     })?;
-    let balancer_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let located = Instant::now();
     let http2 = ex.service.scheme().is_grpc();
     let tls = encryption(way, ex, &target)?;
     let is_via = ex.service.via.borrow().is_some();
@@ -177,27 +177,27 @@ async fn attempt(
     if is_via && key.tunnel.is_none() {
         whole_uri(&mut request)?;
     }
-    let asked_at = Instant::now();
-    ex.times.sent.set(Some(asked_at));
-    let started_at_ms = ex.times.started_at_ms.get() + ex.times.since_start_ms(None);
+    let asked = Instant::now();
+    ex.times.sent.set(Some(asked));
+    let started_at_ms = ex.times.started_at_ms.get() + ex.times.since_start_ms(Some(asked));
     let sent = way.pool.send(&key, limits, request).await.map_err(|error| {
         // What a body that broke off does to its connection says nothing about the upstream.
         upload.as_ref().and_then(Upload::broken).map_or(error, SendError::Client)
     });
-    ex.times.answered.set(Some(Instant::now()));
-    ex.times.waited_since(asked_at);
+    let answered = Instant::now();
+    ex.times.answered.set(Some(answered));
+    ex.times.add_wait(answered - asked);
     let lost = sent.as_ref().err().filter(|error| !error.is_client());
     let code = lost.map(|error| if error.is_timeout() { 504 } else { 502 });
     let unsent = lost.is_some_and(SendError::is_unsent);
     let status = sent.as_ref().ok().map(|reply| reply.status().as_u16());
-    let took = began.elapsed();
     ex.service.tries.borrow_mut().push(Try {
         address,
         host,
         began,
-        took,
+        took: answered - began,
         started_at_ms,
-        balancer_ns,
+        balancer_ns: u64::try_from((located - began).as_nanos()).unwrap_or(u64::MAX),
         status,
         code,
         unsent,

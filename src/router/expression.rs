@@ -4,6 +4,7 @@
 //! through the index, so only its parser and its interpreter are used.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 use std::sync::LazyLock;
 
 use atc_router::ast::{BinaryOperator, LogicalExpression, Predicate, Type, Value};
@@ -201,11 +202,11 @@ fn host_keys(tree: &Tree) -> Option<Vec<HostKey>> {
 }
 
 /// The beginnings of which a path must have one.
-fn path_keys(tree: &Tree) -> Option<Vec<String>> {
+fn path_keys(tree: &Tree) -> Option<Vec<Rc<str>>> {
     keys(tree, "http.path", &|predicate| match predicate.op {
-        BinaryOperator::Equals | BinaryOperator::Prefix => string(&predicate.rhs),
+        BinaryOperator::Equals | BinaryOperator::Prefix => string(&predicate.rhs).map(Rc::from),
         BinaryOperator::Regex => match &predicate.rhs {
-            Value::Regex(regex) => Some(literal(regex.as_str())),
+            Value::Regex(regex) => Some(literal(regex.as_str()).into()),
             _ => None,
         },
         _ => None,

@@ -4,9 +4,11 @@
 //! index cannot look up stands in a list that every request goes through.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use regex_syntax::hir::Look;
 use regex_syntax::hir::literal::Extractor;
+use smallvec::SmallVec;
 
 /// A host name as the index holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub(super) struct Keys {
     /// `None`: any host.
     pub(super) hosts: Option<Vec<HostKey>>,
     /// `None`: any path.
-    pub(super) paths: Option<Vec<String>>,
+    pub(super) paths: Option<Vec<Rc<str>>>,
 }
 
 /// Ranks by host.
@@ -39,7 +41,7 @@ pub(super) struct Index {
 /// Ranks by the beginning of a path.
 #[derive(Default)]
 struct Beginnings {
-    ranks: HashMap<Box<str>, Vec<u32>>,
+    ranks: HashMap<Rc<str>, SmallVec<[u32; 2]>>,
     /// The lengths that occur.
     lengths: Vec<u32>,
 }
@@ -47,7 +49,7 @@ struct Beginnings {
 impl Index {
     /// Adds an entry. Ranks must come in rising order.
     pub(super) fn add(&mut self, rank: u32, keys: &Keys) {
-        let paths = keys.paths.clone().unwrap_or_else(|| vec![String::new()]);
+        let paths = keys.paths.clone().unwrap_or_else(|| vec!["".into()]);
         let Some(hosts) = &keys.hosts else { return self.any.add(rank, &paths) };
         for host in hosts {
             let (map, name) = match host {
@@ -83,9 +85,9 @@ impl Index {
 }
 
 impl Beginnings {
-    fn add(&mut self, rank: u32, paths: &[String]) {
+    fn add(&mut self, rank: u32, paths: &[Rc<str>]) {
         for path in paths {
-            let ranks = self.ranks.entry(path.as_str().into()).or_default();
+            let ranks = self.ranks.entry(path.clone()).or_default();
             if ranks.last() != Some(&rank) {
                 ranks.push(rank);
             }

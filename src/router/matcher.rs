@@ -1,10 +1,12 @@
 //! One entry of the router: what a request must look like to be for a Route.
 
 use std::cell::OnceCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::HeaderMap;
 use regex::Regex;
+use smallvec::SmallVec;
 
 use super::Query;
 use super::expression::Expression;
@@ -44,7 +46,8 @@ struct Fields {
 
 enum Paths {
     Any,
-    Prefixes(Vec<String>),
+    /// Shared with the index, so that a request looks at one copy.
+    Prefixes(SmallVec<[Rc<str>; 1]>),
     Regexes(Vec<PathRegex>),
 }
 
@@ -154,7 +157,9 @@ impl Matcher {
     /// The paths of this part of the Route.
     pub(super) fn paths(&self) -> Vec<String> {
         match &self.rule {
-            Rule::Fields(Fields { paths: Paths::Prefixes(prefixes), .. }) => prefixes.clone(),
+            Rule::Fields(Fields { paths: Paths::Prefixes(prefixes), .. }) => {
+                prefixes.iter().map(|prefix| (**prefix).to_owned()).collect()
+            }
             Rule::Fields(Fields { paths: Paths::Regexes(regexes), .. }) => {
                 let written = |regex: &PathRegex| {
                     format!("~{}", regex.pattern.strip_prefix('^').unwrap_or_default())
@@ -198,7 +203,7 @@ impl Matcher {
 
 /// Plain and TLS. A Route for HTTPS alone also takes plain requests, to send them away.
 fn schemes(route: &Route) -> Option<(bool, bool)> {
-    if route.protocols == [Protocol::Https] {
+    if *route.protocols == [Protocol::Https] {
         return None;
     }
     let has = |tls: bool| route.protocols.iter().any(|protocol| protocol.is_tls() == tls);
@@ -287,14 +292,14 @@ impl Paths {
             Some(path) if path.starts_with('~') => {
                 Self::Regexes(paths.iter().map(|path| PathRegex::new(path, flavor)).collect())
             }
-            Some(_) => Self::Prefixes(paths.iter().map(|&path| path.to_owned()).collect()),
+            Some(_) => Self::Prefixes(paths.iter().map(|&path| path.into()).collect()),
         }
     }
 
     fn agree(&self, path: &str) -> bool {
         match self {
             Self::Any => true,
-            Self::Prefixes(prefixes) => prefixes.iter().any(|prefix| path.starts_with(prefix)),
+            Self::Prefixes(prefixes) => prefixes.iter().any(|prefix| path.starts_with(&**prefix)),
             Self::Regexes(regexes) => {
                 regexes.iter().filter_map(PathRegex::get).any(|regex| regex.is_match(path))
             }
@@ -305,8 +310,9 @@ impl Paths {
         match self {
             Self::Any => Matched::default(),
             Self::Prefixes(prefixes) => {
-                let prefix = prefixes.iter().find(|prefix| path.starts_with(*prefix));
-                Matched { text: prefix.cloned(), captures: Vec::new() }
+                let prefix = prefixes.iter().find(|prefix| path.starts_with(&***prefix));
+                let text = prefix.map(|prefix| (**prefix).to_owned());
+                Matched { text, captures: Vec::new() }
             }
             Self::Regexes(regexes) => {
                 let mut regexes = regexes.iter().filter_map(PathRegex::get);
@@ -315,12 +321,12 @@ impl Paths {
         }
     }
 
-    fn keys(&self) -> Option<Vec<String>> {
+    fn keys(&self) -> Option<Vec<Rc<str>>> {
         match self {
             Self::Any => None,
-            Self::Prefixes(prefixes) => Some(prefixes.clone()),
+            Self::Prefixes(prefixes) => Some(prefixes.to_vec()),
             Self::Regexes(regexes) => {
-                Some(regexes.iter().map(|regex| literal(&regex.pattern)).collect())
+                Some(regexes.iter().map(|regex| literal(&regex.pattern).into()).collect())
             }
         }
     }

@@ -39,6 +39,8 @@ pub(super) struct Dialect {
 }
 
 /// Serves a connection to its end. After `drain` it takes no more requests.
+///
+/// Its steps are boxed, so that it holds the one that it is at, and not room for the largest.
 pub(super) async fn run(
     worker: Rc<Worker>,
     dialect: Dialect,
@@ -75,7 +77,7 @@ pub(super) async fn run(
         let patience = settings.clients.head_time;
         let http2 = if dialect.http2 { begins_http2(&stream, patience).await } else { Some(false) };
         let Some(http2) = http2 else { return };
-        return speak(worker, Rc::new(connection), stream, http2, drain).await;
+        return Box::pin(speak(worker, Rc::new(connection), stream, http2, drain)).await;
     };
     let end = Instant::now() + limit;
     let looked = tokio::time::timeout_at(end, lacks_tls(&stream)).await;
@@ -84,18 +86,19 @@ pub(super) async fn run(
         Some(true) => {
             connection.tls = false;
             connection.lacks_tls = true;
-            return speak(worker, Rc::new(connection), stream, false, drain).await;
+            return Box::pin(speak(worker, Rc::new(connection), stream, false, drain)).await;
         }
         None => return,
     }
-    let shaken = tokio::time::timeout_at(end, shake(&worker, &acceptor, stream, &connection)).await;
+    let shaken = Box::pin(shake(&worker, &acceptor, stream, &connection));
+    let shaken = tokio::time::timeout_at(end, shaken).await;
     if let Some((stream, shown)) = told(peer, "TLS handshake", shaken) {
         let (_, session) = stream.get_ref();
         connection.sni = session.server_name().map(Arc::from);
         connection.session = tls::session(session);
         connection.shown = shown;
         let http2 = session.alpn_protocol() == Some(b"h2");
-        speak(worker, Rc::new(connection), stream, http2, drain).await;
+        Box::pin(speak(worker, Rc::new(connection), stream, http2, drain)).await;
     }
 }
 

@@ -176,9 +176,10 @@ impl Reply {
     }
 
     /// Keeps its connection busy to its end.
-    pub(super) fn lasting(self, busy: Busy) -> Self {
+    pub(super) fn lasting(mut self: Box<Self>, busy: Busy) -> Box<Self> {
         client_owes(true);
-        Self { _busy: Some(busy), ..self }
+        self._busy = Some(busy);
+        self
     }
 
     /// Runs the body filters on a body in memory. Nothing has gone out yet, so a fault becomes an

@@ -37,7 +37,7 @@ pub(super) async fn serve(
     connection: Rc<Connection>,
     arrival: Arrival,
     slot: Slot,
-) -> Result<Response<Reply>, HungUp> {
+) -> Result<Response<Box<Reply>>, HungUp> {
     worker.requests.add(1);
     let Arrival { mut head, body, refused, can_switch } = arrival;
     let clients = &worker.shared.settings.clients;
@@ -261,10 +261,11 @@ pub(super) fn reply_failure(error: &Unread) -> (&'static str, Failure) {
 }
 
 /// The response: the exchange's head, and the body with its way to the end.
-async fn answer(ex: &Exchange, body: Option<ReplyBody>, finish: Finish) -> Response<Reply> {
+async fn answer(ex: &Exchange, body: Option<ReplyBody>, finish: Finish) -> Response<Box<Reply>> {
     // Logs and Lua's body filters may still ask for them.
     let keeps_headers = finish.reads_record() || finish.chain.asks_all();
-    let mut reply = Reply::new(body, finish);
+    // Boxed: an answer goes from hand to hand.
+    let mut reply = Box::new(Reply::new(body, finish));
     reply.try_filters(ex).await;
     let status = ex.response.status();
     let mut response = head(ex, reply, keeps_headers);
@@ -282,7 +283,7 @@ async fn answer(ex: &Exchange, body: Option<ReplyBody>, finish: Finish) -> Respo
     response
 }
 
-fn head(ex: &Exchange, reply: Reply, keeps_headers: bool) -> Response<Reply> {
+fn head(ex: &Exchange, reply: Box<Reply>, keeps_headers: bool) -> Response<Box<Reply>> {
     let mut response = Response::new(reply);
     *response.status_mut() = ex.response.status();
     *response.headers_mut() = match keeps_headers {
@@ -298,9 +299,9 @@ fn switch(
     upstream: Raw<Stream>,
     mut finish: Finish,
     slot: &Slot,
-) -> Response<Reply> {
+) -> Response<Box<Reply>> {
     finish.answer_begins();
-    let response = head(ex, Reply::alone(Bytes::new()), finish.reads_record());
+    let response = head(ex, Box::new(Reply::alone(Bytes::new())), finish.reads_record());
     slot.replace(Some(Tunnel::new(upstream, finish)));
     response
 }

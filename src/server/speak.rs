@@ -38,31 +38,30 @@ pub(super) async fn speak<S>(
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let _open = Open::new(&worker);
-    let shared = worker.shared.clone();
-    let clients = &shared.settings.clients;
+    let clients = &worker.shared.settings.clients;
     let activity = Activity::new(match clients.idle_time.is_zero() {
         true => 1,
         false => clients.requests_max,
     });
-    let peer = connection.peer;
-    let life = Life { clients, activity: activity.clone(), drain };
     let stream = Patient::new(stream, clients.send_time, activity.clone());
-    if http2 {
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (worker, connection, activity) =
-                (worker.clone(), connection.clone(), activity.clone());
-            // Boxed, and made in here: held inline, the future would make every stream as large as
-            // its largest part, and be copied from hand to hand.
-            async move {
-                let exchange =
-                    exchange(worker, &connection, arrival(request), &activity, Slot::default());
-                Box::pin(exchange).await
-            }
-        });
-        let served = http2_builder(clients).serve_connection(TokioIo::new(stream), service);
-        let ended = life.live(pin!(served), |served| served.graceful_shutdown()).await;
-        return ended.unwrap_or(Ok(())).unwrap_or_else(|error| tell(peer, error));
+    // Boxed: what the one takes is nothing that a connection of the other should hold.
+    match http2 {
+        true => Box::pin(speak_http2(worker, connection, stream, activity, drain)).await,
+        false => speak_http1(worker, connection, stream, activity, drain).await,
     }
+}
+
+async fn speak_http1<S>(
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    stream: Patient<S>,
+    activity: Rc<Activity>,
+    drain: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let clients = &worker.shared.settings.clients;
+    let life = Life { clients, activity: activity.clone(), drain };
     let limits = Limits { line: clients.line_max, head: clients.head_max };
     let slot = Slot::default();
     let served = http1::serve(stream, limits, activity.clone(), |arrival| {
@@ -72,9 +71,37 @@ pub(super) async fn speak<S>(
     let ended = life.live(pin!(served), |_| {}).await;
     let client = ended.unwrap_or(Ok(None));
     let tunnel = slot.take();
-    if let (Ok(Some(client)), Some(tunnel)) = (client.map_err(|error| tell(peer, error)), tunnel) {
+    let client = client.map_err(|error| tell(connection.peer, error));
+    if let (Ok(Some(client)), Some(tunnel)) = (client, tunnel) {
         Box::pin(tunnel.run(client)).await;
     }
+}
+
+async fn speak_http2<S>(
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    stream: Patient<S>,
+    activity: Rc<Activity>,
+    drain: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let (shared, peer) = (worker.shared.clone(), connection.peer);
+    let clients = &shared.settings.clients;
+    let life = Life { clients, activity: activity.clone(), drain };
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (worker, connection, activity) = (worker.clone(), connection.clone(), activity.clone());
+        // Boxed, and made in here: held inline, the future would make every stream as large as its
+        // largest part, and be copied from hand to hand.
+        async move {
+            let exchange =
+                exchange(worker, &connection, arrival(request), &activity, Slot::default());
+            Box::pin(exchange).await
+        }
+    });
+    let served = http2_builder(clients).serve_connection(TokioIo::new(stream), service);
+    let ended = life.live(pin!(served), |served| served.graceful_shutdown()).await;
+    ended.unwrap_or(Ok(())).unwrap_or_else(|error| tell(peer, error));
 }
 
 fn tell(peer: SocketAddr, error: impl Error) {
@@ -120,7 +147,7 @@ async fn exchange(
     arrival: Arrival,
     activity: &Rc<Activity>,
     slot: Slot,
-) -> Result<Response<Reply>, HungUp> {
+) -> Result<Response<Box<Reply>>, HungUp> {
     let busy = activity.begin();
     let connection = realip::seen_from(&worker.shared.settings, connection, &arrival.head.headers);
     let is_http1 = arrival.head.version < Version::HTTP_2;

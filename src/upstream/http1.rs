@@ -15,7 +15,7 @@ mod tests;
 
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 
@@ -197,9 +197,11 @@ impl Connection {
                 return Ok(None);
             };
             (self.scanned, self.skipped) = (0, self.skipped + end);
-            let head = self.input.split_to(end).freeze();
+            // Apart from the room that it was read to: who keeps a header keeps what is around it.
+            let head = Bytes::copy_from_slice(self.input.get(..end).unwrap_or_default());
+            self.input.advance(end);
             let asked = self.asked.as_ref().unwrap_or(&Method::GET);
-            let parse::Head { response, body, keeps_alive } = parse::head(head, asked)?;
+            let parse::Head { response, body, keeps_alive } = parse::head(&head, asked)?;
             self.has_switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
             if self.has_switched || !response.status().is_informational() {
                 (self.body, self.keeps_alive) = (body, keeps_alive);

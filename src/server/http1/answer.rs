@@ -34,12 +34,9 @@ const NO_TRAILERS: [HeaderName; 12] = [
 /// An answer that is being written.
 pub(super) struct Answer<B> {
     body: B,
-    /// None of it is sent, such as to `HEAD`.
-    is_bodiless: bool,
-    /// Bytes of the body to come if that is known; it goes in chunks if not.
+    framing: Framing,
+    /// Bytes of the body to come if that is known.
     left: Option<u64>,
-    /// Its end is that of the connection.
-    is_endless: bool,
     /// Trailers that have been announced, to a client that takes them.
     announced: Vec<HeaderName>,
     /// The connection is to be closed behind it.
@@ -49,7 +46,7 @@ pub(super) struct Answer<B> {
 /// How a body is framed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Framing {
-    /// There is none.
+    /// None of it is sent, such as to `HEAD`.
     None,
     Length(u64),
     Chunks,
@@ -115,7 +112,7 @@ impl<B: Body<Data = Bytes> + Unpin> Answer<B> {
                 || *name == CONTENT_LENGTH
         };
         for (name, value) in head.headers.iter().filter(|(name, _)| !is_ours(name)) {
-            http1::header(out, name, value);
+            http1::write_field(out, name, value);
         }
         if let Some(length) = said {
             let _ = write!(out, "content-length: {length}\r\n");
@@ -133,9 +130,8 @@ impl<B: Body<Data = Bytes> + Unpin> Answer<B> {
         let takes_trailers = wishes.trailers && framing == Framing::Chunks;
         Self {
             body,
-            is_bodiless: !has_body,
+            framing,
             left: framing.left(),
-            is_endless: framing == Framing::UntilClose,
             announced: if takes_trailers { announced(&head.headers) } else { Vec::new() },
             closes,
         }
@@ -148,7 +144,7 @@ impl<B: Body<Data = Bytes> + Unpin> Answer<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Spoilt<B::Error>>> {
         while output.has_room() {
-            if self.is_bodiless {
+            if self.framing == Framing::None {
                 return Poll::Ready(Ok(()));
             }
             let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
@@ -191,7 +187,7 @@ impl<B: Body<Data = Bytes> + Unpin> Answer<B> {
             _ => {}
         }
         let is_over = is_last || self.left == Some(0);
-        if is_over && !self.is_endless {
+        if is_over && self.framing != Framing::UntilClose {
             output.end(self.left)?;
         }
         Ok(is_over)
@@ -203,7 +199,7 @@ impl<B: Body<Data = Bytes> + Unpin> Answer<B> {
         let is_allowed =
             |name: &HeaderName| self.announced.contains(name) && !NO_TRAILERS.contains(name);
         for (name, value) in trailers.iter().filter(|(name, _)| is_allowed(name)) {
-            http1::header(&mut lines, name, value);
+            http1::write_field(&mut lines, name, value);
         }
         lines
     }
@@ -234,5 +230,5 @@ fn may_say_length(status: StatusCode) -> bool {
 
 fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
     let names = headers::tokens_of(headers, &TRAILER);
-    names.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect()
+    names.filter_map(|name| HeaderName::from_bytes(name).ok()).collect()
 }

@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use memchr::memchr;
 
-use crate::http1::{Decoder, length, words};
+use crate::http1::{Decoder, field, has_word, length, value};
 use crate::respond::Failure;
 use crate::server::head::{bad, refused};
 
@@ -116,7 +116,7 @@ impl Reading {
         if self.lines.len() >= LINES_MAX {
             return Err(refused(Failure::HeadersTooLarge, "it has too many headers"));
         }
-        let (name, at) = header(line).ok_or_else(|| bad("one of its header lines is none"))?;
+        let (name, at) = field(line).ok_or_else(|| bad("one of its header lines is none"))?;
         self.note(&name, line.get(at.clone()).unwrap_or_default())?;
         if self.lines.capacity() == 0 {
             self.lines.reserve_exact(16);
@@ -138,14 +138,14 @@ impl Reading {
             }
             self.is_chunked = value.eq_ignore_ascii_case(b"chunked");
         } else if *name == CONNECTION {
-            self.wishes.closes |= says(value, b"close");
-            self.stays |= says(value, b"keep-alive");
+            self.wishes.closes |= has_word(value, "close");
+            self.stays |= has_word(value, "keep-alive");
         } else if *name == UPGRADE {
             self.wishes.upgrade = true;
         } else if *name == EXPECT {
             self.wishes.expects = value.eq_ignore_ascii_case(b"100-continue");
         } else if *name == TE {
-            self.wishes.trailers |= says(value, b"trailers");
+            self.wishes.trailers |= has_word(value, "trailers");
         }
         Ok(())
     }
@@ -172,9 +172,8 @@ impl Reading {
     pub(super) fn finish(self, bytes: &Bytes) -> Result<(Head, Decoder), Failure> {
         let mut headers = HeaderMap::with_capacity(self.lines.len());
         for (name, at) in self.lines {
-            let value = if at.is_empty() { Bytes::new() } else { bytes.slice(at) };
-            let value = HeaderValue::from_maybe_shared(value);
-            headers.append(name, value.map_err(|_| bad("the value of a header is none"))?);
+            let value = value(bytes, at).ok_or_else(|| bad("the value of a header is none"))?;
+            headers.append(name, value);
         }
         let (method, uri) = self.request.unwrap_or_default();
         let is_old = self.wishes.is_old;
@@ -203,14 +202,6 @@ fn parts(method: Method, uri: Uri, version: Version, headers: HeaderMap) -> Part
     parts
 }
 
-/// Whether a value has a word, with or without parameters.
-fn says(value: &[u8], wanted: &[u8]) -> bool {
-    words(value).any(|word| {
-        let word = word.split(|b| *b == b';').next().unwrap_or_default();
-        word.trim_ascii().eq_ignore_ascii_case(wanted)
-    })
-}
-
 /// A refused head as far as its answer and its record depend on it.
 pub(super) fn of_refused(head: &[u8], failure: Failure) -> Parts {
     const NEGOTIATED: [HeaderName; 2] = [http::header::ACCEPT, http::header::CONTENT_TYPE];
@@ -221,7 +212,7 @@ pub(super) fn of_refused(head: &[u8], failure: Failure) -> Parts {
     let mut headers = HeaderMap::new();
     let lines = head.split(|b| *b == b'\n').skip(1);
     for line in lines.map_while(|line| line.strip_suffix(b"\r")) {
-        let Some((name, at)) = header(line) else { break };
+        let Some((name, at)) = field(line) else { break };
         let value = HeaderValue::from_bytes(line.get(at).unwrap_or_default());
         if let (true, Ok(value)) = (NEGOTIATED.contains(&name), value) {
             headers.append(name, value);
@@ -278,24 +269,6 @@ fn method(line: &[u8]) -> Option<(&[u8], &[u8])> {
 fn without_blanks(text: &[u8]) -> &[u8] {
     let begin = text.iter().position(|b| *b != b' ').unwrap_or(text.len());
     text.get(begin..).unwrap_or_default()
-}
-
-/// Reads a header line: its name, and where its value is; `None` if it is none. A folded line
-/// begins with a blank, which no name has.
-fn header(line: &[u8]) -> Option<(HeaderName, Range<usize>)> {
-    let colon = memchr(b':', line)?;
-    let (name, value) = line.split_at(colon);
-    let name = HeaderName::from_bytes(name).ok()?;
-    let value = value.get(1..).unwrap_or_default();
-    let is_blank = |b: &u8| matches!(b, b' ' | b'\t');
-    // Without an early end, so that many bytes are looked at together.
-    let is_value = |good, b: &u8| good & (((*b >= b' ') & (*b != 0x7F)) | (*b == b'\t'));
-    if !value.iter().fold(true, is_value) {
-        return None;
-    }
-    let begin = value.iter().position(|b| !is_blank(b)).unwrap_or(value.len());
-    let end = value.iter().rposition(|b| !is_blank(b)).map_or(begin, |last| last + 1);
-    Some((name, colon + 1 + begin..colon + 1 + end))
 }
 
 #[cfg(test)]

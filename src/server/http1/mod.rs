@@ -15,6 +15,7 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 
@@ -91,7 +92,8 @@ where
             }
         };
         let method = arrival.head.method.clone();
-        let response = answered(&wire, answer(arrival)).await?;
+        // Boxed at once: a connection would be as large as its largest part, twice.
+        let response = answered(&wire, Box::pin(answer(arrival))).await?;
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let closes = write(&wire, response, &method, wishes).await?;
         if switches {
@@ -116,15 +118,12 @@ fn refused(head: Parts, failure: Failure) -> (Arrival, Wishes) {
 /// Waits for the answer, as long as its client does.
 async fn answered<S, B, E>(
     wire: &RefCell<Wire<S>>,
-    answer: impl Future<Output = Result<Response<B>, E>>,
+    mut answer: Pin<Box<impl Future<Output = Result<Response<B>, E>>>>,
 ) -> Result<Response<B>, Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     E: Display,
 {
-    // Boxed, and made in here: held inline, it would make every connection as large as its largest
-    // part.
-    let mut answer = Box::pin(answer);
     poll_fn(|cx| {
         if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
             return Poll::Ready(answer.map_err(|error| Ended::Cut(error.to_string())));

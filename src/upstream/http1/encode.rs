@@ -12,7 +12,7 @@ use http_body::{Body as _, Frame};
 use super::super::Outgoing;
 use super::super::upload::Cut;
 use super::Fault;
-use crate::http1::{Output, length};
+use crate::http1::{Output, length, write_field};
 
 /// A body that streams.
 pub(super) struct Sending {
@@ -85,7 +85,7 @@ fn head(output: &mut Output, request: &Request<Outgoing>, framing: Framing, body
         let is_replaced = *name == TRANSFER_ENCODING
             || (*name == CONTENT_LENGTH && !matches!(framing, Framing::None));
         if !is_replaced {
-            crate::http1::header(out, name, value);
+            write_field(out, name, value);
         }
     }
     match framing {

@@ -1,18 +1,17 @@
 //! The head of an answer.
 
-use std::mem::MaybeUninit;
-
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use super::{Fault, LINES_MAX};
-use crate::http1::{Decoder, length, words};
+use crate::http1::{Decoder, field, field_of, has_word, length, lines};
 
 /// How every answer begins, also that of HTTP/1.0.
 const BEGIN: &[u8] = b"HTTP/1.";
+const NO_VERSION: Fault = Fault::NotHttp("it does not begin with HTTP/1.1 or HTTP/1.0");
 
 /// What a head says of itself.
 pub(super) struct Head {
@@ -70,29 +69,28 @@ pub(super) fn can_begin(input: &[u8]) -> bool {
 }
 
 /// Reads a head, to its end.
-pub(super) fn head(bytes: Bytes, asked: &Method) -> Result<Head, Fault> {
-    let mut lines = [const { MaybeUninit::uninit() }; LINES_MAX];
-    let mut parsed = httparse::Response::new(&mut []);
-    let config = httparse::ParserConfig::default();
-    match config.parse_response_with_uninit_headers(&mut parsed, &bytes, &mut lines) {
-        Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
-        Ok(_) => return Err(Fault::NotHttp("its head ends where it should not")),
-        Err(error) => return Err(fault(error)),
-    }
-    let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
-    let status = status.ok_or(Fault::NotHttp("its status is none"))?;
-    let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
-    let (headers, notes) = headers(&bytes, parsed.headers)?;
+pub(super) fn head(bytes: &Bytes, asked: &Method) -> Result<Head, Fault> {
+    let mut lines = lines(bytes);
+    let first = lines.next().and_then(|line| bytes.get(line)).unwrap_or_default();
+    let (version, status, reason) = status_line(first)?;
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.version_mut() = version;
-    *response.headers_mut() = headers;
-    let reason = parsed.reason.unwrap_or_default();
-    if status.canonical_reason() != Some(reason)
-        && let Ok(reason) = ReasonPhrase::try_from(reason.as_bytes())
-    {
+    if let Some(reason) = reason {
         response.extensions_mut().insert(reason);
     }
+    let count = memchr_iter(b'\n', bytes).count().saturating_sub(2);
+    if count > LINES_MAX {
+        return Err(Fault::LargeHead);
+    }
+    let mut headers = HeaderMap::with_capacity(count);
+    let mut notes = Notes::default();
+    for line in lines.take(count) {
+        let (name, value) = field_of(bytes, line).map_err(Fault::NotHttp)?;
+        notes.take(&name, &value);
+        headers.append(name, value);
+    }
+    *response.headers_mut() = headers;
     let is_first = version == Version::HTTP_10;
     let keeps_alive = !notes.closes && (!is_first || notes.keeps_alive);
     let connects = *asked == Method::CONNECT && status.is_success();
@@ -106,20 +104,24 @@ pub(super) fn head(bytes: Bytes, asked: &Method) -> Result<Head, Fault> {
     Ok(Head { response, body, keeps_alive })
 }
 
-/// The headers, whose values stay where they were read.
-fn headers(bytes: &Bytes, lines: &[httparse::Header<'_>]) -> Result<(HeaderMap, Notes), Fault> {
-    let mut headers = HeaderMap::with_capacity(lines.len());
-    let mut notes = Notes::default();
-    for line in lines {
-        let name = HeaderName::from_bytes(line.name.as_bytes());
-        let name = name.map_err(|_| Fault::NotHttp("a header has no name"))?;
-        let value = if line.value.is_empty() { Bytes::new() } else { bytes.slice_ref(line.value) };
-        let value = HeaderValue::from_maybe_shared(value);
-        let value = value.map_err(|_| Fault::NotHttp("a header's value is none"))?;
-        notes.take(&name, &value);
-        headers.append(name, value);
-    }
-    Ok((headers, notes))
+/// Reads the first line. The reason is there if it is not the usual one.
+fn status_line(line: &[u8]) -> Result<(Version, StatusCode, Option<ReasonPhrase>), Fault> {
+    const NO_STATUS: Fault = Fault::NotHttp("its status is none");
+    let (version, rest) = match line.strip_prefix(BEGIN) {
+        Some([b'1', rest @ ..]) => (Version::HTTP_11, rest),
+        Some([b'0', rest @ ..]) => (Version::HTTP_10, rest),
+        _ => return Err(NO_VERSION),
+    };
+    let (code, reason) = match rest {
+        [b' ', a, b, c] => ([*a, *b, *c], &b""[..]),
+        [b' ', a, b, c, b' ', reason @ ..] => ([*a, *b, *c], reason),
+        _ => return Err(NO_STATUS),
+    };
+    let status = StatusCode::from_bytes(&code).map_err(|_| NO_STATUS)?;
+    let is_usual = status.canonical_reason().is_some_and(|usual| usual.as_bytes() == reason);
+    let reason = (!is_usual).then(|| ReasonPhrase::try_from(reason)).transpose();
+    let not_allowed = |_| Fault::NotHttp("its first line has a byte that is not allowed");
+    Ok((version, status, reason.map_err(not_allowed)?))
 }
 
 impl Notes {
@@ -129,10 +131,10 @@ impl Notes {
             self.length = length(value.as_bytes());
         } else if *name == TRANSFER_ENCODING {
             self.codings += 1;
-            self.is_chunked = is(value.as_bytes().trim_ascii(), b"chunked");
+            self.is_chunked = value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
         } else if *name == CONNECTION {
-            self.closes |= words(value.as_bytes()).any(|word| is(word, b"close"));
-            self.keeps_alive |= words(value.as_bytes()).any(|word| is(word, b"keep-alive"));
+            self.closes |= has_word(value.as_bytes(), "close");
+            self.keeps_alive |= has_word(value.as_bytes(), "keep-alive");
         }
     }
 
@@ -164,30 +166,20 @@ impl Notes {
     }
 }
 
-fn is(word: &[u8], other: &[u8]) -> bool {
-    word.eq_ignore_ascii_case(other)
-}
-
-fn fault(error: httparse::Error) -> Fault {
-    Fault::NotHttp(match error {
-        httparse::Error::TooManyHeaders => return Fault::LargeHead,
-        httparse::Error::HeaderName => "the name of a header has a byte that is not allowed",
-        httparse::Error::HeaderValue => "the value of a header has a byte that is not allowed",
-        httparse::Error::NewLine => "a line has another end than it should",
-        httparse::Error::Status => "its status is none",
-        httparse::Error::Token => "its first line has a byte that is not allowed",
-        httparse::Error::Version => "it does not begin with HTTP/1.1 or HTTP/1.0",
-    })
-}
-
 /// What is wrong with a head that has no end.
 pub(super) fn half(input: &[u8]) -> Fault {
-    let mut lines = [const { MaybeUninit::uninit() }; LINES_MAX];
-    let mut parsed = httparse::Response::new(&mut []);
-    let config = httparse::ParserConfig::default();
-    match config.parse_response_with_uninit_headers(&mut parsed, input, &mut lines) {
-        Err(error) => fault(error),
-        Ok(_) if input.is_empty() => Fault::NoAnswer,
-        Ok(_) => Fault::HalfHead,
+    if input.is_empty() {
+        return Fault::NoAnswer;
+    }
+    if !can_begin(input) {
+        return NO_VERSION;
+    }
+    let mut lines = lines(input).filter_map(|line| input.get(line));
+    if let Some(Err(fault)) = lines.next().map(status_line) {
+        return fault;
+    }
+    match lines.all(|line| field(line).is_some()) {
+        true => Fault::HalfHead,
+        false => Fault::NotHttp("a line is no header"),
     }
 }
