@@ -5,8 +5,10 @@
     bench/layout.py --profdata llvm-profdata first.profdata all.profdata     as bench/pgo does it
 
 What lies beside a function that runs is in memory with it, so functions that never run should lie
-elsewhere. With --binary callgrind tells what runs from the start to the end of a gateway that answers
-one chat (bench/chat.yaml). The compiler puts a hash behind a name, by which functions of one name
+elsewhere, and those that each request runs should lie together: a gateway that wakes up for one finds
+its caches cold. With --binary callgrind tells what the requests of LOADS run, which comes first, and
+what runs from the start to the end of a gateway that answers one chat (bench/chat.yaml). The compiler
+puts a hash behind a name, by which functions of one name
 for several types differ, and which is another one for the next compiler and in each build profile:
 it stands behind the name, so that the list is exact for the builds it was made from, and serves
 others by names alone. With --profdata the counts of a build that has learned tell; what the first
@@ -26,6 +28,9 @@ import instructions
 import probe
 import rig
 
+LOADS = ["plain", "key", "keylua", "burst"]
+REQUESTS = 50
+CALLGRIND = ["valgrind", "--tool=callgrind", "--demangle=no"]
 HASHED = re.compile(r"(.*17h)([0-9a-f]{16})E")
 CLONE = re.compile(r"\.llvm\.\d+$")
 # Of callgrind: "fn=(7) name", or "cfn=" of what is called, in the object of the last "ob=" or "cob=".
@@ -45,7 +50,11 @@ def main():
     try:
         if options.binary:
             binaries = [binary.resolve() for binary in options.binary]
-            lines = together(set().union(*(with_twins(run(one), one) for one in binaries)))
+            often, once = set(), set()
+            for binary in binaries:
+                often |= with_twins(often_run(binary), binary)
+                once |= with_twins(run(binary), binary)
+            lines = together(often) + together(once - often)
         else:
             counted = [counts(options.profdata, profile) for profile in options.profiles]
             lines = dict.fromkeys(sum(counted, []))
@@ -66,13 +75,31 @@ def together(names):
 
 
 def run(binary):
-    """The functions of the binary that run, under callgrind."""
+    """The functions of the binary that run in the life of a gateway, under callgrind."""
     with tempfile.TemporaryDirectory(prefix="silverback-layout-") as directory:
         directory = pathlib.Path(directory)
-        out = directory / "callgrind.out"
-        wrapper = ["valgrind", "--tool=callgrind", "--demangle=no", f"--callgrind-out-file={out}"]
-        answer_one(binary, directory, wrapper)
-        return of_callgrind(out.read_text(), binary)
+        answer_one(binary, directory, [*CALLGRIND, f"--callgrind-out-file={directory / 'out'}"])
+        return of_callgrind((directory / "out").read_text(), binary)
+
+
+def often_run(binary):
+    """The functions of the binary that requests run, once it is warm."""
+    return set().union(*(answering(binary, cases.BY_NAME[name]) for name in LOADS))
+
+
+def answering(binary, load):
+    with tempfile.TemporaryDirectory(prefix="silverback-layout-") as directory:
+        directory = pathlib.Path(directory)
+        wrapper = [*CALLGRIND, "--instr-atstart=no", f"--callgrind-out-file={directory / 'out'}"]
+        with rig.Rig(binary, directory, rig.Cores(), sim_flags=load.sim_flags()) as processes:
+            gateway = processes.silverback(wrapper=wrapper).wait(instructions.START_SECONDS)
+            args = gateway.port, gateway.request(load), REQUESTS
+            instructions.one_by_one(*args)
+            look = ["callgrind_control", "--instr=on", str(gateway.process.popen.pid)]
+            subprocess.run(look, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+            instructions.one_by_one(*args)
+            gateway.process.stop(instructions.START_SECONDS)
+        return of_callgrind((directory / "out").read_text(), binary)
 
 
 def answer_one(binary, directory, wrapper):

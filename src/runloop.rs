@@ -196,10 +196,18 @@ pub struct Runloop {
     /// What runs before there is a Route.
     pub globals: Plan,
     instances: Instances,
-    plans: Vec<OnceCell<Rc<Plan>>>,
+    routes: Vec<OfRoute>,
     /// Each plan once. Thousands of Routes have few between them, which stay at hand.
     known_plans: RefCell<HashMap<Vec<*const Instance>, Rc<Plan>>>,
-    answers: Vec<RefCell<ByStatus>>,
+    /// Answers to requests without a Route.
+    unrouted: RefCell<ByStatus>,
+}
+
+/// What there is for each Route, in one place: it is far from the processor where there are many.
+#[derive(Default)]
+struct OfRoute {
+    plan: OnceCell<Rc<Plan>>,
+    answers: RefCell<ByStatus>,
 }
 
 /// Counters of one Route; most have one status or two.
@@ -248,10 +256,9 @@ impl Runloop {
             guard,
             globals: instances.globals(),
             instances,
-            plans: std::iter::repeat_with(OnceCell::new).take(routes).collect(),
+            routes: std::iter::repeat_with(OfRoute::default).take(routes).collect(),
             known_plans: RefCell::default(),
-            // One more for requests without a Route.
-            answers: std::iter::repeat_with(RefCell::default).take(routes + 1).collect(),
+            unrouted: RefCell::default(),
             snapshot: snapshot.clone(),
         })
     }
@@ -264,17 +271,16 @@ impl Runloop {
             let mut known = self.known_plans.borrow_mut();
             known.entry(plan.instances()).or_insert_with(|| Rc::new(plan)).clone()
         };
-        match self.plans.get(hit.index) {
-            Some(cell) => cell.get_or_init(plan).clone(),
+        match self.routes.get(hit.index) {
+            Some(own) => own.plan.get_or_init(plan).clone(),
             None => plan(),
         }
     }
 
     /// Counts an answer under its Route and status.
     pub fn count(&self, shared: &Shared, route: Option<usize>, status: u16) {
-        let index = route.unwrap_or(self.answers.len().saturating_sub(1));
-        let Some(answers) = self.answers.get(index) else { return };
-        let mut answers = answers.borrow_mut();
+        let own = route.and_then(|index| self.routes.get(index));
+        let mut answers = own.map_or(&self.unrouted, |own| &own.answers).borrow_mut();
         if let Some((_, counter)) = answers.iter().find(|(known, _)| *known == status) {
             counter.add(1);
             return;

@@ -8,8 +8,10 @@ mod messages;
 mod parts;
 mod tail;
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
-use memchr::memmem::{self, Finder};
+use memchr::memmem::Finder;
 use smallvec::SmallVec;
 
 use crate::llm::json;
@@ -218,8 +220,9 @@ pub(super) fn tier(value: &[u8]) -> Option<String> {
 
 /// The same of Anthropic's, which is a member of `usage`.
 pub(super) fn tier_in(usage: &[u8]) -> Option<String> {
-    // Most say none, and are not read for it.
-    memmem::find(usage, b"\"service_tier\"")?;
+    // Most say none, and are not read for it. To make a search costs more than this one.
+    static NAME: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"service_tier\""));
+    NAME.find(usage)?;
     tier(Object::read(usage).ok()?.get("service_tier")?)
 }
 

@@ -37,6 +37,15 @@ enum Rule {
 /// The criteria of a Route; all of them must agree.
 struct Fields {
     paths: Paths,
+    methods: Box<[String]>,
+    /// Apart, so that the entries of thousands of Routes that have none are small: each is far from
+    /// the processor when a request asks for it.
+    rarer: Option<Box<Rarer>>,
+}
+
+/// Criteria that few Routes have.
+#[derive(Default)]
+struct Rarer {
     hosts: Vec<Host>,
     headers: Vec<Header>,
     snis: Vec<Pattern>,
@@ -97,13 +106,17 @@ impl Matcher {
         paths: &[&str],
         flavor: RouterFlavor,
     ) -> Result<Self, String> {
-        let fields = Fields {
-            paths: Paths::new(paths, flavor),
+        let rarer = Rarer {
             hosts: route.hosts.iter().flatten().map(|host| Host::new(host, flavor)).collect(),
             headers: headers(route, flavor)?,
             snis: route.snis.iter().flatten().map(|sni| Pattern::of_sni(sni)).collect(),
             sources: route.sources.iter().flatten().map(Net::from).collect(),
             destinations: route.destinations.iter().flatten().map(Net::from).collect(),
+        };
+        let fields = Fields {
+            paths: Paths::new(paths, flavor),
+            methods: route.methods.iter().flatten().cloned().collect(),
+            rarer: Criterion::ALL.iter().any(|one| rarer.has(*one)).then(|| Box::new(rarer)),
         };
         // The protocols are criteria, too, where there are expressions.
         let schemes = if flavor == RouterFlavor::Expressions { schemes(route) } else { None };
@@ -126,7 +139,7 @@ impl Matcher {
     pub(super) fn agrees(&self, query: &Query<'_>) -> bool {
         self.takes_scheme(query.tls)
             && match &self.rule {
-                Rule::Fields(fields) => fields.agrees(query, self.route.methods.as_deref()),
+                Rule::Fields(fields) => fields.agrees(query),
                 Rule::Expression(expression) => expression.agrees(query),
             }
     }
@@ -135,17 +148,12 @@ impl Matcher {
     /// with an expression, which has no parts.
     pub(super) fn criteria(&self, query: &Query<'_>) -> Option<Vec<(Criterion, bool)>> {
         let Rule::Fields(fields) = &self.rule else { return None };
-        let methods = self.route.methods.as_deref();
         let has = |criterion: &Criterion| match criterion {
-            Criterion::Methods => methods.is_some_and(|methods| !methods.is_empty()),
-            Criterion::Hosts => !fields.hosts.is_empty(),
-            Criterion::Headers => !fields.headers.is_empty(),
-            Criterion::Snis => !fields.snis.is_empty(),
-            Criterion::Sources => !fields.sources.is_empty(),
-            Criterion::Destinations => !fields.destinations.is_empty(),
+            Criterion::Methods => !fields.methods.is_empty(),
             Criterion::Paths => !matches!(fields.paths, Paths::Any),
+            rarer => fields.rarer.as_ref().is_some_and(|fields| fields.has(*rarer)),
         };
-        let met = |criterion| (criterion, fields.agrees_in(criterion, query, methods));
+        let met = |criterion| (criterion, fields.agrees_in(criterion, query));
         Some(Criterion::ALL.into_iter().filter(has).map(met).collect())
     }
 
@@ -192,8 +200,9 @@ impl Matcher {
     pub(super) fn keys(&self) -> Keys {
         match &self.rule {
             Rule::Fields(fields) => {
-                let hosts = fields.hosts.iter().map(Host::key).collect();
-                let hosts = if fields.hosts.is_empty() { None } else { hosts };
+                let hosts = fields.rarer.as_ref().map_or(&[][..], |rarer| &rarer.hosts);
+                let keys = hosts.iter().map(Host::key).collect();
+                let hosts = if hosts.is_empty() { None } else { keys };
                 Keys { hosts, paths: fields.paths.keys() }
             }
             Rule::Expression(expression) => expression.keys(),
@@ -211,21 +220,35 @@ fn schemes(route: &Route) -> Option<(bool, bool)> {
 }
 
 impl Fields {
-    fn agrees(&self, query: &Query<'_>, methods: Option<&[String]>) -> bool {
-        Criterion::ALL.iter().all(|criterion| self.agrees_in(*criterion, query, methods))
+    fn agrees(&self, query: &Query<'_>) -> bool {
+        Criterion::ALL.iter().all(|criterion| self.agrees_in(*criterion, query))
     }
 
     /// Whether one criterion is met. One that a Route does not have always is.
-    fn agrees_in(
-        &self,
-        criterion: Criterion,
-        query: &Query<'_>,
-        methods: Option<&[String]>,
-    ) -> bool {
+    fn agrees_in(&self, criterion: Criterion, query: &Query<'_>) -> bool {
         match criterion {
-            Criterion::Methods => {
-                any_or_none(methods.unwrap_or_default(), |method| method == query.method)
-            }
+            Criterion::Methods => any_or_none(&self.methods, |method| method == query.method),
+            Criterion::Paths => self.paths.agree(query.path),
+            rarer => self.rarer.as_ref().is_none_or(|fields| fields.agrees_in(rarer, query)),
+        }
+    }
+}
+
+impl Rarer {
+    /// Whether a Route has a criterion that is kept here.
+    fn has(&self, criterion: Criterion) -> bool {
+        match criterion {
+            Criterion::Hosts => !self.hosts.is_empty(),
+            Criterion::Headers => !self.headers.is_empty(),
+            Criterion::Snis => !self.snis.is_empty(),
+            Criterion::Sources => !self.sources.is_empty(),
+            Criterion::Destinations => !self.destinations.is_empty(),
+            Criterion::Methods | Criterion::Paths => false,
+        }
+    }
+
+    fn agrees_in(&self, criterion: Criterion, query: &Query<'_>) -> bool {
+        match criterion {
             Criterion::Hosts => any_or_none(&self.hosts, |host| host.agrees(query)),
             Criterion::Headers => self.headers.iter().all(|header| header.agrees(query.headers)),
             Criterion::Snis => {
@@ -238,7 +261,7 @@ impl Fields {
             Criterion::Destinations => {
                 any_or_none(&self.destinations, |net| net.agrees(query.destination()))
             }
-            Criterion::Paths => self.paths.agree(query.path),
+            Criterion::Methods | Criterion::Paths => true,
         }
     }
 }

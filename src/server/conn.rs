@@ -60,7 +60,7 @@ pub(super) async fn run(
         let Some(named) = told(peer, "PROXY header", read.await) else { return };
         client = realip::of_proxy_header(settings, named).filter(|_| trusted).unwrap_or(peer);
     }
-    let mut connection = Connection {
+    let connection = Connection {
         client,
         peer,
         local: stream.local_addr().map_or(peer.ip(), |local| local.ip().to_canonical()),
@@ -73,13 +73,25 @@ pub(super) async fn run(
         lacks_tls: false,
         text: OnceCell::new(),
     };
-    let Some(acceptor) = dialect.tls else {
-        let patience = settings.clients.head_time;
-        let http2 = if dialect.http2 { begins_http2(&stream, patience).await } else { Some(false) };
-        let Some(http2) = http2 else { return };
-        return Box::pin(speak(worker, Rc::new(connection), stream, http2, drain)).await;
-    };
-    let end = Instant::now() + limit;
+    if let Some(acceptor) = dialect.tls {
+        return Box::pin(run_tls(worker, acceptor, connection, stream, drain)).await;
+    }
+    let patience = settings.clients.head_time;
+    let http2 = if dialect.http2 { begins_http2(&stream, patience).await } else { Some(false) };
+    let Some(http2) = http2 else { return };
+    Box::pin(speak(worker, Rc::new(connection), stream, http2, drain)).await;
+}
+
+/// The same on a listener of TLS.
+async fn run_tls(
+    worker: Rc<Worker>,
+    acceptor: TlsAcceptor,
+    mut connection: Connection,
+    stream: TcpStream,
+    drain: watch::Receiver<bool>,
+) {
+    let peer = connection.peer;
+    let end = Instant::now() + worker.shared.settings.clients.handshake_time;
     let looked = tokio::time::timeout_at(end, lacks_tls(&stream)).await;
     match told(peer, "TLS handshake", looked) {
         Some(false) => {}
