@@ -50,8 +50,9 @@ const PARTS: &str = r#"{
     }
 "#;
 
-/// Tells the linker to lay together the functions that are run: what lies beside one of them is in
-/// memory with it. `bench/layout.py` has found them; `SILVERBACK_LAYOUT` names another list.
+/// Tells the linker how a release lies in memory: the functions that are run together, since what
+/// lies beside one of them is in memory with it, and its relocations packed. `bench/layout.py` has
+/// found the functions; `SILVERBACK_LAYOUT` names another list.
 ///
 /// GNU's linker and LLVM's take the script; a name that is nowhere does no harm.
 #[allow(clippy::print_stdout)] // how a build script talks to cargo
@@ -70,7 +71,9 @@ fn lay_out(repository: &Path, out: &Path) -> io::Result<()> {
     let path = out.join("layout.ld");
     fs::write(&path, script(&fs::read_to_string(list)?))?;
     println!("cargo:rustc-link-arg-bin=silverback=-Wl,-T,{}", path.display());
-    if runs_packed() {
+    println!("cargo:rerun-if-env-changed=SILVERBACK_PACKED");
+    let is_for_elsewhere = ["sysroot", "zig"].iter().any(|sign| linker.contains(sign));
+    if !is_set("SILVERBACK_PACKED", "0") && !is_for_elsewhere && runs_packed() {
         println!("cargo:rustc-link-arg-bin=silverback=-Wl,-z,pack-relative-relocs");
     }
     Ok(())
@@ -85,7 +88,8 @@ fn is_set(variable: &str, value: &str) -> bool {
 fn script(list: &str) -> String {
     let lay = |name: &str| format!("    *(.text.{name}* .text.unlikely.{name}*)\n");
     let (mut exact, mut others) = (String::new(), String::new());
-    for line in list.lines() {
+    // A line without a name would be all of them.
+    for line in list.lines().filter(|line| !line.is_empty()) {
         let mut words = line.split(' ');
         let name = words.next().unwrap_or_default();
         if line == name { &mut exact } else { &mut others }.push_str(&lay(name));
@@ -98,7 +102,7 @@ fn script(list: &str) -> String {
     )
 }
 
-/// Whether the C library, on which a program runs that is built here or on a newer one, knows packed
+/// Whether the C library here, and so any on which a program runs that is built here, knows packed
 /// relocations: glibc does since 2.36. They are a megabyte less to be read at each start.
 fn runs_packed() -> bool {
     let set = |variable: &str| env::var_os(variable).unwrap_or_default();

@@ -95,11 +95,20 @@ def answering(binary, load):
             gateway = processes.silverback(wrapper=wrapper).wait(instructions.START_SECONDS)
             args = gateway.port, gateway.request(load), REQUESTS
             instructions.one_by_one(*args)
-            look = ["callgrind_control", "--instr=on", str(gateway.process.popen.pid)]
-            subprocess.run(look, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+            look(gateway, "on")
             instructions.one_by_one(*args)
+            look(gateway, "off")
             gateway.process.stop(instructions.START_SECONDS)
-        return of_callgrind((directory / "out").read_text(), binary)
+        names = of_callgrind((directory / "out").read_text(), binary)
+        if not names:
+            raise rig.Broken(f"{load.name}: callgrind has seen nothing")
+        return names
+
+
+def look(gateway, word):
+    """Lets callgrind look at a gateway from here on, or no more."""
+    command = ["callgrind_control", f"--instr={word}", str(gateway.process.popen.pid)]
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
 
 
 def answer_one(binary, directory, wrapper):

@@ -20,20 +20,24 @@ pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> {
 }
 
 /// Reads a line: the name of a header, and where in the line its value is; `None` if it is none. A
-/// folded line begins with a blank, which no name has. The bytes of the value are still to be
-/// looked at.
+/// folded line begins with a blank, which no name has.
 pub(crate) fn field(line: &[u8]) -> Option<(HeaderName, Range<usize>)> {
     let colon = memchr(b':', line)?;
     let (name, value) = line.split_at(colon);
     let name = HeaderName::from_bytes(name).ok()?;
     let value = value.get(1..).unwrap_or_default();
+    // Without an early end, so that many bytes are looked at together.
+    let is_good = |good, b: &u8| good & (((*b >= b' ') & (*b != 0x7F)) | (*b == b'\t'));
+    if !value.iter().fold(true, is_good) {
+        return None;
+    }
     let is_blank = |b: &u8| matches!(b, b' ' | b'\t');
     let begin = value.iter().position(|b| !is_blank(b)).unwrap_or(value.len());
     let end = value.iter().rposition(|b| !is_blank(b)).map_or(begin, |last| last + 1);
     Some((name, colon + 1 + begin..colon + 1 + end))
 }
 
-/// A value that stays where it was read; `None` if it has a byte that no value has.
+/// A value that stays where it was read; `None` if it is none.
 pub(crate) fn value(bytes: &Bytes, at: Range<usize>) -> Option<HeaderValue> {
     let value = if at.is_empty() { Bytes::new() } else { bytes.slice(at) };
     HeaderValue::from_maybe_shared(value).ok()
@@ -50,7 +54,7 @@ pub(crate) fn field_of(
     let text = bytes.get(line.clone()).unwrap_or_default();
     let (name, at) = field(text).ok_or("a line is no header")?;
     let value = value(bytes, line.start + at.start..line.start + at.end);
-    Ok((name, value.ok_or("the value of a header has a byte that is not allowed")?))
+    Ok((name, value.ok_or("the value of a header is none")?))
 }
 
 /// Writes a line of a head.

@@ -93,7 +93,7 @@ pub fn to_upstream(ex: &Exchange, host: HeaderValue, request_id: bool) -> Header
     let client = ex.request.headers();
     // Where the operator has not sent it, a client's `Metadata: true` might mean something.
     let is_guarded = ex.service.named() == Named::Plugin;
-    let mut headers = HeaderMap::with_capacity(client.len() + ADDED);
+    let mut headers = HeaderMap::with_capacity(client.keys_len() + ADDED);
     headers.insert(HOST, ex.service.host_header().unwrap_or(host));
     for (name, value) in &*client {
         // What a client's `Connection` names is gone since its arrival.

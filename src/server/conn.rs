@@ -40,7 +40,7 @@ pub(super) struct Dialect {
 
 /// Serves a connection to its end. After `drain` it takes no more requests.
 ///
-/// Its steps are boxed, so that it holds the one that it is at, and not room for the largest.
+/// Its large steps are boxed, so that it holds the one that it is at, and not room for all.
 pub(super) async fn run(
     worker: Rc<Worker>,
     dialect: Dialect,

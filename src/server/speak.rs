@@ -44,7 +44,7 @@ pub(super) async fn speak<S>(
         false => clients.requests_max,
     });
     let stream = Patient::new(stream, clients.send_time, activity.clone());
-    // Boxed: what the one takes is nothing that a connection of the other should hold.
+    // The larger one is boxed: no connection of the other should hold room for it.
     match http2 {
         true => Box::pin(speak_http2(worker, connection, stream, activity, drain)).await,
         false => speak_http1(worker, connection, stream, activity, drain).await,

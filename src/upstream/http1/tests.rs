@@ -347,7 +347,7 @@ async fn a_connection_serves_one_exchange_after_another_until_its_upstream_close
 #[tokio::test]
 async fn a_reason_that_is_not_the_usual_one_is_kept() {
     for (line, reason) in
-        [("200 OK", None), ("200 Fine", Some("Fine")), ("299 Own", Some("Own")), ("200", Some(""))]
+        [("200 OK", None), ("200 Fine", Some("Fine")), ("299 Ö", Some("Ö")), ("200", Some(""))]
     {
         let (mut connection, mut theirs) = pair();
         let text = format!("HTTP/1.1 {line}\r\nContent-Length: 0\r\n\r\n");

@@ -8,9 +8,7 @@ const LIMITS: Limits = Limits { line: 64, head: 256 };
 
 /// A head that has come at once.
 fn read(text: &str) -> Result<Option<usize>, Failure> {
-    let mut reading = Reading::default();
-    let Some(end) = reading.read(text.as_bytes(), LIMITS)? else { return Ok(None) };
-    reading.finish(&Bytes::copy_from_slice(&text.as_bytes()[..end])).map(|_| Some(end))
+    Reading::default().read(text.as_bytes(), LIMITS)
 }
 
 fn head(text: &str) -> (Head, Decoder) {
