@@ -78,6 +78,10 @@ impl Reading {
             self.check_size(end, limits)?;
             if found.is_none() {
                 self.searched = bytes.len();
+                let line = bytes.get(self.line..).unwrap_or_default();
+                if self.request.is_none() && !can_begin(line) {
+                    return Err(bad("its request line is none"));
+                }
                 return Ok(None);
             }
             let line = bytes.get(self.line..end).unwrap_or_default();
@@ -261,8 +265,18 @@ fn request_line(line: &[u8]) -> Option<RequestLine> {
 /// Splits off the method.
 fn method(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let (method, rest) = line.split_at(memchr(b' ', line)?);
-    let is_method = |b: &u8| b.is_ascii_uppercase() || matches!(b, b'_' | b'-');
-    (!method.is_empty() && method.iter().all(is_method)).then_some((method, rest))
+    (!method.is_empty() && method.iter().all(is_of_method)).then_some((method, rest))
+}
+
+fn is_of_method(byte: &u8) -> bool {
+    byte.is_ascii_uppercase() || matches!(byte, b'_' | b'-')
+}
+
+/// Whether a line that has no end can become a request line: who speaks another protocol, such as
+/// TLS, would wait in vain for us to say that this is none.
+fn can_begin(line: &[u8]) -> bool {
+    let end = memchr(b' ', line).unwrap_or(line.len());
+    line == b"\r" || line.iter().take(end).all(is_of_method)
 }
 
 /// nginx takes several blanks between the parts of a request line.

@@ -91,6 +91,16 @@ fn what_is_doubtful_is_refused() {
 }
 
 #[test]
+fn another_protocol_on_the_port_is_refused_before_a_line_ends() {
+    for text in ["\u{16}\u{3}\u{1}", "SSH-2.0-x", "get", "G\r", "\r\r", "\r\n\u{0}", "GE\u{e9}"] {
+        assert_eq!(read(text), Err(Failure::BadRequest), "{text:?}");
+    }
+    for text in ["", "G", "GET", "GET ", "GET /\u{e9}", "\r", "\r\n", "\r\n\r", "\r\nPO"] {
+        assert_eq!(read(text), Ok(None), "{text:?}");
+    }
+}
+
+#[test]
 fn what_is_in_order_passes() {
     for text in [
         "GET / HTTP/1.1\r\n\r\n",
