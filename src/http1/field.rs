@@ -20,21 +20,26 @@ pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> {
 }
 
 /// Reads a line: the name of a header, and where in the line its value is; `None` if it is none. A
-/// folded line begins with a blank, which no name has.
-pub(crate) fn field(line: &[u8]) -> Option<(HeaderName, Range<usize>)> {
+/// folded line begins with a blank, which no name has. The bytes of the value are for [`value`] to
+/// look at.
+fn field(line: &[u8]) -> Option<(HeaderName, Range<usize>)> {
     let colon = memchr(b':', line)?;
     let (name, value) = line.split_at(colon);
     let name = HeaderName::from_bytes(name).ok()?;
     let value = value.get(1..).unwrap_or_default();
-    // Without an early end, so that many bytes are looked at together.
-    let is_good = |good, b: &u8| good & (((*b >= b' ') & (*b != 0x7F)) | (*b == b'\t'));
-    if !value.iter().fold(true, is_good) {
-        return None;
-    }
     let is_blank = |b: &u8| matches!(b, b' ' | b'\t');
     let begin = value.iter().position(|b| !is_blank(b)).unwrap_or(value.len());
     let end = value.iter().rposition(|b| !is_blank(b)).map_or(begin, |last| last + 1);
     Some((name, colon + 1 + begin..colon + 1 + end))
+}
+
+/// The same with a look at the value, for who does not make one of it yet.
+pub(crate) fn whole_field(line: &[u8]) -> Option<(HeaderName, Range<usize>)> {
+    let (name, at) = field(line)?;
+    // Without an early end, so that many bytes are looked at together.
+    let is_good = |good, b: &u8| good & (((*b >= b' ') & (*b != 0x7F)) | (*b == b'\t'));
+    let value = line.get(at.clone()).unwrap_or_default();
+    value.iter().fold(true, is_good).then_some((name, at))
 }
 
 /// A value that stays where it was read; `None` if it is none.

@@ -7,6 +7,6 @@ mod output;
 mod raw;
 
 pub(crate) use decode::{Broken, Decoder};
-pub(crate) use field::{field, field_of, has_word, length, lines, value, words, write_field};
+pub(crate) use field::{field_of, has_word, length, lines, value, whole_field, words, write_field};
 pub(crate) use output::{Output, WrongLength};
 pub use raw::Raw;

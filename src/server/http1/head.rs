@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use memchr::memchr;
 
-use crate::http1::{Decoder, field, has_word, length, value};
+use crate::http1::{Decoder, has_word, length, value, whole_field};
 use crate::respond::Failure;
 use crate::server::head::{bad, refused};
 
@@ -120,7 +120,7 @@ impl Reading {
         if self.lines.len() >= LINES_MAX {
             return Err(refused(Failure::HeadersTooLarge, "it has too many headers"));
         }
-        let (name, at) = field(line).ok_or_else(|| bad("one of its header lines is none"))?;
+        let (name, at) = whole_field(line).ok_or_else(|| bad("one of its header lines is none"))?;
         self.note(&name, line.get(at.clone()).unwrap_or_default())?;
         if self.lines.capacity() == 0 {
             self.lines.reserve_exact(16);
@@ -216,7 +216,7 @@ pub(super) fn of_refused(head: &[u8], failure: Failure) -> Parts {
     let mut headers = HeaderMap::new();
     let lines = head.split(|b| *b == b'\n').skip(1);
     for line in lines.map_while(|line| line.strip_suffix(b"\r")) {
-        let Some((name, at)) = field(line) else { break };
+        let Some((name, at)) = whole_field(line) else { break };
         let value = HeaderValue::from_bytes(line.get(at).unwrap_or_default());
         if let (true, Ok(value)) = (NEGOTIATED.contains(&name), value) {
             headers.append(name, value);

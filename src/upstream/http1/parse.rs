@@ -7,7 +7,7 @@ use hyper::ext::ReasonPhrase;
 use memchr::{memchr, memchr_iter};
 
 use super::{Fault, LINES_MAX};
-use crate::http1::{Decoder, field, field_of, has_word, length, lines};
+use crate::http1::{Decoder, field_of, has_word, length, lines, whole_field};
 
 /// How every answer begins, also that of HTTP/1.0.
 const BEGIN: &[u8] = b"HTTP/1.";
@@ -178,7 +178,7 @@ pub(super) fn half(input: &[u8]) -> Fault {
     if let Some(Err(fault)) = lines.next().map(status_line) {
         return fault;
     }
-    match lines.all(|line| field(line).is_some()) {
+    match lines.all(|line| whole_field(line).is_some()) {
         true => Fault::HalfHead,
         false => Fault::NotHttp("a line is no header"),
     }
