@@ -3,6 +3,7 @@
 //! `kong-compat/kong/constants.lua` becomes `kong.constants`, and `plugins/key-auth/schema.lua`
 //! becomes `kong.plugins.key-auth.schema`: the path is the name, so there is no list to maintain.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -61,11 +62,10 @@ fn lay_out(repository: &Path, out: &Path) -> io::Result<()> {
     let own = repository.join("packaging/layout.txt");
     let list = env::var_os("SILVERBACK_LAYOUT").map_or(own, PathBuf::from);
     println!("cargo:rerun-if-changed={}", list.display());
-    let set = |variable: &str| env::var_os(variable).unwrap_or_default();
     let [flags, linker] = ["CARGO_ENCODED_RUSTFLAGS", "RUSTC_LINKER"].map(set);
     let linker = format!("{} {}", flags.display(), linker.display());
     let knows_scripts = !["mold", "wild", "gold"].iter().any(|other| linker.contains(other));
-    if !is_set("PROFILE", "release") || !is_set("CARGO_CFG_TARGET_OS", "linux") || !knows_scripts {
+    if set("PROFILE") != "release" || set("CARGO_CFG_TARGET_OS") != "linux" || !knows_scripts {
         return Ok(());
     }
     let path = out.join("layout.ld");
@@ -73,14 +73,15 @@ fn lay_out(repository: &Path, out: &Path) -> io::Result<()> {
     println!("cargo:rustc-link-arg-bin=silverback=-Wl,-T,{}", path.display());
     println!("cargo:rerun-if-env-changed=SILVERBACK_PACKED");
     let is_for_elsewhere = ["sysroot", "zig"].iter().any(|sign| linker.contains(sign));
-    if !is_set("SILVERBACK_PACKED", "0") && !is_for_elsewhere && runs_packed() {
+    if set("SILVERBACK_PACKED") != "0" && !is_for_elsewhere && runs_packed() {
         println!("cargo:rustc-link-arg-bin=silverback=-Wl,-z,pack-relative-relocs");
     }
     Ok(())
 }
 
-fn is_set(variable: &str, value: &str) -> bool {
-    env::var_os(variable).is_some_and(|own| own == value)
+/// What Cargo or the user says in a variable; nothing if they say nothing.
+fn set(variable: &str) -> OsString {
+    env::var_os(variable).unwrap_or_default()
 }
 
 /// The script for a list, a line of which is a name and the hashes that tell its functions apart.
@@ -105,8 +106,7 @@ fn script(list: &str) -> String {
 /// Whether the C library here, and so any on which a program runs that is built here, knows packed
 /// relocations: glibc does since 2.36. They are a megabyte less to be read at each start.
 fn runs_packed() -> bool {
-    let set = |variable: &str| env::var_os(variable).unwrap_or_default();
-    if !is_set("CARGO_CFG_TARGET_ENV", "gnu") || set("HOST") != set("TARGET") {
+    if set("CARGO_CFG_TARGET_ENV") != "gnu" || set("HOST") != set("TARGET") {
         return false;
     }
     let asked = Command::new("getconf").arg("GNU_LIBC_VERSION").output();

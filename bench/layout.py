@@ -8,10 +8,9 @@ What lies beside a function that runs is in memory with it, so functions that ne
 elsewhere, and those that each request runs should lie together: a gateway that wakes up for one finds
 its caches cold. With --binary callgrind tells what the requests of LOADS run, which comes first, and
 what runs from the start to the end of a gateway that answers one chat (bench/chat.yaml). The compiler
-puts a hash behind a name, by which functions of one name
-for several types differ, and which is another one for the next compiler and in each build profile:
-it stands behind the name, so that the list is exact for the builds it was made from, and serves
-others by names alone. With --profdata the counts of a build that has learned tell; what the first
+puts a hash behind a name, by which functions of one name for several types differ, and which is another
+one for the next compiler and in each build profile: it stands behind the name, so that the list is
+exact for the builds it was made from, and serves others by names alone. With --profdata the counts of a build that has learned tell; what the first
 profile has comes first.
 """
 

@@ -38,30 +38,18 @@ pub(super) async fn speak<S>(
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let _open = Open::new(&worker);
-    let clients = &worker.shared.settings.clients;
+    let shared = worker.shared.clone();
+    let clients = &shared.settings.clients;
     let activity = Activity::new(match clients.idle_time.is_zero() {
         true => 1,
         false => clients.requests_max,
     });
-    let stream = Patient::new(stream, clients.send_time, activity.clone());
-    // The larger one is boxed: no connection of the other should hold room for it.
-    match http2 {
-        true => Box::pin(speak_http2(worker, connection, stream, activity, drain)).await,
-        false => speak_http1(worker, connection, stream, activity, drain).await,
-    }
-}
-
-async fn speak_http1<S>(
-    worker: Rc<Worker>,
-    connection: Rc<Connection>,
-    stream: Patient<S>,
-    activity: Rc<Activity>,
-    drain: watch::Receiver<bool>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    let clients = &worker.shared.settings.clients;
     let life = Life { clients, activity: activity.clone(), drain };
+    let stream = Patient::new(stream, clients.send_time, activity.clone());
+    if http2 {
+        // Boxed: no connection of the other version should hold room for it.
+        return Box::pin(speak_http2(worker, connection, stream, life)).await;
+    }
     let limits = Limits { line: clients.line_max, head: clients.head_max };
     let slot = Slot::default();
     let served = http1::serve(stream, limits, activity.clone(), |arrival| {
@@ -77,18 +65,14 @@ async fn speak_http1<S>(
     }
 }
 
-async fn speak_http2<S>(
+async fn speak_http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     worker: Rc<Worker>,
     connection: Rc<Connection>,
     stream: Patient<S>,
-    activity: Rc<Activity>,
-    drain: watch::Receiver<bool>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    let (shared, peer) = (worker.shared.clone(), connection.peer);
-    let clients = &shared.settings.clients;
-    let life = Life { clients, activity: activity.clone(), drain };
+    life: Life<'_>,
+) {
+    let (peer, activity) = (connection.peer, life.activity.clone());
+    let http2 = http2_builder(life.clients);
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, connection, activity) = (worker.clone(), connection.clone(), activity.clone());
         // Boxed, and made in here: held inline, the future would make every stream as large as its
@@ -99,7 +83,7 @@ async fn speak_http2<S>(
             Box::pin(exchange).await
         }
     });
-    let served = http2_builder(clients).serve_connection(TokioIo::new(stream), service);
+    let served = http2.serve_connection(TokioIo::new(stream), service);
     let ended = life.live(pin!(served), |served| served.graceful_shutdown()).await;
     ended.unwrap_or(Ok(())).unwrap_or_else(|error| tell(peer, error));
 }
