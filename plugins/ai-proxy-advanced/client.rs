@@ -33,7 +33,7 @@ pub(super) struct Client {
     /// The body as it came; empty when it streams to the upstream unread.
     body: Body,
     /// The chat that a message asks for, where a target may get it that speaks chats.
-    chat: Option<Body>,
+    chat: Option<Box<Body>>,
     /// Whether a client of Anthropic's API asks only how long its message is.
     pub(super) asks_for_count: bool,
     /// Whether the body was read.
@@ -49,8 +49,9 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Reads the request; bodies that are no JSON stay on the wire.
-    pub(super) async fn read(setup: &Setup, ex: &Exchange) -> Result<Self, Refusal> {
+    /// Reads the request; bodies that are no JSON stay on the wire. Boxed, as it is large and goes
+    /// through several hands.
+    pub(super) async fn read(setup: &Setup, ex: &Exchange) -> Result<Box<Self>, Refusal> {
         let content_type = ex.request.header(CONTENT_TYPE);
         let content_type = content_type.as_ref().map(HeaderValue::as_bytes);
         let is_json = content_type.is_none_or(openai::is_json);
@@ -67,14 +68,14 @@ impl Client {
                 messages::only_claude(setup, &mut candidates)?;
                 None
             }
-            true => messages::chat(setup, &body, &mut candidates, asks_for_count)?,
+            true => messages::chat(setup, &body, &mut candidates, asks_for_count)?.map(Box::new),
             false => None,
         };
         let headers = ex.request.headers();
         let kept = setup.changed_headers.iter().flat_map(|name| {
             headers.get_all(name).iter().map(move |value| (name.clone(), value.clone()))
         });
-        Ok(Self {
+        Ok(Box::new(Self {
             was_read,
             accepts_gzip: accepts_gzip(&headers),
             candidates,
@@ -83,18 +84,18 @@ impl Client {
             body,
             chat,
             asks_for_count,
-        })
+        }))
     }
 
     /// The body in the words of a target.
     pub(super) fn body_for(&self, plan: &Plan) -> &Body {
-        let chat = self.chat.as_ref().filter(|_| plan.wire() == Wire::Openai);
+        let chat = self.chat.as_deref().filter(|_| plan.wire() == Wire::Openai);
         chat.unwrap_or(&self.body)
     }
 
     /// The body that an estimate goes by: as a chat, where it is one.
     pub(super) fn words(&self) -> &Body {
-        self.chat.as_ref().unwrap_or(&self.body)
+        self.chat.as_deref().unwrap_or(&self.body)
     }
 
     /// Whether the client sent this header.

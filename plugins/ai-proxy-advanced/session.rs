@@ -36,7 +36,7 @@ pub(super) struct Session {
     /// The configuration.
     pub(super) setup: Rc<Setup>,
     /// What the client sent; unset when it was refused before it was read.
-    pub(super) client: OnceCell<Client>,
+    pub(super) client: OnceCell<Box<Client>>,
     /// What decides on its targets; unset until it is read.
     hint: OnceCell<Hint>,
     /// The reply, as far as it has been seen.

@@ -92,8 +92,10 @@ where
             }
         };
         let method = arrival.head.method.clone();
-        // Boxed at once: a connection would be as large as its largest part, twice.
-        let response = answered(&wire, Box::pin(answer(arrival))).await?;
+        // Boxed at once: a connection would be as large as its largest part, twice. Made in its
+        // box: it would be copied there, with all the room that it has for later.
+        let exchange = Box::into_pin(Box::write(Box::new_uninit(), answer(arrival)));
+        let response = answered(&wire, exchange).await?;
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let closes = write(&wire, response, &method, wishes).await?;
         if switches {
