@@ -65,10 +65,13 @@ def stream(name, about, **more):
     return Load(name, about, "/key", events=EVENTS, expects=DONE, peers=True, **more)
 
 
+# What the plugin of bench/lua says, before the answer of the model.
+LUA = b"x-lua: ", b'"usage"'
+
 LOADS = [
     Load("plain", "a Route without plugins, 1 KB", AZURE_PATH),
-    Load("lua", "as plain, and a Lua plugin of five PDK calls", "/lua" + AZURE_PATH),
-    Load("lua10", "as plain, and ten such plugins", "/lua10" + AZURE_PATH),
+    Load("lua", "as plain, and a Lua plugin of five PDK calls", "/lua" + AZURE_PATH, expects=LUA),
+    Load("lua10", "as plain, and ten such plugins", "/lua10" + AZURE_PATH, expects=LUA),
     Load(
         "native10",
         "as plain, and ten native plugins",
@@ -77,7 +80,7 @@ LOADS = [
         headers=(("Origin", "https://app.example"),),
     ),
     Load("key", "key-auth, ai-proxy-advanced with an API key, 1 KB", "/key", peers=True),
-    Load("keylua", "as key, and a Lua plugin of five PDK calls", "/keylua"),
+    Load("keylua", "as key, and a Lua plugin of five PDK calls", "/keylua", expects=LUA),
     Load("identity", "as key, with a managed identity", "/identity"),
     Load("hello", "as key, and the Lua plugin hello", "/hello", expects=(b"x-hello: hello",)),
     Load("prompt16", "as key, 16 KB", "/key", prompt_bytes=16 << 10, peers=True),

@@ -68,7 +68,8 @@ def verdict(goal, row):
     if seen is None:
         return Verdict(goal, None, UNKNOWN)
     outcome = MISSED if seen > goal.must else AIM_MISSED if seen > goal.aim else MET
-    low, high = (seen, seen) if goal.of == "value" else row.spread("silverback")
+    own = row.values["silverback"]
+    low, high = (min(own), max(own)) if goal.of == "value" else row.spread("silverback")
     return Verdict(goal, seen, outcome, unsure=low <= goal.must < high)
 
 

@@ -18,6 +18,7 @@ Exit status: 0, 1 when something could not be counted, 3 when --check finds a ca
 import argparse
 import dataclasses
 import json
+import os
 import pathlib
 import platform
 import re
@@ -78,7 +79,8 @@ def main():
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    target = rig.HERE.parent / "target" / "budget" / "silverback"
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", rig.HERE.parent / "target"))
+    target = target / "budget" / "silverback"
     parser.add_argument("--binary", type=pathlib.Path, default=target, help="%(default)s")
     names = list(COUNTED)
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="CASE")

@@ -157,6 +157,8 @@ def counts(program, profile):
             name = found[1]
         elif line.startswith(BLOCKS) and line[len(BLOCKS) :].strip("]0, "):
             names.append(name)
+    if not names:
+        raise rig.Broken(f"{program} show: no function of {profile} ran, or its words have changed")
     return names
 
 

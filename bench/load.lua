@@ -44,7 +44,7 @@ function init(args)
   end
 end
 
-local SUMS = '{"requests": %d, "seconds": %.6f, "bytes": %d, "not_2xx": %d, '
+local SUMS = '{"requests": %d, "seconds": %.6f, "bytes": %d, "failed": %d, '
   .. '"socket_errors": %d, "p50_ms": %.3f, "p99_ms": %.3f}\n'
 
 function done(summary, latency)

@@ -16,7 +16,7 @@ import rows
 # Above this a core counts as full; below it the load was the limit and not the gateway.
 BUSY_PERCENT = 90
 OURS = ("direct", "nginx", "silverback")
-FAILURES = rig.Broken, probe.Refused, OSError
+FAILURES = rig.Broken, probe.Refused, OSError, subprocess.SubprocessError
 
 
 class Bench:
@@ -78,6 +78,9 @@ class Bench:
             turns.warm()
             turns.run()
             direct.append(turns.window("direct"))
+            if any(window["void"] for window in direct):
+                # Failures are cheap: the simulator would look as if it cost nothing.
+                raise probe.Refused(f"the simulator: {described(direct[-1])}")
         return self.rows(load, turns, direct)
 
     def rows(self, load, turns, direct):
@@ -135,7 +138,7 @@ class Turns:
         return {
             "gateway": name,
             **seen,
-            "void": bool(seen["not_2xx"] or seen["socket_errors"] or not seen["requests"]),
+            "void": bool(seen["failed"] or seen["socket_errors"] or not seen["requests"]),
             "cpu_seconds": gateway_seconds,
             "cpu_us": gateway_seconds * 1e6 / max(seen["requests"], 1),
             "busy_percent": 100 * gateway_seconds / seconds,
@@ -218,7 +221,8 @@ def clocks(gateway, sim):
 def described(window):
     name = window["gateway"]
     if window["void"]:
-        errors = f"{window['not_2xx']} answers not 2xx, {window['socket_errors']} socket errors"
+        errors = f"{window['failed']} answers of 400 or above"
+        errors += f", {window['socket_errors']} socket errors"
         return f"{name} VOID: {window['requests']} requests, {errors}"
     per_second = window["requests"] / window["seconds"]
     seen = f"{name} {window['cpu_us']:.1f} us, {per_second:.0f}/s, p99 {window['p99_ms']:.1f} ms"

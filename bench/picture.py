@@ -38,10 +38,12 @@ def draw(rows):
     order = GATEWAYS + sorted(others - set(GATEWAYS))
     names = [name for name in order if name in others]
     largest = max((max(row.compared[name]) for row in shown for name in names_of(row)), default=4)
-    decades = math.log10(max(largest * 1.2, 4) / 0.8)
+    smallest = min((min(row.compared[name]) for row in shown for name in names_of(row)), default=1)
+    left = min(smallest * 0.9, 0.8)
+    decades = math.log10(max(largest * 1.2, 4) / left)
 
     def at(ratio):
-        return LEFT + (WIDTH - LEFT - RIGHT) * math.log10(max(ratio, 0.8) / 0.8) / decades
+        return LEFT + (WIDTH - LEFT - RIGHT) * math.log10(ratio / left) / decades
 
     height = TOP + ROW * len(shown) + 12
     parts = [
@@ -50,7 +52,7 @@ def draw(rows):
         f"<style>{STYLE}</style>",
         f'<rect class="back" width="{WIDTH}" height="{height}"/>',
         *legend(names),
-        *scale(at, largest, height),
+        *scale(at, smallest, largest, height),
     ]
     for number, row in enumerate(shown):
         parts += line_of(row, names, at, TOP + ROW * number + ROW // 2)
@@ -72,10 +74,12 @@ def legend(names):
     return [*parts, text(x + 14, 22, "goals")]
 
 
-def scale(at, largest, height):
+def scale(at, smallest, largest, height):
     parts = []
-    for tick in (1, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000):
-        if tick > largest * 1.2 and tick > 3 or largest > 20 and tick in (1.5, 3):
+    for tick in (0.2, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000):
+        if tick < smallest * 0.9 or tick > largest * 1.2 and tick > 3:
+            continue
+        if largest > 20 and tick in (0.7, 1.5, 3):
             continue
         kind = "floor" if tick == 1 else "grid"
         x = at(tick)

@@ -62,10 +62,18 @@ def how(row, gateway):
 
 
 def spread(row):
-    if row.middle("silverback") is None:
-        return "-"
+    seen = row.compared.get("silverback", [])
+    if not seen:
+        return among(row.values.get("silverback", []))
+    if len(seen) == 1:
+        return "one"
     low, high = row.spread("silverback")
     return f"{low:+.3f}..{high:+.3f}" if row.differs else f"{ratio(low)}-{ratio(high)}"
+
+
+def among(values):
+    """The smallest and the largest of values that are compared with nothing."""
+    return f"{number(min(values))}-{number(max(values))}" if len(values) > 1 else "-"
 
 
 def ratio(value):

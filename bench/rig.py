@@ -51,7 +51,6 @@ class Cores:
 
     def __init__(self):
         cores = sorted(os.sched_getaffinity(0))
-        self.all = set(cores)
         self.gateway = {cores[-1]}
         self.load = {cores[0]}
         self.upstream = {cores[1]} if len(cores) > 2 else self.load
@@ -221,7 +220,8 @@ class Rig:
             env["KONG_PLUGINS"] = ",".join(["bundled", *LUA_PLUGINS])
             env["KONG_LUA_PACKAGE_PATH"] = f"{self.lua_plugins()}/?.lua"
         command = [*wrapper, self.binary, "run", "--conf", "/dev/null", "--workers", "1"]
-        command += ["--proxy-listen", f"127.0.0.1:{port}", "--status-listen", "off"]
+        # As nginx.conf: a thousand may connect at once, and who is not queued asks a second later.
+        command += ["--proxy-listen", f"127.0.0.1:{port} backlog=4096", "--status-listen", "off"]
         command += ["--log-level", "warn", "--drain-secs", "1", config]
         process = self.start("silverback", command, self.cores.gateway, env)
         return Gateway("silverback", process, port, cases.Load.at_silverback)

@@ -57,6 +57,8 @@ def learn(binary, load):
             requests = STREAMS if load.events else REQUESTS
             instructions.one_by_one(gateway.port, request, requests)
             gateway.process.stop(START_SECONDS)
+            if status := gateway.process.popen.returncode:
+                raise rig.Broken(f"{load.name}: the gateway ended with {status}, without a profile")
 
 
 if __name__ == "__main__":
