@@ -52,7 +52,6 @@ def main():
 
 
 def arguments():
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a few seconds a case: a first look")
     kinds = {"nargs": "+", "choices": cases.NAMES, "metavar": "CASE"}
@@ -64,9 +63,10 @@ def arguments():
     parser.add_argument("--check", action="store_true", help="compare with the goals")
     write = f"put the table into {PAGE.relative_to(ROOT)} and draw the picture beside it"
     parser.add_argument("--docs", action="store_true", help=write)
-    parser.add_argument("--binary", type=pathlib.Path, default=target / "release" / "silverback")
+    binary = rig.TARGET / "release" / "silverback"
+    parser.add_argument("--binary", type=pathlib.Path, default=binary, help="%(default)s")
     raw = "where the raw values go (%(default)s)"
-    parser.add_argument("--out", type=pathlib.Path, default=target / "bench.json", help=raw)
+    parser.add_argument("--out", type=pathlib.Path, default=rig.TARGET / "bench.json", help=raw)
     again = "measure nothing: tell about the raw values of an earlier run"
     parser.add_argument("--read", type=pathlib.Path, metavar="JSON", help=again)
     return parser.parse_args()

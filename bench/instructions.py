@@ -18,7 +18,6 @@ Exit status: 0, 1 when something could not be counted, 3 when --check finds a ca
 import argparse
 import dataclasses
 import json
-import os
 import pathlib
 import platform
 import re
@@ -79,9 +78,8 @@ def main():
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", rig.HERE.parent / "target"))
-    target = target / "budget" / "silverback"
-    parser.add_argument("--binary", type=pathlib.Path, default=target, help="%(default)s")
+    binary = rig.TARGET / "budget" / "silverback"
+    parser.add_argument("--binary", type=pathlib.Path, default=binary, help="%(default)s")
     names = list(COUNTED)
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="CASE")
     which = parser.add_mutually_exclusive_group()

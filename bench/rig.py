@@ -20,6 +20,8 @@ import cases
 import probe
 
 HERE = pathlib.Path(__file__).resolve().parent
+# Where cargo builds.
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent / "target"))
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 START_SECONDS = 20
 STOP_SECONDS = 5
@@ -145,11 +147,7 @@ class Rig:
         self.sim_flags = sim_flags
 
     def __enter__(self):
-        # Its own copy: pages of one file are shared, and half of ours would count for it.
-        copy = self.directory / "azure-sim"
-        if not copy.exists():
-            shutil.copy2(self.binary, copy)
-        command = [copy, "azure-sim", "--lean", *self.sim_flags]
+        command = [self.copy("azure-sim"), "azure-sim", "--lean", *self.sim_flags]
         command += ["--listen", f"127.0.0.1:{self.azure_port}"]
         with self.processes:
             # Of a build that learns: nothing is to be learned from the simulator.
@@ -162,6 +160,13 @@ class Rig:
 
     def __exit__(self, *_):
         self.processes.close()
+
+    def copy(self, name):
+        """The binary as a file of its own: processes of one share its pages, each counting half."""
+        copy = self.directory / name
+        if not copy.exists():
+            shutil.copy2(self.binary, copy)
+        return copy
 
     def start(self, name, command, cores, env=None):
         process = Process(name, command, cores, self.directory / f"{name}.log", env)

@@ -3,7 +3,6 @@
 import concurrent.futures
 import contextlib
 import json
-import shutil
 import time
 
 import cases
@@ -137,7 +136,7 @@ def loaded(bench):
                 seen = gateway.process.pss_kib() / 1024
                 sums = window.result()
                 gateway.process.stop()
-                if sums["failed"] or sums["socket_errors"]:
+                if measure.is_void(sums):
                     raise probe.Refused(f"{name}: {sums}")
                 memory[name].append(seen)
                 say(f"loaded: {name} {seen:.1f} MiB")
@@ -208,10 +207,7 @@ def large(bench, load, request, config, count):
         for name, many in (("small", 1), ("silverback", count)):
             path = bench.directory / f"{load.name}-{name}.yaml"
             path.write_text(config(many))
-            # Its own copy: pages of one file are shared, and half of them would count for each.
-            binary = processes.binary = bench.directory / f"silverback-{name}"
-            if not binary.exists():
-                shutil.copy2(bench.binary, binary)
+            processes.binary = processes.copy(f"{name}-binary")
             gateways[name] = gateway = processes.silverback(path).wait(OPEN_SECONDS)
             start[name] = [(time.monotonic() - gateway.process.started) * 1e3]
             scripts[name] = bench.script(f"{load.name}-{name}", [request], many)
@@ -302,7 +298,7 @@ def growth(bench):
             while sent < part:
                 args = bench.cores, gateway.port, script, load.connections
                 sums = measure.wrk(*args, bench.pace.window_seconds)
-                if sums["failed"] or sums["socket_errors"] or not sums["requests"]:
+                if measure.is_void(sums):
                     raise probe.Refused(f"growth: {sums}")
                 sent += sums["requests"]
                 now = gateway.process.pss_kib() / 1024
